@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::output::{Output, text};
-use crate::control::{Unresolved, digest_of};
+use crate::control::{Unresolved, add_signatures, digest_of};
 use crate::decide::{Decider, Door, Pull, policy_refused};
 use crate::observe;
 use crate::policy_dir::{Owner, PolicyDir};
@@ -133,7 +133,9 @@ async fn decide(
             decider.unjudged_pull(Door::Verify, Some(name.clone()), refusal, Instant::now())
         }
     };
-    output.value(&observe::judgement(&verdict), judgement_text);
+    let mut judgement = observe::judgement(&verdict);
+    add_signatures(&mut judgement, &decider, &verdict).await;
+    output.value(&judgement, judgement_text);
     Ok(verdict.decision.exit_code())
 }
 
@@ -156,8 +158,9 @@ pub(super) fn judgement_text(value: &Value) -> String {
     } else {
         format!(", roots: {}", roots.join(", "))
     };
+    let signatures = signatures_text(value);
     match value.get("outcome").and_then(Value::as_str) {
-        Some("allowed") => format!("allowed: {subject}\n  rule: {rule}{by}"),
+        Some("allowed") => format!("allowed: {subject}\n  rule: {rule}{by}{signatures}"),
         outcome => {
             let word = if outcome == Some("refused") {
                 "refused"
@@ -166,7 +169,7 @@ pub(super) fn judgement_text(value: &Value) -> String {
             };
             let line = |name: &str| text(value, name).to_owned();
             format!(
-                "{word}: {subject}\n  code: {}\n  rule: {rule}{by}\n  found: {}\n  wanted: {}\nhint: {}",
+                "{word}: {subject}\n  code: {}\n  rule: {rule}{by}\n  found: {}\n  wanted: {}{signatures}\nhint: {}",
                 line("code"),
                 line("found"),
                 line("wanted"),
@@ -174,4 +177,35 @@ pub(super) fn judgement_text(value: &Value) -> String {
             )
         }
     }
+}
+
+/// A line for each signature beside the image, and for each root what its signatures bind.
+fn signatures_text(value: &Value) -> String {
+    let mut lines = String::new();
+    for root in super::output::list(value, "signatures") {
+        let found = super::output::list(root, "found");
+        let (id, binds) = (text(root, "root"), text(root, "binds"));
+        lines.push_str(&format!(
+            "\n  signatures for {id} ({binds}): {}",
+            found.len()
+        ));
+        for one in found {
+            let format = text(one, "format");
+            let by = one["key"]
+                .as_str()
+                .map_or(String::new(), |key| format!(" by {key}"));
+            let tag = one["tag"]
+                .as_str()
+                .map_or(String::new(), |tag| format!(", tag {tag}"));
+            let word = match one["why_not"].as_str() {
+                None => "counts".to_owned(),
+                Some(why) => format!("does not count: {why}"),
+            };
+            lines.push_str(&format!("\n    {format}{by}{tag}: {word}"));
+        }
+        if let Some(error) = root["error"].as_str() {
+            lines.push_str(&format!("\n    not all could be looked at: {error}"));
+        }
+    }
+    lines
 }

@@ -33,6 +33,7 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
         "mode": policy.mode_for(&name.repository, Some(now)).as_str(),
         "steps": all.iter().map(step).collect::<Vec<_>>(),
         "needs": needs,
+        "binds_tag": policy.rule_for(&name.repository).map(|rule| !rule.may_bind_no_tag()),
         "credentials": without_credentials.is_none(),
         "without_credentials": without_credentials,
     })
@@ -136,6 +137,11 @@ fn evidence(rule: &Rule, name: &ImageRef) -> String {
         .map_or("the digest that is pulled".to_owned(), |digest| {
             digest.to_string()
         });
+    if rule.may_bind_no_tag() {
+        return format!(
+            "{digest} signed under {who}; such a quorum binds no tag: {what} may be moved to other signed bytes"
+        );
+    }
     format!("a statement signed under {who} that {what} of {signed} is {digest}")
 }
 

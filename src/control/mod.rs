@@ -153,6 +153,21 @@ pub(crate) async fn digest_of(
     }
 }
 
+/// Adds what became of each signature beside the image, where the rule's roots look for any.
+pub(crate) async fn add_signatures(judgement: &mut Value, decider: &Decider, verdict: &Verdict) {
+    let (Some(name), Some(digest)) = (&verdict.name, verdict.digest) else {
+        return;
+    };
+    let looking = decider.signatures(name, digest, verdict.at);
+    // It is for people: what takes too long is left out.
+    let found = tokio::time::timeout(decider.deadline(), looking).await;
+    if let (Some(members), Ok(found)) = (judgement.as_object_mut(), found)
+        && !found.is_empty()
+    {
+        members.insert("signatures".to_owned(), found.into());
+    }
+}
+
 fn state_report(decider: &Decider) -> Result<Value, String> {
     decider
         .store()
@@ -285,11 +300,15 @@ impl wire::control_server::Control for ControlService {
             },
         };
         self.observer.observe(&verdict);
+        let mut json = observe::judgement(&verdict);
+        if door == Door::Verify {
+            add_signatures(&mut json, &self.decider, &verdict).await;
+        }
         Ok(Response::new(DecideResponse {
             let_through: verdict.decision.lets_through(),
             exit_code: verdict.decision.exit_code().into(),
             reason: verdict.reason(),
-            json: observe::judgement(&verdict).to_string(),
+            json: json.to_string(),
         }))
     }
 

@@ -77,7 +77,7 @@ pub fn servers(policy: &Policy) -> BTreeSet<String> {
             .iter()
             .map(|url| place(&url.to_string()))
             .collect(),
-        RootKind::Cosign(_) => Vec::new(),
+        RootKind::Cosign(_) | RootKind::Notation(_) => Vec::new(),
     };
     policy
         .roots

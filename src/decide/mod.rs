@@ -14,6 +14,7 @@ mod resident;
 mod resolve;
 mod run;
 mod session;
+mod signatures;
 pub(crate) mod survey;
 mod unjudged;
 mod unpack;

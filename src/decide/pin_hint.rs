@@ -26,7 +26,7 @@ pub(super) fn with_pin_command(
             .metadata
             .first()
             .map(|url| format!("--replace --scan {}", word(&url.to_string()))),
-        RootKind::Cosign(_) => None,
+        RootKind::Cosign(_) | RootKind::Notation(_) => None,
     };
     let Some(source) = source else { return refusal };
     let dir = policy

@@ -12,7 +12,7 @@ use super::{Decider, Decision, Door, Ground, Pull, Verdict};
 use crate::state::cache::Cache;
 use crate::state::{Overview, StateError};
 use rootpin_policy::judge::Statement;
-use rootpin_policy::{Policy, Root, RootKind, Rule};
+use rootpin_policy::{NotationRoot, Policy, Root, RootKind, Rule};
 use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::{Fingerprint, Floor, KeyId, RootFile, Subject};
 
@@ -271,6 +271,7 @@ fn pinned_root(root: &Root, known: &BTreeMap<KeyId, Fingerprint>) -> PinnedRoot 
             )
         }
         RootKind::Cosign(_) => ("cosign", Vec::new(), None, None),
+        RootKind::Notation(_) => ("notation", Vec::new(), None, None),
     };
     let key = |id: &KeyId| PinnedKey {
         id: id.to_string(),
@@ -301,7 +302,7 @@ fn held(
     let (source, of_tuf) = match &root.kind {
         RootKind::Notary(notary) => (notary.server.clone(), false),
         RootKind::Tuf(_) => (format!("root {}", root.id), true),
-        RootKind::Cosign(_) => return Vec::new(),
+        RootKind::Cosign(_) | RootKind::Notation(_) => return Vec::new(),
     };
     let mut all = Vec::new();
     for one in seen
@@ -395,6 +396,14 @@ pub(crate) fn terms(root: &Root) -> String {
             tuf.floor,
             tuf.pinned.allows_rsa_pkcs1v15(),
         ),
+        RootKind::Notation(notation) => format!(
+            "notation {:?} {:?} {:?} {} {:?}",
+            certificates(notation),
+            texts(&notation.keys),
+            notation.subjects,
+            notation.ignore_validity,
+            notation.binds_tag,
+        ),
         RootKind::Cosign(cosign) => format!(
             "cosign {:?} {} {:?} {:?}",
             texts(&cosign.keys),
@@ -404,6 +413,11 @@ pub(crate) fn terms(root: &Root) -> String {
         ),
     };
     Digest::of(text.as_bytes()).to_string()
+}
+
+fn certificates(notation: &NotationRoot) -> Vec<Digest> {
+    let all = notation.certificates.iter();
+    all.map(|pin| pin.certificate.sha256).collect()
 }
 
 fn fingerprints_of(root_file: &[u8]) -> Vec<(KeyId, Fingerprint)> {

@@ -96,7 +96,7 @@ fn roots_for<'a>(
 ) -> Result<Vec<(&'a Root, &'a TufRoot)>, Refusal> {
     let all = policy.roots.values().filter_map(|root| match &root.kind {
         RootKind::Tuf(tuf) => Some((root.as_ref(), tuf)),
-        RootKind::Notary(_) | RootKind::Cosign(_) => None,
+        RootKind::Notary(_) | RootKind::Cosign(_) | RootKind::Notation(_) => None,
     });
     let roots: Vec<_> = all
         .filter(|(root, tuf)| {

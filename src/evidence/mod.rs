@@ -142,7 +142,7 @@ impl Repositories {
         match &look.root.kind {
             RootKind::Notary(notary) => self.of_notary(look, notary, gun).await,
             RootKind::Tuf(tuf) => self.of_tuf(look, tuf, gun, question).await,
-            RootKind::Cosign(_) => match question {
+            RootKind::Cosign(_) | RootKind::Notation(_) => match question {
                 Question::Digest(digest) => self.of_signatures(look, gun, *digest).await,
                 Question::Tag(_) | Question::Any => Err(signatures::not_of_digests()),
             },

@@ -34,7 +34,7 @@ impl Repositories {
         let expiry = |root: &Root| match &root.kind {
             RootKind::Tuf(tuf) => self.of_tuf_root(root, tuf).map(|at| (at, 0)),
             RootKind::Notary(notary) => self.of_notary_roots(&notary.server),
-            RootKind::Cosign(_) => None,
+            RootKind::Cosign(_) | RootKind::Notation(_) => None,
         };
         let origins = |root: &Root| match &root.kind {
             RootKind::Tuf(_) => vec![origin(&root.id)],

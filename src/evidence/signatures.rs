@@ -14,6 +14,7 @@ use rootpin_policy::{Root, RootKind};
 use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::{
     Code, Refusal, SignatureFile, SignatureFinding, SignatureOutcome, SignedImage, Subject, cosign,
+    notation,
 };
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
@@ -153,6 +154,10 @@ fn verify(look: RootLook<'_>, image: SignedImage<'_>, files: &[SignatureFile]) -
         RootKind::Cosign(root) => {
             cosign::verify(image, &root.pins(look.policy.revoked_keys()), files)
         }
+        RootKind::Notation(root) => {
+            let pins = root.pins(look.policy.revoked_keys(), look.now);
+            notation::verify(image, &pins, files)
+        }
         RootKind::Notary(_) | RootKind::Tuf(_) => SignatureOutcome {
             findings: Vec::<SignatureFinding>::new(),
             result: Err(not_of_digests()),
@@ -163,6 +168,7 @@ fn verify(look: RootLook<'_>, image: SignedImage<'_>, files: &[SignatureFile]) -
 fn wanted_by(root: &Root) -> fn(&str) -> bool {
     match root.kind {
         RootKind::Cosign(_) => cosign::is_signature,
+        RootKind::Notation(_) => notation::is_signature,
         RootKind::Notary(_) | RootKind::Tuf(_) => |_| false,
     }
 }

@@ -36,7 +36,9 @@ pub use lint::{AllowedLint, LintCode};
 pub use load::load;
 pub use metadata_url::MetadataUrl;
 pub use pattern::{Pattern, Specificity};
-pub use root::{Binding, CosignRoot, KeyEntry, NotaryRoot, PinnedKey, Root, RootKind, TufRoot};
+pub use root::{
+    Binding, CosignRoot, KeyEntry, NotaryRoot, NotationRoot, PinnedKey, Root, RootKind, TufRoot,
+};
 pub use settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
 pub use spelling::nearest;
 

@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
 use rootpin_trust::image::Digest;
 use rootpin_trust::notary::KeyPins;
+use rootpin_trust::notation::{NotationPins, PinnedCertificate, SubjectAttribute};
 use rootpin_trust::{Fingerprint, KeyId, PublicKey, tuf};
 
 use crate::finding::Location;
@@ -37,6 +38,8 @@ pub enum RootKind {
     Tuf(TufRoot),
     /// Keys that sign images by cosign.
     Cosign(CosignRoot),
+    /// Certificates under which images are signed by Notation.
+    Notation(NotationRoot),
 }
 
 /// What a root's signatures bind to the bytes of an image. Each root binds the digest.
@@ -95,6 +98,24 @@ pub struct CosignRoot {
     pub binds_tag: Option<TagBinding>,
 }
 
+/// Certificates under which images are signed by Notation. The signatures are in the registry,
+/// beside the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotationRoot {
+    /// Canonical IDs of the keys of the pinned certificates; at least one.
+    pub keys: BTreeSet<KeyId>,
+    /// The entries of `certificates` as they are written.
+    pub entries: Vec<KeyEntry>,
+    /// The certificates, of authorities or of signers.
+    pub certificates: Vec<PinnedCertificate>,
+    /// What a signer's subject must have: all of one of these; none: any subject will do.
+    pub subjects: Vec<Vec<SubjectAttribute>>,
+    /// Whether the dates of a pinned signer's certificate do not count.
+    pub ignore_validity: bool,
+    /// The signed annotation that binds a tag.
+    pub binds_tag: Option<String>,
+}
+
 /// A key that verifies signatures. Two are equal where their canonical IDs are.
 #[derive(Debug, Clone)]
 pub struct PinnedKey(pub PublicKey);
@@ -130,6 +151,7 @@ impl Root {
             RootKind::Notary(notary) => &notary.keys,
             RootKind::Tuf(tuf) => tuf.pinned.keys(),
             RootKind::Cosign(cosign) => &cosign.keys,
+            RootKind::Notation(notation) => &notation.keys,
         }
     }
 
@@ -139,6 +161,7 @@ impl Root {
         match &self.kind {
             RootKind::Notary(notary) => &notary.entries,
             RootKind::Cosign(cosign) => &cosign.entries,
+            RootKind::Notation(notation) => &notation.entries,
             RootKind::Tuf(_) => &[],
         }
     }
@@ -153,6 +176,7 @@ impl Root {
                 Some(TagBinding::Annotation(_)) => (false, true, false),
                 Some(TagBinding::Reference) => (true, true, false),
             },
+            RootKind::Notation(notation) => (false, notation.binds_tag.is_some(), false),
         };
         Binding {
             name,
@@ -166,7 +190,7 @@ impl Root {
     pub fn lists_tags(&self) -> bool {
         match self.kind {
             RootKind::Notary(_) | RootKind::Tuf(_) => true,
-            RootKind::Cosign(_) => false,
+            RootKind::Cosign(_) | RootKind::Notation(_) => false,
         }
     }
 
@@ -177,6 +201,7 @@ impl Root {
             RootKind::Notary(notary) => &notary.keys,
             RootKind::Tuf(tuf) => tuf.pinned.signers(),
             RootKind::Cosign(cosign) => &cosign.keys,
+            RootKind::Notation(notation) => &notation.keys,
         }
     }
 }
@@ -210,6 +235,22 @@ impl CosignRoot {
     }
 }
 
+impl NotationRoot {
+    /// The pins for the verification of signatures at that time, under the keys that the policy
+    /// revokes.
+    #[must_use]
+    pub fn pins(&self, revoked: &BTreeSet<KeyId>, now: Timestamp) -> NotationPins {
+        NotationPins {
+            certificates: self.certificates.clone(),
+            subjects: self.subjects.clone(),
+            ignore_validity: self.ignore_validity,
+            binds_tag: self.binds_tag.clone(),
+            revoked: revoked.clone(),
+            now,
+        }
+    }
+}
+
 impl TufRoot {
     /// The pins for the verification of its metadata, under the keys that the policy revokes.
     #[must_use]
@@ -234,6 +275,15 @@ impl fmt::Display for Root {
                 write!(formatter, "{id} (notary at {server}, role {role})")
             }
             (id, RootKind::Tuf(tuf)) => write!(formatter, "{id} (tuf {tuf})"),
+            (id, RootKind::Notation(notation)) => {
+                let certificates = notation.certificates.len();
+                let plural = if certificates == 1 { "" } else { "s" };
+                let binds = self.binds();
+                write!(
+                    formatter,
+                    "{id} (notation, {certificates} certificate{plural}, {binds})"
+                )
+            }
             (id, RootKind::Cosign(cosign)) => {
                 let (threshold, keys) = (cosign.threshold, cosign.keys.len());
                 write!(

@@ -20,6 +20,12 @@ impl Fingerprint {
         Some(Self(Digest::of(&key.spki()?)))
     }
 
+    /// That of the key with this DER of its subject public key info.
+    #[must_use]
+    pub fn of_spki(der: &[u8]) -> Self {
+        Self(Digest::of(der))
+    }
+
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {

@@ -1,10 +1,13 @@
 //! Signatures that a registry keeps beside an image: what was found of them, and what each comes to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
 
 use crate::canonical::{JsonError, Limits, rewrite_doubles};
 use crate::image::{Digest, Repository};
-use crate::{Collection, KeyId, Refusal, Verified};
+use crate::threshold::{enough, list};
+use crate::{Code, Collection, KeyId, Refusal, Target, Verified};
 
 /// Signatures of one image that are looked at. An image that is signed anew each week for a year by
 /// one key has 52.
@@ -36,12 +39,15 @@ pub struct SignedImage<'a> {
 /// What became of one signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureFinding {
-    /// Its format: `sigstore-bundle`, `simple-signing`; empty where it is none that is known here.
+    /// Its format: `sigstore-bundle`, `simple-signing`, `notation-jws`, `notation-cose`; empty where
+    /// it is none that is known here.
     pub format: &'static str,
-    /// The pinned key that made it, if one did.
+    /// The key that made it, where that is pinned, or certified by what is.
     pub key: Option<KeyId>,
     /// The tag that it binds, if it binds one.
     pub tag: Option<String>,
+    /// When it ends.
+    pub expires: Timestamp,
     /// Why it counts for nothing; `None`: it counts.
     pub rejected: Option<String>,
 }
@@ -61,6 +67,7 @@ impl SignatureFinding {
             format,
             key: None,
             tag: None,
+            expires: Timestamp::MAX,
             rejected: Some(why.into()),
         }
     }
@@ -76,8 +83,140 @@ pub(crate) fn json(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
     rewrite_doubles(bytes, limits)
 }
 
+/// What must have signed an image.
+pub(crate) struct Wanted<'a> {
+    /// The name of the root's type.
+    pub(crate) role: &'static str,
+    /// Canonical IDs of the pinned keys.
+    pub(crate) keys: BTreeSet<KeyId>,
+    /// How many distinct keys must have signed.
+    pub(crate) threshold: u64,
+    /// Whether a signature must bind a tag.
+    pub(crate) binds_tag: bool,
+    /// Canonical IDs of the keys whose signatures count for nothing.
+    pub(crate) revoked: &'a BTreeSet<KeyId>,
+    /// The command that signs.
+    pub(crate) command: &'static str,
+}
+
+/// Keys that signed, each with the end of its last signature.
+type Signers = BTreeMap<KeyId, Timestamp>;
+
+/// Whether the signatures that counted are of enough distinct keys.
+pub(crate) fn judged(
+    image: SignedImage<'_>,
+    wanted: &Wanted<'_>,
+    findings: Vec<SignatureFinding>,
+) -> SignatureOutcome {
+    let result = collection(image, wanted, &findings);
+    SignatureOutcome { findings, result }
+}
+
+fn collection(
+    image: SignedImage<'_>,
+    wanted: &Wanted<'_>,
+    findings: &[SignatureFinding],
+) -> Result<Verified<Collection>, Refusal> {
+    let (mut signers, mut by_tag) = (Signers::new(), BTreeMap::<&str, Signers>::new());
+    let mut revoked = BTreeSet::new();
+    for found in findings {
+        let Some(key) = found.key else { continue };
+        if wanted.revoked.contains(&key) {
+            revoked.insert(key);
+        } else if found.rejected.is_none() {
+            add(&mut signers, key, found.expires);
+            if let Some(tag) = &found.tag {
+                add(by_tag.entry(tag).or_default(), key, found.expires);
+            }
+        }
+    }
+    let count = |signers: &Signers| {
+        let keys = signers.keys().copied().collect();
+        let file = format!("{} in {}", image.digest, image.repository);
+        enough(&file, &wanted.keys, wanted.threshold, &keys, &revoked)
+    };
+    if findings.is_empty() {
+        return Err(unsigned(image, wanted));
+    }
+    let keys = count(&signers).map_err(|refusal| explained(refusal, findings))?;
+    by_tag.retain(|_, signers| count(signers).is_ok());
+    if wanted.binds_tag && by_tag.is_empty() {
+        return Err(no_common_tag(image, wanted));
+    }
+    let target = |(tag, _): (&&str, _)| {
+        let target = Target {
+            digest: image.digest,
+            length: 0,
+            manifests: Vec::new(),
+        };
+        ((*tag).to_owned(), target)
+    };
+    // One answer for all tags: it ends with the first of them that does.
+    let ends = by_tag
+        .values()
+        .map(|signers| end(signers, wanted.threshold));
+    let expires = ends.fold(end(&signers, wanted.threshold), Timestamp::min);
+    let untagged = (!wanted.binds_tag).then_some(image.digest);
+    Ok(Verified::after_every_check(Collection {
+        gun: image.repository.clone(),
+        role: wanted.role.to_owned(),
+        targets: by_tag.iter().map(target).collect(),
+        untagged: untagged.into_iter().collect(),
+        expires,
+        root_keys: wanted.keys.clone(),
+        signers: keys,
+        versions: BTreeMap::new(),
+    }))
+}
+
+fn add(signers: &mut Signers, key: KeyId, expires: Timestamp) {
+    let known = signers.entry(key).or_insert(expires);
+    *known = expires.max(*known);
+}
+
+/// Until when as many keys have signed as must.
+fn end(signers: &Signers, threshold: u64) -> Timestamp {
+    let mut ends: Vec<Timestamp> = signers.values().copied().collect();
+    ends.sort_unstable_by(|one, two| two.cmp(one));
+    let last = usize::try_from(threshold).unwrap_or(usize::MAX);
+    let end = ends.get(last.saturating_sub(1));
+    end.copied().unwrap_or(Timestamp::MIN)
+}
+
+fn unsigned(image: SignedImage<'_>, wanted: &Wanted<'_>) -> Refusal {
+    let (threshold, keys) = (wanted.threshold, list(&wanted.keys));
+    Refusal::new(
+        Code::NoStatement,
+        format!("no signature of {} in {}", image.digest, image.repository),
+        format!("signatures by {threshold} of the keys {keys}"),
+        format!(
+            "have its publisher sign it ({} …), or pull an image that is signed; `rootpin pin scan {}` shows what is there",
+            wanted.command, image.repository
+        ),
+    )
+}
+
+fn explained(refusal: Refusal, findings: &[SignatureFinding]) -> Refusal {
+    let why = reasons(findings);
+    let found = if why.is_empty() {
+        refusal.found
+    } else {
+        format!("{}; of {} looked at: {why}", refusal.found, findings.len())
+    };
+    Refusal { found, ..refusal }
+}
+
+fn no_common_tag(image: SignedImage<'_>, wanted: &Wanted<'_>) -> Refusal {
+    Refusal::new(
+        Code::NoStatement,
+        format!("{} signed under no tag by enough keys", image.digest),
+        format!("one tag that {} keys signed it under", wanted.threshold),
+        "have each key's owner sign the same tag, as cosign sign -a tag=TAG does",
+    )
+}
+
 /// The findings' reasons for a refusal: the first three of them, each once.
-pub(crate) fn reasons(findings: &[SignatureFinding]) -> String {
+fn reasons(findings: &[SignatureFinding]) -> String {
     let all = findings
         .iter()
         .filter_map(|found| found.rejected.as_deref());

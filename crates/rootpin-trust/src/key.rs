@@ -21,7 +21,7 @@ use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode};
 use x509_cert::spki::SubjectPublicKeyInfo;
 
-pub(crate) use self::image::SignedMessage;
+pub(crate) use self::image::{Algorithm, SignedMessage};
 use self::material::{EC_PUBLIC_KEY, ED25519_SPKI, Material, is_strong_rsa};
 use super::canonical::Text;
 use super::certificate::Certificate;

@@ -1,6 +1,6 @@
 //! Verifies signed metadata against pinned keys, floors and one point in time: The Update Framework
 //! 1.0 ([`tuf`]), Notary v1, the format of Docker Content Trust ([`notary`]), and signatures of
-//! images by cosign ([`cosign`]).
+//! images by cosign ([`cosign`]) and Notation ([`notation`]).
 //!
 //! The crate does no input or output and reads no clock. An update says which file it wants next,
 //! the caller brings the bytes, and the end is a [`Verified`] value, which only this crate can
@@ -135,6 +135,7 @@ pub mod key;
 pub mod key_file;
 mod meta;
 pub mod notary;
+pub mod notation;
 pub mod pem;
 mod refusal;
 mod role;

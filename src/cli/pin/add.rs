@@ -61,8 +61,8 @@ pub(in crate::cli) struct Arguments {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "For a root that the policy doesn't have yet")]
 struct Fields {
-    /// The kind of root, notary or tuf; else --server or --metadata tell
-    #[arg(long = "type", value_name = "TYPE", value_parser = ["notary", "tuf"], hide_possible_values = true)]
+    /// The kind of root: cosign, notary, notation or tuf; else --server or --metadata tell
+    #[arg(long = "type", value_name = "TYPE", value_parser = ["cosign", "notary", "notation", "tuf"], hide_possible_values = true)]
     kind: Option<String>,
     /// Its Notary server
     #[arg(long, value_name = "URL", conflicts_with = "metadata")]
@@ -76,6 +76,9 @@ struct Fields {
     /// The names of its rule; a rule that there is gets the root added
     #[arg(long = "match", value_name = "PATTERN")]
     matches: Vec<String>,
+    /// Its new rule may bind no tag: a tag that is moved to other signed bytes passes
+    #[arg(long)]
+    tags_unbound: bool,
     /// The oldest timestamp to accept, as 72h
     #[arg(long, value_name = "DURATION")]
     max_age: Option<String>,
@@ -96,6 +99,7 @@ impl Fields {
         texts.iter().all(|text| text.is_none())
             && self.metadata.is_empty()
             && self.matches.is_empty()
+            && !self.tags_unbound
     }
 }
 
@@ -152,7 +156,7 @@ fn scanned(
         _ if name.contains("://") => {
             let known = root.and_then(|root| match &root.kind {
                 RootKind::Tuf(tuf) => tuf.tls_ca.clone(),
-                RootKind::Notary(_) | RootKind::Cosign(_) => None,
+                RootKind::Notary(_) | RootKind::Cosign(_) | RootKind::Notation(_) => None,
             });
             scan::at_url(name, tls_ca.or(known))?
         }
@@ -275,6 +279,13 @@ fn add_to(
         (RootKind::Notary(_), Material::Roots(_)) => Err(Failure::Usage(
             format!(
                 "the root {} is of Notary, and this is a root file of TUF; hint: pin it under another ID, or name a key by --from",
+                root.id
+            )
+            .into(),
+        )),
+        (RootKind::Notation(_), _) => Err(Failure::Usage(
+            format!(
+                "the root {} pins certificates; hint: put another PEM file into roots/ and name it in its certificates",
                 root.id
             )
             .into(),

@@ -158,7 +158,7 @@ fn targets<'a>(
                     if left_out.iter().any(|known| known == rule.pattern.as_str()) => {}
                 (None, RootKind::Notary(_)) => left_out.push(rule.pattern.as_str().to_owned()),
                 // Nothing but its own signatures speaks for another key.
-                (None, RootKind::Cosign(_)) => {}
+                (None, RootKind::Cosign(_) | RootKind::Notation(_)) => {}
             }
         }
     }
@@ -167,7 +167,7 @@ fn targets<'a>(
 
 async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &ScanTarget) -> Compared {
     let from = match &root.kind {
-        RootKind::Notary(_) | RootKind::Cosign(_) => 1,
+        RootKind::Notary(_) | RootKind::Cosign(_) | RootKind::Notation(_) => 1,
         RootKind::Tuf(tuf) => tuf.pinned.version(),
     };
     match (scan::ask(sources, target, from).await, &root.kind) {
@@ -179,7 +179,9 @@ async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &ScanT
         },
         (Ok(seen), RootKind::Notary(notary)) => compare_notary(policy, &notary.keys, seen),
         (Ok(seen), RootKind::Tuf(tuf)) => compare_tuf(policy, &tuf.pinned, seen),
-        (Ok(_), RootKind::Cosign(_)) => Compared::unknown("a root without metadata"),
+        (Ok(_), RootKind::Cosign(_) | RootKind::Notation(_)) => {
+            Compared::unknown("a root without metadata")
+        }
     }
 }
 

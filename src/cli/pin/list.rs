@@ -44,6 +44,7 @@ fn root_json(policy: &Policy, root: &Root) -> Value {
             let (keys, threshold) = (keys_json(policy, root), cosign.threshold);
             json!({ "type": "cosign", "keys": keys, "threshold": threshold, "format": format })
         }
+        RootKind::Notation(_) => json!({ "type": "notation", "keys": keys_json(policy, root) }),
         RootKind::Tuf(tuf) => {
             let metadata: Vec<String> = tuf.metadata.iter().map(ToString::to_string).collect();
             // It was read when the policy was loaded.
@@ -90,7 +91,7 @@ fn root_text(policy: &Policy, root: &Root) -> String {
             .map(|rule| format!("  for            {rule}")),
     );
     match &root.kind {
-        RootKind::Notary(_) | RootKind::Cosign(_) => {
+        RootKind::Notary(_) | RootKind::Cosign(_) | RootKind::Notation(_) => {
             for (entry, id, fingerprint) in keys(root) {
                 let revoked = policy
                     .revoked_key(id)

@@ -248,7 +248,7 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<KeyId, Failure> {
     let mut known = Vec::new();
     for root in policy.into_iter().flat_map(|policy| policy.roots.values()) {
         match &root.kind {
-            RootKind::Notary(_) | RootKind::Cosign(_) => {
+            RootKind::Notary(_) | RootKind::Cosign(_) | RootKind::Notation(_) => {
                 known.extend(
                     root.entries()
                         .iter()

@@ -188,7 +188,7 @@ pub(super) fn of_root(
             tuf.metadata.iter().map(target).collect()
         }
         // It has no metadata: its signatures are beside each image.
-        RootKind::Cosign(_) => Vec::new(),
+        RootKind::Cosign(_) | RootKind::Notation(_) => Vec::new(),
     }
 }
 

@@ -103,6 +103,8 @@ fn decider_of(host: &Host, text: &str, deadline: Duration) -> Decider {
             read("keys", &format!("{key}.pub")),
         );
     }
+    let ca = read("certificates", "ca.crt");
+    files.insert("roots/ca.crt".to_owned(), ca);
     let policy = rootpin_policy::load(&files, at(NOW));
     let policy = policy.map_err(|all| all.iter().map(ToString::to_string).collect::<String>());
     let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
@@ -371,4 +373,37 @@ async fn a_tag_that_the_signature_binds_is_the_only_one_that_it_is_good_for() {
         said(&pull(&decider, &by_digest, digest()).await),
         "allowed signed"
     );
+}
+
+#[tokio::test]
+async fn notation_s_signatures_are_found_and_their_certificates_and_expiry_end_them() {
+    for fixture in ["jws-p256", "cose-rsa3072", "jws-expiry", "cose-expiry"] {
+        let (server, host) = (Server::empty().await, Host::new());
+        server.sign(Place::IndexTag, fixture);
+        let policy = alone(&server)
+            .replace("\"cosign\"", "\"notation\"")
+            .replace(
+                "keys = [\"roots/p256.pub\"]",
+                "certificates = [\"roots/ca.crt\"]",
+            );
+        let decider = decider(&host, &policy);
+        let asked =
+            async |now: &str| said(&pull_at(&decider, &server.name(), digest(), at(now)).await);
+        assert_eq!(
+            asked("2026-11-30T00:00:00Z").await,
+            "allowed signed",
+            "{fixture}"
+        );
+        let later = if fixture.ends_with("expiry") {
+            "refused bad-signature"
+        } else {
+            "allowed signed"
+        };
+        assert_eq!(asked("2026-12-02T00:00:00Z").await, later, "{fixture}");
+        assert_eq!(
+            asked("2046-12-02T00:00:00Z").await,
+            "refused bad-signature",
+            "{fixture}"
+        );
+    }
 }

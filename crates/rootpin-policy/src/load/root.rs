@@ -24,7 +24,7 @@ pub(super) struct RootDraft<'r> {
     pub(super) root: Option<Root>,
 }
 
-pub(super) const TYPES: &str = "the known types are: cosign, notary, tuf";
+pub(super) const TYPES: &str = "the known types are: cosign, notary, notation, tuf";
 pub(super) const ROLES: &str =
     "Docker signs in \"targets/releases\", the notary command line in \"targets\"";
 
@@ -42,6 +42,7 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
         "notary" => Ok(Type::Notary),
         "tuf" => Ok(Type::Tuf),
         "cosign" => Ok(Type::Cosign),
+        "notation" => Ok(Type::Notation),
         _ => {
             let message = format!("there is no root type {text:?}");
             Err(Fault::new(FindingCode::UnknownType, message, TYPES))
@@ -54,6 +55,10 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
         Some(Type::Cosign) => {
             signed::no_metadata(section);
             signed::read_cosign(section)
+        }
+        Some(Type::Notation) => {
+            signed::no_metadata(section);
+            signed::read_notation(section)
         }
         // The keys of an unknown type are unknown too; a missing one is most likely the oldest.
         None if section.key("type").is_some() => {
@@ -77,6 +82,7 @@ enum Type {
     Notary,
     Tuf,
     Cosign,
+    Notation,
 }
 
 /// A kind of root as far as it is understood, and its keys.

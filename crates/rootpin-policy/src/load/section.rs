@@ -25,6 +25,9 @@ fn mandatory(title: &str, key: &str) -> Option<&'static str> {
         ("[[root]]", "keys") => {
             "list the PEM files of the pinned keys; a notary root takes canonical key IDs too"
         }
+        ("[[root]]", "certificates") => {
+            "list the PEM files of the pinned certificates, of an authority or of signers"
+        }
         ("[[root]]", "role") => super::root::ROLES,
         ("[[root]]", "file") => "the root file to begin with, as roots/acme.root.json",
         ("[[root]]", "sha256") => "the digest of that file, as sha256sum prints it",

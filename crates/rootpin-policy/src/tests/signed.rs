@@ -8,10 +8,19 @@ const P256: &[u8] = include_bytes!("../../../../tests/data/signatures/keys/p256.
 const RSA: &[u8] = include_bytes!("../../../../tests/data/signatures/keys/rsa.pub");
 const TUF: &[u8] = include_bytes!("../../../../tests/data/tuf/1.root.json");
 
+const CA: &[u8] = include_bytes!("../../../../tests/data/signatures/certificates/ca.crt");
+const LEAF: &[u8] = include_bytes!("../../../../tests/data/signatures/certificates/p256.crt");
+
 /// A policy of this text, or its findings, warnings too.
 fn loaded(text: &str) -> Result<Policy, Vec<String>> {
     let mut files = files(&[("policy.toml", &format!("{HEAD}{text}"))]);
-    for (name, bytes) in [("a.pub", P256), ("b.pub", RSA), ("acme.json", TUF)] {
+    for (name, bytes) in [
+        ("a.pub", P256),
+        ("b.pub", RSA),
+        ("acme.json", TUF),
+        ("ca.crt", CA),
+        ("leaf.crt", LEAF),
+    ] {
         files.insert(format!("roots/{name}"), bytes.to_vec());
     }
     let shown = |finding: &Diagnostic| format!("{}: {}", finding.location, finding.code);
@@ -125,4 +134,54 @@ fn mistakes_in_a_cosign_root_are_found() {
             "{lines}"
         );
     }
+}
+
+#[test]
+fn a_notation_root_pins_certificates_and_ignores_dates_of_a_signer_s_only() {
+    let notation =
+        |lines: &str, rule: &str| cosign(lines, rule).replace("\"cosign\"", "\"notation\"");
+    let text = "certificates = [\"roots/ca.crt\"]\nsubjects = [\"O=Lab, CN=p256\"]\nbinds-tag = \"annotation:tag\"";
+    let policy = loaded(&notation(text, "roots = [\"builder\"]")).unwrap();
+    let root = &policy.roots["builder"];
+    assert_eq!(
+        root.to_string(),
+        "builder (notation, 1 certificate, binds digest, tag; not name, freshness)"
+    );
+    loaded(&notation(
+        "certificates = [\"roots/leaf.crt\"]\nvalidity = \"ignore\"",
+        UNBOUND,
+    ))
+    .unwrap();
+    for (lines, wanted) in [
+        ("", "missing-key"),
+        (
+            "certificates = [\"roots/ca.crt\"]\nvalidity = \"ignore\"",
+            "bad-value",
+        ),
+        (
+            "certificates = [\"roots/ca.crt\"]\nsubjects = [\"builder\"]",
+            "bad-value",
+        ),
+        (
+            "certificates = [\"roots/ca.crt\"]\nbinds-tag = \"reference\"",
+            "bad-value",
+        ),
+        ("certificates = [\"roots/a.pub\"]", "bad-file"),
+        (
+            "certificates = [\"roots/ca.crt\"]\nkeys = [\"roots/a.pub\"]",
+            "unknown-key",
+        ),
+    ] {
+        assert!(
+            codes(&notation(lines, UNBOUND)).contains(&wanted.to_owned()),
+            "{lines}"
+        );
+    }
+    assert_eq!(
+        codes(&notation(
+            "certificates = [\"roots/ca.crt\"]",
+            "roots = [\"builder\"]"
+        )),
+        ["unbound-tags"]
+    );
 }

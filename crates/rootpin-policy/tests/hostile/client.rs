@@ -239,7 +239,7 @@ impl Host {
                 format!("{} {}", root.id, about.0),
                 Subject::Gun(about.0.clone()),
             ),
-            RootKind::Cosign(_) => return Err(Failure::Silent),
+            RootKind::Cosign(_) | RootKind::Notation(_) => return Err(Failure::Silent),
         };
         let empty = View::default();
         let look = &mut Look {
@@ -267,7 +267,7 @@ impl Host {
                 look.offline = true;
                 Self::of_notary(look, about.0, &pins, asked, now)?
             }
-            RootKind::Cosign(_) => return Err(Failure::Silent),
+            RootKind::Cosign(_) | RootKind::Notation(_) => return Err(Failure::Silent),
         };
         Ok(statement(verified, now))
     }

@@ -8,21 +8,18 @@
 mod bundle;
 mod simple;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use jiff::Timestamp;
-
 use crate::budget::Budget;
-use crate::image_signature::{MOST_SIGNATURES, SIGNATURE_BYTES, reasons};
+use crate::image_signature::{MOST_SIGNATURES, SIGNATURE_BYTES, Wanted, judged};
 use crate::key::SignedMessage;
 use crate::refusal::shown;
-use crate::threshold::{enough, list};
-use crate::{Code, Collection, Fingerprint, KeyId, PublicKey, Refusal, Target, Verified};
+use crate::{Fingerprint, KeyId, PublicKey};
 use crate::{SignatureFile, SignatureFinding, SignatureOutcome, SignedImage};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 
 pub use bundle::MEDIA_TYPE as BUNDLE;
 pub use simple::MEDIA_TYPE as SIMPLE_SIGNING;
@@ -113,79 +110,18 @@ pub fn verify(
     pins: &CosignPins,
     files: &[SignatureFile],
 ) -> SignatureOutcome {
-    let mut tally = Tally::default();
     let mut budget = Budget::new();
-    let mut findings = Vec::new();
-    for file in files.iter().take(MOST_SIGNATURES) {
-        let found = look_at(image, pins, file, &mut budget);
-        if let (Some(key), None) = (found.key, &found.rejected) {
-            tally.add(key, found.tag.clone());
-        } else if let Some(key) = found.key.filter(|key| pins.revoked.contains(key)) {
-            tally.revoked.insert(key);
-        }
-        findings.push(found);
-    }
-    let result = judged(image, pins, &tally, &findings);
-    SignatureOutcome { findings, result }
-}
-
-/// Keys that signed, whatever the tag and for each tag.
-#[derive(Default)]
-struct Tally {
-    signers: BTreeSet<KeyId>,
-    by_tag: BTreeMap<String, BTreeSet<KeyId>>,
-    revoked: BTreeSet<KeyId>,
-}
-
-impl Tally {
-    fn add(&mut self, key: KeyId, tag: Option<String>) {
-        self.signers.insert(key);
-        if let Some(tag) = tag {
-            self.by_tag.entry(tag).or_default().insert(key);
-        }
-    }
-}
-
-fn judged(
-    image: SignedImage<'_>,
-    pins: &CosignPins,
-    tally: &Tally,
-    findings: &[SignatureFinding],
-) -> Result<Verified<Collection>, Refusal> {
-    let keys: BTreeSet<KeyId> = pins.keys.iter().map(PublicKey::id).collect();
-    let count = |signers: &BTreeSet<KeyId>| {
-        let file = format!("{} in {}", image.digest, image.repository);
-        enough(&file, &keys, pins.threshold, signers, &tally.revoked)
+    let look_at = |file| look_at(image, pins, file, &mut budget);
+    let findings = files.iter().take(MOST_SIGNATURES).map(look_at).collect();
+    let wanted = Wanted {
+        role: "cosign",
+        keys: pins.keys.iter().map(PublicKey::id).collect(),
+        threshold: pins.threshold,
+        binds_tag: pins.binds_tag.is_some(),
+        revoked: &pins.revoked,
+        command: "cosign sign",
     };
-    if findings.is_empty() {
-        return Err(unsigned(image, pins.threshold, &keys));
-    }
-    let signers = count(&tally.signers).map_err(|refusal| explained(refusal, findings))?;
-    let mut targets = BTreeMap::new();
-    for (tag, signers) in &tally.by_tag {
-        if count(signers).is_ok() {
-            let target = Target {
-                digest: image.digest,
-                length: 0,
-                manifests: Vec::new(),
-            };
-            targets.insert(tag.clone(), target);
-        }
-    }
-    if pins.binds_tag.is_some() && targets.is_empty() {
-        return Err(no_common_tag(image, pins.threshold));
-    }
-    let untagged = pins.binds_tag.is_none().then_some(image.digest);
-    Ok(Verified::after_every_check(Collection {
-        gun: image.repository.clone(),
-        role: "cosign".to_owned(),
-        targets,
-        untagged: untagged.into_iter().collect(),
-        expires: Timestamp::MAX,
-        root_keys: keys,
-        signers,
-        versions: BTreeMap::new(),
-    }))
+    judged(image, &wanted, findings)
 }
 
 /// One signature: its format, the pinned key that made it, what it says, in this order.
@@ -301,35 +237,4 @@ fn decoded(text: Option<&str>, what: &str) -> Result<Vec<u8>, String> {
     STANDARD
         .decode(text)
         .map_err(|_| format!("its {what} is no base64"))
-}
-
-fn unsigned(image: SignedImage<'_>, threshold: u64, keys: &BTreeSet<KeyId>) -> Refusal {
-    Refusal::new(
-        Code::NoStatement,
-        format!("no signature of {} in {}", image.digest, image.repository),
-        format!("signatures by {threshold} of the keys {}", list(keys)),
-        format!(
-            "have it signed: cosign sign --key KEY {}@{}; see `rootpin verify` for what is there",
-            image.repository, image.digest
-        ),
-    )
-}
-
-fn explained(refusal: Refusal, findings: &[SignatureFinding]) -> Refusal {
-    let why = reasons(findings);
-    let found = if why.is_empty() {
-        refusal.found
-    } else {
-        format!("{}; of {} looked at: {why}", refusal.found, findings.len())
-    };
-    Refusal { found, ..refusal }
-}
-
-fn no_common_tag(image: SignedImage<'_>, threshold: u64) -> Refusal {
-    Refusal::new(
-        Code::NoStatement,
-        format!("{} signed under no tag by enough keys", image.digest),
-        format!("one tag that {threshold} keys signed it under"),
-        "have each key's owner sign the same tag, as cosign sign -a tag=TAG does",
-    )
 }

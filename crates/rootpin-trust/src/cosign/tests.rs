@@ -9,6 +9,7 @@ use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
 
 use super::*;
+use crate::Code;
 use crate::image::{Digest, Repository};
 use crate::key_file::public_keys;
 
@@ -16,7 +17,7 @@ const IMAGE: &str = "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let tests = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data/signatures");
     PathBuf::from(tests).join(name)
 }

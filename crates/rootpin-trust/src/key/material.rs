@@ -145,25 +145,27 @@ impl Material {
 /// An `RSAPublicKey` (RFC 8017, appendix A.1.1) with a modulus of 2048 to 8192 bits, in its only
 /// DER form.
 pub(super) fn is_strong_rsa(key: &[u8]) -> bool {
-    let read = || {
-        let mut reader = SliceReader::new(key).ok()?;
-        let modulus = reader.sequence(|inner| {
-            let modulus = UintRef::decode(inner)?;
-            UintRef::decode(inner).map(|_| modulus)
-        });
-        let modulus: UintRef<'_> = modulus.ok()?;
-        reader.finish().ok()?;
-        let spare = modulus
-            .as_bytes()
-            .first()
-            .map_or(0, |byte| byte.leading_zeros());
-        u32::try_from(modulus.as_bytes().len())
-            .ok()?
-            .checked_mul(8)?
-            .checked_sub(spare)
-    };
-    read().is_some_and(|bits| (2048..=8192).contains(&bits))
+    rsa_bits(key).is_some_and(|bits| (2048..=8192).contains(&bits))
         && ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).is_ok()
+}
+
+/// The bits of the modulus of an `RSAPublicKey` in its only DER form.
+pub(super) fn rsa_bits(key: &[u8]) -> Option<u32> {
+    let mut reader = SliceReader::new(key).ok()?;
+    let modulus = reader.sequence(|inner| {
+        let modulus = UintRef::decode(inner)?;
+        UintRef::decode(inner).map(|_| modulus)
+    });
+    let modulus: UintRef<'_> = modulus.ok()?;
+    reader.finish().ok()?;
+    let spare = modulus
+        .as_bytes()
+        .first()
+        .map_or(0, |byte| byte.leading_zeros());
+    u32::try_from(modulus.as_bytes().len())
+        .ok()?
+        .checked_mul(8)?
+        .checked_sub(spare)
 }
 
 /// Whether these bytes are a point of the curve in the uncompressed form; in the hybrid one (SEC 1,

@@ -1,5 +1,7 @@
 //! Writes a root that the policy does not have yet, with its rules.
 
+mod signed;
+
 use std::collections::BTreeSet;
 
 use toml::Value as Toml;
@@ -85,6 +87,17 @@ pub(super) fn add_new(
         .into_iter()
         .filter_map(|(key, value)| Some((key, Toml::from(value.clone()?))));
     match material {
+        Material::Keys(keys) if matches!(fields.kind.as_deref(), Some("cosign" | "notation")) => {
+            let keys: Vec<&PublicKey> = keys.iter().collect();
+            let of_signatures = signed::values(arguments, id, &keys)?;
+            not_revoked(policy, &keys)?;
+            teller.confirm_keys(&keys)?;
+            let signed::SignedRoot { values, files } = of_signatures;
+            let after = pins::append(&text, &tables(values, id, fields, &matches))?;
+            let mut edit = edit_of_keys(id, &keys, file, before, after, files);
+            edit.words = [vec![edit.words], more].concat().join("\n");
+            finish_keys(change, edit, id, &keys, output)
+        }
         Material::Keys(keys) => {
             let kind = kind("notary")?;
             let need = |value: &Option<String>, flag: &str, hint: &str| {
@@ -115,7 +128,7 @@ pub(super) fn add_new(
             values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
             values.extend([("keys", Toml::from(entries)), ("role", role)]);
             values.extend(common);
-            let after = pins::append(&text, &tables(values, id, &matches))?;
+            let after = pins::append(&text, &tables(values, id, fields, &matches))?;
             let mut edit = edit_of_keys(id, &keys, file, before, after, pinned);
             edit.words = [vec![edit.words], more].concat().join("\n");
             finish_keys(change, edit, id, &keys, output)
@@ -149,7 +162,7 @@ pub(super) fn add_new(
             values.extend((!metadata.is_empty()).then(|| ("metadata", Toml::from(metadata))));
             values.extend(tls_ca.map(|name| ("tls-ca", Toml::from(name))));
             values.extend(common);
-            let after = pins::append(&text, &tables(values, id, &matches))?;
+            let after = pins::append(&text, &tables(values, id, fields, &matches))?;
             finish_root(
                 change, id, chosen, before, after, file, pinned, &more, output,
             )
@@ -184,12 +197,18 @@ fn file_of(change: &PolicyChange, standing: &[&Rule]) -> Result<String, Failure>
     }
 }
 
-fn tables(values: Vec<(&'static str, Toml)>, id: &str, matches: &[String]) -> Vec<NewTable> {
+fn tables(
+    values: Vec<(&'static str, Toml)>,
+    id: &str,
+    fields: &Fields,
+    matches: &[String],
+) -> Vec<NewTable> {
     let rule = |pattern: &String| {
-        let values = vec![
+        let mut values = vec![
             ("match", Toml::from(pattern.as_str())),
             ("roots", Toml::from(vec![id.to_owned()])),
         ];
+        values.extend(fields.tags_unbound.then(|| ("tags", Toml::from("unbound"))));
         NewTable {
             header: "rule",
             values,

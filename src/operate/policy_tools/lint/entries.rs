@@ -72,6 +72,7 @@ fn can_sign(policy: &Policy, root: &Root) -> bool {
     match &root.kind {
         RootKind::Notary(notary) => !notary.keys.is_subset(policy.revoked_keys()),
         RootKind::Tuf(_) => true,
+        RootKind::Notation(notation) => !notation.keys.is_subset(policy.revoked_keys()),
         RootKind::Cosign(cosign) => {
             let able = cosign.keys.difference(policy.revoked_keys()).count();
             u64::try_from(able).is_ok_and(|able| able >= cosign.threshold)

@@ -24,7 +24,7 @@ pub(super) fn check(linter: &mut Linter<'_>) {
         match &root.kind {
             RootKind::Notary(notary) => of_notary(linter, root, notary),
             RootKind::Tuf(tuf) => of_tuf(linter, root, tuf),
-            RootKind::Cosign(_) => {}
+            RootKind::Cosign(_) | RootKind::Notation(_) => {}
         }
     }
     shared_signers(linter);

@@ -2,13 +2,14 @@
 
 use rootpin_trust::KeyId;
 use rootpin_trust::cosign::{CosignFormat, TagBinding};
+use rootpin_trust::notation::{PinnedCertificate, SubjectAttribute};
 use rootpin_trust::{Fingerprint, key_file};
 
 use super::{Kind, read_pinned};
 use crate::finding::{Fault, FindingCode};
 use crate::load::report::{At, Place};
 use crate::load::section::Section;
-use crate::root::{CosignRoot, KeyEntry, PinnedKey, RootKind};
+use crate::root::{CosignRoot, KeyEntry, NotationRoot, PinnedKey, RootKind};
 
 const BINDS_TAG: &str = "write binds-tag = \"annotation:tag\" for what cosign sign -a tag=TAG signs, or \"reference\" for the full names that podman and skopeo sign";
 
@@ -125,4 +126,67 @@ fn parse_binding(text: &str) -> Result<TagBinding, Fault> {
             Err(Fault::new(FindingCode::BadValue, message, BINDS_TAG))
         }
     }
+}
+
+const SUBJECT: &str = "write the attributes that must be there, as C=US, ST=WA, O=acme, CN=builder: of C, ST, L, O, OU and CN";
+
+pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> Kind<'r> {
+    let files = section.list("certificates", |text| Ok(text.to_owned()));
+    let subjects = section.list("subjects", |text| {
+        let parsed = SubjectAttribute::parse_all(text);
+        let message = format!("{text:?} is no subject");
+        parsed.ok_or_else(|| Fault::new(FindingCode::BadValue, message, SUBJECT))
+    });
+    let validity = section.choice("validity", &[("check", false), ("ignore", true)]);
+    let binds_tag = section.parsed("binds-tag", |text| match parse_binding(text)? {
+        TagBinding::Annotation(name) => Ok(name),
+        TagBinding::Reference => {
+            let message = "notation signs no reference";
+            let hint = "write binds-tag = \"annotation:tag\" for what notation sign --user-metadata tag=TAG signs";
+            Err(Fault::new(FindingCode::BadValue, message, hint))
+        }
+    });
+    let (mut keys, mut certificates, mut written) = (Vec::new(), Vec::new(), Vec::new());
+    for At { value: text, place } in files.into_iter().flatten() {
+        let Some(certificate) = read_certificate(&text, place) else {
+            continue;
+        };
+        keys.push(At {
+            value: certificate.key,
+            place,
+        });
+        let fingerprint = Some(Fingerprint::of_spki(&certificate.certificate.key));
+        written.push(KeyEntry {
+            keys: vec![(certificate.key, fingerprint)],
+            text,
+        });
+        certificates.push(certificate);
+    }
+    let ignore_validity = validity.as_ref().is_some_and(|at| at.value);
+    let is_authority = |pin: &PinnedCertificate| pin.certificate.authority;
+    if let Some(at) = validity.filter(|at| at.value && certificates.iter().any(is_authority)) {
+        let message = "validity = \"ignore\" is for pinned signers, and an authority is pinned";
+        let hint = "pin the signer's own certificate, or leave validity out";
+        at.place.error(FindingCode::BadValue, message, hint);
+    }
+    let notation = NotationRoot {
+        keys: keys.iter().map(|at| at.value).collect(),
+        entries: written,
+        certificates,
+        subjects: subjects.into_iter().flatten().map(|at| at.value).collect(),
+        ignore_validity,
+        binds_tag: binds_tag.map(|at| at.value),
+    };
+    let kind = (!keys.is_empty()).then_some(RootKind::Notation(notation));
+    (kind, keys)
+}
+
+fn read_certificate(path: &str, place: Place<'_>) -> Option<PinnedCertificate> {
+    let pem = read_pinned(path, place)?;
+    let wrong = |error: rootpin_trust::KeyError| {
+        let message = format!("{path}: {error}");
+        let hint = "the file must hold one PEM certificate: of a signer (key usage digital signature, for code signing) or of an authority";
+        place.error(FindingCode::BadFile, message, hint);
+    };
+    PinnedCertificate::read(&pem).map_err(wrong).ok()
 }

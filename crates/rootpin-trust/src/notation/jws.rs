@@ -1,0 +1,84 @@
+//! The JWS envelope (Notary Project, `signature-envelope-jws.md`): RFC 7515's flattened JSON.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use jiff::Timestamp;
+
+use super::{Algorithm, Attributes, Envelope};
+use crate::canonical::Text;
+use crate::image_signature::json;
+use crate::refusal::shown;
+
+/// The media type of an envelope.
+pub const MEDIA_TYPE: &str = "application/jose+json";
+
+/// Members of the protected header that the specification has. Another one counts for nothing, and
+/// fails where `crit` lists it.
+const EXPIRY: &str = "io.cncf.notary.expiry";
+const SCHEME: &str = "io.cncf.notary.signingScheme";
+
+/// Reads an envelope.
+pub(super) fn read(bytes: &[u8]) -> Result<Envelope, String> {
+    let text = json(bytes).map_err(|error| format!("it is no JSON: {error}"))?;
+    let envelope = Text::of(&text);
+    let part = |name: &str| {
+        let text = envelope.get(name).and_then(Text::as_str);
+        text.ok_or_else(|| format!("it has no {name}"))
+    };
+    let (protected, payload, signature) =
+        (part("protected")?, part("payload")?, part("signature")?);
+    let decoded = |name: &str, text: &str| {
+        let bytes = URL_SAFE_NO_PAD.decode(text);
+        bytes.map_err(|_| format!("its {name} is no base64url"))
+    };
+    let header = json(&decoded("protected", &protected)?)
+        .map_err(|error| format!("its protected header is no JSON: {error}"))?;
+    let chain = envelope
+        .get("header")
+        .and_then(|header| header.get("x5c")?.elements())
+        .ok_or("it has no certificates")?;
+    let certificate = |text: Text<'_>| STANDARD.decode(text.as_str()?.as_bytes()).ok();
+    let chain: Option<Vec<Vec<u8>>> = chain.map(certificate).collect();
+    Ok(Envelope {
+        message: format!("{protected}.{payload}").into_bytes(),
+        payload: decoded("payload", &payload)?,
+        signature: decoded("signature", &signature)?,
+        chain: chain.ok_or("its certificates are no base64")?,
+        attributes: attributes(Text::of(&header))?,
+    })
+}
+
+fn attributes(header: Text<'_>) -> Result<Attributes, String> {
+    let text = |name: &str| header.get(name).and_then(Text::as_str);
+    let time = |name: &str| {
+        let Some(value) = header.get(name) else {
+            return Ok(None);
+        };
+        let time = value
+            .as_str()
+            .and_then(|text| text.parse::<Timestamp>().ok());
+        time.map(Some)
+            .ok_or_else(|| format!("its {name} is no time"))
+    };
+    let algorithm = text("alg").unwrap_or_default();
+    let critical = header.get("crit").and_then(Text::elements);
+    let critical: Option<Vec<String>> = critical
+        .ok_or("it has no list of critical attributes")?
+        .map(|name| Some(name.as_str()?.into_owned()))
+        .collect();
+    let critical = critical.ok_or("a critical attribute of it is no text")?;
+    if let Some(absent) = critical.iter().find(|name| header.get(name).is_none()) {
+        return Err(format!(
+            "it has no attribute {}, which it calls critical",
+            shown(absent)
+        ));
+    }
+    Ok(Attributes {
+        algorithm: Algorithm::of_jws(&algorithm)
+            .ok_or_else(|| format!("its algorithm is {}", shown(&algorithm)))?,
+        content: text("cty").unwrap_or_default().into_owned(),
+        scheme: text(SCHEME).unwrap_or_default().into_owned(),
+        expiry: time(EXPIRY)?,
+        critical,
+    })
+}

@@ -1,0 +1,237 @@
+//! Signatures of images by Notation (Notary Project, `specifications` v1), under pinned
+//! certificates: JWS and COSE envelopes.
+//!
+//! Such a signature says that a signer's certificate signed a digest, and may end at a date. It
+//! binds no repository, and a tag only by an annotation that the policy names. Off-spec: nobody is
+//! asked whether a certificate is revoked (the policy's `[[revoked]]` says so), and no time stamp
+//! makes an expired certificate count.
+
+mod cbor;
+mod chain;
+mod cose;
+mod jws;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+
+use jiff::Timestamp;
+use x509_cert::der::asn1::ObjectIdentifier;
+
+use crate::canonical::Text;
+use crate::image::Digest;
+use crate::image_signature::{MOST_SIGNATURES, SIGNATURE_BYTES, Wanted, json, judged};
+use crate::key::Algorithm;
+use crate::refusal::shown;
+use crate::{KeyId, SignatureFile, SignatureFinding, SignatureOutcome, SignedImage};
+
+pub use chain::PinnedCertificate;
+pub use cose::MEDIA_TYPE as COSE;
+pub use jws::MEDIA_TYPE as JWS;
+
+/// The pins for the verification of an image's signatures.
+#[derive(Debug, Clone)]
+pub struct NotationPins {
+    /// The pinned certificates, of authorities or signers.
+    pub certificates: Vec<PinnedCertificate>,
+    /// What the signer's subject must have: all of one of these; none: any subject will do.
+    pub subjects: Vec<Vec<SubjectAttribute>>,
+    /// Whether the dates of a pinned signer's certificate do not count.
+    pub ignore_validity: bool,
+    /// The signed annotation that binds a tag; `None`: signatures bind no tag.
+    pub binds_tag: Option<String>,
+    /// Canonical IDs of the keys whose signatures count for nothing.
+    pub revoked: BTreeSet<KeyId>,
+    /// The time at which certificates and signatures must be valid.
+    pub now: Timestamp,
+}
+
+/// An attribute of a certificate's subject: `CN=…`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubjectAttribute {
+    oid: ObjectIdentifier,
+    value: String,
+}
+
+/// A signature that was read, and not verified yet.
+struct Envelope {
+    /// The bytes that were signed.
+    message: Vec<u8>,
+    payload: Vec<u8>,
+    signature: Vec<u8>,
+    /// DER of the certificates, the signer's first.
+    chain: Vec<Vec<u8>>,
+    attributes: Attributes,
+}
+
+/// The signed attributes.
+struct Attributes {
+    algorithm: Algorithm,
+    content: String,
+    scheme: String,
+    expiry: Option<Timestamp>,
+    critical: Vec<String>,
+}
+
+const PAYLOAD: &str = "application/vnd.cncf.notary.payload.v1+json";
+const SCHEME: &str = "notary.x509";
+const CRITICAL_SCHEME: &str = "io.cncf.notary.signingScheme";
+const CRITICAL_EXPIRY: &str = "io.cncf.notary.expiry";
+
+impl SubjectAttribute {
+    /// Reads a subject as policies write it: `C=US, ST=WA, O=acme, CN=builder`, in any order and
+    /// without any that may vary.
+    #[must_use]
+    pub fn parse_all(text: &str) -> Option<Vec<Self>> {
+        text.split(',')
+            .map(|part| Self::parse(part.trim()))
+            .collect()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let (name, value) = text.split_once('=')?;
+        let oid = match name.trim() {
+            "CN" => "2.5.4.3",
+            "C" => "2.5.4.6",
+            "L" => "2.5.4.7",
+            "ST" | "S" => "2.5.4.8",
+            "O" => "2.5.4.10",
+            "OU" => "2.5.4.11",
+            _ => return None,
+        };
+        let value = value.trim().to_owned();
+        let is_plain = !value.is_empty() && !value.contains(['\\', '+', '"', ';']);
+        let oid = ObjectIdentifier::new(oid).ok()?;
+        is_plain.then_some(Self { oid, value })
+    }
+}
+
+/// Whether a layer of that media type may be a signature of Notation.
+#[must_use]
+pub fn is_signature(media_type: &str) -> bool {
+    matches!(media_type, JWS | COSE)
+}
+
+/// Whether a signer under a pinned certificate signed an image. The signatures are looked at in
+/// their order, and no more than [`MOST_SIGNATURES`] of them.
+#[must_use]
+pub fn verify(
+    image: SignedImage<'_>,
+    pins: &NotationPins,
+    files: &[SignatureFile],
+) -> SignatureOutcome {
+    let look_at = |file| look_at(image, pins, file);
+    let findings = files.iter().take(MOST_SIGNATURES).map(look_at).collect();
+    let wanted = Wanted {
+        role: "notation",
+        keys: pins.certificates.iter().map(|pin| pin.key).collect(),
+        threshold: 1,
+        binds_tag: pins.binds_tag.is_some(),
+        revoked: &pins.revoked,
+        command: "notation sign",
+    };
+    judged(image, &wanted, findings)
+}
+
+fn look_at(image: SignedImage<'_>, pins: &NotationPins, file: &SignatureFile) -> SignatureFinding {
+    let format = match file.media_type.as_str() {
+        JWS => "notation-jws",
+        COSE => "notation-cose",
+        kind => {
+            let why = format!("{} is no format of Notation's", shown(kind));
+            return SignatureFinding::rejected("", why);
+        }
+    };
+    let mut found = SignatureFinding::rejected(format, "");
+    found.rejected = check(image, pins, file, &mut found).err();
+    found
+}
+
+/// The specification's order: what is signed, by whom, and what it says.
+fn check(
+    image: SignedImage<'_>,
+    pins: &NotationPins,
+    file: &SignatureFile,
+    found: &mut SignatureFinding,
+) -> Result<(), String> {
+    if file.bytes.len() > SIGNATURE_BYTES {
+        return Err(format!("it has more than {SIGNATURE_BYTES} bytes"));
+    }
+    let envelope = match file.media_type.as_str() {
+        JWS => jws::read(&file.bytes)?,
+        _ => cose::read(&file.bytes)?,
+    };
+    let signer = chain::signer(&envelope.chain, pins)?;
+    let attributes = &envelope.attributes;
+    if signer.key.algorithm() != Some(attributes.algorithm) {
+        return Err("its algorithm is not the one of its leaf's key".to_owned());
+    }
+    if !signer
+        .key
+        .verify_jose(&envelope.message, &envelope.signature)
+    {
+        return Err("it is not by the key of its own certificate".to_owned());
+    }
+    found.key = Some(signer.key.id());
+    found.expires = signer.expires;
+    check_attributes(attributes, pins.now, found)?;
+    if attributes.content != PAYLOAD {
+        return Err(format!("its payload is {}", shown(&attributes.content)));
+    }
+    found.tag = target(&envelope.payload, image.digest, pins)?;
+    Ok(())
+}
+
+fn check_attributes(
+    attributes: &Attributes,
+    now: Timestamp,
+    found: &mut SignatureFinding,
+) -> Result<(), String> {
+    let is_critical = |name: &str| attributes.critical.iter().any(|critical| critical == name);
+    let is_known = |name: &&String| [CRITICAL_SCHEME, CRITICAL_EXPIRY].contains(&name.as_str());
+    if let Some(unknown) = attributes.critical.iter().find(|name| !is_known(name)) {
+        return Err(format!(
+            "its critical attribute {} is not known here",
+            shown(unknown)
+        ));
+    }
+    // Off-spec: no signing authority is trusted, so its scheme is not taken.
+    if attributes.scheme != SCHEME || !is_critical(CRITICAL_SCHEME) {
+        let scheme = shown(&attributes.scheme);
+        return Err(format!(
+            "its scheme is {scheme}, not {SCHEME} as a critical attribute"
+        ));
+    }
+    if let Some(expiry) = attributes.expiry {
+        if !is_critical(CRITICAL_EXPIRY) {
+            return Err("its expiry is not critical".to_owned());
+        }
+        if now >= expiry {
+            return Err(format!("it expired at {expiry}"));
+        }
+        found.expires = found.expires.min(expiry);
+    }
+    Ok(())
+}
+
+/// What a payload signs of the image: its tag, where an annotation gives it.
+fn target(payload: &[u8], image: Digest, pins: &NotationPins) -> Result<Option<String>, String> {
+    let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
+    let target = Text::of(&text)
+        .get("targetArtifact")
+        .ok_or("it has no target")?;
+    if !target
+        .get("digest")
+        .is_some_and(|digest| digest.is(&image.to_string()))
+    {
+        return Err("it is for another digest".to_owned());
+    }
+    let Some(name) = &pins.binds_tag else {
+        return Ok(None);
+    };
+    let tag = target
+        .get("annotations")
+        .and_then(|all| all.get(name)?.as_str());
+    tag.map(|tag| Some(tag.into_owned()))
+        .ok_or_else(|| format!("it signs no annotation {name:?}, which is to give the tag"))
+}

@@ -1,0 +1,286 @@
+//! Signatures that real notation made, and mutations of them.
+
+use std::fs;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::*;
+use crate::Code;
+use crate::cosign::tests::{files, folder};
+use crate::image::Repository;
+
+const IMAGE: &str = "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a1b3324fe5c19";
+const NOW: &str = "2026-11-30T12:00:00Z";
+
+fn certificate(name: &str) -> PinnedCertificate {
+    let pem = fs::read(folder(&format!("certificates/{name}.crt"))).unwrap();
+    PinnedCertificate::read(&pem).unwrap()
+}
+
+fn pins(certificates: &[&str]) -> NotationPins {
+    NotationPins {
+        certificates: certificates.iter().map(|name| certificate(name)).collect(),
+        subjects: Vec::new(),
+        ignore_validity: false,
+        binds_tag: None,
+        revoked: BTreeSet::new(),
+        now: NOW.parse().unwrap(),
+    }
+}
+
+fn outcome(pins: &NotationPins, files: &[SignatureFile]) -> SignatureOutcome {
+    let repository = Repository::from_full("127.0.0.1:5000/team/app").unwrap();
+    let image = SignedImage {
+        repository: &repository,
+        digest: IMAGE.parse().unwrap(),
+    };
+    verify(image, pins, files)
+}
+
+/// `signed`, or why not.
+fn said(pins: &NotationPins, files: &[SignatureFile]) -> String {
+    let outcome = outcome(pins, files);
+    match outcome.result {
+        Ok(_) => "signed".to_owned(),
+        Err(_) => outcome.findings[0].rejected.clone().unwrap(),
+    }
+}
+
+const FORMATS: [&str; 2] = ["jws", "cose"];
+const KEYS: [&str; 4] = ["rsa2048", "rsa3072", "p256", "p384"];
+
+#[test]
+fn each_key_and_envelope_that_notation_writes_is_taken_under_a_pinned_authority_or_leaf() {
+    for format in FORMATS {
+        for key in KEYS {
+            let files = files(&format!("{format}-{key}"));
+            for pin in ["ca", key] {
+                let outcome = outcome(&pins(&[pin]), &files);
+                let collection = outcome.result.unwrap();
+                let collection = collection.get();
+                assert_eq!(
+                    collection.untagged,
+                    BTreeSet::from([IMAGE.parse().unwrap()])
+                );
+                assert_eq!(collection.signers, BTreeSet::from([certificate(key).key]));
+                assert_eq!(collection.expires, certificate(key).certificate.not_after);
+                assert_eq!(outcome.findings[0].format, format!("notation-{format}"));
+            }
+            let other = if key == "p256" { "p384" } else { "p256" };
+            assert!(said(&pins(&[other]), &files).contains("lead to none that is pinned"));
+        }
+    }
+}
+
+#[test]
+fn an_envelope_under_the_other_one_s_media_type_counts_for_nothing() {
+    for (format, other) in [("jws", COSE), ("cose", JWS)] {
+        let mut files = files(&format!("{format}-p256"));
+        other.clone_into(&mut files[0].media_type);
+        assert_ne!(said(&pins(&["ca"]), &files), "signed");
+    }
+}
+
+#[test]
+fn each_flipped_byte_of_an_envelope_is_refused_unless_it_is_of_what_is_not_signed() {
+    let pins = pins(&["ca"]);
+    for format in FORMATS {
+        let file = files(&format!("{format}-p256")).remove(0);
+        let agent = file
+            .bytes
+            .windows(12)
+            .position(|part| part == b"signingAgent")
+            .unwrap();
+        let taken = (0..file.bytes.len()).filter(|at| {
+            let mut flipped = file.clone();
+            flipped.bytes[*at] ^= 1;
+            said(&pins, &[flipped]) == "signed"
+        });
+        let taken: Vec<usize> = taken.collect();
+        // The name of the tool is unsigned; of the certificates the pinned one is not looked at.
+        let around = agent.saturating_sub(20)..agent + 60;
+        let others = taken.iter().filter(|at| !around.contains(at)).count();
+        assert!(others * 2 < file.bytes.len(), "{format}: {taken:?}");
+        let flip = |name: &str| {
+            let mut file = file.clone();
+            let begin = file
+                .bytes
+                .windows(name.len())
+                .position(|part| part == name.as_bytes());
+            file.bytes[begin.unwrap() + name.len() + 4] ^= 1;
+            said(&pins, &[file])
+        };
+        if format == "jws" {
+            for part in ["\"payload\":\"", "\"protected\":\"", "\"signature\":\""] {
+                assert_ne!(flip(part), "signed");
+            }
+        } else {
+            assert_ne!(flip("targetArtifact"), "signed");
+        }
+    }
+}
+
+#[test]
+fn a_signature_and_its_certificates_count_until_they_end() {
+    for format in FORMATS {
+        let files = files(&format!("{format}-expiry"));
+        let at = |now: &str| NotationPins {
+            now: now.parse().unwrap(),
+            ..pins(&["ca"])
+        };
+        let signed = outcome(&at("2026-11-29T21:00:00Z"), &files).result.unwrap();
+        assert!(signed.get().expires < "2026-11-30T21:00:00Z".parse().unwrap());
+        assert_eq!(said(&at(NOW), &files), "signed");
+        assert!(said(&at("2026-12-01T00:00:00Z"), &files).contains("it expired at"));
+        let files = self::files(&format!("{format}-p256"));
+        assert!(said(&at("2040-01-01T00:00:00Z"), &files).contains("is valid from"));
+        assert!(said(&at("2020-01-01T00:00:00Z"), &files).contains("is valid from"));
+        let ignoring = |pin: &str| NotationPins {
+            ignore_validity: true,
+            now: "2040-01-01T00:00:00Z".parse().unwrap(),
+            ..pins(&[pin])
+        };
+        assert_eq!(said(&ignoring("p256"), &files), "signed");
+        assert!(said(&ignoring("ca"), &files).contains("is valid from"));
+    }
+}
+
+#[test]
+fn a_subject_and_a_tag_are_demanded_where_the_policy_names_them() {
+    for format in FORMATS {
+        let files = files(&format!("{format}-expiry"));
+        let with = |subject: &str| NotationPins {
+            subjects: vec![SubjectAttribute::parse_all(subject).unwrap()],
+            now: "2026-11-29T21:00:00Z".parse().unwrap(),
+            binds_tag: Some("tag".to_owned()),
+            ..pins(&["ca"])
+        };
+        let signed = outcome(&with("O=Lab, CN=p256"), &files).result.unwrap();
+        assert_eq!(signed.get().targets.keys().collect::<Vec<_>>(), ["v1"]);
+        assert!(signed.get().untagged.is_empty());
+        assert!(said(&with("O=Lab, CN=p384"), &files).contains("its signer is"));
+        let untagged = self::files(&format!("{format}-p256"));
+        assert!(said(&with("O=Lab"), &untagged).contains("it signs no annotation"));
+    }
+    for odd in ["", "CN", "CN=", "X=y", "CN=a+O=b", "CN=a\\,b"] {
+        assert!(SubjectAttribute::parse_all(odd).is_none(), "{odd}");
+    }
+}
+
+#[test]
+fn a_revoked_key_of_any_certificate_of_the_path_counts_for_nothing() {
+    for format in FORMATS {
+        for revoked in ["p256", "ca"] {
+            let mut pins = pins(&["ca"]);
+            pins.revoked.insert(certificate(revoked).key);
+            assert!(said(&pins, &files(&format!("{format}-p256"))).contains("revokes"));
+        }
+    }
+}
+
+#[test]
+fn another_digest_is_not_signed() {
+    let repository = Repository::from_full("127.0.0.1:5000/team/app").unwrap();
+    let image = SignedImage {
+        repository: &repository,
+        digest: Digest::of(b"other"),
+    };
+    for format in FORMATS {
+        let refusal = verify(image, &pins(&["ca"]), &files(&format!("{format}-p256")));
+        assert_eq!(refusal.result.unwrap_err().code, Code::BadSignature);
+        assert_eq!(
+            refusal.findings[0].rejected.as_deref(),
+            Some("it is for another digest")
+        );
+    }
+}
+
+fn attributes(critical: &[&str]) -> Attributes {
+    Attributes {
+        algorithm: Algorithm::Es256,
+        content: PAYLOAD.to_owned(),
+        scheme: SCHEME.to_owned(),
+        expiry: None,
+        critical: critical.iter().map(|name| (*name).to_owned()).collect(),
+    }
+}
+
+#[test]
+fn attributes_are_those_of_the_specification_or_the_signature_counts_for_nothing() {
+    let check = |attributes: &Attributes| {
+        let mut found = SignatureFinding::rejected("", "");
+        check_attributes(attributes, NOW.parse().unwrap(), &mut found)
+    };
+    check(&attributes(&[CRITICAL_SCHEME])).unwrap();
+    for critical in [
+        &[][..],
+        &["io.cncf.notary.verificationPlugin", CRITICAL_SCHEME],
+        &[CRITICAL_SCHEME, "com.example.unknown"],
+    ] {
+        check(&attributes(critical)).unwrap_err();
+    }
+    let authority = "notary.x509.signingAuthority".to_owned();
+    check(&Attributes {
+        scheme: authority,
+        ..attributes(&[CRITICAL_SCHEME])
+    })
+    .unwrap_err();
+    let expiring = |critical: &[&str], expiry: &str| Attributes {
+        expiry: Some(expiry.parse().unwrap()),
+        ..attributes(critical)
+    };
+    let both = [CRITICAL_SCHEME, CRITICAL_EXPIRY];
+    check(&expiring(&both, "2026-12-01T00:00:00Z")).unwrap();
+    check(&expiring(&both, NOW)).unwrap_err();
+    check(&expiring(&[CRITICAL_SCHEME], "2026-12-01T00:00:00Z")).unwrap_err();
+}
+
+#[test]
+fn a_jws_header_must_be_whole_and_its_critical_attributes_there() {
+    let file = files("jws-p256").remove(0);
+    let text = String::from_utf8(file.bytes).unwrap();
+    let begin = text.find("\"protected\":\"").unwrap() + 13;
+    let end = begin + text[begin..].find('"').unwrap();
+    let header = URL_SAFE_NO_PAD.decode(&text[begin..end]).unwrap();
+    let header = String::from_utf8(header).unwrap();
+    let read = |header: &str| {
+        let text = format!(
+            "{}{}{}",
+            &text[..begin],
+            URL_SAFE_NO_PAD.encode(header),
+            &text[end..]
+        );
+        jws::read(text.as_bytes()).map(|_| ())
+    };
+    read(&header).unwrap();
+    for (from, to) in [
+        ("ES256", "none"),
+        ("ES256", "HS256"),
+        ("\"alg\"", "\"al\""),
+        ("\"crit\"", "\"critical\""),
+        ("signingScheme\"]", "signingScheme\",\"absent\"]"),
+        ("{\"alg\"", "{\"alg\":\"ES256\",\"alg\""),
+    ] {
+        assert!(header.contains(from), "{header}");
+        assert!(read(&header.replace(from, to)).is_err(), "{to}");
+    }
+}
+
+#[test]
+fn certificates_without_the_right_usages_are_no_pins() {
+    for name in [
+        "ca-without-usage",
+        "leaf-for-tls",
+        "leaf-that-signs-certificates",
+    ] {
+        let pem = fs::read(folder(&format!("certificates/{name}.crt"))).unwrap();
+        assert!(PinnedCertificate::read(&pem).is_err(), "{name}");
+    }
+    let two = [
+        fs::read(folder("certificates/ca.crt")).unwrap(),
+        fs::read(folder("certificates/p256.crt")).unwrap(),
+    ];
+    assert!(PinnedCertificate::read(&two.concat()).is_err());
+    assert!(PinnedCertificate::read(&fs::read(folder("keys/p256.pub")).unwrap()).is_err());
+}
