@@ -76,6 +76,14 @@ impl Default for InstallRecord {
 }
 
 impl InstallRecord {
+    /// One of texts alone.
+    pub(crate) fn of_texts(texts: Vec<TextRecord>) -> Self {
+        Self {
+            texts,
+            ..Self::default()
+        }
+    }
+
     /// Where it is, by the place of rootpin.toml.
     pub(crate) fn beside(config: &Path) -> PathBuf {
         let config = std::path::absolute(config).unwrap_or_else(|_| config.to_owned());

@@ -98,6 +98,48 @@ fn closed(registries: &[&str]) -> Vec<(String, Vec<String>)> {
 }
 
 #[test]
+fn what_was_written_beside_a_rootpin_toml_is_taken_back_with_all_else() {
+    let certs = Certs::new();
+    let own = tempfile::tempdir().unwrap();
+    let config = own.path().join("rootpin.toml");
+    let text = "server = \"https://one.example\"\n\n[host.\"https://mirror.example\"]\n  capabilities = [\"pull\", \"resolve\"]\n";
+    fs::write(&config, "").unwrap();
+    certs.put("one.example", text);
+    let config = config.to_str().unwrap();
+    let write = ["write", "one.example", "two.example", "--config", config];
+    assert_eq!(certs.run(&write).code, 0);
+    assert!(certs.text("one.example") != text && certs.file("two.example").exists());
+    // Somebody adds to it meanwhile.
+    let more = format!("# ours\n{}", certs.text("one.example"));
+    fs::write(certs.file("one.example"), more).unwrap();
+    let uninstall = |words: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        let all = [&["install", "--uninstall", "--config", config], words].concat();
+        run(command.args(all), b"")
+    };
+    assert_eq!(uninstall(&["--json"]).code, 64, "nobody was asked");
+    assert_eq!(uninstall(&["--dry-run"]).code, 0);
+    assert!(certs.file("two.example").exists());
+    let ended = uninstall(&["--yes"]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert_eq!(certs.text("one.example"), format!("# ours\n{text}"));
+    let left: Vec<_> = fs::read_dir(certs.dir()).unwrap().flatten().collect();
+    assert_eq!(left.len(), 1, "the folder that was new is gone: {left:?}");
+    assert_eq!(
+        fs::read_dir(left[0].path()).unwrap().count(),
+        1,
+        "and the copy"
+    );
+    assert_eq!(
+        fs::read_dir(own.path()).unwrap().count(),
+        1,
+        "and the record"
+    );
+    let again = uninstall(&["--yes"]);
+    assert!(again.out.contains("nothing is recorded"), "{again:?}");
+}
+
+#[test]
 fn what_is_written_is_closed_and_written_once() {
     let certs = Certs::new();
     let shown = certs.run(&["write", "--dry-run", "docker.io", "r.example:5000"]);

@@ -28,6 +28,7 @@ mod own_rows;
 mod packages;
 mod paths;
 mod pin;
+mod platforms;
 mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;

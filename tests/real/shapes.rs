@@ -28,7 +28,7 @@ const UNPACK: [&str; 3] = [
 const IMAGES: [&str; 2] = ["plugins", "io.containerd.cri.v1.images"];
 
 /// What rootpin is there to change.
-const CHANGES: [&[&str]; 15] = [
+const CHANGES: [&[&str]; 16] = [
     &["version"],
     &["imports"],
     &["required_plugins"],
@@ -71,6 +71,12 @@ const CHANGES: [&[&str]; 15] = [
     &[
         "proxy_plugins",
         "stargz",
+        "exports",
+        "enable_remote_snapshot_annotations",
+    ],
+    &[
+        "proxy_plugins",
+        "soci",
         "exports",
         "enable_remote_snapshot_annotations",
     ],
@@ -393,10 +399,16 @@ fn what_was_in_force_is_in_force_after_an_install_or_nothing_was_written() {
                 "registry",
                 "config_path",
             ];
-            let also: &[&[&str]] = if ["eks", "list"].contains(&shape.as_str()) {
-                &[config_path]
-            } else {
-                &[]
+            // What CRI pulled with, the transfer service pulls with now.
+            let downloads: &[&str] = &[
+                "plugins",
+                "io.containerd.transfer.v1.local",
+                "max_concurrent_downloads",
+            ];
+            let also: &[&[&str]] = match shape.as_str() {
+                "eks" | "list" => &[config_path],
+                "keys" => &[downloads],
+                _ => &[],
             };
             let result = check(&engine, &shape, |_| {}, also);
             crate::say(&format!(

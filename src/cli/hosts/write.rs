@@ -12,6 +12,7 @@ use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
 use crate::hosts_toml::{Certificates, RegistryFolder};
 use crate::operate::hosts::close;
+use crate::operate::record::{InstallRecord, TextRecord};
 use crate::policy_dir::replace_file;
 use crate::problem::Problem;
 use crate::trusted_path;
@@ -70,6 +71,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         }
     }
     if !arguments.dry_run {
+        record(&arguments.at.config, &changes).map_err(Failure::Unknown)?;
         for change in changes.iter().filter(|change| change.changes()) {
             change
                 .write()
@@ -89,7 +91,38 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     Ok(0)
 }
 
+/// Records what is about to be written, where rootpin.toml is: `install --uninstall` takes it back.
+fn record(config: &Path, changes: &[HostsFileChange]) -> Result<(), Problem> {
+    let changed = changes.iter().filter(|change| change.changes());
+    let texts: Vec<_> = changed.map(HostsFileChange::recorded).collect();
+    if texts.is_empty() || !config.exists() {
+        return Ok(());
+    }
+    let path = InstallRecord::beside(config);
+    let mut record = InstallRecord::read(&path)?;
+    record.add(InstallRecord::of_texts(texts));
+    record.write(&path)
+}
+
 impl HostsFileChange {
+    fn recorded(&self) -> TextRecord {
+        let missing = self.file.ancestors().skip(1);
+        let mut folders: Vec<PathBuf> = missing
+            .take_while(|folder| !folder.exists())
+            .map(Path::to_owned)
+            .collect();
+        folders.reverse();
+        let backup = PathBuf::from(format!("{}.bak", self.file.display()));
+        let is_new = self.before.is_some() && !backup.exists();
+        TextRecord {
+            path: self.file.clone(),
+            before: self.before.clone(),
+            after: self.after.clone(),
+            folders,
+            backups: is_new.then_some(backup).into_iter().collect(),
+        }
+    }
+
     fn changes(&self) -> bool {
         self.before.as_ref() != Some(&self.after)
     }
