@@ -224,6 +224,8 @@ const WITHOUT_DAEMON: [&[&str]; 10] = [
     &["install"],
     &["policy", "check"],
     &["policy", "lint"],
+    &["policy", "simulate"],
+    &["policy", "diff"],
     &["pin"],
     &["import"],
     &["bundle", "export"],

@@ -372,6 +372,7 @@ fn highest<'a>(
         signed: floor.signed.to_string(),
         since: floor.since.map(|since| since.to_string()),
         root_keys: texts(&floor.root_keys),
+        keys: texts(&floor.keys),
     })
     .collect()
 }

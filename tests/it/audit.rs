@@ -6,6 +6,7 @@ mod hostile;
 mod images;
 mod merge;
 mod trust_directories;
+mod views;
 
 use std::fs;
 use std::path::Path;

@@ -10,6 +10,7 @@ mod host;
 mod image;
 mod model;
 mod products;
+mod simulated;
 mod tuf;
 
 use std::collections::BTreeMap;

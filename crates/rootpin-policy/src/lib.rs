@@ -140,6 +140,11 @@ impl Policy {
         self.images.get(repository)?.get(tag)
     }
 
+    /// Every `[[image]]`.
+    pub fn images(&self) -> impl Iterator<Item = &BoundImage> {
+        self.images.values().flat_map(BTreeMap::values)
+    }
+
     /// Every `[[image]]` of a repository.
     pub fn images_of(&self, repository: &Repository) -> impl Iterator<Item = &BoundImage> {
         self.images
@@ -165,6 +170,12 @@ impl Policy {
     #[must_use]
     pub fn revoked_digest(&self, digest: &Digest) -> Option<&str> {
         self.revoked_digests.get(digest).map(String::as_str)
+    }
+
+    /// Every revoked digest, and why.
+    pub fn revoked_digests(&self) -> impl Iterator<Item = (&Digest, &str)> {
+        let all = self.revoked_digests.iter();
+        all.map(|(digest, reason)| (digest, reason.as_str()))
     }
 
     /// Whether any digest is revoked.

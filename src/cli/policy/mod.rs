@@ -2,6 +2,7 @@
 
 mod check;
 mod lint;
+mod simulate;
 
 use std::path::{Path, PathBuf};
 
@@ -33,6 +34,12 @@ pub(super) enum Verb {
     /// Say what is weak, void or about to end in a policy that loads
     #[command(after_help = lint::EXAMPLES)]
     Lint(lint::Arguments),
+    /// Say what another policy would refuse on hosts, by their reports
+    #[command(after_help = simulate::SIMULATE_EXAMPLES)]
+    Simulate(simulate::SimulateArguments),
+    /// Say in which entries two policies differ, and which names are judged otherwise
+    #[command(after_help = simulate::DIFF_EXAMPLES)]
+    Diff(simulate::DiffArguments),
     /// Have the daemon look at the policy now
     #[command(after_help = "example: rootpin policy reload")]
     Reload,
@@ -53,6 +60,8 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             }),
         },
         Verb::Lint(arguments) => Ok(Output::finished(lint::run(&arguments, output.json))),
+        Verb::Simulate(arguments) => simulate::simulate(&arguments, output),
+        Verb::Diff(arguments) => simulate::diff(&arguments, output),
         Verb::Reload => asked(control, async |client| {
             let report = client.reload().await?;
             Ok(output.report(&report, status::reload_text))

@@ -124,6 +124,8 @@ pub struct HeldFloor {
     pub since: Option<String>,
     /// Canonical IDs of the root keys that its history belongs to.
     pub root_keys: Vec<String>,
+    /// Canonical IDs of the role's own keys.
+    pub keys: Vec<String>,
 }
 
 /// What the policy says of a name and its bytes now.

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::merge::{Expected, Merge, Unreadable};
+use super::views::{self, HeldView};
 
 /// What is kept of one host's report.
 #[derive(Debug)]
@@ -19,6 +20,7 @@ pub(super) struct KeptReport {
     /// Pinned keys, each with the ids of the roots that pin it.
     pub(super) pins: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) held: Vec<HeldRoot>,
+    pub(super) views: Vec<HeldView>,
     /// Root keys that are trusted there and pinned by none of its roots, each with its
     /// repositories.
     pub(super) unpinned: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
@@ -171,10 +173,12 @@ rootpin_trust::codes! {
     pub(super) enum DriftCode;
     Behind = "behind", "it holds an older version of a root file than most of the hosts that hold one";
     ClockAhead = "clock-ahead", "its report is of the future";
+    HeldBack = "held-back", "it had contact with a source, and still has a timestamp older than `max-age`, although another host has a newer one";
     PinExtra = "pin-extra", "it pins a root key that is not to be pinned";
     PinMissing = "pin-missing", "it lacks a pin";
     PolicyDiffers = "policy-differs", "it has another policy, or none";
     Silent = "silent", "its last report is older than `--older-than`";
+    SplitView = "split-view", "it was shown other signed bytes of a version than other hosts";
     TrustsUnpinned = "trusts-unpinned", "a root role on it holds a key that none of its own roots pins";
 }
 
@@ -194,8 +198,10 @@ impl Merge {
         let newest = versions(&self);
         let limit = older_than.and_then(|age| now.checked_sub(age).ok());
         let floors = expected.map(floors).unwrap_or_default();
+        let mut views = views::differences(&self.hosts);
         let hosts = self.hosts.iter().map(|(name, seen)| {
             let mut drift = drift(seen, &majority, &newest, &floors);
+            drift.extend(views.remove(name).into_iter().flatten());
             let ahead = seen.at.duration_since(now) > AHEAD;
             drift
                 .extend(ahead.then(|| {

@@ -33,25 +33,55 @@ pub struct AuditScope {
 }
 
 /// Looks at a host.
-pub async fn look(look: AuditScope, now: Timestamp) -> HostReport {
+pub async fn look(mut look: AuditScope, now: Timestamp) -> HostReport {
+    let (residents, unanswered) = images::resident(&look.engines).await;
+    look.untold.extend(unanswered);
+    Box::pin(reported(look, &residents, now)).await
+}
+
+/// The report of a host that has exactly these names and digests.
+pub async fn look_at(
+    host: &str,
+    images: Vec<(ImageRef, Digest)>,
+    surveyor: Surveyor,
+    now: Timestamp,
+) -> HostReport {
+    let resident = |(name, digest): (ImageRef, Digest)| ResidentRecord {
+        engine: "none".to_owned(),
+        namespace: None,
+        record: name.to_string(),
+        name: Some(name),
+        digest: Some(digest),
+    };
+    let residents: Vec<_> = images.into_iter().map(resident).collect();
+    let scope = AuditScope {
+        host: host.to_owned(),
+        engines: Vec::new(),
+        places: Vec::new(),
+        surveyor: Ok(surveyor),
+        online: false,
+        untold: Vec::new(),
+    };
+    Box::pin(reported(scope, &residents, now)).await
+}
+
+async fn reported(look: AuditScope, residents: &[ResidentRecord], now: Timestamp) -> HostReport {
     let AuditScope {
         host,
-        engines,
+        engines: _,
         places,
         surveyor,
         online,
         mut untold,
     } = look;
-    let (residents, unanswered) = images::resident(&engines).await;
     let (trust_directories, unread) = places::read(&places);
-    untold.extend(unanswered);
     untold.extend(unread);
     let names = trust_directories
         .iter()
         .flat_map(|one| &one.repositories)
         .filter_map(|one| Repository::from_full(&one.repository).ok());
     let repositories: Vec<Repository> = names.collect::<BTreeSet<_>>().into_iter().collect();
-    let images = judged(&residents);
+    let images = judged(residents);
     let asked = SurveyQuestion {
         images: images.into_iter().collect(),
         repositories,
@@ -62,7 +92,7 @@ pub async fn look(look: AuditScope, now: Timestamp) -> HostReport {
         .ok()
         .map(|surveyor| surveyor.name().to_owned());
     let survey = match surveyor {
-        Ok(mut surveyor) => surveyor.survey(&asked, online).await,
+        Ok(mut surveyor) => surveyor.survey(&asked, online, now).await,
         Err(why) => Err(why),
     };
     let survey = survey.unwrap_or_else(|why| {
@@ -91,7 +121,7 @@ pub async fn look(look: AuditScope, now: Timestamp) -> HostReport {
         findings: Vec::new(),
         untold,
     };
-    filled(report, &residents, &asked, &survey, now).told()
+    filled(report, residents, &asked, &survey, now).told()
 }
 
 /// Fractions of it mean nothing to those who read it.

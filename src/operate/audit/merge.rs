@@ -5,11 +5,12 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::fleet::{Counts, HeldRoot, HostImage, KeptReport};
 use super::reading::Reports;
+use super::views::HeldView;
 use crate::decide::survey::PinnedRoot;
 use crate::observe::plain;
 
@@ -84,6 +85,8 @@ struct SlimRoot {
     id: String,
     keys: Vec<SlimPin>,
     held: Vec<SlimHeld>,
+    #[serde(default)]
+    max_age: Option<u64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -96,6 +99,21 @@ struct SlimPin {
 struct SlimHeld {
     repository: String,
     versions: BTreeMap<String, u64>,
+    #[serde(default)]
+    contact: Option<String>,
+    #[serde(default)]
+    floors: Vec<SlimFloor>,
+}
+
+#[derive(Debug, Deserialize)]
+struct SlimFloor {
+    role: String,
+    version: u64,
+    signed: String,
+    since: Option<String>,
+    root_keys: Vec<String>,
+    #[serde(default)]
+    keys: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -148,6 +166,15 @@ struct SlimFinding {
     severity: super::FindingSeverity,
 }
 
+impl SlimHeld {
+    /// So much has to be kept of it: each pair of keys is compared.
+    fn items(&self) -> usize {
+        let pairs = self.floors.iter();
+        let pairs = pairs.map(|floor| floor.root_keys.len().max(1) * floor.keys.len().max(1));
+        pairs.sum()
+    }
+}
+
 impl Merge {
     fn keep(&mut self, host: Arc<str>, seen: KeptReport) {
         if let Some(known) = self.hosts.get(&host) {
@@ -186,7 +213,10 @@ impl Merge {
             slim.root_keys.len(),
             slim.roots
                 .iter()
-                .map(|root| root.keys.len() + root.held.len())
+                .map(|root| {
+                    let floors = root.held.iter().map(SlimHeld::items);
+                    root.keys.len() + root.held.len() + floors.sum::<usize>()
+                })
                 .sum(),
         ];
         if items.into_iter().max() > Some(MAX_ITEMS) {
@@ -217,6 +247,7 @@ impl Merge {
             .as_ref()
             .map(|policy| (self.text(&policy.hash), self.text(&policy.mode)));
         let (mut pins, mut held) = (BTreeMap::<Arc<str>, BTreeSet<Arc<str>>>::new(), Vec::new());
+        let mut views = Vec::new();
         for root in &slim.roots {
             let id = self.text(&root.id);
             for key in &root.keys {
@@ -224,6 +255,7 @@ impl Merge {
                 pins.entry(pin).or_default().insert(Arc::clone(&id));
             }
             for one in &root.held {
+                self.views(root.max_age, one, &mut views);
                 if let Some(version) = one.versions.get("root") {
                     held.push(HeldRoot {
                         root: Arc::clone(&id),
@@ -255,6 +287,7 @@ impl Merge {
                 policy,
                 pins,
                 held,
+                views,
                 unpinned,
                 counts,
                 images,
@@ -277,6 +310,25 @@ impl Merge {
             });
         }
         images
+    }
+
+    fn views(&mut self, max_age: Option<u64>, held: &SlimHeld, views: &mut Vec<HeldView>) {
+        let time = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
+        let max_age = max_age.and_then(|seconds| i64::try_from(seconds).ok());
+        for floor in &held.floors {
+            let view = HeldView {
+                repository: self.text(&held.repository),
+                role: self.text(&floor.role),
+                version: floor.version,
+                signed: self.text(&floor.signed),
+                root_keys: floor.root_keys.iter().map(|key| self.text(key)).collect(),
+                keys: floor.keys.iter().map(|key| self.text(key)).collect(),
+                since: time(&floor.since),
+                contact: time(&held.contact),
+                max_age: max_age.map(SignedDuration::from_secs),
+            };
+            views.push(view);
+        }
     }
 
     fn key(&mut self, id: &str, fingerprint: Option<&str>) -> Arc<str> {

@@ -20,11 +20,12 @@ mod repository;
 mod sheet;
 mod surveyor;
 mod trust_directory;
+mod views;
 
 pub use check::SOON;
 pub use findings::{AuditFinding, FindingCode, FindingSeverity, Untold};
 pub use fleet::{Drift, Fleet, FleetHost, Majority};
-pub use host::{AuditScope, look};
+pub use host::{AuditScope, look, look_at};
 pub use images::{EngineKind, EngineSocket};
 pub use merge::{Expected, Merge, Unreadable};
 pub use page::{fleet_page, host_page};

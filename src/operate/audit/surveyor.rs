@@ -95,9 +95,10 @@ impl Surveyor {
         &mut self,
         asked: &SurveyQuestion,
         online: bool,
+        now: Timestamp,
     ) -> Result<Survey, Problem> {
         match self {
-            Self::Files(decider) => Ok(survey(decider, asked, Timestamp::now()).await),
+            Self::Files(decider) => Ok(survey(decider, asked, now).await),
             Self::Daemon(client) => {
                 let image = |(name, digest): &(
                     rootpin_trust::image::ImageRef,

@@ -1,8 +1,14 @@
 //! What a policy would do before it is in force: lint, diff and simulation. No door asks here, and
 //! nothing that is found lets an image in.
 
+mod diff;
 mod inventory;
 mod lint;
+mod reported;
+mod simulate;
+mod suppose;
 
+pub use diff::{Comparison, differing_entries};
 pub use inventory::Inventory;
 pub use lint::{LintFinding, Linted, lint};
+pub use simulate::{HostChange, ImageChange, Simulated, Simulation};

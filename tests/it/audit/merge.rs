@@ -13,12 +13,12 @@ use crate::world::{Ended, World, run};
 
 const AT: &str = "2026-11-26T10:00:00Z";
 
-fn key(name: &str) -> String {
+pub(super) fn key(name: &str) -> String {
     rootpin_trust::image::Digest::of(name.as_bytes()).hex()
 }
 
 /// A report as a host of a fleet in order makes it.
-fn host(number: usize) -> Value {
+pub(super) fn host(number: usize) -> Value {
     let held = json!({"repository": "r.example/app", "contact": AT, "versions": {"root": 3, "targets": 7 + number % 5}, "root_expires": null, "files": {}});
     let root = json!({"id": "acme", "type": "notary", "sources": ["https://n.example"], "role": "targets/releases", "pinned": null,
         "keys": [{"id": key("acme"), "fingerprint": null}], "held": [held]});
@@ -41,7 +41,7 @@ fn merge(words: &[&str], input: &[u8]) -> Ended {
     )
 }
 
-fn merged(words: &[&str], input: &[u8]) -> (Value, i32) {
+pub(super) fn merged(words: &[&str], input: &[u8]) -> (Value, i32) {
     let ended = merge(words, input);
     let fleet: Value =
         serde_json::from_str(&ended.out).unwrap_or_else(|error| panic!("{error}: {ended:?}"));
@@ -51,7 +51,7 @@ fn merged(words: &[&str], input: &[u8]) -> (Value, i32) {
     (fleet, ended.code)
 }
 
-fn lines(reports: &[Value]) -> Vec<u8> {
+pub(super) fn lines(reports: &[Value]) -> Vec<u8> {
     reports
         .iter()
         .flat_map(|report| [report.to_string(), "\n".to_owned()])

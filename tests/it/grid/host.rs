@@ -249,6 +249,11 @@ impl Host {
         decider
     }
 
+    /// The policy of these facts.
+    pub(super) fn policy_of(&self, facts: &Facts) -> Policy {
+        self.policy(&self.text(facts, facts.root))
+    }
+
     fn policy(&self, text: &str) -> Policy {
         let files: BTreeMap<_, _> = self
             .roots
@@ -437,7 +442,7 @@ fn rule(pattern: &str, roots: &[&str], modes: Modes, more: &str) -> String {
     format!("[[rule]]\nmatch = \"{pattern}\"\nroots = {roots:?}\n{own}{more}")
 }
 
-fn sources() -> Arc<Sources> {
+pub(super) fn sources() -> Arc<Sources> {
     Arc::new(Sources::new(Arc::new(Credentials::none())))
 }
 

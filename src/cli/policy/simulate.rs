@@ -1,0 +1,210 @@
+//! `rootpin policy simulate` and `policy diff`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use rootpin_policy::Policy;
+use rootpin_trust::image::ImageRef;
+use serde_json::{Value, json};
+
+use super::check::explain_text;
+use crate::cli::output::{Output, counted, list, text as member};
+use crate::cli::policy_fails;
+use crate::control;
+use crate::operate::audit::Reports as _;
+use crate::operate::policy_tools::{
+    Comparison, HostChange, ImageChange, Simulated, Simulation, differing_entries,
+};
+use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
+
+pub(super) const SIMULATE_EXAMPLES: &str = "examples:\n  rootpin policy simulate ./new --reports reports/\n  \
+    rootpin audit --json | rootpin policy simulate ./new\n  \
+    rootpin policy simulate ./new --reports audit.jsonl --old /etc/rootpin\n\n\
+    exit codes: 0 nothing would be newly refused, 1 something would, 2 it can't be told of something";
+
+pub(super) const DIFF_EXAMPLES: &str = "examples:\n  rootpin policy diff /etc/rootpin ./new\n  \
+    rootpin policy diff /etc/rootpin ./new --inventory reports/\n\n\
+    exit codes: 0 no difference, 1 differences, 2 a policy or a report can't be read";
+
+/// So many hosts of an image are named in text.
+const SHOWN_HOSTS: usize = 5;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct SimulateArguments {
+    /// The folder of the new policy
+    new: PathBuf,
+    /// Reports of `rootpin audit --json`, audit files of rootpind, or folders of such; none:
+    /// standard input
+    #[arg(long, value_name = "PATH")]
+    reports: Vec<PathBuf>,
+    /// The policy that was in force when the audit files were written: they don't say what its
+    /// roots are
+    #[arg(long, value_name = "DIR")]
+    old: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct DiffArguments {
+    /// The folder of the old policy
+    old: PathBuf,
+    /// The folder of the new policy
+    new: PathBuf,
+    /// Reports of `rootpin audit --json`, or a folder of such: says whose answer changes
+    #[arg(long, value_name = "PATH")]
+    inventory: Vec<PathBuf>,
+}
+
+fn load(dir: &Path) -> Result<Policy, Problem> {
+    let files = PolicyDir::open(dir, Owner::RootOrCaller);
+    let loaded = rootpin_policy::load(&files, Timestamp::now());
+    loaded.map_err(|errors| policy_fails(&errors, dir))
+}
+
+pub(super) fn simulate(arguments: &SimulateArguments, output: Output) -> Result<u8, Problem> {
+    let new = load(&arguments.new)?;
+    let old = arguments.old.as_deref().map(load).transpose()?;
+    let mut simulation = Simulation::of(&new, old.as_ref(), Timestamp::now());
+    if arguments.reports.is_empty() {
+        simulation.lines("standard input", std::io::stdin().lock());
+    }
+    for path in &arguments.reports {
+        simulation.path(path);
+    }
+    let simulated = simulation.end();
+    let value = serde_json::to_value(&simulated).map_err(|error| error.to_string())?;
+    output.value(&value, |_| text(&simulated));
+    Ok(simulated.exit_code())
+}
+
+fn text(simulated: &Simulated) -> String {
+    let mut out = String::new();
+    let titles = [
+        ("refused", "newly refused"),
+        ("allowed", "newly let through"),
+        ("changed", "answered otherwise, with the same effect"),
+        ("unknown", "can't be told"),
+    ];
+    for (kind, title) in titles {
+        let images = simulated.images.iter().filter(|image| image.kind == kind);
+        for image in images {
+            // Writing to a String can't fail.
+            let _ = writeln!(out, "{title}: {}", change(image));
+        }
+    }
+    for host in simulated.hosts.iter().filter(|host| host.newly_refused > 0) {
+        let (name, images) = (&host.host, counted(host.images, "image"));
+        let _ = writeln!(
+            out,
+            "host {name}: {} of {images} newly refused",
+            host.newly_refused
+        );
+    }
+    for line in &simulated.unreadable {
+        let _ = writeln!(out, "not read: {line}");
+    }
+    let sum = |of: fn(&HostChange) -> usize| -> usize { simulated.hosts.iter().map(of).sum() };
+    let _ = writeln!(
+        out,
+        "policy {}: {}, {}: {} newly refused, {} newly let through, {} can't be told",
+        simulated.policy,
+        counted(simulated.hosts.len(), "host"),
+        counted(sum(|host| host.images), "image"),
+        sum(|host| host.newly_refused),
+        sum(|host| host.newly_allowed),
+        sum(|host| host.unknown),
+    );
+    out
+}
+
+fn change(image: &ImageChange) -> String {
+    let few: Vec<&str> = image
+        .hosts
+        .iter()
+        .take(SHOWN_HOSTS)
+        .map(|host| &**host)
+        .collect();
+    let more = image.hosts.len().saturating_sub(few.len());
+    let more = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    let rule = |rule: &Option<String>| rule.clone().unwrap_or_else(|| "no entry".to_owned());
+    format!(
+        "{}\n  was  {} by {}\n  now  {} by {}\n  on   {}{more}",
+        image.image,
+        image.was,
+        rule(&image.was_rule),
+        image.now,
+        rule(&image.now_rule),
+        few.join(", ")
+    )
+}
+
+pub(super) fn diff(arguments: &DiffArguments, output: Output) -> Result<u8, Problem> {
+    let (old, new) = (load(&arguments.old)?, load(&arguments.new)?);
+    let now = Timestamp::now();
+    let (gone, come) = differing_entries(&old, &new);
+    let mut comparison = Comparison::of(&old, &new, now);
+    for path in &arguments.inventory {
+        comparison.path(path);
+    }
+    let trace = |policy, name: &ImageRef| control::explain(policy, name, now);
+    let traced = |(name, (was, is)): (&ImageRef, &(String, String))| {
+        json!({
+            "image": name.to_string(), "old": was, "new": is,
+            "old_trace": trace(&old, name), "new_trace": trace(&new, name),
+        })
+    };
+    let names: Vec<Value> = comparison.changed.iter().map(traced).collect();
+    let differs = !(gone.is_empty() && come.is_empty() && names.is_empty());
+    let value = json!({
+        "version": 1,
+        "old": old.hash.to_string(),
+        "new": new.hash.to_string(),
+        "only_old": gone,
+        "only_new": come,
+        "images": names,
+        "unreadable": comparison.unreadable,
+    });
+    output.value(&value, diff_text);
+    Ok(if comparison.unreadable.is_empty() {
+        u8::from(differs)
+    } else {
+        2
+    })
+}
+
+fn diff_text(value: &Value) -> String {
+    let mut out = String::new();
+    for (sign, key) in [("-", "only_old"), ("+", "only_new")] {
+        for entry in list(value, key).iter().filter_map(Value::as_str) {
+            // Writing to a String can't fail.
+            let _ = writeln!(out, "{sign} {entry}");
+        }
+    }
+    for image in list(value, "images") {
+        let _ = writeln!(
+            out,
+            "\n{}\n  {} -> {}",
+            member(image, "image"),
+            member(image, "old"),
+            member(image, "new")
+        );
+        for key in ["old_trace", "new_trace"] {
+            for line in image.get(key).map(explain_text).unwrap_or_default().lines() {
+                let sign = if key == "old_trace" { "-" } else { "+" };
+                let _ = writeln!(out, "  {sign} {line}");
+            }
+        }
+    }
+    for line in list(value, "unreadable").iter().filter_map(Value::as_str) {
+        let _ = writeln!(out, "not read: {line}");
+    }
+    if out.is_empty() {
+        out.push_str("no difference\n");
+    }
+    out
+}

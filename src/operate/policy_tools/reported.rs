@@ -1,0 +1,348 @@
+//! What a host's report, or a line of its audit file, says of an image, and on what evidence.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use rootpin_policy::{Policy, Root, RootKind};
+use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::{Code, KeyId};
+use serde::Deserialize;
+
+use crate::decide::survey::terms;
+
+/// A report of `rootpin audit --json`, as far as a simulation reads it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Report<'a> {
+    pub(super) version: u64,
+    #[serde(borrow)]
+    pub(super) host: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) at: Cow<'a, str>,
+    policy: Option<ReportedPolicy>,
+    roots: Vec<ReportedRoot>,
+    #[serde(borrow)]
+    pub(super) images: Vec<ReportedImage<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ReportedPolicy {
+    #[serde(default)]
+    revoked_keys: Option<Vec<KeyText>>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ReportedRoot {
+    id: String,
+    #[serde(default)]
+    sources: Vec<String>,
+    #[serde(default)]
+    terms: Option<String>,
+}
+
+/// One image of a report.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReportedImage<'a> {
+    #[serde(borrow)]
+    pub(super) name: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) digest: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) judgement: Option<Reported<'a>>,
+}
+
+/// The answer that a report gives.
+#[derive(Debug, Deserialize)]
+pub(super) struct Reported<'a> {
+    #[serde(borrow)]
+    pub(super) outcome: Cow<'a, str>,
+    #[serde(default)]
+    pub(super) let_through: bool,
+    #[serde(borrow)]
+    pub(super) code: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) ground: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) rule: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) roots: Vec<Word<'a>>,
+    #[serde(borrow)]
+    pub(super) found: Option<Cow<'a, str>>,
+}
+
+/// What one root said.
+#[derive(Debug, Deserialize)]
+pub(super) struct Word<'a> {
+    #[serde(borrow)]
+    pub(super) root: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) repository: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) role: Option<Cow<'a, str>>,
+    #[serde(default)]
+    pub(super) root_keys: Vec<KeyText>,
+    #[serde(default)]
+    pub(super) signers: Vec<KeyText>,
+    #[serde(borrow)]
+    pub(super) contact: Option<Cow<'a, str>>,
+}
+
+/// A line of the audit file, as far as a simulation reads it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Record<'a> {
+    #[serde(borrow)]
+    pub(super) host: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) time: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) policy: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) name: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) digest: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) outcome: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) code: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) ground: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    pub(super) rule: Option<Cow<'a, str>>,
+    pub(super) roots: Vec<String>,
+    #[serde(borrow)]
+    pub(super) found: Option<Cow<'a, str>>,
+    pub(super) let_through: bool,
+}
+
+/// A canonical key ID as it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct KeyText(pub(super) Option<KeyId>);
+
+impl<'de> Deserialize<'de> for KeyText {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        Ok(Self(text.parse().ok()))
+    }
+}
+
+/// What a root of that policy proves by a statement.
+#[derive(Debug)]
+struct JudgedRoot {
+    terms: String,
+    sources: Vec<String>,
+}
+
+/// The policy by which a host judged, as far as it decides what its evidence proves.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Each root, by its ID.
+    roots: BTreeMap<String, JudgedRoot>,
+    /// The keys that counted nowhere; `None` where that is not known.
+    pub(super) revoked: Option<Vec<KeyId>>,
+}
+
+impl Judged {
+    pub(super) fn of_report(report: &mut Report<'_>) -> Self {
+        let roots = std::mem::take(&mut report.roots).into_iter();
+        let judged = |root: ReportedRoot| {
+            let (terms, sources) = (root.terms?, root.sources);
+            Some((root.id, JudgedRoot { terms, sources }))
+        };
+        let revoked = report
+            .policy
+            .as_ref()
+            .and_then(|one| one.revoked_keys.as_ref());
+        // A key that is not understood may be any.
+        let revoked = revoked.and_then(|keys| keys.iter().map(|key| key.0).collect());
+        Self {
+            roots: roots.filter_map(judged).collect(),
+            revoked,
+        }
+    }
+
+    pub(super) fn by(policy: &Policy) -> Self {
+        let of = |root: &Root| JudgedRoot {
+            terms: terms(root),
+            sources: sources(root),
+        };
+        let roots = policy.roots.iter().map(|(id, root)| (id.clone(), of(root)));
+        Self {
+            roots: roots.collect(),
+            revoked: Some(policy.revoked_keys().iter().copied().collect()),
+        }
+    }
+}
+
+impl Judged {
+    /// Whether what that root said, it would say by this one too: it verifies in the same way, and
+    /// reads what the other one read.
+    pub(super) fn is_same(&self, id: &str, root: &Root) -> bool {
+        let present = sources(root);
+        self.roots.get(id).is_some_and(|judged| {
+            let mut known = judged.sources.iter();
+            judged.terms == terms(root) && known.all(|source| present.contains(source))
+        })
+    }
+}
+
+/// Where a root's metadata is read, as reports have it.
+fn sources(root: &Root) -> Vec<String> {
+    match &root.kind {
+        RootKind::Notary(notary) => vec![notary.server.clone()],
+        RootKind::Tuf(tuf) => tuf.metadata.iter().map(ToString::to_string).collect(),
+        // Signatures are read beside the image.
+        RootKind::Cosign(_) => Vec::new(),
+    }
+}
+
+/// An image, the answer that it had, and what that answer proves.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) name: ImageRef,
+    pub(super) digest: Digest,
+    pub(super) was: Was,
+    pub(super) votes: Vec<Vote>,
+    /// The one root that was asked and said no, and about which repository.
+    pub(super) no: Option<(String, String, Code, String)>,
+}
+
+/// The answer that an image had.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Was {
+    pub(super) outcome: String,
+    pub(super) why: String,
+    pub(super) let_through: bool,
+    pub(super) rule: Option<String>,
+}
+
+/// A root that vouched for the image.
+#[derive(Debug)]
+pub(super) struct Vote {
+    pub(super) root: String,
+    pub(super) repository: String,
+    pub(super) role: String,
+    /// `None` where they are not known.
+    pub(super) root_keys: Option<Vec<KeyId>>,
+    pub(super) signers: Option<Vec<KeyId>>,
+    pub(super) contact: Option<Timestamp>,
+}
+
+fn known(keys: Vec<KeyText>) -> Option<Vec<KeyId>> {
+    let keys: Option<Vec<KeyId>> = keys.into_iter().map(|key| key.0).collect();
+    keys.filter(|keys| !keys.is_empty())
+}
+
+impl Seen {
+    /// `None` for an image without a name or digest that a pull could have.
+    pub(super) fn of_image(image: ReportedImage<'_>) -> Option<Self> {
+        let name: ImageRef = image.name.parse().ok()?;
+        let digest: Digest = image.digest?.parse().ok()?;
+        let Some(reported) = image.judgement else {
+            return Some(Self::unknown(name, digest));
+        };
+        let was = Was {
+            why: why(reported.code.as_deref(), reported.ground.as_deref()),
+            outcome: reported.outcome.into_owned(),
+            let_through: reported.let_through,
+            rule: reported.rule.map(Cow::into_owned),
+        };
+        let is_yes = was.outcome == "allowed";
+        let is_no = was.outcome == "refused";
+        let code = reported.code.as_deref().and_then(code_of);
+        let found = reported.found.map(Cow::into_owned).unwrap_or_default();
+        let mut roots = reported.roots;
+        let no = match (roots.as_mut_slice(), code) {
+            ([only], Some(code)) if is_no => {
+                let repository = only.repository.take().map(Cow::into_owned);
+                repository.map(|of| (only.root.to_string(), of, code, found))
+            }
+            _ => None,
+        };
+        let vote = |word: Word<'_>| {
+            Some(Vote {
+                root: word.root.into_owned(),
+                repository: word.repository?.into_owned(),
+                role: word.role.map(Cow::into_owned).unwrap_or_default(),
+                root_keys: known(word.root_keys),
+                signers: known(word.signers),
+                contact: word.contact.and_then(|at| at.parse().ok()),
+            })
+        };
+        let votes = roots.into_iter().filter(|_| is_yes).filter_map(vote);
+        Some(Self {
+            name,
+            digest,
+            votes: votes.collect(),
+            was,
+            no,
+        })
+    }
+
+    /// `by`: the policy that the daemon had in force then.
+    pub(super) fn of_record(record: Record<'_>, by: Option<&Policy>) -> Option<Self> {
+        let name: ImageRef = record.name.as_ref()?.parse().ok()?;
+        let digest: Digest = record.digest.as_ref()?.parse().ok()?;
+        let rule = by.and_then(|policy| policy.rule_for(&name.repository));
+        let signed = rule.and_then(|rule| rule.signed_name(&name.repository));
+        let signed = signed.map(|repository| repository.to_string());
+        let was = Was {
+            why: why(record.code.as_deref(), record.ground.as_deref()),
+            outcome: record.outcome.into_owned(),
+            let_through: record.let_through,
+            rule: record.rule.map(Cow::into_owned),
+        };
+        let code = record.code.as_deref().and_then(code_of);
+        let found = record.found.map(Cow::into_owned).unwrap_or_default();
+        let no = match (record.roots.as_slice(), code, &signed) {
+            ([only], Some(code), Some(signed)) if was.outcome == "refused" => {
+                Some((only.clone(), signed.clone(), code, found))
+            }
+            _ => None,
+        };
+        let vote = |root: String| {
+            Some(Vote {
+                root,
+                repository: signed.clone()?,
+                role: String::new(),
+                root_keys: None,
+                signers: None,
+                contact: None,
+            })
+        };
+        let is_yes = was.outcome == "allowed";
+        let roots = record.roots.into_iter().filter(|_| is_yes);
+        Some(Self {
+            name,
+            digest,
+            votes: roots.filter_map(vote).collect(),
+            was,
+            no,
+        })
+    }
+
+    fn unknown(name: ImageRef, digest: Digest) -> Self {
+        let was = Was {
+            outcome: "unjudged".to_owned(),
+            why: "-".to_owned(),
+            let_through: false,
+            rule: None,
+        };
+        Self {
+            name,
+            digest,
+            was,
+            votes: Vec::new(),
+            no: None,
+        }
+    }
+}
+
+fn why(code: Option<&str>, ground: Option<&str>) -> String {
+    crate::observe::plain(code.or(ground).unwrap_or("-"))
+}
+
+/// A code of a judged no.
+fn code_of(text: &str) -> Option<Code> {
+    let mut all = Code::ALL.iter().copied();
+    all.find(|code| code.as_str() == text && code.judged())
+}

@@ -1,0 +1,176 @@
+//! What a policy would answer about an image, by the judge, on the evidence of an earlier answer. If
+//! the evidence does not show it, nobody can tell.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use rootpin_policy::judge::{Ask, Heard, Need, Question, Supposed, Supposing};
+use rootpin_policy::{Mode, Policy, Root};
+use rootpin_trust::image::Repository;
+use rootpin_trust::{Code, Collection, KeyId, Refusal, Target};
+
+use super::reported::{Judged, Seen, Vote};
+
+/// An answer as it is compared.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Answer {
+    /// `allowed`, `refused`, `unjudged`, or `unknown` where the evidence does not tell.
+    pub(super) outcome: &'static str,
+    /// The ground, the code, or why nobody can tell.
+    pub(super) why: String,
+    /// Whether an engine would go on.
+    pub(super) let_through: bool,
+    /// The policy's entry.
+    pub(super) rule: Option<String>,
+}
+
+/// What the new policy says of an image that a host had at that time.
+pub(super) fn suppose(
+    policy: &Policy,
+    judged: &Judged,
+    seen: &Seen,
+    at: Timestamp,
+    now: Timestamp,
+) -> Answer {
+    let question = Question::pull(seen.name.clone(), seen.digest);
+    let mut judge = Supposing::start(policy, question, now);
+    let mut supposed = None;
+    loop {
+        let ask = match judge.next(supposed.take()) {
+            Ok(supposition) => {
+                let through = supposition.result.is_ok() || supposition.mode == Mode::Audit;
+                return answer(supposition.result, through);
+            }
+            Err(ask) => ask,
+        };
+        match said(policy, judged, seen, at, &ask) {
+            Ok(said) => supposed = Some(said),
+            Err(why) => {
+                return Answer {
+                    outcome: "unknown",
+                    why: why.to_owned(),
+                    let_through: false,
+                    rule: policy
+                        .rule_for(&seen.name.repository)
+                        .map(ToString::to_string),
+                };
+            }
+        }
+    }
+}
+
+fn answer(
+    result: Result<(&'static str, String), rootpin_policy::judge::Denial>,
+    let_through: bool,
+) -> Answer {
+    match result {
+        Ok((ground, rule)) => Answer {
+            outcome: "allowed",
+            why: ground.to_owned(),
+            let_through,
+            rule: Some(rule),
+        },
+        Err(denial) => Answer {
+            outcome: if denial.refusal.code.judged() {
+                "refused"
+            } else {
+                "unjudged"
+            },
+            why: denial.refusal.code.as_str().to_owned(),
+            let_through,
+            rule: denial.rule,
+        },
+    }
+}
+
+/// What is known of a root's answer, or why it is not.
+fn said(
+    policy: &Policy,
+    judged: &Judged,
+    seen: &Seen,
+    at: Timestamp,
+    ask: &Ask,
+) -> Result<Supposed, &'static str> {
+    let Need::Root(root, repository, _) = &ask.need else {
+        return Err("the registry's present answer is not known");
+    };
+    let is_same = |id: &str| judged.is_same(id, root);
+    let is_about = |of: &str| of == repository.as_str();
+    let votes = seen.votes.iter();
+    let mut votes = votes.filter(|vote| is_same(&vote.root) && is_about(&vote.repository));
+    if let Some(vote) = votes.next() {
+        return yes(policy, judged, seen, at, (vote, root, repository));
+    }
+    match &seen.no {
+        Some((id, of, code, found)) if is_same(id) && is_about(of) => {
+            // A key that counts again may turn a no into a yes.
+            let revoked = judged.revoked.as_ref();
+            if !revoked.is_some_and(|keys| keys.iter().all(|key| is_revoked(policy, key))) {
+                return Err("it was refused while other keys were revoked");
+            }
+            let refusal = Refusal::new(*code, found.clone(), "", "");
+            Ok(Supposed::Heard(Heard::Root(Err(refusal))))
+        }
+        _ => Err("no evidence of this root about it"),
+    }
+}
+
+fn is_revoked(policy: &Policy, key: &KeyId) -> bool {
+    policy.revoked_keys().contains(key)
+}
+
+fn yes(
+    policy: &Policy,
+    judged: &Judged,
+    seen: &Seen,
+    at: Timestamp,
+    (vote, root, repository): (&Vote, &Arc<Root>, &Repository),
+) -> Result<Supposed, &'static str> {
+    let revokes = |key: &KeyId| is_revoked(policy, key);
+    let was = |key: &KeyId| {
+        judged
+            .revoked
+            .as_ref()
+            .is_some_and(|keys| keys.contains(key))
+    };
+    let revokes_more = policy.revoked_keys().iter().any(|key| !was(key));
+    match (&vote.root_keys, &vote.signers) {
+        (Some(keys), _) if keys.iter().any(revokes) => {
+            let found = format!("a root of {repository} that lists a revoked key");
+            let refusal = Refusal::new(Code::Revoked, found, "keys that are not revoked", "");
+            return Ok(Supposed::Heard(Heard::Root(Err(refusal))));
+        }
+        (Some(_), Some(signers)) if !signers.iter().any(revokes) => {
+            // Neither the timestamp's nor the snapshot's signers are reported.
+            let may_be_online = |key: &KeyId| !was(key) && !root.keys().contains(key);
+            if policy.revoked_keys().iter().any(may_be_online) {
+                return Err("it is not known whether a key that is newly revoked signed for it");
+            }
+        }
+        _ if revokes_more => {
+            return Err("it is not known whether a key that is newly revoked signed for it");
+        }
+        _ => {}
+    }
+    let limit = vote
+        .contact
+        .and_then(|at| at.checked_add(policy.limits.offline).ok());
+    if limit.is_some_and(|limit| limit < at) {
+        return Err("its evidence is older than `offline` allows");
+    }
+    let target = Target {
+        digest: seen.digest,
+        length: 0,
+        manifests: Vec::new(),
+    };
+    let tag = seen.name.tag.as_ref().map_or("-", |tag| tag.as_str());
+    Ok(Supposed::Says(Arc::new(Collection {
+        gun: repository.clone(),
+        role: vote.role.clone(),
+        targets: [(tag.to_owned(), target)].into(),
+        expires: Timestamp::MAX,
+        root_keys: vote.root_keys.iter().flatten().copied().collect(),
+        signers: vote.signers.iter().flatten().copied().collect(),
+        versions: [].into(),
+    })))
+}

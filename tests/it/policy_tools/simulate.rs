@@ -1,0 +1,227 @@
+//! What another policy would refuse on a fleet: exactly the names that change, by image and host.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use rootpin_trust::image::Digest;
+use serde_json::{Value, json};
+
+const AT: &str = "2026-11-26T10:00:00Z";
+
+fn digest(text: &str) -> String {
+    Digest::of(text.as_bytes()).to_string()
+}
+
+fn policy(folder: &Path, name: &str, more: &str) -> String {
+    let dir = folder.join(name);
+    fs::create_dir(&dir).unwrap();
+    let key = "1".repeat(64);
+    let text = format!(
+        "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"a\"\ntype = \"notary\"\nserver = \"https://a.example\"\nkeys = [\"{key}\"]\nrole = \"targets\"\n\
+         [[rule]]\nmatch = \"r.example/team/*\"\nroots = [\"a\"]\n{more}"
+    );
+    fs::write(dir.join("policy.toml"), text).unwrap();
+    dir.display().to_string()
+}
+
+fn rootpin(words: &[&str]) -> (Value, i32) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    let output = command
+        .args(["--json", "policy"])
+        .args(words)
+        .output()
+        .unwrap();
+    let value = serde_json::from_slice(&output.stdout);
+    let value = value.unwrap_or_else(|error| panic!("{error}: {output:?}"));
+    (value, output.status.code().unwrap())
+}
+
+/// The terms of the root, as a report has them: those that the tool itself reports.
+fn terms() -> String {
+    let text = format!(
+        "notary https://a.example {:?} targets false false None",
+        ["1".repeat(64)]
+    );
+    digest(&text)
+}
+
+/// A report of 20 signed images, an exempt one and one without an entry.
+fn report(host: usize) -> Value {
+    let judged = |name: String, judgement: Value| json!({ "engine": "main", "namespace": null, "digest": digest(&name), "name": name, "judgement": judgement });
+    let word = |repository: &str| {
+        json!({ "root": "a", "repository": repository, "role": "targets", "root_keys": ["1".repeat(64)],
+            "signers": ["2".repeat(64)], "versions": {}, "expires": AT, "contact": AT })
+    };
+    let signed = (0..20).map(|at| {
+        let repository = format!("r.example/team/app{at}");
+        let yes = json!({ "outcome": "allowed", "let_through": true, "code": null, "ground": "signed",
+            "rule": "[[rule]]", "roots": [word(&repository)], "found": null, "wanted": null, "hint": null });
+        judged(format!("{repository}:1"), yes)
+    });
+    let other = |name: &str, outcome: &str, code: Value, ground: Value| {
+        let answer = json!({ "outcome": outcome, "let_through": outcome == "allowed", "code": code, "ground": ground,
+            "rule": null, "roots": [], "found": null, "wanted": null, "hint": null });
+        judged(name.to_owned(), answer)
+    };
+    let mut images: Vec<Value> = signed.collect();
+    images.push(other(
+        "r.example/old/app:1",
+        "allowed",
+        json!(null),
+        json!("exempt"),
+    ));
+    images.push(other(
+        "free.example/app:1",
+        "refused",
+        json!("no-rule"),
+        json!(null),
+    ));
+    json!({
+        "version": 1, "rootpin": "0.1.0", "host": format!("node-{host:03}"), "at": AT, "outcome": "clean", "online": false,
+        "judged_by": "daemon", "policy": { "hash": digest("old"), "mode": "enforce", "warnings": [], "revoked_keys": [] },
+        "roots": [{ "id": "a", "type": "notary", "sources": [], "role": "targets", "keys": [], "pinned": null, "held": [],
+            "terms": terms(), "max_age": null }],
+        "images": images, "trust_directories": [], "root_keys": [], "findings": [], "untold": [],
+    })
+}
+
+const EXEMPT: &str = "[[exempt]]\nmatch = \"r.example/old/app\"\nuntil = 2099-01-01T00:00:00Z\nreason = \"old\"\n[limits]\nmax-exempt = \"40000d\"\n";
+
+#[test]
+fn exactly_the_images_that_change_are_named_with_their_hosts_and_nothing_is_guessed() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let reports = folder.path().join("reports.jsonl");
+    let lines: Vec<_> = (0..40).map(|host| report(host).to_string()).collect();
+    fs::write(&reports, lines.join("\n")).unwrap();
+    let reports = reports.display().to_string();
+    let simulate = |name: &str, more: &str| {
+        let dir = policy(folder.path(), name, more);
+        let (value, code) = rootpin(&["simulate", &dir, "--reports", &reports]);
+        let kinds = value["images"].as_array().unwrap().iter().map(|image| {
+            assert_eq!(image["hosts"].as_array().unwrap().len(), 40, "{image}");
+            format!(
+                "{} {}",
+                image["kind"].as_str().unwrap(),
+                image["image"].as_str().unwrap().split('@').next().unwrap()
+            )
+        });
+        (kinds.collect::<Vec<_>>(), code, value)
+    };
+    let (same, code, value) = simulate("same", EXEMPT);
+    assert_eq!((same, code), (vec![], 0), "{value}");
+    assert_eq!(value["hosts"][39]["images"], 22);
+    // The exemption is gone.
+    let (gone, code, value) = simulate("gone", "");
+    assert_eq!(
+        (gone, code),
+        (vec!["refused r.example/old/app:1".to_owned()], 1)
+    );
+    assert_eq!(value["hosts"][0]["newly_refused"], 1);
+    // One image is revoked.
+    let revoked = format!(
+        "{EXEMPT}[[revoked]]\ndigest = \"{}\"\nreason = \"x\"\n",
+        digest("r.example/team/app7:1")
+    );
+    let (gone, code, value) = simulate("revoked", &revoked);
+    assert_eq!(
+        (gone, code),
+        (vec!["refused r.example/team/app7:1".to_owned()], 1)
+    );
+    assert_eq!(value["images"][0]["now"], "refused revoked");
+    // A rule that nobody was asked about yet: its root may have signed the image.
+    let ruled = format!("{EXEMPT}[[rule]]\nmatch = \"free.example/*\"\nroots = [\"a\"]\n");
+    let (unknown, code, _) = simulate("ruled", &ruled);
+    assert_eq!(
+        (unknown, code),
+        (vec!["unknown free.example/app:1".to_owned()], 2)
+    );
+    // A key that signed is revoked: the root's own, and a signer's.
+    let key = |digit: &str| {
+        format!(
+            "{EXEMPT}[[revoked]]\nkey = \"{}\"\nreason = \"x\"\n",
+            digit.repeat(64)
+        )
+    };
+    let (gone, code, _) = simulate("root-key", &key("1"));
+    assert_eq!((gone.len(), code), (20, 1));
+    assert!(
+        gone.iter()
+            .all(|image| image.starts_with("refused r.example/team/"))
+    );
+    let (unknown, code, _) = simulate("signer", &key("2"));
+    assert_eq!((unknown.len(), code), (20, 2));
+    assert!(
+        unknown
+            .iter()
+            .all(|image| image.starts_with("unknown r.example/team/"))
+    );
+}
+
+#[test]
+fn a_line_of_an_audit_file_tells_as_much_as_the_policy_that_was_in_force_then() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (old, new) = (
+        policy(folder.path(), "old", EXEMPT),
+        policy(folder.path(), "new", "[docker]\nswarm = \"allow\"\n"),
+    );
+    let (value, _) = rootpin(&["check", &old]);
+    let line = |name: &str, ground: &str, roots: &[&str]| {
+        json!({ "version": 1, "host": "h", "time": AT, "policy": value["hash"], "name": name, "digest": digest(name), "outcome": "allowed",
+            "code": null, "ground": ground, "rule": "r", "roots": roots, "found": null, "wanted": null, "hint": null, "let_through": true,
+            "door": "gate", "engine": "main", "namespaces": [], "layer": null, "microseconds": 1 })
+    };
+    let lines = [
+        line("r.example/team/app:1", "signed", &["a"]),
+        line("r.example/old/app:1", "exempt", &[]),
+        json!({ "version": 1, "host": "h", "time": AT, "policy": null, "event": "started" }),
+    ];
+    let file = folder.path().join("audit.jsonl");
+    fs::write(&file, lines.map(|line| line.to_string()).join("\n")).unwrap();
+    let file = file.display().to_string();
+    let kinds = |words: &[&str]| {
+        let (value, _) = rootpin(&[&["simulate", &new, "--reports", &file], words].concat());
+        assert_eq!(value["unreadable"], json!([]));
+        let images = value["images"].as_array().unwrap().iter();
+        images
+            .map(|image| image["kind"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kinds(&["--old", &old]), ["refused"]);
+    assert_eq!(kinds(&[]), ["refused", "unknown"]);
+}
+
+#[test]
+fn a_diff_names_the_entries_and_the_names_whose_answer_changes_with_both_traces() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (old, new) = (
+        policy(folder.path(), "old", EXEMPT),
+        policy(folder.path(), "new", ""),
+    );
+    let reports = folder.path().join("reports.json");
+    fs::write(&reports, report(1).to_string()).unwrap();
+    let reports = reports.display().to_string();
+    let (value, code) = rootpin(&["diff", &old, &new, "--inventory", &reports]);
+    assert_eq!(code, 1);
+    let gone = value["only_old"].as_array().unwrap();
+    assert!(
+        gone.iter().any(|entry| entry
+            .as_str()
+            .unwrap()
+            .starts_with("[[exempt]] match = \"r.example/old/app\"")),
+        "{value}"
+    );
+    let images = value["images"].as_array().unwrap();
+    assert_eq!(images.len(), 1, "{value}");
+    assert_eq!(
+        (&images[0]["old"], &images[0]["new"]),
+        (&json!("allowed exempt"), &json!("refused no-rule"))
+    );
+    assert_eq!(images[0]["old_trace"]["steps"][0]["outcome"], "applies");
+    assert_eq!(images[0]["new_trace"]["steps"], json!([]));
+    let (value, code) = rootpin(&["diff", &old, &old, "--inventory", &reports]);
+    assert_eq!(
+        (code, &value["only_new"], &value["images"]),
+        (0, &json!([]), &json!([]))
+    );
+}
