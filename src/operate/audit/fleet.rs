@@ -474,3 +474,20 @@ fn joined(names: &BTreeSet<Arc<str>>) -> String {
         format!("{} and {more} more", first.join(", "))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documentation_lists_every_way_in_which_a_host_differs_and_no_other() {
+        let (_, section) = include_str!("../../../docs/audit.md")
+            .split_once("## Many hosts\n")
+            .unwrap();
+        let rows = section.lines().filter(|line| line.starts_with("| `"));
+        let wanted = DriftCode::ALL
+            .iter()
+            .map(|code| format!("| `{}` | {} |", code.as_str(), code.meaning()));
+        assert_eq!(rows.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
+    }
+}
