@@ -3,6 +3,7 @@
 mod canary;
 mod listening;
 mod metrics_door;
+mod open_doors;
 mod watchdog;
 mod watcher;
 
@@ -14,20 +15,18 @@ use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tonic::transport::Server;
 
 use crate::config::{self, Config};
-use crate::control::wire::control_server::ControlServer;
 use crate::control::{ControlService, recall_break_glass, warn_ahead, watch_break_glass};
 use crate::decide::{Decider, Door};
-use crate::doors::{DockerPlugin, EngineGates, ResolverDoor, RunDoor, socket, sweep};
+use crate::doors::{EngineGates, sweep};
 use crate::observe::{self, Observer, StatusBoard};
 use crate::policy_dir::LastGood;
 use crate::sockets::Passed;
 use crate::sources::{Credentials, Sources};
 use crate::state::{StateMark, Store};
-use listening::{Doorway, ListensAt, Told};
 use metrics_door::MetricsDoor;
+use open_doors::{DoorEnd, OpenDoors, Shared};
 use watchdog::Watchdog;
 use watcher::{Candidate, SETTLE, Watcher, first_policy};
 
@@ -92,31 +91,14 @@ fn keep_memory_private() {
 async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Result<(), String> {
     let started = Timestamp::now();
     let control = listening::first(&config.control, passed).await?;
-    let beside = std::path::absolute(config_path)
-        .ok()
-        .and_then(|path| path.parent().map(Path::to_owned));
-    let policy_dir = config
-        .policy
-        .clone()
-        .or(beside)
-        .unwrap_or_else(|| config::DEFAULT_POLICY.into());
+    let policy_dir = policy_dir(config_path, config);
     let store = Arc::new(open_state(&config.state));
     let last_good = LastGood::beside(&config.state);
     let first = Candidate::read(&policy_dir);
     let mark = StateMark::beside(config_path);
     let in_force = first_policy(&first, &last_good, &policy_dir, &mark.standing(&store));
     keep_memory_private();
-    let credentials = Credentials::configured(
-        &config.credentials,
-        config.docker_config.as_deref(),
-        config.credential_helper_timeout,
-    );
-    let credentials = Arc::new(
-        credentials
-            .with_hosts(config.hosts_dir.clone())
-            .without_resolver(config.resolver),
-    );
-    let sources = Arc::new(Sources::new(credentials));
+    let sources = Arc::new(Sources::new(Arc::new(credentials(config))));
     let decider = Arc::new(Decider::new(
         in_force,
         Arc::clone(&sources),
@@ -125,24 +107,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         true,
     ));
     let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
-    let names = config
-        .engines
-        .iter()
-        .map(|engine| engine.name.clone())
-        .collect();
-    let plugins = config
-        .dockers
-        .iter()
-        .filter(|docker| docker.authz.is_some())
-        .map(|docker| docker.name.clone())
-        .collect();
-    let status = Arc::new(StatusBoard::new(
-        started,
-        names,
-        config.resolver.map(|address| address.to_string()),
-        plugins,
-        mark,
-    ));
+    let status = Arc::new(status_board(config, started, mark));
     observer
         .metrics()
         .set("rootpin_start_seconds", String::new(), seconds(started));
@@ -150,114 +115,26 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     let watcher = Watcher::new(policy_dir, first, last_good, (&decider, &observer, &status));
     keep_beside(config, &decider, &observer, &status);
 
-    let told = Told {
-        status: Arc::clone(&status),
-        observer: Arc::clone(&observer),
-    };
     let (stop, stopped) = watch::channel(false);
     let (stop_gates, gates_stopped) = watch::channel(false);
-    let mut doors = JoinSet::new();
-    let mut asked = Vec::new();
+    let shared = Shared {
+        decider: Arc::clone(&decider),
+        observer: Arc::clone(&observer),
+        sources: Arc::clone(&sources),
+        status: Arc::clone(&status),
+    };
+    let mut doors = OpenDoors::new(shared, [stopped, gates_stopped]);
     for engine in &config.engines {
-        let gates = Arc::new(EngineGates::new(
-            engine,
-            Arc::clone(&decider),
-            Arc::clone(&observer),
-        )?);
-        // What an applying gate hands to containerd comes back to the gate, which so stops after
-        // it.
-        for (door, path, stopped) in [
-            (Door::Gate, &engine.gate, &gates_stopped),
-            (Door::Apply, &engine.apply, &stopped),
-        ] {
-            let at = ListensAt {
-                door,
-                engine: Some(engine.name.clone()),
-                place: path.clone(),
-            };
-            let doorway = Doorway::open(at, passed, &told).await;
-            asked.push((Arc::clone(&gates), door, path.clone()));
-            doors.spawn(serve_gate(
-                doorway,
-                Arc::clone(&gates),
-                door,
-                stopped.clone(),
-            ));
-        }
-        if let Some(socket) = engine.nri.clone() {
-            let door = RunDoor::new(
-                socket,
-                Arc::clone(&gates),
-                Arc::clone(&decider),
-                Arc::clone(&observer),
-                Arc::clone(&status),
-            );
-            doors.spawn(Arc::new(door).serve(until_stopped(stopped.clone())));
-        }
-        tokio::spawn(canary::prove(
-            gates,
-            engine.apply.display().to_string(),
-            Arc::clone(&status),
-            Arc::clone(&observer),
-        ));
+        doors.open_engine(engine, passed).await?;
     }
-    if let Some(address) = config.resolver {
-        let resolver = ResolverDoor::new(
-            Arc::clone(&decider),
-            Arc::clone(&observer),
-            Arc::clone(&sources),
-            address,
-            config,
-        )?;
-        let at = ListensAt {
-            door: Door::Resolver,
-            engine: None,
-            place: address,
-        };
-        let (doorway, stopped) = (Doorway::open(at, passed, &told).await, stopped.clone());
-        doors.spawn(async move {
-            if let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await {
-                Arc::new(resolver)
-                    .serve(listener, until_stopped(stopped))
-                    .await;
-            }
-            Ok(())
-        });
-    }
+    doors.open_resolver(config, passed).await?;
     for dockerd in &config.dockers {
-        let Some(path) = dockerd.authz.clone() else {
-            continue;
-        };
-        let plugin = Arc::new(DockerPlugin::new(
-            dockerd,
-            Arc::clone(&decider),
-            Arc::clone(&sources),
-            Arc::clone(&observer),
-        ));
-        let at = ListensAt {
-            door: Door::Authz,
-            engine: Some(dockerd.name.clone()),
-            place: path,
-        };
-        let (doorway, stopped) = (Doorway::open(at, passed, &told).await, stopped.clone());
-        tokio::spawn(Arc::clone(&plugin).prove(Arc::clone(&status)));
-        doors.spawn(async move {
-            if let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await {
-                plugin.serve(listener, until_stopped(stopped)).await;
-            }
-            Ok(())
-        });
+        doors.open_plugin(dockerd, passed).await;
     }
     let sweep = sweep::start(config, &decider, &observer, &status)?;
     let (reload, reloads) = mpsc::channel(8);
     tokio::spawn(watcher.watch(reloads));
-    let at = ListensAt {
-        door: Door::Verifier,
-        engine: None,
-        place: config.control.clone(),
-    };
-    let doorway = Doorway::with(at, control, &told);
-    let control = ControlService {
+    let service = ControlService {
         decider,
         observer: Arc::clone(&observer),
         sources,
@@ -266,7 +143,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         sweep,
         importing: tokio::sync::Mutex::default(),
     };
-    doors.spawn(serve_control(doorway, control, stopped));
+    doors.open_control(config.control.clone(), control, service);
     std::mem::take(passed).send_away();
 
     // Before anybody is told that we are here: until then a signal is the end.
@@ -277,6 +154,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     ];
     notify(&[sd_notify::NotifyState::Ready]);
     log_start(&config.control, &status);
+    let OpenDoors { mut all, asked, .. } = doors;
     if let Some(within) = sd_notify::watchdog_enabled() {
         tokio::spawn(
             Watchdog {
@@ -287,10 +165,10 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
             .keep(within),
         );
     }
-    until_told(&mut signals, &observer, &reload, &mut doors).await?;
+    until_told(&mut signals, &observer, &reload, &mut all).await?;
     notify(&[sd_notify::NotifyState::Stopping]);
     unpacked(&asked, &mut signals).await;
-    drain(&mut doors, config, [stop, stop_gates]).await;
+    drain(&mut all, config, [stop, stop_gates]).await;
     Ok(())
 }
 
@@ -314,6 +192,43 @@ fn keep_beside(
     }
 }
 
+/// The policy's folder: as rootpin.toml names it, or beside rootpin.toml.
+fn policy_dir(config_path: &Path, config: &Config) -> PathBuf {
+    let beside = std::path::absolute(config_path)
+        .ok()
+        .and_then(|path| path.parent().map(Path::to_owned));
+    config
+        .policy
+        .clone()
+        .or(beside)
+        .unwrap_or_else(|| config::DEFAULT_POLICY.into())
+}
+
+fn credentials(config: &Config) -> Credentials {
+    Credentials::configured(
+        &config.credentials,
+        config.docker_config.as_deref(),
+        config.credential_helper_timeout,
+    )
+    .with_hosts(config.hosts_dir.clone())
+    .without_resolver(config.resolver)
+}
+
+fn status_board(config: &Config, started: Timestamp, mark: StateMark) -> StatusBoard {
+    let engines = config.engines.iter();
+    let guarded = config
+        .dockers
+        .iter()
+        .filter(|docker| docker.authz.is_some());
+    StatusBoard::new(
+        started,
+        engines.map(|engine| engine.name.clone()).collect(),
+        config.resolver.map(|address| address.to_string()),
+        guarded.map(|docker| docker.name.clone()).collect(),
+        mark,
+    )
+}
+
 fn log_start(control: &Path, status: &StatusBoard) {
     let (version, control) = (env!("CARGO_PKG_VERSION"), control.display());
     if status.is_listening(Door::Verifier, None) {
@@ -321,32 +236,6 @@ fn log_start(control: &Path, status: &StatusBoard) {
     } else {
         log::info!("rootpin {version} runs, and does not answer on {control} yet");
     }
-}
-
-async fn serve_gate(
-    doorway: Doorway<PathBuf>,
-    gates: Arc<EngineGates>,
-    door: Door,
-    stopped: watch::Receiver<bool>,
-) -> Result<(), tonic::transport::Error> {
-    match doorway.listener(until_stopped(stopped.clone())).await {
-        Some(listener) => gates.serve(door, listener, until_stopped(stopped)).await,
-        None => Ok(()),
-    }
-}
-
-async fn serve_control(
-    doorway: Doorway<PathBuf>,
-    control: ControlService,
-    stopped: watch::Receiver<bool>,
-) -> Result<(), tonic::transport::Error> {
-    let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await else {
-        return Ok(());
-    };
-    let server = Server::builder().add_service(ControlServer::new(control));
-    server
-        .serve_with_incoming_shutdown(socket::connections(listener), until_stopped(stopped))
-        .await
 }
 
 /// Waits for the layers that are being unpacked on an applying gate's word, which a restart would
@@ -380,7 +269,7 @@ async fn unpacked(
 /// Stops the gates after the others: what an applying gate has handed to containerd comes back to
 /// them.
 async fn drain(
-    doors: &mut JoinSet<Result<(), tonic::transport::Error>>,
+    doors: &mut JoinSet<DoorEnd>,
     config: &Config,
     [stop, stop_gates]: [watch::Sender<bool>; 2],
 ) {
@@ -399,11 +288,7 @@ async fn drain(
 
 /// Waits for so many doors to end: questions that were asked are answered, and nobody waits longer
 /// than one may take.
-async fn ended(
-    doors: &mut JoinSet<Result<(), tonic::transport::Error>>,
-    count: usize,
-    deadline: Duration,
-) -> bool {
+async fn ended(doors: &mut JoinSet<DoorEnd>, count: usize, deadline: Duration) -> bool {
     let all = async {
         for _ in 0..count {
             let _ = doors.join_next().await;
@@ -417,7 +302,7 @@ async fn until_told(
     [terminate, interrupt, hangup]: &mut [Signal; 3],
     observer: &Observer,
     reload: &mpsc::Sender<oneshot::Sender<Result<(), String>>>,
-    doors: &mut JoinSet<Result<(), tonic::transport::Error>>,
+    doors: &mut JoinSet<DoorEnd>,
 ) -> Result<(), String> {
     loop {
         tokio::select! {
@@ -448,10 +333,6 @@ async fn until_told(
 
 fn on(kind: SignalKind) -> Result<Signal, String> {
     signal(kind).map_err(|error| format!("signals: {error}"))
-}
-
-async fn until_stopped(mut stopped: watch::Receiver<bool>) {
-    let _ = stopped.wait_for(|stop| *stop).await;
 }
 
 /// A state that cannot be used is served as such: every decision that needs it is a "could not

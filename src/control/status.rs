@@ -15,109 +15,10 @@ const UNTOLD: &str =
 /// The object of `rootpin status --json`, and the exit code: 0, or 1 when a person must act.
 pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer) -> (Value, u32) {
     let found = board.checks();
-    let asked = |door, engine: Option<&str>| observer.last_question(door, engine).map(seconds);
-    let mut doors = vec![json!({
-        "door": Door::Verifier.as_str(),
-        "engine": null,
-        "state": if asked(Door::Verifier, None).is_some() { "proven" } else { "not checked" },
-        "last_question": asked(Door::Verifier, None),
-        "detail": if asked(Door::Verifier, None).is_some() { None } else { Some(UNTOLD) },
-    })];
     let mut red = Vec::new();
-    for engine in &board.engines {
-        let (gate, detail) = found.proof(Door::Gate, engine, &mut red);
-        let last = asked(Door::Gate, Some(engine));
-        doors.push(json!({ "door": "gate", "engine": engine, "state": gate, "last_question": last, "detail": detail }));
-        let last = asked(Door::Apply, Some(engine));
-        let (state, detail) = match found.appliers.get(engine) {
-            _ if last.is_some() => ("proven", None),
-            Some(Ok(true)) => ("configured", None),
-            Some(Ok(false)) => (
-                "not checked",
-                Some("containerd has no differ at this socket".to_owned()),
-            ),
-            Some(Err(why)) => ("not checked", Some(why.clone())),
-            None => ("not checked", None),
-        };
-        doors.push(json!({ "door": "apply", "engine": engine, "state": state, "last_question": last, "detail": detail }));
-        if let Some(found_running) = found.run_time.get(engine) {
-            let last = asked(Door::Run, Some(engine));
-            if found_running.is_err() {
-                red.push(format!("{engine} does not ask run"));
-            }
-            let asks = if last.is_some() {
-                "proven"
-            } else {
-                "configured"
-            };
-            let (state, detail) = match found_running {
-                Ok(0) => (asks, None),
-                Ok(refused) => (
-                    asks,
-                    Some(format!(
-                        "containers that ran already and may not run: {refused}, see the log"
-                    )),
-                ),
-                Err(why) => (
-                    "not checked",
-                    Some(format!(
-                        "NOT ASKED, containers are made all the same: {why}"
-                    )),
-                ),
-            };
-            doors.push(json!({ "door": "run", "engine": engine, "state": state, "last_question": last, "detail": detail }));
-        }
-    }
-    if let Some(address) = &board.resolver {
-        let last = asked(Door::Resolver, None);
-        let (state, detail) = match &last {
-            Some(_) => ("proven", format!("at {address}")),
-            None => (
-                "not checked",
-                format!(
-                    "at {address}: `rootpin hosts check` says whether hosts.toml leads there and nowhere else"
-                ),
-            ),
-        };
-        doors.push(json!({ "door": "resolver", "engine": null, "state": state, "last_question": last, "detail": detail }));
-    }
-    for plugin in &board.plugins {
-        let (state, detail) = found.proof(Door::Authz, plugin, &mut red);
-        let last = asked(Door::Authz, Some(plugin));
-        doors.push(json!({ "door": "authz", "engine": plugin, "state": state, "last_question": last, "detail": detail }));
-    }
-    for (engine, swept) in &found.swept {
-        if swept.refused > 0 {
-            red.push(format!(
-                "{engine} has names that are refused: {}, see rootpin sweep --dry-run",
-                swept.refused
-            ));
-        }
-        doors.push(sweep_row(engine, swept, found.watching.get(engine)));
-    }
-    for door in &mut doors {
-        red.extend(found.without_socket(door));
-    }
+    let doors = doors(board, &found, observer, &mut red);
     let now = Timestamp::now();
-    let policy = match decider.policy() {
-        Ok(policy) => {
-            let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
-            let mode = policy.mode_at(decider.instant(now)).as_str();
-            red.extend(
-                found
-                    .policy_trouble
-                    .iter()
-                    .map(|_| "the policy on disk is not in force".to_owned()),
-            );
-            json!({ "in_force": true, "hash": policy.hash.to_string(), "mode": mode,
-                "audit_until": policy.audit_until.map(|until| until.to_string()), "local": policy.local.allow, "trouble": found.policy_trouble,
-                "warnings": warnings })
-        }
-        Err(refusal) => {
-            red.push("no policy is in force".to_owned());
-            json!({ "in_force": false, "hash": null, "mode": null, "trouble": refusal.found, "warnings": [] })
-        }
-    };
+    let policy = policy(decider, &found, now, &mut red);
     let state = health::state(board.mark(), decider, &mut red);
     let clock = decider.clock_trouble(now);
     red.extend(clock.iter().map(|_| "the clock can't be right".to_owned()));
@@ -149,7 +50,138 @@ pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer
     (value, u32::from(!red.is_empty()))
 }
 
+/// A row for each door that rootpin.toml opens, and for each engine's sweep.
+fn doors(
+    board: &StatusBoard,
+    found: &SelfChecks,
+    observer: &Observer,
+    red: &mut Vec<String>,
+) -> Vec<Value> {
+    let asked = |door, engine: Option<&str>| observer.last_question(door, engine).map(seconds);
+    let last = asked(Door::Verifier, None);
+    let (state, detail) = match &last {
+        Some(_) => ("proven", None),
+        None => ("not checked", Some(UNTOLD.to_owned())),
+    };
+    let mut doors = vec![row(Door::Verifier, None, last, (state, detail))];
+    for engine in &board.engines {
+        let of = Some(engine.as_str());
+        let last = asked(Door::Gate, of);
+        doors.push(row(
+            Door::Gate,
+            of,
+            last,
+            found.proof(Door::Gate, engine, red),
+        ));
+        let last = asked(Door::Apply, of);
+        let applies = found.applies(engine, last.is_some());
+        doors.push(row(Door::Apply, of, last, applies));
+        if let Some(running) = found.run_time.get(engine) {
+            let last = asked(Door::Run, of);
+            if running.is_err() {
+                red.push(format!("{engine} does not ask run"));
+            }
+            let runs = runs(running, last.is_some());
+            doors.push(row(Door::Run, of, last, runs));
+        }
+    }
+    if let Some(address) = &board.resolver {
+        let last = asked(Door::Resolver, None);
+        let (state, detail) = match &last {
+            Some(_) => ("proven", format!("at {address}")),
+            None => (
+                "not checked",
+                format!(
+                    "at {address}: `rootpin hosts check` says whether hosts.toml leads there and nowhere else"
+                ),
+            ),
+        };
+        doors.push(row(Door::Resolver, None, last, (state, Some(detail))));
+    }
+    for plugin in &board.plugins {
+        let last = asked(Door::Authz, Some(plugin));
+        let proof = found.proof(Door::Authz, plugin, red);
+        doors.push(row(Door::Authz, Some(plugin), last, proof));
+    }
+    for (engine, swept) in &found.swept {
+        if swept.refused > 0 {
+            red.push(format!(
+                "{engine} has names that are refused: {}, see rootpin sweep --dry-run",
+                swept.refused
+            ));
+        }
+        doors.push(sweep_row(engine, swept, found.watching.get(engine)));
+    }
+    for door in &mut doors {
+        red.extend(found.without_socket(door));
+    }
+    doors
+}
+
+fn row(
+    door: Door,
+    engine: Option<&str>,
+    last: Option<String>,
+    (state, detail): (&str, Option<String>),
+) -> Value {
+    json!({ "door": door.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail })
+}
+
+/// Whether containerd asks before it makes containers, and whether it had made some that may not
+/// run.
+fn runs(running: &Result<usize, String>, is_asked: bool) -> (&'static str, Option<String>) {
+    let asks = if is_asked { "proven" } else { "configured" };
+    match running {
+        Ok(0) => (asks, None),
+        Ok(refused) => {
+            let detail =
+                format!("containers that ran already and may not run: {refused}, see the log");
+            (asks, Some(detail))
+        }
+        Err(why) => {
+            let detail = format!("NOT ASKED, containers are made all the same: {why}");
+            ("not checked", Some(detail))
+        }
+    }
+}
+
+fn policy(decider: &Decider, found: &SelfChecks, now: Timestamp, red: &mut Vec<String>) -> Value {
+    match decider.policy() {
+        Ok(policy) => {
+            let warnings: Vec<_> = policy.warnings.iter().map(ToString::to_string).collect();
+            let mode = policy.mode_at(decider.instant(now)).as_str();
+            red.extend(
+                found
+                    .policy_trouble
+                    .iter()
+                    .map(|_| "the policy on disk is not in force".to_owned()),
+            );
+            json!({ "in_force": true, "hash": policy.hash.to_string(), "mode": mode,
+                "audit_until": policy.audit_until.map(|until| until.to_string()), "local": policy.local.allow, "trouble": found.policy_trouble,
+                "warnings": warnings })
+        }
+        Err(refusal) => {
+            red.push("no policy is in force".to_owned());
+            json!({ "in_force": false, "hash": null, "mode": null, "trouble": refusal.found, "warnings": [] })
+        }
+    }
+}
+
 impl SelfChecks {
+    /// Whether containerd applies layers by an engine's gate.
+    fn applies(&self, engine: &str, is_asked: bool) -> (&'static str, Option<String>) {
+        match self.appliers.get(engine) {
+            _ if is_asked => ("proven", None),
+            Some(Ok(true)) => ("configured", None),
+            Some(Ok(false)) => (
+                "not checked",
+                Some("containerd has no differ at this socket".to_owned()),
+            ),
+            Some(Err(why)) => ("not checked", Some(why.clone())),
+            None => ("not checked", None),
+        }
+    }
+
     /// What the last self-check of a door says of it; one that is passed by is for a person to
     /// mend.
     fn proof(

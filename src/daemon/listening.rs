@@ -1,5 +1,5 @@
-//! How a door comes to its socket: systemd holds it, or it is bound here. One that somebody else
-//! has costs that door only, is told, and is tried again until it is free.
+//! Takes each door's socket from systemd, or binds it. A socket that somebody else has costs that
+//! door only; it is reported, and tried again until it is free.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

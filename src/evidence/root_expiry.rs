@@ -39,7 +39,7 @@ impl Repositories {
         let origins = |root: &Root| match &root.kind {
             RootKind::Tuf(_) => vec![origin(&root.id)],
             RootKind::Notary(notary) => self.notary_origins(&notary.server),
-            RootKind::Cosign(_) => Vec::new(),
+            RootKind::Cosign(_) | RootKind::Notation(_) => Vec::new(),
         };
         policy
             .roots

@@ -1,5 +1,5 @@
-//! What a repository of The Update Framework 1.0 says of an image: one update serves every question
-//! while it is fresh.
+//! Evidence from a repository of The Update Framework 1.0. One update serves every question while
+//! it is fresh.
 
 mod search;
 mod source;
@@ -94,97 +94,21 @@ impl Repositories {
             anew: false,
         };
         let mut updates = VerifiedUpdates::new(self.unkept(look.now));
-        let mut fresh = slot
-            .as_ref()
-            .is_some_and(|known| look.now < known.valid_until && known.contact <= clock);
-        let again = fresh
-            && !self.failures.are_remembered()
-            && slot
-                .as_ref()
-                .is_some_and(|known| look.asks_again(known.asked));
-        if !fresh || again {
-            if let Some(refusal) = self.failures.of(&look.root.id, None) {
-                return Err(refusal);
-            }
-            let contact = self.contact(
-                &this.origin,
-                slot.as_ref().map(|known| known.contact),
-                clock,
-            )?;
-            // It stays there: an update that is cancelled takes nothing away.
-            match this.update(slot.as_ref(), contact, &mut updates).await {
-                Ok(known) => {
-                    *slot = Some(known);
-                    fresh = false;
-                }
-                // What was asked before its time takes nothing away from what holds; what was
-                // verified binds all the same.
-                Err(_) if again => {
-                    updates.keep().await;
-                    if let Some(known) = slot.as_mut() {
-                        known.asked = look.now;
-                    }
-                }
-                Err(refusal) => {
-                    updates.keep().await;
-                    self.failures.add(&look.root.id, None, &refusal);
-                    // It answers nothing by itself any more, and may again where a source turns
-                    // out to be only behind.
-                    if let Some(known) = slot.as_mut() {
-                        known.valid_until = Timestamp::MIN;
-                    }
-                    return Err(refusal);
-                }
-            }
-        }
+        let fresh = this.refresh(&mut slot, clock, &mut updates).await?;
         let Some(known) = slot.as_mut() else {
             return Err(nothing_at_hand());
         };
+        let asked = (gun, question);
         if known.outdated {
-            // What broke off left no set of files that holds.
-            updates.files.clear();
-            let earlier = EarlierUpdate {
-                trusted: known.trusted.clone(),
-                contact: known.contact,
-            };
-            let found = this
-                .search_earlier(&earlier, None, (gun, question), &updates)
-                .await;
-            return match found {
-                Ok(found) => Ok(this.outdated(known, &earlier, found, updates, known.valid_until)),
-                Err(refusal) => {
-                    updates.keep().await;
-                    Err(refusal)
-                }
-            };
+            return this.of_outdated(known, asked, updates).await;
         }
-        let found = this
-            .search(&known.trusted, (gun, question), &mut updates)
-            .await;
+        let found = this.search(&known.trusted, asked, &mut updates).await;
         if let Err(refusal) = &found
             && refusal.source_behind
+            && let Some((earlier, found, until)) =
+                this.of_earlier(known, asked, refusal, &updates).await
         {
-            for earlier in &known.earlier {
-                let Ok((_, limit)) =
-                    look.offline_limit(&this.origin, Some(earlier.contact), &refusal.found)
-                else {
-                    continue;
-                };
-                let newest = Some(&known.trusted);
-                let found = this
-                    .search_earlier(earlier, newest, (gun, question), &updates)
-                    .await;
-                if let Ok(found) = found {
-                    let until = known.valid_until.min(limit).min(earlier.trusted.expires());
-                    self.laggards.add(
-                        source_for(&this.origin, gun),
-                        refusal,
-                        limit.min(found.get().expires),
-                        look.now,
-                    );
-                    return Ok(this.outdated(known, earlier, found, updates, until));
-                }
-            }
+            return Ok(this.outdated(known, earlier, found, updates, until));
         }
         match found {
             Ok(Found {
@@ -217,6 +141,112 @@ impl Repositories {
 }
 
 impl TufLook<'_> {
+    /// Updates what is at hand, unless it is fresh. Returns whether it still is what it was.
+    async fn refresh(
+        &self,
+        slot: &mut Option<TufAtHand>,
+        clock: Timestamp,
+        updates: &mut VerifiedUpdates,
+    ) -> Result<bool, Refusal> {
+        let (look, id, failures) = (self.look, &self.look.root.id, &self.repositories.failures);
+        let fresh = slot
+            .as_ref()
+            .is_some_and(|known| look.now < known.valid_until && known.contact <= clock);
+        let again = fresh
+            && !failures.are_remembered()
+            && slot
+                .as_ref()
+                .is_some_and(|known| look.asks_again(known.asked));
+        if fresh && !again {
+            return Ok(true);
+        }
+        if let Some(refusal) = failures.of(id, None) {
+            return Err(refusal);
+        }
+        let known = slot.as_ref().map(|known| known.contact);
+        let contact = self.repositories.contact(&self.origin, known, clock)?;
+        // It stays there: an update that is cancelled takes nothing away.
+        match self.update(slot.as_ref(), contact, updates).await {
+            Ok(known) => {
+                *slot = Some(known);
+                Ok(false)
+            }
+            // What was asked before its time takes nothing away from what holds; what was verified
+            // binds all the same.
+            Err(_) if again => {
+                updates.keep().await;
+                if let Some(known) = slot.as_mut() {
+                    known.asked = look.now;
+                }
+                Ok(true)
+            }
+            Err(refusal) => {
+                updates.keep().await;
+                failures.add(id, None, &refusal);
+                // It answers nothing by itself any more, and may again where a source turns out to
+                // be only behind.
+                if let Some(known) = slot.as_mut() {
+                    known.valid_until = Timestamp::MIN;
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Evidence of what was verified earlier, while no place shows as much.
+    async fn of_outdated(
+        &self,
+        known: &TufAtHand,
+        asked: (&Repository, &Question),
+        mut updates: VerifiedUpdates,
+    ) -> Result<Arc<Evidence>, Refusal> {
+        // What broke off left no set of files that holds.
+        updates.files.clear();
+        let earlier = EarlierUpdate {
+            trusted: known.trusted.clone(),
+            contact: known.contact,
+        };
+        match self.search_earlier(&earlier, None, asked, &updates).await {
+            Ok(found) => Ok(self.outdated(known, &earlier, found, updates, known.valid_until)),
+            Err(refusal) => {
+                updates.keep().await;
+                Err(refusal)
+            }
+        }
+    }
+
+    /// The newest of the earlier updates that answers in place of one that is half published, and
+    /// until when it does.
+    async fn of_earlier<'k>(
+        &self,
+        known: &'k TufAtHand,
+        asked: (&Repository, &Question),
+        refusal: &Refusal,
+        updates: &VerifiedUpdates,
+    ) -> Option<(&'k EarlierUpdate, Verified<Collection>, Timestamp)> {
+        let look = self.look;
+        for earlier in &known.earlier {
+            let Ok((_, limit)) =
+                look.offline_limit(&self.origin, Some(earlier.contact), &refusal.found)
+            else {
+                continue;
+            };
+            let newest = Some(&known.trusted);
+            let found = self.search_earlier(earlier, newest, asked, updates).await;
+            if let Ok(found) = found {
+                let until = known.valid_until.min(limit).min(earlier.trusted.expires());
+                self.repositories.laggards.add(
+                    source_for(&self.origin, asked.0),
+                    refusal,
+                    limit.min(found.get().expires),
+                    look.now,
+                );
+                return Some((earlier, found, until));
+            }
+        }
+        None
+    }
+
     /// Evidence of what held earlier; what was verified since is kept with it.
     fn outdated(
         &self,

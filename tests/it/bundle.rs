@@ -37,28 +37,16 @@ fn rootpin(words: &[&str]) -> (i32, Value) {
 }
 
 #[test]
-fn a_bundle_goes_from_a_host_with_a_network_to_a_running_daemon_and_to_a_state_folder_without() {
-    let Some(world) = World::new("b-daemon") else {
-        return;
-    };
+fn a_bundle_of_a_pinned_root_is_written_without_a_word_and_of_another_not_at_all() {
     let org = Org::founded();
     let shown = |name: &str| org.path(name).display().to_string();
-    let name = format!("r.test/team/app:1@{}", digest("one"));
     assert_eq!(org.sign("main", "r.test/team/app:1", "one").code, 0);
     pin(
         &org,
         &org.path("online"),
         &format!("metadata = [\"{}\"]", org.place()),
     );
-    let (online, file) = (shown("online"), shown("org.bundle"));
-    let (code, exported) = rootpin(&[
-        "bundle", "export", "--root", "org", "--policy", &online, &file,
-    ]);
-    assert_eq!(
-        (code, &exported["root"], &exported["failed"]),
-        (0, &"org".into(), &Value::Array(Vec::new())),
-        "{exported}"
-    );
+    let online = shown("online");
     let again = shown("again");
     let words = [
         "bundle", "export", "--root", "org", "--policy", &online, &again,
@@ -82,6 +70,31 @@ fn a_bundle_goes_from_a_host_with_a_network_to_a_running_daemon_and_to_a_state_f
     assert!(
         code == 2 && none["code"] == "policy-unusable" && !org.path("none").exists(),
         "{none}"
+    );
+}
+
+#[test]
+fn a_bundle_goes_from_a_host_with_a_network_to_a_running_daemon_and_to_a_state_folder_without() {
+    let Some(world) = World::new("b-daemon") else {
+        return;
+    };
+    let org = Org::founded();
+    let shown = |name: &str| org.path(name).display().to_string();
+    let name = format!("r.test/team/app:1@{}", digest("one"));
+    assert_eq!(org.sign("main", "r.test/team/app:1", "one").code, 0);
+    pin(
+        &org,
+        &org.path("online"),
+        &format!("metadata = [\"{}\"]", org.place()),
+    );
+    let (online, file) = (shown("online"), shown("org.bundle"));
+    let (code, exported) = rootpin(&[
+        "bundle", "export", "--root", "org", "--policy", &online, &file,
+    ]);
+    assert_eq!(
+        (code, &exported["root"], &exported["failed"]),
+        (0, &"org".into(), &Value::Array(Vec::new())),
+        "{exported}"
     );
 
     pin(&org, &world.path("policy"), "");

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::Value;
@@ -182,22 +182,17 @@ fn a_key_may_be_the_first_thing_in_a_folder_that_is_not_there_yet() {
     }
 }
 
-#[test]
-fn a_key_in_a_token_is_made_and_listed_there() {
-    let dir = tempfile::tempdir().unwrap();
-    let conf = dir.path().join("softhsm2.conf");
-    fs::create_dir(dir.path().join("tokens")).unwrap();
+/// A token of SoftHSM's with the label `acme` and the PIN 4321. Returns its configuration.
+fn soft_token(dir: &Path) -> PathBuf {
+    let conf = dir.join("softhsm2.conf");
+    fs::create_dir(dir.join("tokens")).unwrap();
     fs::write(
         &conf,
-        format!(
-            "directories.tokendir = {}\n",
-            dir.path().join("tokens").display()
-        ),
+        format!("directories.tokendir = {}\n", dir.join("tokens").display()),
     )
     .unwrap();
-    let environment = [("SOFTHSM2_CONF", conf.to_str().unwrap())];
     let mut init = Command::new("softhsm2-util");
-    init.envs(environment).args([
+    init.env("SOFTHSM2_CONF", &conf).args([
         "--init-token",
         "--free",
         "--label",
@@ -212,6 +207,14 @@ fn a_key_in_a_token_is_made_and_listed_there() {
         ended.code, 0,
         "{ended:?}; the Debian package softhsm2 is wanted"
     );
+    conf
+}
+
+#[test]
+fn a_key_in_a_token_is_made_and_listed_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let conf = soft_token(dir.path());
+    let environment = [("SOFTHSM2_CONF", conf.to_str().unwrap())];
     let in_token = [
         "generate",
         "root-1",

@@ -22,23 +22,7 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
                     .unwrap_or_else(|| panic!("{wanted} is nowhere"));
                 check(root, target, value, at, found);
             }
-            "type" => {
-                let is = |name: &Value| match name.as_str().unwrap() {
-                    "object" => value.is_object(),
-                    "array" => value.is_array(),
-                    "string" => value.is_string(),
-                    "integer" => value.is_i64() || value.is_u64(),
-                    "boolean" => value.is_boolean(),
-                    "null" => value.is_null(),
-                    other => panic!("type {other}"),
-                };
-                if !wanted
-                    .as_array()
-                    .map_or_else(|| is(wanted), |all| all.iter().any(is))
-                {
-                    tell("type");
-                }
-            }
+            "type" if !is_of_type(wanted, value) => tell("type"),
             "const" if value != wanted => tell("const"),
             "enum" if !wanted.as_array().unwrap().contains(value) => tell("enum"),
             "minimum"
@@ -49,26 +33,8 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
                 tell("minimum");
             }
             "$schema" | "title" | "description" | "$defs" | "const" | "enum" | "minimum" => {}
-            "pattern" => {
-                let prefix = wanted
-                    .as_str()
-                    .unwrap()
-                    .strip_prefix('^')
-                    .unwrap()
-                    .strip_suffix("[0-9a-f]{64}$")
-                    .unwrap();
-                let hex = value
-                    .as_str()
-                    .and_then(|text| text.strip_prefix(prefix))
-                    .unwrap_or_default();
-                if hex.len() != 64
-                    || !hex
-                        .bytes()
-                        .all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
-                {
-                    tell("pattern");
-                }
-            }
+            "pattern" if !fits_pattern(wanted.as_str().unwrap(), value) => tell("pattern"),
+            "type" | "pattern" => {}
             "anyOf" => {
                 let fits = |one: &Value| {
                     let mut inner = Vec::new();
@@ -119,4 +85,31 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             other => panic!("{other} is not understood"),
         }
     }
+}
+
+fn is_of_type(wanted: &Value, value: &Value) -> bool {
+    let is = |name: &Value| match name.as_str().unwrap() {
+        "object" => value.is_object(),
+        "array" => value.is_array(),
+        "string" => value.is_string(),
+        "integer" => value.is_i64() || value.is_u64(),
+        "boolean" => value.is_boolean(),
+        "null" => value.is_null(),
+        other => panic!("type {other}"),
+    };
+    wanted
+        .as_array()
+        .map_or_else(|| is(wanted), |all| all.iter().any(is))
+}
+
+/// Patterns are a prefix and 64 hex digits.
+fn fits_pattern(pattern: &str, value: &Value) -> bool {
+    let prefix = pattern
+        .strip_prefix('^')
+        .unwrap()
+        .strip_suffix("[0-9a-f]{64}$")
+        .unwrap();
+    let hex = value.as_str().and_then(|text| text.strip_prefix(prefix));
+    let is_digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    hex.is_some_and(|hex| hex.len() == 64 && hex.bytes().all(is_digit))
 }

@@ -127,6 +127,84 @@ fn start() -> (Lab, Stage) {
     (lab, stage)
 }
 
+/// What came in while nobody refused it: run by its name, its ID, another's name, or once more.
+fn runs_nothing_that_came_in_before(stage: &Stage, docker: &Dockerd, checks: &mut Checks) {
+    let (one, two, evil) = (
+        format!("{}:1", stage.app),
+        format!("{}:2", stage.app),
+        stage.evil.as_str(),
+    );
+    let id = docker
+        .docker(&["image", "inspect", "--format", "{{.Id}}", evil])
+        .unwrap();
+    checks.no(docker, &["create", "--network", "none", evil], "no-rule");
+    // The containerd store knows what was tagged under both names, the classic one where it was
+    // pulled from.
+    let by_id = if docker.name.ends_with("overlay2") {
+        "no-rule"
+    } else {
+        "no-statement"
+    };
+    checks.no(docker, &["create", "--network", "none", &id], by_id);
+    checks.no(docker, &["create", "--network", "none", &id[7..19]], by_id);
+    checks.no(
+        docker,
+        &["create", "--network", "none", &one],
+        "digest-mismatch",
+    );
+    checks.no(
+        docker,
+        &["create", "--network", "none", &two],
+        "digest-mismatch",
+    );
+    checks.no(docker, &["start", "old"], "no-rule");
+    checks.no(docker, &["restart", "old"], "no-rule");
+    // An image that is mounted (docker 28) is one that is used, also where it is mounted in a
+    // signed one.
+    let mount = |source: &str| {
+        let mount = format!("{{\"Type\":\"image\",\"Source\":\"{source}\",\"Target\":\"/x\"}}");
+        let body = format!(
+            "{{\"Image\":\"{}:3\",\"hostconfig\":{{\"Mounts\":[{mount}]}}}}",
+            stage.app
+        );
+        docker.raw(&call("/containers/create", &[JSON], body.as_bytes(), false))
+    };
+    let (status, words) = mount(evil);
+    checks.that(docker, status == 403 && words.contains("no-rule"), &words);
+    let (status, words) = mount(&format!("{}:3", stage.app));
+    let fine = status == 201 || docker.name.starts_with("dockerd26") && status == 400;
+    checks.that(docker, fine, &words);
+}
+
+/// `sources`: an archive, a folder to build from, and the folder of a plugin.
+fn brings_nothing_in(
+    stage: &Stage,
+    docker: &Dockerd,
+    [archive, context, plugin]: [&str; 3],
+    checks: &mut Checks,
+) {
+    let (one, two, evil) = (
+        format!("{}:1", stage.app),
+        format!("{}:2", stage.app),
+        stage.evil.as_str(),
+    );
+    checks.no(docker, &["pull", evil], "no-rule");
+    checks.no(docker, &["pull", &two], "digest-mismatch");
+    checks.no(docker, &["pull", "-a", &stage.app], "no-rule");
+    checks.no(docker, &["load", "-i", archive], "not-local");
+    checks.no(docker, &["import", archive, "imported:1"], "not-local");
+    checks.no(docker, &["build", "-t", "built:1", context], "not-local");
+    checks.no(docker, &["commit", "old", "committed:1"], "not-local");
+    checks.no(docker, &["tag", evil, "other:1"], "not-local");
+    checks.no(docker, &["tag", evil, &one], "digest-mismatch");
+    checks.no(docker, &["swarm", "init"], "no-rule");
+    checks.no(
+        docker,
+        &["plugin", "create", "made/plugin", plugin],
+        "no-rule",
+    );
+}
+
 #[test]
 #[ignore = "needs real engines: use tests/run"]
 fn every_dockerd_takes_and_runs_what_is_signed_and_nothing_else() {
@@ -138,11 +216,7 @@ fn every_dockerd_takes_and_runs_what_is_signed_and_nothing_else() {
     }
     drop(audit);
     let mut checks = Checks(Vec::new());
-    let (one, two, evil) = (
-        format!("{}:1", stage.app),
-        format!("{}:2", stage.app),
-        stage.evil.as_str(),
-    );
+    let (one, evil) = (format!("{}:1", stage.app), stage.evil.as_str());
     let by_digest = format!("{}@{}", stage.app, stage.signed.digest());
     let daemon = stage.daemon(&lab, "", "");
     let archive = lab.root.join("authz.tar");
@@ -162,64 +236,8 @@ fn every_dockerd_takes_and_runs_what_is_signed_and_nothing_else() {
     write(&plugin.join("rootfs/file"), "");
     let plugin = plugin.to_str().unwrap();
     for docker in &stage.dockerds {
-        // What came in while nobody refused it: run by its name, its ID, another's name, or once
-        // more.
-        let id = docker
-            .docker(&["image", "inspect", "--format", "{{.Id}}", evil])
-            .unwrap();
-        checks.no(docker, &["create", "--network", "none", evil], "no-rule");
-        // The containerd store knows what was tagged under both names, the classic one where it was
-        // pulled from.
-        let by_id = if docker.name.ends_with("overlay2") {
-            "no-rule"
-        } else {
-            "no-statement"
-        };
-        checks.no(docker, &["create", "--network", "none", &id], by_id);
-        checks.no(docker, &["create", "--network", "none", &id[7..19]], by_id);
-        checks.no(
-            docker,
-            &["create", "--network", "none", &one],
-            "digest-mismatch",
-        );
-        checks.no(
-            docker,
-            &["create", "--network", "none", &two],
-            "digest-mismatch",
-        );
-        checks.no(docker, &["start", "old"], "no-rule");
-        checks.no(docker, &["restart", "old"], "no-rule");
-        // An image that is mounted (docker 28) is one that is used, also where it is mounted in a
-        // signed one.
-        let mount = |source: &str| {
-            let mount = format!("{{\"Type\":\"image\",\"Source\":\"{source}\",\"Target\":\"/x\"}}");
-            let body = format!(
-                "{{\"Image\":\"{}:3\",\"hostconfig\":{{\"Mounts\":[{mount}]}}}}",
-                stage.app
-            );
-            docker.raw(&call("/containers/create", &[JSON], body.as_bytes(), false))
-        };
-        let (status, words) = mount(evil);
-        checks.that(docker, status == 403 && words.contains("no-rule"), &words);
-        let (status, words) = mount(&format!("{}:3", stage.app));
-        let fine = status == 201 || docker.name.starts_with("dockerd26") && status == 400;
-        checks.that(docker, fine, &words);
-        // What brings bytes in.
-        checks.no(docker, &["pull", evil], "no-rule");
-        checks.no(docker, &["pull", &two], "digest-mismatch");
-        checks.no(docker, &["pull", "-a", &stage.app], "no-rule");
-        checks.no(docker, &["load", "-i", archive], "not-local");
-        checks.no(docker, &["import", archive, "imported:1"], "not-local");
-        checks.no(docker, &["build", "-t", "built:1", context], "not-local");
-        checks.no(docker, &["commit", "old", "committed:1"], "not-local");
-        checks.no(docker, &["tag", evil, "other:1"], "not-local");
-        checks.no(docker, &["tag", evil, &one], "digest-mismatch");
-        checks.no(docker, &["swarm", "init"], "no-rule");
-        checks.no(
-            docker,
-            &["plugin", "create", "made/plugin", plugin],
-            "no-rule",
-        );
+        runs_nothing_that_came_in_before(&stage, docker, &mut checks);
+        brings_nothing_in(&stage, docker, [archive, context, plugin], &mut checks);
         // What is signed.
         docker.cool();
         checks.no(docker, &["run", "--network", "none", evil], "no-rule");
@@ -344,21 +362,14 @@ fn call(uri: &str, headers: &[&str], body: &[u8], chunked: bool) -> Vec<u8> {
 const JSON: &str = "Content-Type: application/json";
 const FORM: &str = "Content-Type: application/x-www-form-urlencoded";
 
-#[test]
-#[ignore = "needs real engines: use tests/run"]
-fn no_trap_of_http_gets_an_image_past_the_plugin() {
-    let (lab, stage) = start();
+/// Requests that bring a forbidden image in, and what is odd about each.
+type Traps = Vec<(&'static str, Vec<u8>)>;
+
+fn pulls(stage: &Stage) -> Traps {
     let (repository, _) = stage.evil.rsplit_once(':').unwrap();
     let signed = format!("/v1.43/images/create?fromImage={}&tag=1", stage.app);
     let evil = format!("fromImage={repository}&tag=1");
-    let create = format!("{{\"Image\":\"{}\"}}", stage.evil);
-    let padded = |length: usize| [create.as_bytes(), &vec![b' '; length]].concat();
-    let twice = format!(
-        "{{\"Image\":\"{}:1\",\"image\":\"{}\"}}",
-        stage.app, stage.evil
-    );
-    let containers = "/v1.43/containers/create";
-    let pulls = [
+    vec![
         (
             "a form overrides the query",
             call(&signed, &[FORM], evil.as_bytes(), false),
@@ -424,8 +435,18 @@ fn no_trap_of_http_gets_an_image_past_the_plugin() {
                 false,
             ),
         ),
-    ];
-    let creates = [
+    ]
+}
+
+fn creates(stage: &Stage) -> Traps {
+    let create = format!("{{\"Image\":\"{}\"}}", stage.evil);
+    let padded = |length: usize| [create.as_bytes(), &vec![b' '; length]].concat();
+    let twice = format!(
+        "{{\"Image\":\"{}:1\",\"image\":\"{}\"}}",
+        stage.app, stage.evil
+    );
+    let containers = "/v1.43/containers/create";
+    vec![
         (
             "a body of more than 1 MiB",
             call(containers, &[JSON], &padded(2 << 20), false),
@@ -464,7 +485,14 @@ fn no_trap_of_http_gets_an_image_past_the_plugin() {
                 false,
             ),
         ),
-    ];
+    ]
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn no_trap_of_http_gets_an_image_past_the_plugin() {
+    let (lab, stage) = start();
+    let (pulls, creates) = (pulls(&stage), creates(&stage));
     let mut checks = Checks(Vec::new());
     for audited in [true, false] {
         let _daemon = stage.daemon(&lab, if audited { "mode = \"audit\"\n" } else { "" }, "");

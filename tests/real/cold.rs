@@ -162,6 +162,12 @@ async fn delete_all(channel: &Channel, namespace: &str) -> Vec<String> {
         );
         seen.push(key);
     }
+    seen.extend(delete_content(channel, namespace).await);
+    seen
+}
+
+async fn delete_content(channel: &Channel, namespace: &str) -> Vec<String> {
+    let mut seen = Vec::new();
     let mut content = ContentClient::new(channel.clone());
     for status in content
         .list_statuses(within(namespace, ListStatusesRequest::default()))

@@ -33,23 +33,35 @@ pub(crate) struct Case {
 use Lets::{Bytes, Names, Nothing};
 
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |code, engine, open, lets| Case {
+    [of_verifier(), of_gate(), of_configuration(), of_cri()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn case(code: &'static str, engine: &'static str, open: fn(&Lab), lets: Lets) -> Case {
+    Case {
         code,
         engine,
         open,
         close: None,
         by_fix: true,
         lets,
-    };
-    let by_hand = |code, engine, open, close| Case {
-        code,
-        engine,
-        open,
+    }
+}
+
+fn by_hand(code: &'static str, engine: &'static str, open: fn(&Lab), close: fn(&Lab)) -> Case {
+    Case {
         close: Some(close),
-        by_fix: true,
-        lets: Nothing,
-    };
-    let cri = |open| case("cri-local-pull", TWO, open, Names(Door::Cri2));
+        ..case(code, engine, open, Nothing)
+    }
+}
+
+fn cri(open: fn(&Lab)) -> Case {
+    case("cri-local-pull", TWO, open, Names(Door::Cri2))
+}
+
+fn of_verifier() -> Vec<Case> {
     vec![
         case(
             "verifier-missing",
@@ -89,6 +101,11 @@ pub(crate) fn cases() -> Vec<Case> {
             by_fix: false,
             ..case("verifier-off", TWO, verifier_off, Nothing)
         },
+    ]
+}
+
+fn of_gate() -> Vec<Case> {
+    vec![
         case(
             "gate-missing",
             TWO,
@@ -138,6 +155,11 @@ pub(crate) fn cases() -> Vec<Case> {
             Nothing,
         ),
         case("required-plugins", TWO, not_required, Nothing),
+    ]
+}
+
+fn of_configuration() -> Vec<Case> {
+    vec![
         by_hand(
             "stream-processor",
             TWO,
@@ -171,6 +193,11 @@ pub(crate) fn cases() -> Vec<Case> {
             without_site,
         ),
         case("drop-in-ignored", TWO, not_imported, Bytes(Door::Local2)),
+    ]
+}
+
+fn of_cri() -> Vec<Case> {
+    vec![
         cri(|lab| drop_in(lab, TWO, &images("use_local_image_pull = true"))),
         cri(|lab| drop_in(lab, TWO, &images("disable_snapshot_annotations = false"))),
         cri(|lab| drop_in(lab, TWO, &images("discard_unpacked_layers = true"))),

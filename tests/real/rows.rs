@@ -52,20 +52,35 @@ pub(crate) struct Row {
 }
 
 pub(crate) fn rows() -> Vec<Row> {
-    let row = |case, stage, expect| Row {
+    [of_metadata(), of_policy(), of_trouble()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn row(case: &'static str, stage: fn(&Lab, &str) -> Stage, expect: [Expect; 4]) -> Row {
+    Row {
         case,
         stage,
         expect,
-    };
-    let all = |expect| [expect; 4];
-    let by_engine = |verifier, gate| {
-        [
-            ByEngine(verifier),
-            ByEngine(gate),
-            ByEngine(gate),
-            ByEngine(gate),
-        ]
-    };
+    }
+}
+
+fn all(expect: Expect) -> [Expect; 4] {
+    [expect; 4]
+}
+
+fn by_engine(verifier: &'static str, gate: &'static str) -> [Expect; 4] {
+    [
+        ByEngine(verifier),
+        ByEngine(gate),
+        ByEngine(gate),
+        ByEngine(gate),
+    ]
+}
+
+/// The root, its roles and what they sign.
+fn of_metadata() -> Vec<Row> {
     vec![
         row(
             "signed, a single manifest",
@@ -117,6 +132,12 @@ pub(crate) fn rows() -> Vec<Row> {
             revoked_signer,
             all(Refused("revoked")),
         ),
+    ]
+}
+
+/// What the policy says.
+fn of_policy() -> Vec<Row> {
+    vec![
         row("no rule", no_rule, all(Refused("no-rule"))),
         row(
             "an exemption that is over",
@@ -163,6 +184,12 @@ pub(crate) fn rows() -> Vec<Row> {
             claims_exempt,
             all(Refused("no-rule")),
         ),
+    ]
+}
+
+/// What is away, broken or let through.
+fn of_trouble() -> Vec<Row> {
+    vec![
         row(
             "the trust server is dead, metadata is cached",
             |lab, repository| dead_server(lab, repository, "14d"),

@@ -184,37 +184,42 @@ fn waiting_json(role: &str, document: &Document, metadata: &Metadata, keyring: &
     json!({ "role": role, "version": document.version(), "signed_by": names, "missing": missing_json(&missing, metadata, keyring) })
 }
 
+/// A role: name, version, expiry, state, and who must sign.
+fn role_row(role: &Value) -> Vec<String> {
+    let keys = list(role, "keys").iter().map(|key| {
+        let here = key.get("here").and_then(Value::as_bool) == Some(true);
+        format!("{}{}", text(key, "name"), if here { " here" } else { "" })
+    });
+    let keys: Vec<_> = keys.collect();
+    let threshold = role
+        .get("threshold")
+        .and_then(Value::as_u64)
+        .unwrap_or_default();
+    let by = if keys.len() > 1 {
+        format!("{threshold} of {}", keys.join(", "))
+    } else {
+        keys.join(", ")
+    };
+    let version = role
+        .get("version")
+        .filter(|version| version.is_number())
+        .map_or("-".to_owned(), ToString::to_string);
+    vec![
+        text(role, "role").to_owned(),
+        version,
+        format!("until {}", text(role, "expires")),
+        text(role, "state").to_owned(),
+        by,
+    ]
+}
+
 fn status_text(report: &Value) -> String {
     let report = &of_others(report);
-    let row = |role: &Value| {
-        let keys = list(role, "keys").iter().map(|key| {
-            let here = key.get("here").and_then(Value::as_bool) == Some(true);
-            format!("{}{}", text(key, "name"), if here { " here" } else { "" })
-        });
-        let keys: Vec<_> = keys.collect();
-        let threshold = role
-            .get("threshold")
-            .and_then(Value::as_u64)
-            .unwrap_or_default();
-        let by = if keys.len() > 1 {
-            format!("{threshold} of {}", keys.join(", "))
-        } else {
-            keys.join(", ")
-        };
-        let version = role
-            .get("version")
-            .filter(|version| version.is_number())
-            .map_or("-".to_owned(), ToString::to_string);
-        vec![
-            text(role, "role").to_owned(),
-            version,
-            format!("until {}", text(role, "expires")),
-            text(role, "state").to_owned(),
-            by,
-        ]
-    };
     let mut lines = vec![table(
-        &list(report, "roles").iter().map(row).collect::<Vec<_>>(),
+        &list(report, "roles")
+            .iter()
+            .map(role_row)
+            .collect::<Vec<_>>(),
     )];
     for role in list(report, "roles")
         .iter()

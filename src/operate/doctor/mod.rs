@@ -1,5 +1,5 @@
-//! Which doors of this host stand open: the running engines are asked, and each hole is told with
-//! what closes it.
+//! Finds the doors of this host that stand open: it asks the running engines, and reports each hole
+//! with the change that closes it.
 //!
 //! `probe` asks, `check` judges what was told, `fix` plans and writes. Nothing is written unless
 //! that is asked for, and no engine is ever restarted.
@@ -23,11 +23,11 @@ pub(crate) mod uninstall;
 mod unpack_config;
 mod version;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::config::{Config, Dockerd};
+use crate::config::{Config, Dockerd, Engine};
 use crate::control::DaemonClient;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::sockets::is_dead;
@@ -60,13 +60,6 @@ pub async fn examine(
     tools: &Tools,
     daemon: Result<DaemonClient, String>,
 ) -> Examination {
-    let mut found = Examination {
-        report: DoctorReport::default(),
-        containerds: Vec::new(),
-        dockers: Vec::new(),
-    };
-    let mut known = Vec::new();
-    let running = probe::engines();
     let wanted = wanted(config, tools);
     let policy = read_policy(config_path, config);
     let registries = policy.as_ref().map(Policy::hosts).unwrap_or_default();
@@ -75,101 +68,126 @@ pub async fn examine(
         registries,
         config: config_path,
     });
+    let running = probe::engines();
+    let mut known = Vec::new();
+    let mut found = Examination {
+        report: DoctorReport::default(),
+        containerds: Vec::new(),
+        dockers: Vec::new(),
+    };
     for engine in &config.engines {
-        let asked = async {
-            let process = probe::listener(&engine.containerd).await?;
-            known.push(process.pid);
-            if let Some(hole) = check::embedded(engine, &process) {
-                return Ok((process, Err(hole)));
-            }
-            let facts = probe::containerd(engine, &process).await?;
-            Ok::<_, String>((process, Ok(facts)))
-        };
-        match asked.await {
-            Ok((_, Err(hole))) => found.report.holes.push(hole),
-            Ok((process, Ok(facts))) => {
-                found.report.engine(
-                    "containerd",
-                    &engine.name,
-                    &facts.version.to_string(),
-                    process.pid,
-                );
-                found.report.holes.extend(check::containerd(&facts, wanted));
-                found.report.holes.extend(
-                    resolver
-                        .iter()
-                        .flat_map(|resolver| check::hosts::cri(&facts, resolver)),
-                );
-                if let Err(why) = &facts.config {
-                    found.report.untold(&engine.name, why);
-                }
-                found.containerds.push(facts);
-            }
-            Err(why) => found.report.untold(&engine.name, &why),
-        }
+        known.extend(found.containerd(engine, wanted, resolver.as_ref()).await);
     }
-    let engines: Vec<_> = config
-        .engines
-        .iter()
-        .map(|engine| engine.containerd.clone())
-        .collect();
+    let engines = config.engines.iter();
+    let sockets: Vec<_> = engines.map(|engine| engine.containerd.clone()).collect();
     for docker in &config.dockers {
-        found.report.holes.extend(shadowed(docker).await);
-        match probe::docker(docker).await {
-            Ok((facts, process)) => {
-                known.extend(process.as_ref().map(|process| process.pid));
-                let pid = process.map(|process| process.pid).unwrap_or_default();
-                found
-                    .report
-                    .engine("dockerd", &docker.name, &facts.version.to_string(), pid);
-                found.report.holes.extend(check::dockerd(&facts, &engines));
-                found.report.holes.extend(
-                    resolver
-                        .iter()
-                        .flat_map(|resolver| check::hosts::dockerd(&facts, resolver)),
-                );
-                found.dockers.push(facts);
-            }
-            Err(why) => {
-                // One that hangs is listed all the same.
-                let process = probe::dockerd_at(&docker.socket).await;
-                known.extend(process.map(|process| process.pid));
-                found
-                    .report
-                    .untold(&docker.name, &format!("{}: {why}", docker.socket.display()));
-            }
-        }
+        known.extend(found.docker(docker, &sockets, resolver.as_ref()).await);
     }
     let of_containerd = config.engines.iter().map(|engine| engine.name.as_str());
     let of_docker = config.dockers.iter().map(|docker| docker.name.as_str());
     let names: Vec<_> = of_containerd.chain(of_docker).collect();
-    found
-        .report
-        .holes
-        .extend(check::processes(&running, &known, &engines, &names));
-    found.report.holes.extend(check::sockets(config));
+    let holes = &mut found.report.holes;
+    holes.extend(check::processes(&running, &known, &sockets, &names));
+    holes.extend(check::sockets(config));
     let rooted = policy
         .as_ref()
         .is_some_and(|policy| policy.credentials_to == CredentialsTo::Rooted);
-    found
-        .report
-        .holes
-        .extend(credentials::Places::of_host(config).holes(rooted));
-    let status = match daemon {
-        Ok(mut client) => client.status().await,
-        Err(why) => Err(why),
-    };
-    let status = status
-        .and_then(|report| serde_json::from_str(&report.json).map_err(|error| error.to_string()));
-    if let Err(why) = &status {
-        found.report.untold("rootpind", why);
-    }
-    found
-        .report
-        .holes
-        .extend(check::daemon(status.as_ref().ok(), policy.as_ref()));
+    holes.extend(credentials::Places::of_host(config).holes(rooted));
+    found.daemon(daemon, policy.as_ref()).await;
     found.report.finish();
     found
+}
+
+impl Examination {
+    /// Asks a containerd. Returns its process, where somebody listens at its socket.
+    async fn containerd(
+        &mut self,
+        engine: &Engine,
+        wanted: check::WantedSettings<'_>,
+        resolver: Option<&check::hosts::ResolverAddress<'_>>,
+    ) -> Option<u32> {
+        let process = match probe::listener(&engine.containerd).await {
+            Ok(process) => process,
+            Err(why) => {
+                self.report.untold(&engine.name, &why);
+                return None;
+            }
+        };
+        if let Some(hole) = check::embedded(engine, &process) {
+            self.report.holes.push(hole);
+            return Some(process.pid);
+        }
+        match probe::containerd(engine, &process).await {
+            Ok(facts) => {
+                let version = facts.version.to_string();
+                self.report
+                    .engine("containerd", &engine.name, &version, process.pid);
+                let holes = &mut self.report.holes;
+                holes.extend(check::containerd(&facts, wanted));
+                holes.extend(
+                    resolver
+                        .into_iter()
+                        .flat_map(|resolver| check::hosts::cri(&facts, resolver)),
+                );
+                if let Err(why) = &facts.config {
+                    self.report.untold(&engine.name, why);
+                }
+                self.containerds.push(facts);
+            }
+            Err(why) => self.report.untold(&engine.name, &why),
+        }
+        Some(process.pid)
+    }
+
+    /// Asks a dockerd. Returns its process, where it has one. `containerds` are the sockets of those
+    /// in rootpin.toml.
+    async fn docker(
+        &mut self,
+        docker: &Dockerd,
+        containerds: &[PathBuf],
+        resolver: Option<&check::hosts::ResolverAddress<'_>>,
+    ) -> Option<u32> {
+        self.report.holes.extend(shadowed(docker).await);
+        let (facts, process) = match probe::docker(docker).await {
+            Ok(answer) => answer,
+            Err(why) => {
+                let why = format!("{}: {why}", docker.socket.display());
+                self.report.untold(&docker.name, &why);
+                // One that hangs is listed all the same.
+                let process = probe::dockerd_at(&docker.socket).await;
+                return process.map(|process| process.pid);
+            }
+        };
+        let pid = process.map(|process| process.pid);
+        let version = facts.version.to_string();
+        self.report
+            .engine("dockerd", &docker.name, &version, pid.unwrap_or_default());
+        let holes = &mut self.report.holes;
+        holes.extend(check::dockerd(&facts, containerds));
+        holes.extend(
+            resolver
+                .into_iter()
+                .flat_map(|resolver| check::hosts::dockerd(&facts, resolver)),
+        );
+        self.dockers.push(facts);
+        pid
+    }
+
+    /// Asks rootpind.
+    async fn daemon(&mut self, daemon: Result<DaemonClient, String>, policy: Option<&Policy>) {
+        let status = match daemon {
+            Ok(mut client) => client.status().await,
+            Err(why) => Err(why),
+        };
+        let status = status.and_then(|report| {
+            serde_json::from_str(&report.json).map_err(|error| error.to_string())
+        });
+        if let Err(why) = &status {
+            self.report.untold("rootpind", why);
+        }
+        let holes = check::daemon(status.as_ref().ok(), policy);
+        self.report.holes.extend(holes);
+    }
 }
 
 /// A socket that keeps dockerd from rootpin's plugin.

@@ -191,7 +191,7 @@ fn sources(root: &Root) -> Vec<String> {
         RootKind::Notary(notary) => vec![notary.server.clone()],
         RootKind::Tuf(tuf) => tuf.metadata.iter().map(ToString::to_string).collect(),
         // Signatures are read beside the image.
-        RootKind::Cosign(_) => Vec::new(),
+        RootKind::Cosign(_) | RootKind::Notation(_) => Vec::new(),
     }
 }
 

@@ -168,6 +168,7 @@ fn yes(
         gun: repository.clone(),
         role: vote.role.clone(),
         targets: [(tag.to_owned(), target)].into(),
+        untagged: [].into(),
         expires: Timestamp::MAX,
         root_keys: vote.root_keys.iter().flatten().copied().collect(),
         signers: vote.signers.iter().flatten().copied().collect(),

@@ -168,86 +168,15 @@ pub(super) async fn write(
     if shelf.top(tag).await?.digest != read.digest {
         return Ok(WriteOutcome::Lost);
     }
-    let mut top = Top {
-        known: read.known.clone(),
+    let known = vector(&shelf, read, publisher)?;
+    let listed = put_files(&shelf, read, files).await?;
+    let top = Top {
+        known,
+        files: listed,
         ..Top::default()
     };
-    let (before, _) = read.known.get(publisher).copied().unwrap_or_default();
-    let mine = before.saturating_add(1);
-    top.known.insert(
-        publisher.to_owned(),
-        (
-            mine,
-            number_of_its_own().ok_or_else(|| shelf.strange("the system gives no random bytes"))?,
-        ),
-    );
-    if mine >= MOST_WRITES || top.known.len() > MOST_PUBLISHERS {
-        return Err(shelf.strange(&format!(
-            "more than {MOST_PUBLISHERS} publishers, or writes beyond all counting"
-        )));
-    }
-    for (name, bytes) in files {
-        let known = read
-            .files
-            .get(name)
-            .filter(|known| known.digest == Digest::of(bytes));
-        let digest = match known {
-            Some(known) => known.digest,
-            None => shelf.artifacts.put_blob(bytes).await?,
-        };
-        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        let media_type = if name.starts_with(WAITING) {
-            WAITS
-        } else {
-            METADATA
-        };
-        top.files.insert(
-            name.clone(),
-            Descriptor {
-                media_type: media_type.to_owned(),
-                digest,
-                size,
-            },
-        );
-    }
-    let config =
-        json!({ "architecture": "unknown", "os": "unknown", "config": {}, "rootfs": { "type": "layers", "diff_ids": [] } }).to_string();
-    let config = Descriptor {
-        media_type: CONFIG.to_owned(),
-        digest: shelf.artifacts.put_blob(config.as_bytes()).await?,
-        size: length(&config),
-    };
-    // Docker's readers look for a delegated role under a tag of its name; those who still have the
-    // old snapshot want the old file there.
-    for (name, descriptor) in top
-        .files
-        .iter()
-        .filter(|(name, now)| read.files.get(*name) != Some(now))
-    {
-        if let Some((role, of)) = delegated(name).filter(|(role, _)| role != tag) {
-            let old = read
-                .files
-                .iter()
-                .filter(|(name, _)| delegated(name).is_some_and(|(_, other)| other == of));
-            let mut files: Listed = old.map(|(name, old)| (name.clone(), old.clone())).collect();
-            files.insert(name.clone(), descriptor.clone());
-            shelf.top(&role).await?;
-            shelf
-                .artifacts
-                .put_manifest(
-                    &role,
-                    manifest(
-                        &config,
-                        &Top {
-                            files,
-                            ..Top::default()
-                        },
-                    )
-                    .as_bytes(),
-                )
-                .await?;
-        }
-    }
+    let config = put_config(&shelf).await?;
+    tag_delegated(&shelf, read, tag, &top, &config).await?;
     let whole = manifest(&config, &top);
     if Document::parse(whole.as_bytes()).is_err() {
         return Err(shelf.strange(&format!(
@@ -283,6 +212,99 @@ pub(super) async fn write(
             PlaceError::Registry(error) => PlaceError::Unfinished(error),
             error => error,
         })
+}
+
+/// The version vector that was read, with one more write of this publisher's.
+fn vector(shelf: &RegistryTags, read: &Top, publisher: &str) -> Result<Vector, PlaceError> {
+    let mut known = read.known.clone();
+    let (before, _) = known.get(publisher).copied().unwrap_or_default();
+    let mine = before.saturating_add(1);
+    let number =
+        number_of_its_own().ok_or_else(|| shelf.strange("the system gives no random bytes"))?;
+    known.insert(publisher.to_owned(), (mine, number));
+    if mine >= MOST_WRITES || known.len() > MOST_PUBLISHERS {
+        return Err(shelf.strange(&format!(
+            "more than {MOST_PUBLISHERS} publishers, or writes beyond all counting"
+        )));
+    }
+    Ok(known)
+}
+
+/// Puts the files that are not there yet.
+async fn put_files(
+    shelf: &RegistryTags,
+    read: &Top,
+    files: &MetadataFiles,
+) -> Result<Listed, PlaceError> {
+    let mut listed = Listed::new();
+    for (name, bytes) in files {
+        let known = read
+            .files
+            .get(name)
+            .filter(|known| known.digest == Digest::of(bytes));
+        let digest = match known {
+            Some(known) => known.digest,
+            None => shelf.artifacts.put_blob(bytes).await?,
+        };
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        let media_type = if name.starts_with(WAITING) {
+            WAITS
+        } else {
+            METADATA
+        };
+        let descriptor = Descriptor {
+            media_type: media_type.to_owned(),
+            digest,
+            size,
+        };
+        listed.insert(name.clone(), descriptor);
+    }
+    Ok(listed)
+}
+
+/// Puts the configuration that every manifest must have.
+async fn put_config(shelf: &RegistryTags) -> Result<Descriptor, PlaceError> {
+    let config =
+        json!({ "architecture": "unknown", "os": "unknown", "config": {}, "rootfs": { "type": "layers", "diff_ids": [] } }).to_string();
+    Ok(Descriptor {
+        media_type: CONFIG.to_owned(),
+        digest: shelf.artifacts.put_blob(config.as_bytes()).await?,
+        size: length(&config),
+    })
+}
+
+/// Puts each new file of a delegated role under a tag of the role's name, where Docker's readers
+/// look for it; those who still have the old snapshot want the old file there.
+async fn tag_delegated(
+    shelf: &RegistryTags,
+    read: &Top,
+    tag: &Tag,
+    top: &Top,
+    config: &Descriptor,
+) -> Result<(), PlaceError> {
+    let is_new = |(name, now): &(&String, &Descriptor)| read.files.get(*name) != Some(now);
+    for (name, descriptor) in top.files.iter().filter(is_new) {
+        let Some((role, of)) = delegated(name).filter(|(role, _)| role != tag) else {
+            continue;
+        };
+        let old = read
+            .files
+            .iter()
+            .filter(|(name, _)| delegated(name).is_some_and(|(_, other)| other == of));
+        let mut files: Listed = old.map(|(name, old)| (name.clone(), old.clone())).collect();
+        files.insert(name.clone(), descriptor.clone());
+        shelf.top(&role).await?;
+        let of_role = Top {
+            files,
+            ..Top::default()
+        };
+        let manifest = manifest(config, &of_role);
+        shelf
+            .artifacts
+            .put_manifest(&role, manifest.as_bytes())
+            .await?;
+    }
+    Ok(())
 }
 
 /// Puts the readers' tag, where the state that was read is still there, and looks whether others

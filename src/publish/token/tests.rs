@@ -164,10 +164,8 @@ fn made_elsewhere(
         .unwrap();
 }
 
-#[test]
-#[ignore = "run by the test above"]
-fn takes_keys_up() {
-    let session = open(&at("4321")).unwrap().session;
+/// Keys that another program made.
+fn make_keys(session: &Session) {
     let curve = |params: &[u8]| {
         vec![
             Attribute::Verify(true),
@@ -175,51 +173,51 @@ fn takes_keys_up() {
         ]
     };
     let p384 = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
-    let rsa = [
+    let rsa = vec![
         Attribute::Verify(true),
         Attribute::ModulusBits(2048.into()),
         Attribute::PublicExponent(vec![1, 0, 1]),
     ];
-    made_elsewhere(
-        &session,
-        "one byte",
-        &[2],
-        &Mechanism::EccKeyPairGen,
-        &curve(&P256_PARAMS),
-        false,
-    );
-    made_elsewhere(
-        &session,
-        "long",
-        &[7; 40],
-        &Mechanism::EccKeyPairGen,
-        &curve(&p384),
-        false,
-    );
-    made_elsewhere(
-        &session,
-        "rsa",
-        &[3, 4],
-        &Mechanism::RsaPkcsKeyPairGen,
-        &rsa,
-        false,
-    );
-    made_elsewhere(
-        &session,
-        "each time",
-        &[5],
-        &Mechanism::RsaPkcsKeyPairGen,
-        &rsa,
-        true,
-    );
-    made_elsewhere(
-        &session,
-        "each time too",
-        &[6],
-        &Mechanism::EccKeyPairGen,
-        &curve(&P256_PARAMS),
-        true,
-    );
+    for (label, id, mechanism, public, each_time) in [
+        (
+            "one byte",
+            &[2][..],
+            &Mechanism::EccKeyPairGen,
+            curve(&P256_PARAMS),
+            false,
+        ),
+        (
+            "long",
+            &[7; 40],
+            &Mechanism::EccKeyPairGen,
+            curve(&p384),
+            false,
+        ),
+        (
+            "rsa",
+            &[3, 4],
+            &Mechanism::RsaPkcsKeyPairGen,
+            rsa.clone(),
+            false,
+        ),
+        ("each time", &[5], &Mechanism::RsaPkcsKeyPairGen, rsa, true),
+        (
+            "each time too",
+            &[6],
+            &Mechanism::EccKeyPairGen,
+            curve(&P256_PARAMS),
+            true,
+        ),
+    ] {
+        made_elsewhere(session, label, id, mechanism, &public, each_time);
+    }
+}
+
+#[test]
+#[ignore = "run by the test above"]
+fn takes_keys_up() {
+    let session = open(&at("4321")).unwrap().session;
+    make_keys(&session);
     let of_label = |label: &str| Which {
         label: Some(label.to_owned()),
         id: None,

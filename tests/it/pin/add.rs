@@ -113,6 +113,141 @@ fn one_command_makes_a_policy_that_loads_and_changes_nothing_else_of_it() {
     assert!(world.pin(&["list"]).out.contains("only the ID is pinned"));
 }
 
+/// What `pin` is called with, and the exit code.
+type Called<'a> = Vec<(Vec<&'a str>, i32)>;
+
+/// One of the words that a root needs is missing.
+fn incomplete_words<'a>(from: &'a str, id: &'a str) -> Called<'a> {
+    vec![
+        (vec!["add", "web", "--fingerprint", id], 64),
+        (
+            vec![
+                "add",
+                "web",
+                "--from",
+                from,
+                "--server",
+                "https://n.example",
+                "--role",
+                "targets",
+                "--fingerprint",
+                id,
+            ],
+            64,
+        ),
+        (
+            vec![
+                "add",
+                "web",
+                "--from",
+                from,
+                "--server",
+                "https://n.example",
+                "--match",
+                WEB,
+                "--fingerprint",
+                id,
+            ],
+            64,
+        ),
+        (
+            vec![
+                "add",
+                "web",
+                "--from",
+                from,
+                "--role",
+                "targets",
+                "--match",
+                WEB,
+                "--fingerprint",
+                id,
+            ],
+            64,
+        ),
+        (
+            vec![
+                "add",
+                "web",
+                "--from",
+                from,
+                "--role",
+                "targets",
+                "--server",
+                "https://n.example",
+                "--match",
+                WEB,
+            ],
+            64,
+        ),
+    ]
+}
+
+/// All are there, and one of them is none, or of another kind.
+fn refused_words<'a>(
+    [from, both, private, root]: [&'a str; 4],
+    complete: &[&'a str],
+    id: &'a str,
+) -> Called<'a> {
+    vec![
+        (
+            [&["add", "../web", "--from", from][..], complete].concat(),
+            64,
+        ),
+        (
+            [&["add", "acme", "--from", from][..], complete].concat(),
+            64,
+        ),
+        (
+            [
+                &["add", "web", "--type", "tuf", "--from", from][..],
+                complete,
+            ]
+            .concat(),
+            64,
+        ),
+        (
+            [
+                &["add", "web", "--fragment", "../x.toml", "--from", from][..],
+                complete,
+            ]
+            .concat(),
+            64,
+        ),
+        ([&["add", "web", "--from", both][..], complete].concat(), 1),
+        (
+            [
+                &["add", "web", "--match", "alpine", "--from", from][..],
+                complete,
+            ]
+            .concat(),
+            1,
+        ),
+        (
+            [&["add", "web", "--from", private][..], complete].concat(),
+            2,
+        ),
+        (
+            [&["add", "web", "--from", "/no/such/file"][..], complete].concat(),
+            2,
+        ),
+        (
+            vec![
+                "add",
+                "tuf",
+                "--from",
+                root,
+                "--match",
+                WEB,
+                "--fingerprint",
+                id,
+            ],
+            1,
+        ),
+        (vec!["add", "acme", "--from", root, "--fingerprint", id], 64),
+    ]
+}
+
 #[test]
 fn without_all_that_a_root_needs_nothing_is_changed() {
     let Some(world) = World::new("p-lacks") else {
@@ -145,137 +280,21 @@ fn without_all_that_a_root_needs_nothing_is_changed() {
         "--fingerprint",
         &id,
     ];
-    for (words, code) in [
-        (vec!["add", "web", "--fingerprint", &id], 64),
-        (
-            vec![
-                "add",
-                "web",
-                "--from",
-                &from,
-                "--server",
-                "https://n.example",
-                "--role",
-                "targets",
-                "--fingerprint",
-                &id,
-            ],
-            64,
-        ),
-        (
-            vec![
-                "add",
-                "web",
-                "--from",
-                &from,
-                "--server",
-                "https://n.example",
-                "--match",
-                WEB,
-                "--fingerprint",
-                &id,
-            ],
-            64,
-        ),
-        (
-            vec![
-                "add",
-                "web",
-                "--from",
-                &from,
-                "--role",
-                "targets",
-                "--match",
-                WEB,
-                "--fingerprint",
-                &id,
-            ],
-            64,
-        ),
-        (
-            vec![
-                "add",
-                "web",
-                "--from",
-                &from,
-                "--role",
-                "targets",
-                "--server",
-                "https://n.example",
-                "--match",
-                WEB,
-            ],
-            64,
-        ),
-        (
-            [&["add", "../web", "--from", &from][..], &complete].concat(),
-            64,
-        ),
-        (
-            [&["add", "acme", "--from", &from][..], &complete].concat(),
-            64,
-        ),
-        (
-            [
-                &["add", "web", "--type", "tuf", "--from", &from][..],
-                &complete,
-            ]
-            .concat(),
-            64,
-        ),
-        (
-            [
-                &["add", "web", "--fragment", "../x.toml", "--from", &from][..],
-                &complete,
-            ]
-            .concat(),
-            64,
-        ),
-        (
-            [&["add", "web", "--from", &both][..], &complete].concat(),
-            1,
-        ),
-        (
-            [
-                &["add", "web", "--match", "alpine", "--from", &from][..],
-                &complete,
-            ]
-            .concat(),
-            1,
-        ),
-        (
-            [&["add", "web", "--from", &private][..], &complete].concat(),
-            2,
-        ),
-        (
-            [&["add", "web", "--from", "/no/such/file"][..], &complete].concat(),
-            2,
-        ),
-        (
-            vec![
-                "add",
-                "tuf",
-                "--from",
-                &root,
-                "--match",
-                WEB,
-                "--fingerprint",
-                &id,
-            ],
-            1,
-        ),
-        (
-            vec!["add", "acme", "--from", &root, "--fingerprint", &id],
-            64,
-        ),
-        (vec!["remove", "none"], 1),
-        (vec!["remove", "acme"], 1),
-        (vec!["remove", "acme", &old_root().id()], 1),
-        (vec!["remove", "acme", "none"], 1),
-        (vec!["revoke", "none", "--reason", "x"], 64),
-        (vec!["revoke", &id], 64),
-        (vec!["revoke", &id, "--reason", ""], 1),
-    ] {
+    let files = [from.as_str(), &both, &private, &root];
+    let old = old_root().id();
+    let incomplete = incomplete_words(&from, &id).into_iter();
+    let all = incomplete
+        .chain(refused_words(files, &complete, &id))
+        .chain([
+            (vec!["remove", "none"], 1),
+            (vec!["remove", "acme"], 1),
+            (vec!["remove", "acme", &old], 1),
+            (vec!["remove", "acme", "none"], 1),
+            (vec!["revoke", "none", "--reason", "x"], 64),
+            (vec!["revoke", &id], 64),
+            (vec!["revoke", &id, "--reason", ""], 1),
+        ]);
+    for (words, code) in all {
         let ended = world.pin(&words);
         assert!(
             ended.code == code && ended.out.is_empty(),

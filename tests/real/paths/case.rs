@@ -64,13 +64,27 @@ pub(crate) struct Tried {
 }
 
 pub(crate) fn cases() -> Vec<Case> {
-    let case = |title, slug, policy, danger, path| Case {
+    of_names().into_iter().chain(of_builds()).collect()
+}
+
+fn case(
+    title: &'static str,
+    slug: &'static str,
+    policy: Policy,
+    danger: Danger,
+    path: Path,
+) -> Case {
+    Case {
         title,
         slug,
         policy,
         danger,
         path,
-    };
+    }
+}
+
+/// Ways by which bytes come under a name.
+fn of_names() -> Vec<Case> {
     vec![
         case(
             "pull: signed",
@@ -149,6 +163,12 @@ pub(crate) fn cases() -> Vec<Case> {
             Danger::Name,
             Path::Docker(commit_config),
         ),
+    ]
+}
+
+/// Builds, and what a sweep removes.
+fn of_builds() -> Vec<Case> {
+    vec![
         case(
             "build",
             "build",
