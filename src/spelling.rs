@@ -1,4 +1,4 @@
-//! Which key of a configuration file was meant by one that is not known.
+//! Finds the known key of a configuration file that is nearest to an unknown one.
 
 use rootpin_policy::nearest;
 use serde::Deserialize;

@@ -1,4 +1,4 @@
-//! What a command asks registries with.
+//! The credentials with which a command asks registries.
 
 use std::path::{Path, PathBuf};
 

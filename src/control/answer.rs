@@ -1,4 +1,4 @@
-//! What the daemon answers a client, and when it does not.
+//! The daemon's answer to a client, and the lack of one.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Who may have this host's credentials, and what the kubelet's providers give.
+//! Gives this host's credentials to those that may have them, from the kubelet's providers.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};

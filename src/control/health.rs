@@ -1,4 +1,4 @@
-//! What is known of the daemon itself: its state, its clock, its records, and the roots that it
+//! The daemon's health: its state, its clock, its records, and the roots that it
 //! trusts.
 
 use jiff::{SignedDuration, Timestamp};

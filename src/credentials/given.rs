@@ -1,4 +1,4 @@
-//! Who may be given this host's credentials, by the policy in force.
+//! Decides by the policy in force which registries get this host's credentials.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock};

@@ -1,4 +1,4 @@
-//! Which images a pattern of the kubelet's means, as the kubelet has it (kubernetes,
+//! Matches images with the kubelet's patterns as the kubelet does (kubernetes,
 //! pkg/credentialprovider/keyring.go, `URLsMatch`): each part of the host by itself, the port
 //! exactly, and the path by its beginning.
 

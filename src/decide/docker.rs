@@ -1,4 +1,4 @@
-//! What the policy says of calls to dockerd that name no image which could be judged: `[docker]`
+//! Judges calls to dockerd that name no image, by the policy's `[docker]`
 //! and `[local]`.
 
 use std::time::Instant;

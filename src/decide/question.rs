@@ -1,4 +1,4 @@
-//! What a door asks: full names, proved chains, and who says that they belong together.
+//! The questions of doors: full names, proved chains, and who says that they belong together.
 
 use std::fmt;
 use std::time::Instant;

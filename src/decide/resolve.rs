@@ -1,4 +1,4 @@
-//! Which digest a tag stands for: the one that is signed for it, whatever its registry says now.
+//! Resolves a tag to the digest that is signed for it, whatever its registry says now.
 
 use std::time::Instant;
 

@@ -1,5 +1,5 @@
-//! What the policy, the state and the cache say of what is here already, for an audit: nothing of
-//! it is kept, and nobody is admitted.
+//! Judges for an audit the images that are here already, by policy, state and cache. It keeps
+//! nothing and admits nothing.
 
 mod answer;
 

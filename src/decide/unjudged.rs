@@ -1,4 +1,4 @@
-//! What never came to be judged: no policy, no time, nothing known.
+//! Answers to questions that could not be judged: no policy, no time, nothing known.
 
 use std::path::Path;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Which image a layer belongs to, as far as containerd knows: chains proved by digest, and names
-//! that are only hints.
+//! Finds the images that a layer belongs to in containerd: chains proved by digest, and names that
+//! are only hints.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

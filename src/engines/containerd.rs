@@ -1,5 +1,5 @@
-//! What one containerd has: its namespaces, blobs, image records and leases. Reads only, all of it
-//! hints until hashed.
+//! Reads one containerd's namespaces, blobs, image records and leases. All of it is a hint until it
+//! is hashed.
 
 mod blob_info;
 pub mod events;

@@ -1,5 +1,5 @@
-//! What goes into a bundle: one repository's metadata from the first place that has it and that
-//! holds, or from the cache.
+//! Collects a bundle: one repository's metadata from the first place where it is there and
+//! verifies, or from the cache.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

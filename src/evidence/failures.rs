@@ -1,4 +1,4 @@
-//! What a look by the cache alone could not verify: the cache is the same a moment later, and
+//! Remembers what the cache alone could not verify: the cache is the same a moment later, and
 //! hundreds of images ask the same.
 
 use std::collections::HashMap;

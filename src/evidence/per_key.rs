@@ -1,4 +1,4 @@
-//! What is at hand, by key.
+//! A cache with one slot for each key.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What a root says of one repository, once it verified.
+//! A root's verified statement about one repository.
 
 use std::sync::{Arc, Mutex, PoisonError};
 

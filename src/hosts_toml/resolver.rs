@@ -1,4 +1,4 @@
-//! How a `hosts.toml` names rootpin's resolver.
+//! The form in which a `hosts.toml` names rootpin's resolver.
 
 use std::io;
 use std::net::SocketAddr;

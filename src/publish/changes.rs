@@ -1,5 +1,5 @@
-//! What differs between two states of a targets role, entry by entry, and how that is brought to a
-//! third: the three-way merge.
+//! The three-way merge of a targets role: its entries that differ between two states, and the same
+//! changes to a third.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,4 +1,4 @@
-//! Which roles are asked for a path, and so may sign it.
+//! The roles that clients ask for a path, and that so may sign it.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! What a repository is to become: the state of the place, and on top of it what was changed here
-//! and is not signed yet.
+//! The draft of a repository: the state of the place, and the changes made here that are not signed
+//! yet.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,5 @@
-//! How long a source that does not answer is left alone. Pure: time and chance are arguments.
+//! The time for which a source that does not answer is left alone. Pure: time and chance are
+//! arguments.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What opens trust servers and registries to this host: credentials from files as Docker's
+//! Credentials of this host for trust servers and registries: from files as Docker's
 //! `config.json` and from the kubelet's providers, and where containerd's `hosts.toml` are.
 //!
 //! A file is read at each need, so a login takes effect without a reload. Nothing here needs a

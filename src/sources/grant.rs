@@ -1,4 +1,4 @@
-//! What opens a server for a while.
+//! A token, and how long it opens its server.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Where evidence comes from: trust servers, registries, and what they want as credentials.
+//! The sources of evidence: trust servers, registries, and the credentials that they want.
 //!
 //! Input and output only; nothing is judged here. What a source sends is opaque bytes, capped while
 //! they stream in, and what it fails to send is told apart only as far as an outage needs:

@@ -1,5 +1,5 @@
-//! Which digest a tag is at its registry (OCI distribution-spec, "Checking if content exists in the
-//! registry"), and what is under it.
+//! Asks a registry for the digest of a tag (OCI distribution-spec, "Checking if content exists in
+//! the registry"), and for what is under it.
 
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode, Url};

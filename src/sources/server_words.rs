@@ -1,5 +1,5 @@
-//! What a server says of itself beside the bytes that it was asked for: its own words for an error,
-//! or a page in place of a file. Pure.
+//! Reads a server's own text in place of the bytes that it was asked for: the words of an error, or
+//! a page. Pure.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! What this host has seen: rollback floors, replay index, last good contacts, and the ledger of
+//! The state of this host: rollback floors, replay index, last good contacts, and the ledger of
 //! admitted digests.
 //!
 //! All of it is one redb file in a directory of its own; cached metadata lies beside it and means

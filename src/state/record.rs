@@ -1,4 +1,4 @@
-//! How one record is written: a checksum over table, key and body, then the body as JSON.
+//! The form of one record: a checksum over table, key and body, then the body as JSON.
 //!
 //! redb checks its pages only when it opens the file, and a page that rots later is taken as it is,
 //! even copied under a fresh page checksum by the next commit. The record's own checksum notices

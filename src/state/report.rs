@@ -1,4 +1,4 @@
-//! What was seen, and what was forgotten, as the JSON that `rootpin state` prints.
+//! Reports of the state and of forgotten parts of it, as the JSON that `rootpin state` prints.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Who can change a file: whoever owns it, or may write to it, or to any directory or link on the
-//! way to it.
+//! Finds who can change a file: its owner, and whoever may write to it or to a directory or link on
+//! the way to it.
 
 use std::collections::VecDeque;
 use std::ffi::OsString;

@@ -1,4 +1,5 @@
-//! Who may be given this host's credentials: `[credentials] only-to`, and `credentials` of a rule.
+//! Decides which registries get this host's credentials: `[credentials] only-to`, and `credentials`
+//! of a rule.
 
 use super::pattern::Pattern;
 use super::{CredentialsTo, Policy};

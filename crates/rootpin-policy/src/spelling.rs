@@ -1,4 +1,4 @@
-//! Which key was meant by one that is not known.
+//! Finds the known key that is nearest to an unknown one.
 
 /// No key is longer.
 const LONGEST_KEY: usize = 64;

@@ -1,4 +1,4 @@
-//! Where a passphrase comes from: a file, the environment, or a question on the terminal without
+//! The sources of a passphrase: a file, the environment, or a question on the terminal without
 //! echo.
 
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! What has the credentials that this helper hands on: another helper, or a file.
+//! The store of the credentials that this helper hands on: another helper, or a file.
 
 use std::collections::BTreeMap;
 use std::env;

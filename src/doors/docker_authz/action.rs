@@ -1,4 +1,4 @@
-//! What a call asks for: one typed action, or a refusal of all that is written oddly or not known.
+//! Reads a call as one typed action. It refuses a call that is written oddly or not known.
 //!
 //! The routes are those of moby's api/server/router from API 1.24 to 1.55. GET, HEAD, OPTIONS and
 //! DELETE bring nothing in, however they are written; of the others each is listed, so that one

@@ -1,4 +1,4 @@
-//! Which images the body of `/containers/create` names.
+//! Finds the images that the body of `/containers/create` names.
 //!
 //! Go matches a member's name whatever its case, and of members that match one field the last one
 //! counts (encoding/json). So members are looked up that way here, and two that are one to Go are

@@ -1,5 +1,5 @@
-//! What dockerd has: an image, a container. Asked by GET, which the plugin answers at once, so that
-//! none of these calls waits for itself.
+//! Asks dockerd for an image or a container, by GET, which the plugin answers at once, so that none
+//! of these calls waits for itself.
 
 use http::{HeaderMap, Method, StatusCode};
 use serde::Deserialize;

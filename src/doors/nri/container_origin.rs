@@ -1,5 +1,5 @@
-//! What a container was made of: what containerd has written down of it, and never what a pod says
-//! of itself.
+//! Finds the image that a container was made from in containerd's records, and never in what a pod
+//! says of itself.
 //!
 //! While CRI asks to create a container there is no record of it yet, but its snapshot is there,
 //! under the container's ID, and stands on the image's last one: which layers it has is known, and

@@ -1,6 +1,6 @@
-//! Which images unpack to a container's snapshot, proved from the bytes: a configuration whose
-//! layers give that chain ID, a manifest that names the configuration, the indexes above it, and
-//! the records whose target is one of these.
+//! Finds the images that unpack to a container's snapshot, proved from the bytes: a configuration
+//! whose layers give that chain ID, a manifest that names the configuration, the indexes above it,
+//! and the records whose target is one of these.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! What ran before anybody was asked: judged all the same, and told.
+//! Judges the containers that ran before the door was asked, and reports them.
 
 use std::sync::Arc;
 

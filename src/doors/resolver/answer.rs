@@ -1,4 +1,4 @@
-//! What is answered, in the form of OCI's distribution-spec ("Error Codes").
+//! Answers in the form of OCI's distribution-spec ("Error Codes").
 
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};

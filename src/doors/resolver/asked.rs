@@ -1,5 +1,5 @@
-//! What a request asks for (OCI distribution-spec, "Endpoints": the pulling half), read strictly: a
-//! name that two readers could take for two names is none.
+//! Reads a request strictly (OCI distribution-spec, "Endpoints": the pulling half): a name that two
+//! readers could take for two names is none.
 
 use http::{Method, Request, StatusCode};
 

@@ -1,4 +1,4 @@
-//! Where connections to the resolver are taken from the kernel's queue. Any user of the host may
+//! Takes connections to the resolver from the kernel's queue. Any user of the host may
 //! fill that queue, and root's engines stand in it too: so a thread does nothing but empty it, and
 //! what has no right here costs a look-up and is cut.
 

@@ -1,4 +1,4 @@
-//! Which registries' bytes an administrator has the engines fetch from the resolver.
+//! Finds the registries whose bytes an administrator has the engines fetch from the resolver.
 
 use std::fmt::{self, Display, Formatter};
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
-//! Who is at the other end of a loopback connection, and whether there is a place for it. What is
-//! private at a registry comes with rootpin's own credentials, and a TCP port, unlike a socket
-//! file, is open to every user of the host: so the kernel is asked whose connection it is, before
-//! anything else is done for it.
+//! Identifies the peer of a loopback connection, and whether there is a place for it. Private
+//! images come with rootpin's own credentials, and a TCP port, unlike a socket file, is open to
+//! every user of the host: so the kernel is asked whose connection it is, before anything else is
+//! done for it.
 
 use std::net::SocketAddr;
 use std::sync::Arc;

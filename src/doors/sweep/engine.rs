@@ -1,4 +1,4 @@
-//! What a sweep asks of an engine: the images that it has, what runs, and to let go of a name.
+//! The calls of a sweep to an engine: list its images and containers, remove a name.
 
 use std::sync::Arc;
 use std::time::Duration;

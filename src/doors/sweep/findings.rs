@@ -1,4 +1,4 @@
-//! What is known of one engine's images: those that are not admitted, each told once, and what
+//! The findings of sweeps in one engine: images that are not admitted, each reported once, and what
 //! became of them.
 
 use std::collections::{BTreeMap, BTreeSet};

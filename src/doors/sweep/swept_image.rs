@@ -1,4 +1,4 @@
-//! What a sweep looks at: images, their names, and containers that run.
+//! The subjects of a sweep: images, their names, and containers that run.
 
 use std::sync::Arc;
 

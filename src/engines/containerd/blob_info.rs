@@ -1,4 +1,4 @@
-//! What the labels of a blob and of an image record say: whether a registry was asked for it.
+//! Reads the labels of a blob and of an image record: whether a registry was asked for it.
 
 use std::collections::{HashMap, HashSet};
 

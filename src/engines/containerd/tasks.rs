@@ -1,4 +1,4 @@
-//! What runs in one containerd, and of which image.
+//! The containers that run in one containerd, and their images.
 
 use std::collections::HashMap;
 

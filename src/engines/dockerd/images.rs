@@ -1,5 +1,5 @@
-//! What dockerd has, in the classic store and in the containerd store: `GET /images/json` on its
-//! socket.
+//! The images of a dockerd, in the classic store and in the containerd store: `GET /images/json` on
+//! its socket.
 
 use serde::Deserialize;
 

@@ -1,5 +1,5 @@
-//! What a host trusts, looked at and told: resident images, pinned roots, trust directories; and
-//! what a fleet of such reports adds up to.
+//! Reports what a host trusts: resident images, pinned roots, trust directories; and compares the
+//! reports of a fleet.
 //!
 //! Reads only. Nothing here lets an image through: every verdict is the decider's, and no floor is
 //! written for it.

@@ -1,4 +1,4 @@
-//! Where trust directories are: the ones that were named, and those in home directories.
+//! Finds trust directories: the ones that were named, and those in home directories.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

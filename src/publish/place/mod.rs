@@ -1,5 +1,6 @@
-//! Where a repository is published: a folder, or a registry. A place is read whole and written
-//! whole. A write never covers another machine's change: the slower machine merges and writes again.
+//! The places where a repository is published: a folder, or a registry. A place is read whole and
+//! written whole. A write never covers another machine's change: the slower machine merges and
+//! writes again.
 
 mod folder;
 mod registry;

@@ -1,4 +1,4 @@
-//! How a client is set up: certificates, proxies, time limits.
+//! Sets up a client: certificates, proxies, time limits.
 
 use std::time::Duration;
 

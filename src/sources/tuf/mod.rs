@@ -1,4 +1,4 @@
-//! Where TUF metadata is read from: static files over http, layers in a registry, or a folder of
+//! The readers of TUF metadata: static files over http, layers in a registry, or a folder of
 //! this host.
 
 mod folder;

@@ -1,4 +1,4 @@
-//! Where a state is opened, and where it is not.
+//! A state is opened where it may be, and not elsewhere.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -1,4 +1,4 @@
-//! What the tests of the state are made of.
+//! The parts that the tests of the state share.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! What a commit writes, and what is read of it.
+//! A commit writes, and the same is read.
 
 use std::fs;
 

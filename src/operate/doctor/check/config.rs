@@ -1,4 +1,4 @@
-//! What stands in containerd's files and is not in force, and what a door needs of it.
+//! Checks containerd's files: settings that are not in force, and settings that a door needs.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,4 +1,4 @@
-//! From what is known of an engine to the holes that are open in it. Asks nobody.
+//! Finds the holes of an engine in the facts that are known of it. Asks nobody.
 
 mod config;
 mod cri;

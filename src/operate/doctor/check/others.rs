@@ -1,5 +1,5 @@
-//! What is no setting of one engine: engines that nobody named, sockets, and what rootpin itself
-//! says.
+//! Holes that are no setting of one engine: engines that nobody named, sockets, and what rootpin
+//! itself reports.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;

@@ -1,5 +1,5 @@
-//! What must be in force in a containerd, by the names that its own dump has for it. A drop-in is
-//! made of these, and what containerd then makes of the drop-in is compared with them.
+//! The settings that a containerd must have, by the names that its own dump has for them. A drop-in
+//! is made of these, and what containerd then makes of the drop-in is compared with them.
 
 use std::path::Path;
 

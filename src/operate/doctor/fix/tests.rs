@@ -1,4 +1,4 @@
-//! What would be written, and that it is written whole with a copy of what was there.
+//! A repair plans what it writes, and writes it whole with a copy of what was there.
 
 mod writing;
 

@@ -1,4 +1,4 @@
-//! What holds for every policy, question and answer.
+//! Properties of every policy, question and answer.
 
 use proptest::prelude::*;
 

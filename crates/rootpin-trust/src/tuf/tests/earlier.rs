@@ -1,4 +1,4 @@
-//! What held earlier answers while what came after it is half published.
+//! Earlier metadata answers while newer metadata is half published.
 
 use crate::image::{Digest, Repository};
 use crate::refusal::Refusal;

@@ -1,4 +1,4 @@
-//! What is open beside the engines' own configuration: other engines, the daemon, sockets.
+//! Holes beside the engines' own configuration: other engines, the daemon, sockets.
 
 use super::*;
 
