@@ -219,7 +219,7 @@ pub fn main() -> u8 {
 
 /// The verbs that never ask the daemon. They take `--control` all the same, for scripts that always
 /// give it, and don't show it.
-const WITHOUT_DAEMON: [&[&str]; 10] = [
+const WITHOUT_DAEMON: [&[&str]; 12] = [
     &["verify-file"],
     &["install"],
     &["policy", "check"],
