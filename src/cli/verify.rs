@@ -181,14 +181,11 @@ pub(super) fn judgement_text(value: &Value) -> String {
 
 /// A line for each signature beside the image, and for each root what its signatures bind.
 fn signatures_text(value: &Value) -> String {
-    let mut lines = String::new();
+    let mut lines = Vec::new();
     for root in super::output::list(value, "signatures") {
         let found = super::output::list(root, "found");
         let (id, binds) = (text(root, "root"), text(root, "binds"));
-        lines.push_str(&format!(
-            "\n  signatures for {id} ({binds}): {}",
-            found.len()
-        ));
+        lines.push(format!("  signatures for {id} ({binds}): {}", found.len()));
         for one in found {
             let format = text(one, "format");
             let by = one["key"]
@@ -201,11 +198,11 @@ fn signatures_text(value: &Value) -> String {
                 None => "counts".to_owned(),
                 Some(why) => format!("does not count: {why}"),
             };
-            lines.push_str(&format!("\n    {format}{by}{tag}: {word}"));
+            lines.push(format!("    {format}{by}{tag}: {word}"));
         }
         if let Some(error) = root["error"].as_str() {
-            lines.push_str(&format!("\n    not all could be looked at: {error}"));
+            lines.push(format!("    not all could be looked at: {error}"));
         }
     }
-    lines
+    lines.iter().map(|line| ["\n", line].concat()).collect()
 }

@@ -63,26 +63,26 @@ fn doors(
         Some(_) => ("proven", None),
         None => ("not checked", Some(UNTOLD.to_owned())),
     };
-    let mut doors = vec![row(Door::Verifier, None, last, (state, detail))];
+    let mut doors = vec![row(Door::Verifier, None, last.as_deref(), (state, detail))];
     for engine in &board.engines {
         let of = Some(engine.as_str());
         let last = asked(Door::Gate, of);
         doors.push(row(
             Door::Gate,
             of,
-            last,
+            last.as_deref(),
             found.proof(Door::Gate, engine, red),
         ));
         let last = asked(Door::Apply, of);
         let applies = found.applies(engine, last.is_some());
-        doors.push(row(Door::Apply, of, last, applies));
+        doors.push(row(Door::Apply, of, last.as_deref(), applies));
         if let Some(running) = found.run_time.get(engine) {
             let last = asked(Door::Run, of);
             if running.is_err() {
                 red.push(format!("{engine} does not ask run"));
             }
             let runs = runs(running, last.is_some());
-            doors.push(row(Door::Run, of, last, runs));
+            doors.push(row(Door::Run, of, last.as_deref(), runs));
         }
     }
     if let Some(address) = &board.resolver {
@@ -96,12 +96,17 @@ fn doors(
                 ),
             ),
         };
-        doors.push(row(Door::Resolver, None, last, (state, Some(detail))));
+        doors.push(row(
+            Door::Resolver,
+            None,
+            last.as_deref(),
+            (state, Some(detail)),
+        ));
     }
     for plugin in &board.plugins {
         let last = asked(Door::Authz, Some(plugin));
         let proof = found.proof(Door::Authz, plugin, red);
-        doors.push(row(Door::Authz, Some(plugin), last, proof));
+        doors.push(row(Door::Authz, Some(plugin), last.as_deref(), proof));
     }
     for (engine, swept) in &found.swept {
         if swept.refused > 0 {
@@ -121,7 +126,7 @@ fn doors(
 fn row(
     door: Door,
     engine: Option<&str>,
-    last: Option<String>,
+    last: Option<&str>,
     (state, detail): (&str, Option<String>),
 ) -> Value {
     json!({ "door": door.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail })

@@ -182,7 +182,7 @@ fn a_key_may_be_the_first_thing_in_a_folder_that_is_not_there_yet() {
     }
 }
 
-/// A token of SoftHSM's with the label `acme` and the PIN 4321. Returns its configuration.
+/// A token of `SoftHSM` with the label `acme` and the PIN 4321. Returns its configuration.
 fn soft_token(dir: &Path) -> PathBuf {
     let conf = dir.join("softhsm2.conf");
     fs::create_dir(dir.join("tokens")).unwrap();

@@ -32,9 +32,9 @@ fn check(root: &Value, schema: &Value, value: &Value, at: &str, found: &mut Vec<
             {
                 tell("minimum");
             }
-            "$schema" | "title" | "description" | "$defs" | "const" | "enum" | "minimum" => {}
             "pattern" if !fits_pattern(wanted.as_str().unwrap(), value) => tell("pattern"),
-            "type" | "pattern" => {}
+            "$schema" | "title" | "description" | "$defs" | "const" | "enum" | "minimum"
+            | "type" | "pattern" => {}
             "anyOf" => {
                 let fits = |one: &Value| {
                     let mut inner = Vec::new();

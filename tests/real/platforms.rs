@@ -399,7 +399,7 @@ impl Trial {
             let text: String = part
                 .lines()
                 .filter_map(|line| line.strip_prefix('+'))
-                .map(|line| format!("{line}\n"))
+                .flat_map(|line| [line, "\n"])
                 .collect();
             let file = Path::new(HERE).join("packaging/platforms").join(name);
             if std::env::var("ROOTPIN_WRITE").is_ok_and(|value| value == "1") {

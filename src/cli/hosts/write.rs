@@ -93,8 +93,8 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
 
 /// Records what is about to be written, where rootpin.toml is: `install --uninstall` takes it back.
 fn record(config: &Path, changes: &[HostsFileChange]) -> Result<(), Problem> {
-    let changed = changes.iter().filter(|change| change.changes());
-    let texts: Vec<_> = changed.map(HostsFileChange::recorded).collect();
+    let real = changes.iter().filter(|change| change.changes());
+    let texts: Vec<_> = real.map(HostsFileChange::recorded).collect();
     if texts.is_empty() || !config.exists() {
         return Ok(());
     }

@@ -37,7 +37,7 @@ fn fleet() -> Vec<Value> {
     let one = |number: usize| {
         let hours = match number {
             17 => 7 * 24,
-            _ if number % 3 == 0 => 24,
+            _ if number.is_multiple_of(3) => 24,
             _ => 0,
         };
         let mut report = host(number);
