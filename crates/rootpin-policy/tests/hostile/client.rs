@@ -45,9 +45,19 @@ pub(crate) struct Asked {
     progress: Vec<Verified<Progress>>,
     files: Vec<(String, String, Vec<u8>)>,
     trusted: Vec<(String, Vec<Trusted>)>,
+    /// What roots said, whether or not it was what the question was about.
+    pub(crate) said: Vec<Said>,
     /// Files that were asked for, and the bytes that came, of the costliest look.
     pub(crate) fetched: usize,
     pub(crate) bytes: usize,
+}
+
+/// One root's verified statement: the role that answered, all versions, and what the name stands for.
+pub(crate) struct Said {
+    pub(crate) root: String,
+    pub(crate) role: String,
+    pub(crate) versions: BTreeMap<String, u64>,
+    pub(crate) digest: Option<Digest>,
 }
 
 /// Why a look ended.
@@ -189,6 +199,7 @@ impl Host {
             progress: Vec::new(),
             files: Vec::new(),
             trusted: Vec::new(),
+            said: Vec::new(),
             fetched: 0,
             bytes: 0,
         };
@@ -210,6 +221,12 @@ impl Host {
                         (&repository, &question),
                         &mut asked,
                         now,
+                    );
+                    asked.said.extend(
+                        statement
+                            .as_ref()
+                            .ok()
+                            .map(|statement| said(&root, name, statement)),
                     );
                     let refusal = |failure| match failure {
                         Failure::No(refusal) => refusal,
@@ -420,5 +437,16 @@ fn statement(verified: Verified<Collection>, now: Timestamp) -> Statement {
         valid_until,
         at_hand: false,
         age: String::new(),
+    }
+}
+
+fn said(root: &Root, name: &ImageRef, statement: &Statement) -> Said {
+    let collection = statement.verified.get();
+    let tag = name.tag.as_ref().map_or("", |tag| tag.as_str());
+    Said {
+        root: root.id.clone(),
+        role: collection.role.clone(),
+        versions: collection.versions.clone(),
+        digest: collection.targets.get(tag).map(|target| target.digest),
     }
 }

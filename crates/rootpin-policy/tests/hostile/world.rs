@@ -6,11 +6,13 @@ use jiff::Timestamp;
 use rootpin_policy::{Policy, load};
 use rootpin_trust::image::{Digest, ImageRef};
 
-use crate::client::{Asked, Host, Network, View};
+use crate::client::{Host, Network, View};
 use crate::counts::Counts;
 use crate::history::{Files, History, later, time};
 use crate::notary::{GUN, NotaryHistory, OTHER_GUN, RELEASES, TAG, pinned};
-use crate::oracle::{Accepted, Violation, check_answer, check_cost, check_floors, check_refusal};
+use crate::oracle::{
+    Accepted, Violation, check_answer, check_cost, check_floors, check_quorum, check_refusal,
+};
 use crate::steps::{Act, Random, Sequence, Step};
 use crate::tuf_forgery::{self as forgery, Held, evil, own_root};
 use crate::tuf_history::{APP, BOTH, TEAM, TENANT};
@@ -246,7 +248,7 @@ impl<'a> Run<'a> {
         let mut first = self
             .host
             .ask(policy, &self.network, (&name, digest), self.now);
-        let accepted = self.accepted(&name, digest, &first);
+        let accepted = Accepted::of(&name, self.head, &first);
         let honest: Network = [MAIN, OWN, NOTARY, OTHER_NOTARY]
             .into_iter()
             .map(|source| {
@@ -260,7 +262,7 @@ impl<'a> Run<'a> {
             })
             .collect();
         let mut second = self.host.ask(policy, &honest, (&name, digest), self.now);
-        let later = self.accepted(&name, digest, &second);
+        let later = Accepted::of(&name, self.head, &second);
         let kept = self.host.keep(&mut second);
         // The first began before the second was kept.
         let before = self.highest.clone();
@@ -289,9 +291,9 @@ impl<'a> Run<'a> {
             .host
             .ask(&self.world.policy, &self.network, (name, digest), self.now);
         check_cost(&asked)?;
-        let accepted = self.accepted(name, digest, &asked);
+        let accepted = Accepted::of(name, self.head, &asked);
         let kept = self.host.keep(&mut asked);
-        let is_yes = kept && !accepted.is_empty();
+        let is_yes = kept && asked.judgement.result.is_ok();
         let code = match &asked.judgement.result {
             Ok(_) if kept => None,
             Ok(_) => Some("conflict"),
@@ -301,7 +303,8 @@ impl<'a> Run<'a> {
             None => *self.counts.accepted.entry(source_of(name)).or_default() += 1,
             Some(code) => *self.counts.refused.entry(code).or_default() += 1,
         }
-        if is_yes {
+        check_quorum(name, &asked.judgement)?;
+        if kept {
             check_answer(self, &accepted)?;
         }
         if !kept && self.host.floors != floors {
@@ -356,10 +359,6 @@ impl<'a> Run<'a> {
             check_refusal(&name, &asked)?;
         }
         Ok(())
-    }
-
-    fn accepted(&self, name: &ImageRef, digest: Digest, asked: &Asked) -> Vec<Accepted> {
-        Accepted::of(name, digest, self.head, &asked.judgement)
     }
 
     /// A name, and bytes that someone may want to pass off as it.
