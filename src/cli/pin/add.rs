@@ -61,7 +61,7 @@ pub(in crate::cli) struct Arguments {
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "For a root that the policy doesn't have yet")]
 struct Fields {
-    /// The kind of root: cosign, notary, notation or tuf; else --server or --metadata tell
+    /// cosign, notary, notation or tuf; else --server or --metadata tell
     #[arg(long = "type", value_name = "TYPE", value_parser = ["cosign", "notary", "notation", "tuf"], hide_possible_values = true)]
     kind: Option<String>,
     /// Its Notary server
@@ -76,7 +76,7 @@ struct Fields {
     /// The names of its rule; a rule that there is gets the root added
     #[arg(long = "match", value_name = "PATTERN")]
     matches: Vec<String>,
-    /// Its new rule may bind no tag: a tag that is moved to other signed bytes passes
+    /// Its new rule may bind no tag, so that a moved tag passes
     #[arg(long)]
     tags_unbound: bool,
     /// The oldest timestamp to accept, as 72h
