@@ -1,5 +1,4 @@
-//! The gates: diff proxy plugins of containerd that judge a layer before anything of it is
-//! unpacked.
+//! The gates: diff plugins of containerd that judge a layer before it is unpacked.
 //!
 //! *Gate*: first in the diff-service. Allowed is Unimplemented, and containerd asks its next
 //! differ. *Applying gate*: the only differ of an `unpack_config`, so it has the layer applied
