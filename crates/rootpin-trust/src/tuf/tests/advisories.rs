@@ -113,13 +113,9 @@ fn tob_sigstore_14_a_role_that_is_at_hand_is_verified_again_when_its_delegator_n
     delegations["keys"]["key-22"] = key(22);
     delegations["roles"][0]["keyids"] = json!(["key-22"]);
     publisher.publish();
-    publisher.files.insert(
-        "2.team.json".to_owned(),
-        publisher.files["1.team.json"].clone(),
-    );
-    publisher.publish_snapshot(
-        &json!({ "targets.json": { "version": 3 }, "team.json": { "version": 2 } }),
-    );
+    let file = &publisher.files["1.team.json"];
+    let listed = json!({ "version": 1, "length": file.len(), "hashes": { "sha256": Digest::of(file).hex() } });
+    publisher.publish_snapshot(&json!({ "targets.json": { "version": 3 }, "team.json": listed }));
     for restarted in [false, true] {
         if restarted {
             host.restart();

@@ -122,6 +122,30 @@ fn a_root_that_the_old_keys_or_its_own_have_not_signed_is_refused() {
 }
 
 #[test]
+fn a_source_that_hides_the_newest_root_is_refused_by_a_host_that_lost_its_cache() {
+    let mut publisher = Publisher::new();
+    publisher.publish_root(&[]);
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    assert_eq!(host.code(&publisher), "ok");
+    publisher.files.remove("2.root.json");
+    host.restart();
+    host.cache.clear();
+    assert_eq!(host.code(&publisher), "rollback");
+}
+
+#[test]
+fn a_snapshot_of_the_listed_version_with_other_bytes_is_refused() {
+    let mut publisher = Publisher::new();
+    let listed = json!({ "snapshot.json": { "version": 1, "length": 10_000, "hashes": { "sha256": digest("other").hex() } } });
+    let timestamp = json!({ "_type": "timestamp", "spec_version": "1.0.34", "version": 2, "expires": publisher::EXPIRES, "meta": listed });
+    publisher
+        .files
+        .insert("timestamp.json".to_owned(), sign(&timestamp, &[2]));
+    assert_eq!(Host::of(&publisher).code(&publisher), "malformed");
+}
+
+#[test]
 fn delegated_roles_are_searched_in_their_order_and_a_terminating_one_ends_it() {
     for (terminating, wanted) in [(false, Some("second")), (true, None)] {
         let mut publisher = Publisher::new();
