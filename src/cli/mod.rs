@@ -101,8 +101,7 @@ enum Verb {
     /// Prove on this host that every way in is shut to what nobody signed
     #[command(after_help = prove::EXAMPLES)]
     Prove(prove::Arguments),
-    /// Judge every image name on this host's engines again, and say which are not admitted and what
-    /// runs from them
+    /// Judge every image name on this host's engines again, with what runs from it
     #[command(after_help = sweep::EXAMPLES)]
     Sweep(sweep::Arguments),
     /// Check or explain the policy, and see what another one would do
