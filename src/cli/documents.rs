@@ -191,7 +191,7 @@ fn words(text: &str) -> Vec<String> {
     for letter in text.chars() {
         match quote {
             Some(end) if letter == end => quote = None,
-            None if letter == '\'' => quote = Some('\''),
+            None if ['\'', '"'].contains(&letter) => quote = Some(letter),
             None if letter.is_whitespace() => {
                 words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
             }
@@ -297,6 +297,7 @@ fn wrong(typed: &Typed) -> Option<String> {
         let words = words.iter().map(|word| uncut(word));
         return Arguments::try_parse_from(words)
             .err()
+            .filter(|error| error.kind() != ErrorKind::DisplayVersion)
             .map(|error| error.to_string());
     }
     // Several verbs in one mention.

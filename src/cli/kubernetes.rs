@@ -13,7 +13,7 @@ use crate::problem::Problem;
 pub(super) enum Verb {
     /// Remove a startup taint from a node
     #[command(
-        after_help = "example: rootpin kubernetes untaint \"$NODE\" --taint rootpin/not-ready\n\n\
+        after_help = "example: rootpin kubernetes untaint NODE --taint rootpin/not-ready\n\n\
         exit codes: 0 it is gone, or was not there, 2 the API server refused, or could not be asked"
     )]
     Untaint {

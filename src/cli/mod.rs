@@ -130,7 +130,7 @@ enum Verb {
     /// Ask the API server of this pod's cluster, as the Helm chart does
     #[command(
         subcommand,
-        after_help = "example: rootpin kubernetes untaint \"$NODE\" --taint rootpin/not-ready"
+        after_help = "example: rootpin kubernetes untaint NODE --taint rootpin/not-ready"
     )]
     Kubernetes(kubernetes::Verb),
     /// Let pass for a while what the policy refuses: an emergency, for all to see

@@ -243,30 +243,30 @@ mod tests {
     #[test]
     fn no_secret_is_left_wherever_it_stands() {
         for text in [
-            "password = \"S\"",
-            "  identitytoken='S'",
-            "auth = \"S\"",
-            "auth = { username = \"u\", password = \"S\" }",
-            "[plugins.\"io.containerd.grpc.v1.cri\".registry.configs.\"r.example\".auth]\n  password = \"S\"",
-            "{\"auths\":{\"r.example\":{\"auth\":\"S\"}},\"proxies\":{}}",
-            "{\"auths\": {\n  \"r.example\": {\n \"x\": \"S\"\n},\n  \"b\": {\n \"x\": \"S\"}\n}}",
-            "{\"password\":\"a\\\"S\",\"name\":\"kept\"}",
-            "authorization = \"Basic S\"",
-            "header = [\"Authorization: Bearer S\"]",
-            "x-registry-token: S",
-            "HTTPS_PROXY=http://user:S@proxy.example:3128",
-            "fetching https://u:S@r.example/v2/ failed",
-            "GET https://r.example/blob?X-Amz-Signature=S&x=1",
-            "token = \"\"\"\nS\n\"\"\"\nkept = 1",
-            "# old: client_secret = \"S\"",
-            "-----BEGIN EC PRIVATE KEY-----\nS\n-----END EC PRIVATE KEY-----",
-            "it said Bearer S, and more",
-            "aws eyJS.eyJS.S",
-            "--password=S --user=u",
-            "PASSWORD: S with blanks S",
-            "api_key: \"S\", access-key: 'S'",
+            "password = \"§\"",
+            "  identitytoken='§'",
+            "auth = \"§\"",
+            "auth = { username = \"u\", password = \"§\" }",
+            "[plugins.\"io.containerd.grpc.v1.cri\".registry.configs.\"r.example\".auth]\n  password = \"§\"",
+            "{\"auths\":{\"r.example\":{\"auth\":\"§\"}},\"proxies\":{}}",
+            "{\"auths\": {\n  \"r.example\": {\n \"x\": \"§\"\n},\n  \"b\": {\n \"x\": \"§\"}\n}}",
+            "{\"password\":\"a\\\"§\",\"name\":\"kept\"}",
+            "authorization = \"Basic §\"",
+            "header = [\"Authorization: Bearer §\"]",
+            "x-registry-token: §",
+            "HTTPS_PROXY=http://user:§@proxy.example:3128",
+            "fetching https://u:§@r.example/v2/ failed",
+            "GET https://r.example/blob?X-Amz-Signature=§&x=1",
+            "token = \"\"\"\n§\n\"\"\"\nkept = 1",
+            "# old: client_secret = \"§\"",
+            "-----BEGIN EC PRIVATE KEY-----\n§\n-----END EC PRIVATE KEY-----",
+            "it said Bearer §, and more",
+            "aws eyJ§.eyJ§.§",
+            "--password=§ --user=u",
+            "PASSWORD: § with blanks §",
+            "api_key: \"§\", access-key: '§'",
         ] {
-            let planted = text.replace('S', SECRET);
+            let planted = text.replace('§', SECRET);
             let clean = redacted(&planted);
             assert!(!clean.contains(SECRET), "{planted}\n{clean}");
         }
