@@ -66,7 +66,7 @@ impl Decider {
         let reason = request.reason.trim().to_owned();
         if reason.is_empty() || reason.chars().count() > MAX_REASON {
             return Err(format!(
-                "a reason needs 1 to {MAX_REASON} characters; hint: --reason \"INC-1234: the trust server is down\""
+                "a reason needs 1 to {MAX_REASON} characters; hint: --reason 'INC-1234: the trust server is down'"
             ));
         }
         let until = time.wall.checked_add(request.lasts);

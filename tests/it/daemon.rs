@@ -763,6 +763,7 @@ fn an_audit_line_has_every_documented_member() {
         "host",
         "layer",
         "let_through",
+        "let_through_by",
         "microseconds",
         "name",
         "namespaces",

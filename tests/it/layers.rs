@@ -127,6 +127,8 @@ const PURE: [(&str, &[&str]); 2] = [
             "aws-lc-rs",
             "base64",
             "jiff",
+            "rustls-pki-types",
+            "rustls-webpki",
             "sha2",
             "thiserror",
             "x509-cert",

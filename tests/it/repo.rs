@@ -499,7 +499,7 @@ fn every_verb_has_help_with_an_example() {
             .collect()
     };
     let all = verbs(&help(&[]));
-    assert_eq!(all.len(), 13, "{all:?}");
+    assert_eq!(all.len(), 15, "{all:?}");
     for verb in &all {
         let text = help(&[verb]);
         if text.contains("\nCommands:\n") {
