@@ -122,17 +122,21 @@ impl Repositories {
         let mut search = search.map_err(|error| error.refusal())?;
         let mut files: Vec<SignatureFile> = Vec::new();
         let mut outcome = verify(look, image, &files);
-        while let Some(more) = search.next(look.deadline).await {
+        while let Some(mut more) = search.next(look.deadline).await {
             // The registry may list one signature at two places.
-            files.extend(
-                more.into_iter()
-                    .filter(|file| !files.contains(file))
-                    .collect::<Vec<_>>(),
-            );
-            outcome = verify(look, image, &files);
-            if outcome.result.is_ok() && !all {
-                break;
+            more.retain(|file| !files.contains(file));
+            // Junk is looked at once here and once at the end, however many places list it.
+            let alone = verify(look, image, &more);
+            files.append(&mut more);
+            if alone.findings.iter().any(|one| one.rejected.is_none()) {
+                outcome = verify(look, image, &files);
+                if outcome.result.is_ok() && !all {
+                    break;
+                }
             }
+        }
+        if outcome.result.is_err() || all {
+            outcome = verify(look, image, &files);
         }
         if outcome.result.is_err()
             && let Some(error) = search.failed()

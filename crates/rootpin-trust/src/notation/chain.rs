@@ -123,6 +123,7 @@ pub(super) fn signer(chain: &[Vec<u8>], pins: &NotationPins) -> Result<Signer, S
         };
         return Ok(Signer { key, expires });
     }
+    in_order(chain)?;
     let mut expires = valid_until(&certificate, pins.now)?;
     for issuer in issuers {
         let certificate = Certificate::from_der(issuer)?;
@@ -140,6 +141,27 @@ pub(super) fn signer(chain: &[Vec<u8>], pins: &NotationPins) -> Result<Signer, S
     not_revoked(pin.key, pins)?;
     expires = expires.min(valid_until(&pin.certificate, pins.now)?);
     Ok(Signer { key, expires })
+}
+
+/// Each certificate is issued by the next one, as the specification orders them, and no two have
+/// one subject: so there is one path to try, and not as many as a hostile chain has.
+fn in_order(chain: &[Vec<u8>]) -> Result<(), String> {
+    let all = chain.iter().map(|der| x509(der));
+    let all: Vec<X509> = all.collect::<Result<_, _>>()?;
+    let mut subjects = Vec::new();
+    let mut wanted = None;
+    for certificate in &all {
+        let body = certificate.tbs_certificate();
+        if wanted.is_some_and(|wanted| wanted != body.subject()) {
+            return Err("its certificates are not in order, each issued by the next".to_owned());
+        }
+        if subjects.contains(&body.subject()) {
+            return Err("two of its certificates have one subject".to_owned());
+        }
+        subjects.push(body.subject());
+        wanted = Some(body.issuer());
+    }
+    Ok(())
 }
 
 /// Whether a path of certificates leads from a leaf to a pinned authority.

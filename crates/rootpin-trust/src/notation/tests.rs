@@ -74,6 +74,25 @@ fn each_key_and_envelope_that_notation_writes_is_taken_under_a_pinned_authority_
 }
 
 #[test]
+fn a_chain_out_of_order_or_with_a_subject_twice_is_refused_before_any_path_is_tried() {
+    let der = |name: &str| {
+        let text = fs::read(folder(&format!("certificates/{name}.crt"))).unwrap();
+        crate::pem::file(&text).unwrap().remove(0).bytes.to_vec()
+    };
+    let pins = pins(&["ca"]);
+    let said = |chain: &[&str]| {
+        let chain: Vec<_> = chain.iter().map(|name| der(name)).collect();
+        chain::signer(&chain, &pins).err()
+    };
+    assert_eq!(said(&["p256"]), None);
+    assert_eq!(said(&["p256", "ca"]), None);
+    let twice = said(&["p256", "ca", "ca"]).unwrap();
+    assert!(twice.contains("one subject"), "{twice}");
+    let out_of_order = said(&["p256", "rsa2048", "ca"]).unwrap();
+    assert!(out_of_order.contains("not in order"), "{out_of_order}");
+}
+
+#[test]
 fn an_envelope_under_the_other_one_s_media_type_counts_for_nothing() {
     for (format, other) in [("jws", COSE), ("cose", JWS)] {
         let mut files = files(&format!("{format}-p256"));
