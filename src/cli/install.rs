@@ -36,9 +36,13 @@ pub(super) struct Arguments {
     /// writing. Without it: the engines of rootpin.toml
     #[arg(long, value_name = "PLATFORM", value_parser = names(), conflicts_with = "engine")]
     platform: Option<String>,
-    /// Prepare an image of a host, of which nothing runs
-    #[arg(long, value_name = "DIR")]
+    /// Prepare an image of a host, of which nothing runs; with --run-image-programs
+    #[arg(long, value_name = "DIR", requires = "run_image_programs")]
     root: Option<PathBuf>,
+    /// Run the image's containerd to read the result. Only for an image that you trust as this
+    /// machine: its maker could take it over
+    #[arg(long, requires = "root")]
+    run_image_programs: bool,
     /// Have the kubelet ask rootpin's credential provider in place of its own ones, too
     #[arg(long, requires = "platform")]
     credentials: bool,

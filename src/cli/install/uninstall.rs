@@ -91,7 +91,7 @@ fn report(value: &Value) -> String {
     if !restart.is_empty() {
         let _ = write!(
             out,
-            "\nhint: restart {}, and stop rootpind only then: until they start anew they ask it",
+            "\nhint: restart {} now, and stop rootpind only then: until they start anew the gates ask it, and containerd finds no verifier any more",
             restart.join(", ")
         );
     }
