@@ -433,7 +433,7 @@ impl ResolverDoor {
     }
 
     /// Only registries that the policy names are asked, so that nobody makes this host ask another;
-    /// in audit mode, which lets any name pass, any.
+    /// in audit mode, which lets any name pass, any; and what root's break-glass is for.
     fn may_ask(&self, repository: &Repository) -> Result<(), No> {
         let policy = self
             .decider
@@ -441,7 +441,13 @@ impl ResolverDoor {
             .map_err(|refusal| No::unavailable(told(&refusal)))?;
         let host = repository.host();
         let now = self.decider.instant(Timestamp::now());
-        if policy.may_ask(host, now) || self.decider.proving_at().as_deref() == Some(host) {
+        let is_for = |pattern: &rootpin_policy::Pattern| pattern.matches(repository);
+        let glass = self.decider.break_glass(Timestamp::now());
+        let is_broken = glass.is_some_and(|glass| glass.pattern.as_ref().is_none_or(is_for));
+        if is_broken
+            || policy.may_ask(host, now)
+            || self.decider.proving_at().as_deref() == Some(host)
+        {
             return Ok(());
         }
         let message = format!(
