@@ -19,11 +19,12 @@ const IN_NAMES: [&str; 12] = [
     "credential",
 ];
 /// These are keys of Docker's and containerd's credentials.
-const NAMES: [&str; 4] = ["auth", "auths", "pin", "userinfo"];
+const NAMES: [&str; 6] = ["auth", "auths", "header", "headers", "pin", "userinfo"];
 /// Words after which a secret comes, in a header.
 const SCHEMES: [&str; 2] = ["bearer", "basic"];
 /// What tokens of well-known services begin with; `eyJ` is a JSON web token.
-const TOKENS: [&str; 10] = [
+const TOKENS: [&str; 11] = [
+    "AKC",
     "eyJ",
     "ghp_",
     "gho_",
@@ -133,7 +134,11 @@ fn is_secret(key: &str) -> bool {
     ]
     .iter()
     .any(|end| plain.ends_with(end));
-    NAMES.contains(&last.as_str()) || IN_NAMES.iter().any(|word| plain.contains(word)) && !is_place
+    // A header of one's own is a registry's key more often than not, and a proxy has a password.
+    let is_own = last.starts_with("x-") || last.ends_with("proxy");
+    is_own
+        || NAMES.contains(&last.as_str())
+        || IN_NAMES.iter().any(|word| plain.contains(word)) && !is_place
 }
 
 /// What follows a value on its line, and what ends it where that is in a later one.
@@ -192,6 +197,7 @@ fn after_value(value: &str) -> (&str, Option<Until>) {
 /// Words that are secrets wherever they stand: user and password in an address, what follows
 /// `Bearer` or `Basic`, tokens of well-known services.
 fn words(line: &str) -> String {
+    let line = &without_odd_userinfo(line);
     let ends = |sign: char| sign.is_whitespace() || "\"'`,;<>|(){}".contains(sign);
     let mut out = String::with_capacity(line.len());
     let mut after_scheme = false;
@@ -215,6 +221,36 @@ fn words(line: &str) -> String {
         }
         out.push_str(tail);
     }
+    out
+}
+
+/// Takes out a password with signs in it that end a word or an authority elsewhere: all before the
+/// last `@` of what has no blank and no quote, where what is before the first such sign is no host
+/// with a port.
+fn without_odd_userinfo(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut rest = line;
+    while let Some((before, after)) = rest.split_once("://") {
+        out.push_str(before);
+        out.push_str("://");
+        let end = after
+            .find(|sign: char| sign.is_whitespace() || sign == '"')
+            .unwrap_or(after.len());
+        let (address, more) = after.split_at(end);
+        let first = address.split(['/', '?', '#']).next().unwrap_or_default();
+        let is_port = |port: &str| port.bytes().all(|digit| digit.is_ascii_digit());
+        let is_host = first.rsplit_once(':').is_none_or(|(_, port)| is_port(port));
+        match address.rsplit_once('@') {
+            Some((_, host)) if !is_host || first.contains('@') && !host.contains('/') => {
+                out.push_str(REMOVED);
+                out.push('@');
+                out.push_str(host);
+            }
+            _ => out.push_str(address),
+        }
+        rest = more;
+    }
+    out.push_str(rest);
     out
 }
 
@@ -256,6 +292,15 @@ mod tests {
             "x-registry-token: §",
             "HTTPS_PROXY=http://user:§@proxy.example:3128",
             "fetching https://u:§@r.example/v2/ failed",
+            "X-JFrog-Art-Api = [\"§\"]",
+            "[plugins.\"io.containerd.grpc.v1.cri\".registry.headers]\n  X-Api-Auth = [\"§\"]",
+            "\"http-proxy\": \"http://user:p,§@proxy:3128\"",
+            "\"https-proxy\": \"http://user:pa#§@proxy:3128\"",
+            "\"http-proxy\": \"user:§@proxy:3128\"",
+            "mirror = \"http://user:p,§@proxy:3128\"",
+            "mirror at http://user:pa#§@proxy:3128/ failed",
+            "mirror at http://user:pa/§@proxy:3128 failed",
+            "headers = { Api = \"§\" }",
             "GET https://r.example/blob?X-Amz-Signature=§&x=1",
             "token = \"\"\"\n§\n\"\"\"\nkept = 1",
             "# old: client_secret = \"§\"",
