@@ -305,6 +305,18 @@ fn variables(bytes: &[u8]) -> Vec<(OsString, OsString)> {
     pairs.collect()
 }
 
+/// Whether a program of rootpin's is not there yet, or is there as another release's. A script is
+/// somebody's own way to call it, and stays.
+pub(super) fn is_to_be_copied(own: &Path, to: &Path) -> bool {
+    if !is_program(to) {
+        return true;
+    }
+    let (Ok(own), Ok(present)) = (fs::read(own), fs::read(to)) else {
+        return false;
+    };
+    own != present && !present.starts_with(b"#!")
+}
+
 /// Whether the file is a program that this user can run.
 pub(super) fn is_program(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|found| found.is_file() && found.mode() & 0o111 != 0)
@@ -428,5 +440,24 @@ mod tests {
             read,
             [("A", "1"), ("B", "x=y"), ("C", "")].map(|(name, value)| (name.into(), value.into()))
         );
+    }
+
+    #[test]
+    fn a_copy_of_another_release_is_copied_anew_and_the_same_one_or_a_script_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            file
+        };
+        let (own, other) = (program("own", "new"), program("other", "old"));
+        let script = program("script", "#!/bin/sh\n");
+        assert!(is_to_be_copied(&own, Path::new("/nonexistent")));
+        assert!(is_to_be_copied(&own, &other));
+        assert!(!is_to_be_copied(&own, &own));
+        assert!(!is_to_be_copied(&own, &script));
+        // There is nothing to copy from.
+        assert!(!is_to_be_copied(Path::new("/nonexistent"), &other));
     }
 }

@@ -345,7 +345,7 @@ impl RepairPlan {
             verifier, control, ..
         } = tools;
         let to = folder.join(super::check::PROGRAM);
-        if control.is_none() && program::is_program(&to) {
+        if control.is_none() && !program::is_to_be_copied(verifier, &to) {
             return Ok(());
         }
         if !program::is_program(verifier) {
