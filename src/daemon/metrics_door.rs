@@ -25,7 +25,7 @@ use crate::sockets::{bind_tcp, bind_unix};
 /// A host has one or two Prometheus agents.
 const MAX_CONNECTIONS: usize = 8;
 /// How long a connection may last: one question, and its answer.
-const MAX_TIME: Duration = Duration::from_secs(10);
+const MAX_TIME: Duration = Duration::from_secs(2);
 /// For the head of a request.
 const MAX_HEAD: usize = 16 << 10;
 /// How often a place that somebody else has is tried again, and a listener that failed.
