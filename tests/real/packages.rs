@@ -133,7 +133,7 @@ fn steps(listed: &str, install: &str, upgrade: &str, remove: &str) -> String {
          engine() {{ systemctl show -p MainPID --value containerd; }}\n\
          until_active containerd; first=$(engine); list >/run/before\n\
          {install} >/run/install 2>&1; echo installed=$?; cat /run/install; echo told=$(grep -c '^rootpin: ' /run/install)\n\
-         for unit in rootpind.service rootpind.socket rootpind-resolver.socket rootpin-{{doctor,prove,audit,refresh}}.timer; do \
+         for unit in rootpind.service rootpind.socket rootpind-resolver.socket rootpin-{{doctor,prove,audit,metrics,refresh}}.timer; do \
            echo \"$unit=$(systemctl is-enabled $unit) $(systemctl is-active $unit)\"; done\n\
          systemd-analyze verify /usr/lib/systemd/system/rootpin* >/run/verify 2>&1; echo verified=$?; cat /run/verify; echo complaints=$(grep -c rootpin /run/verify)\n\
          echo policy=$(ls /etc/rootpin)\n\

@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+
 use crate::observe::plain;
 
 /// The report of a host with 50,000 images.
@@ -24,7 +26,9 @@ pub trait Reports {
             return self.folder(path);
         }
         let origin = plain(&path.to_string_lossy());
-        match File::open(path) {
+        // Opening a pipe would wait for whoever writes.
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        match rustix::fs::open(path, flags, Mode::empty()).map(File::from) {
             Ok(file) if file.metadata().is_ok_and(|found| found.is_file()) => {
                 self.lines(&origin, io::BufReader::with_capacity(1 << 20, file));
             }
