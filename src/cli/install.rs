@@ -23,7 +23,7 @@ use image::Image;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin install --dry-run   (shows what would be written)\n  rootpin install --platform auto\n  \
     rootpin install --uninstall --yes\n\n\
-    exit codes: 0 all of it is in place, 1 something was left and is named, 2 rootpin.toml could not be read";
+    exit codes: 0 all is in place, 1 something was left and is named, 2 no rootpin.toml to read";
 /// `--platform` that looks for itself.
 const AUTO: &str = "auto";
 /// Where containerd is on the search path.
@@ -32,15 +32,14 @@ const MAIN: &str = "/etc/containerd/config.toml";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The kind of host: its engines are added to rootpin.toml, and what is written survives its own
-    /// writing. Without it: the engines of rootpin.toml
+    /// The kind of host, whose engines are added to rootpin.toml and whose own writing the result
+    /// survives
     #[arg(long, value_name = "PLATFORM", value_parser = names(), conflicts_with = "engine")]
     platform: Option<String>,
-    /// Prepare an image of a host, of which nothing runs; with --run-image-programs
+    /// Prepare an image of a host, of which nothing runs
     #[arg(long, value_name = "DIR", requires = "run_image_programs")]
     root: Option<PathBuf>,
-    /// Run the image's containerd to read the result. Only for an image that you trust as this
-    /// machine: its maker could take it over
+    /// Its containerd is run: trust its maker with this machine
     #[arg(long, requires = "root")]
     run_image_programs: bool,
     /// Have the kubelet ask rootpin's credential provider in place of its own ones, too
