@@ -61,6 +61,8 @@ pub(super) struct Signer {
     pub(super) key: PublicKey,
     /// When the first of its certificates ends.
     pub(super) expires: Timestamp,
+    /// The key of its certificates that the policy revokes, if it revokes one.
+    pub(super) revoked: Option<KeyId>,
 }
 
 impl PinnedCertificate {
@@ -114,14 +116,19 @@ pub(super) fn signer(chain: &[Vec<u8>], pins: &NotationPins) -> Result<Signer, S
         .ok_or("its leaf's key is of a kind that does not count")?;
     check_leaf(&x509)?;
     check_subject(&x509, &pins.subjects)?;
-    not_revoked(key.id(), pins)?;
+    let mut path = vec![key.id()];
     if let Some(pin) = pins.certificates.iter().find(|pin| pin.der == *leaf) {
         let expires = if pins.ignore_validity {
             Timestamp::MAX
         } else {
             valid_until(&pin.certificate, pins.now)?
         };
-        return Ok(Signer { key, expires });
+        let revoked = first_revoked(&path, pins);
+        return Ok(Signer {
+            key,
+            expires,
+            revoked,
+        });
     }
     in_order(chain)?;
     let mut expires = valid_until(&certificate, pins.now)?;
@@ -129,18 +136,21 @@ pub(super) fn signer(chain: &[Vec<u8>], pins: &NotationPins) -> Result<Signer, S
         let certificate = Certificate::from_der(issuer)?;
         check_authority(&self::x509(issuer)?)?;
         expires = expires.min(valid_until(&certificate, pins.now)?);
-        if let Some(key) = PublicKey::from_spki(&certificate.key, None) {
-            not_revoked(key.id(), pins)?;
-        }
+        path.extend(PublicKey::from_spki(&certificate.key, None).map(|key| key.id()));
     }
     let pinned = pins
         .certificates
         .iter()
         .find(|pin| leads_to(leaf, issuers, pin, pins.now));
     let pin = pinned.ok_or("its certificates lead to none that is pinned")?;
-    not_revoked(pin.key, pins)?;
+    path.push(pin.key);
     expires = expires.min(valid_until(&pin.certificate, pins.now)?);
-    Ok(Signer { key, expires })
+    let revoked = first_revoked(&path, pins);
+    Ok(Signer {
+        key,
+        expires,
+        revoked,
+    })
 }
 
 /// Each certificate is issued by the next one, as the specification orders them, and no two have
@@ -197,10 +207,8 @@ fn valid_until(certificate: &Certificate, now: Timestamp) -> Result<Timestamp, S
     Ok(certificate.not_after)
 }
 
-fn not_revoked(key: KeyId, pins: &NotationPins) -> Result<(), String> {
-    let revoked = pins.revoked.contains(&key);
-    let why = || format!("the policy revokes the key {key} of its certificates");
-    (!revoked).then_some(()).ok_or_else(why)
+fn first_revoked(path: &[KeyId], pins: &NotationPins) -> Option<KeyId> {
+    path.iter().find(|key| pins.revoked.contains(key)).copied()
 }
 
 /// A leaf signs code, and nothing else.

@@ -172,6 +172,13 @@ fn check(
     {
         return Err("it is not by the key of its own certificate".to_owned());
     }
+    // A good signature under a revoked key: the refusal says so, and no audit lets it through.
+    if let Some(key) = signer.revoked {
+        found.key = Some(key);
+        return Err(format!(
+            "the policy revokes the key {key} of its certificates"
+        ));
+    }
     found.key = Some(signer.key.id());
     found.expires = signer.expires;
     check_attributes(attributes, pins.now, found)?;

@@ -188,12 +188,15 @@ fn a_subject_and_a_tag_are_demanded_where_the_policy_names_them() {
 }
 
 #[test]
-fn a_revoked_key_of_any_certificate_of_the_path_counts_for_nothing() {
+fn a_signature_under_a_revoked_key_of_any_certificate_of_the_path_is_refused_as_revoked() {
     for format in FORMATS {
         for revoked in ["p256", "ca"] {
             let mut pins = pins(&["ca"]);
             pins.revoked.insert(certificate(revoked).key);
-            assert!(said(&pins, &files(&format!("{format}-p256"))).contains("revokes"));
+            let files = files(&format!("{format}-p256"));
+            assert!(said(&pins, &files).contains("revokes"));
+            let refusal = outcome(&pins, &files).result.unwrap_err();
+            assert_eq!(refusal.code, Code::Revoked);
         }
     }
 }
