@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
+use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -110,6 +110,26 @@ async fn answer(
     })
 }
 
+/// The whole body, if it is not too long. One that is too long is read to its end all the same, or
+/// dockerd could be told nothing of why.
+async fn message(mut body: Incoming) -> Result<Bytes, String> {
+    let (mut message, mut is_too_long) = (Vec::new(), false);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| error.to_string())?;
+        let data = frame.into_data().unwrap_or_default();
+        is_too_long |= message.len() + data.len() > MAX_MESSAGE;
+        if is_too_long {
+            message = Vec::new();
+        } else {
+            message.extend_from_slice(&data);
+        }
+    }
+    if is_too_long {
+        return Err(format!("it has more than {MAX_MESSAGE} bytes"));
+    }
+    Ok(message.into())
+}
+
 async fn decided(plugin: Arc<AuthzPlugin>, body: Incoming) -> Result<(), String> {
     static LARGE: Semaphore = Semaphore::const_new(MOST_LARGE);
     let is_large = body.size_hint().upper().is_none_or(|length| length > SMALL);
@@ -119,11 +139,7 @@ async fn decided(plugin: Arc<AuthzPlugin>, body: Incoming) -> Result<(), String>
         } else {
             None
         };
-        let message = Limited::new(body, MAX_MESSAGE)
-            .collect()
-            .await
-            .map_err(|error| error.to_string())?;
-        Ok::<_, String>((message.to_bytes(), place))
+        Ok::<_, String>((message(body).await?, place))
     };
     match tokio::time::timeout(plugin.deadline(), reading).await {
         Ok(Ok((message, _place))) => plugin.decide(message).await,
