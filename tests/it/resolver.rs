@@ -128,6 +128,37 @@ fn a_registry_that_is_not_meant_or_not_named_by_the_policy_is_never_asked() {
 }
 
 #[test]
+fn a_registry_that_the_policy_does_not_name_is_asked_while_break_glass_is_for_the_name_and_only_then()
+ {
+    let Some(mut setting) = Setting::new("r-glass") else {
+        return;
+    };
+    let image = Image::named("signed");
+    setting.upstream.push("v1", &image);
+    let registry = format!("127.0.0.1:{}", setting.upstream.port);
+    setting.sign("v1", &image);
+    let other = setting.policy("").replace(&registry, "r.test");
+    setting.world.write_policy(&other);
+    let _daemon = setting.start();
+    let asked = |setting: &Setting| {
+        let blob = format!("/v2/team/app/blobs/{}", image.layer.digest);
+        let (tag, bytes) = (setting.tag("GET", "v1"), setting.ask("GET", &blob));
+        (tag.status, bytes.status)
+    };
+    let begin = ["break-glass", "--reason", "INC-7", "--for", "1h"];
+    assert_ne!(asked(&setting), (200, 200));
+    assert!(setting.upstream.asked().is_empty());
+    let narrow = [&begin[..], &["--match", "r.test/team/app"]].concat();
+    assert_eq!(setting.world.rootpin(&narrow).code, 1);
+    assert_ne!(asked(&setting), (200, 200));
+    assert!(setting.upstream.asked().is_empty());
+    assert_eq!(setting.world.rootpin(&begin).code, 1);
+    assert_eq!(asked(&setting), (200, 200));
+    assert_eq!(setting.world.rootpin(&["break-glass", "--end"]).code, 0);
+    assert_ne!(asked(&setting), (200, 200));
+}
+
+#[test]
 fn two_hundred_at_once_are_answered_while_the_registry_is_dead() {
     let Some(mut setting) = Setting::new("r-dead") else {
         return;
