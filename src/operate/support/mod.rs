@@ -122,7 +122,7 @@ fn about(now: Timestamp) -> String {
     )
 }
 
-/// A file's text; links and pipes in its place are not read.
+/// The text of a file; a pipe or a device in its place is not read.
 fn file(path: &Path) -> String {
     let read = || {
         if !fs::metadata(path)?.is_file() {
