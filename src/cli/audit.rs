@@ -13,7 +13,7 @@ use super::output::{Output, unwritable};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::control::DaemonClient;
 use crate::operate::audit::{
-    self, AuditScope, EngineKind, EngineSocket, Expected, Merge, Reports as _, Surveyor,
+    self, AuditScope, EngineKind, EngineSocket, Expected, JudgementSource, Merge, Reports as _,
     TrustPlace, Untold,
 };
 use crate::policy_dir::{Owner, PolicyDir};
@@ -121,14 +121,14 @@ pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> R
     });
     let html = arguments.html.clone();
     let report = super::block_on(async {
-        let surveyor = surveyor(control, arguments).await;
+        let judgement_source = judgement_source(control, arguments).await;
         Ok(audit::look(
             AuditScope {
                 host,
                 engines,
                 places,
-                surveyor: surveyor.0,
-                online: surveyor.1,
+                judgement_source: judgement_source.0,
+                online: judgement_source.1,
                 untold,
             },
             Timestamp::now(),
@@ -143,21 +143,24 @@ pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> R
     Ok(report.exit_code())
 }
 
-async fn surveyor(control: &Path, arguments: Arguments) -> (Result<Surveyor, Problem>, bool) {
+async fn judgement_source(
+    control: &Path,
+    arguments: Arguments,
+) -> (Result<JudgementSource, Problem>, bool) {
     let online = arguments.online;
-    let surveyor = match (arguments.policy, arguments.state) {
+    let judgement_source = match (arguments.policy, arguments.state) {
         (Some(policy), Some(state)) => {
             let credentials = arguments
                 .docker_config
                 .map_or_else(Credentials::none, Credentials::in_folder);
-            Surveyor::files(&policy, &state, credentials, online)
+            JudgementSource::files(&policy, &state, credentials, online)
         }
         _ => DaemonClient::connect(control, TIMEOUT)
             .await
-            .map(Surveyor::Daemon)
+            .map(JudgementSource::Daemon)
             .map_err(Problem::from),
     };
-    (surveyor, online)
+    (judgement_source, online)
 }
 
 /// The engines that were named; else those of the configuration and whoever listens at the usual

@@ -7,6 +7,7 @@
     clippy::indexing_slicing,
     reason = "a broken test should stop at once"
 )]
+#![allow(clippy::too_many_lines, reason = "a test tells one story, to its end")]
 
 mod attacks;
 mod audit;

@@ -1,6 +1,7 @@
 //! Real engines, a real registry and a real Notary server against the real daemon. `tests/run`
 //! starts these; see `lab.sh`.
 #![cfg(test)]
+#![allow(clippy::too_many_lines, reason = "a test tells one story, to its end")]
 
 mod advice;
 mod ansible;

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 
 use super::super::failure::Failure;
 use super::super::given_fingerprint::GivenFingerprint;
-use super::super::pin::told;
+use super::super::pin::fingerprint_source;
 use crate::operate::import::Proposal;
 use crate::problem::Problem;
 use rootpin_trust::{KeyId, PublicKey};
@@ -28,7 +28,7 @@ pub(super) fn confirm(proposal: &mut Proposal, given: &[GivenFingerprint]) -> Re
     let of_none = |told: &&GivenFingerprint| !waiting.values().any(|(key, _)| told.is_of(key));
     if let Some(other) = given.iter().find(of_none) {
         let keys: Vec<&PublicKey> = waiting.values().map(|(key, _)| key).collect();
-        return Err(told::differs(other, &keys));
+        return Err(fingerprint_source::differs(other, &keys));
     }
     let typed = given.is_empty() && io::stdin().is_terminal();
     let mut confirmed = Vec::new();
@@ -54,7 +54,7 @@ fn is_typed(key: &PublicKey, names: &[String]) -> Result<bool, Failure> {
     };
     let name = names.first().map(String::as_str).unwrap_or_default();
     let asked = format!("fingerprint of the root key of {name}{more}; an empty line leaves it out");
-    let Some(line) = told::line(&asked)? else {
+    let Some(line) = fingerprint_source::line(&asked)? else {
         return Ok(false);
     };
     let told: GivenFingerprint = line.parse().map_err(|error: rootpin_trust::KeyError| {
@@ -63,5 +63,5 @@ fn is_typed(key: &PublicKey, names: &[String]) -> Result<bool, Failure> {
     if told.is_of(key) {
         return Ok(true);
     }
-    Err(told::differs(&told, &[key]))
+    Err(fingerprint_source::differs(&told, &[key]))
 }

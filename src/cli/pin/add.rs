@@ -11,9 +11,9 @@ use pinned_files::{Pinned, key_files, root_file, tls_ca};
 use serde_json::json;
 
 use super::change::{PolicyChange, PolicyEdit};
+use super::fingerprint_source::FingerprintSource;
 use super::material::{self, Material};
 use super::scan::{self, ScanTarget};
-use super::told::FingerprintSource;
 use super::{Asking, Changing, Failure, shown, unknown};
 use crate::cli::output::Output;
 use crate::policy_dir::pins;
@@ -216,95 +216,115 @@ fn add_to(
             "its fields are changed by hand; only keys are added to it",
         )));
     }
-    let before = change.text(&file)?.unwrap_or_default();
     match (&root.kind, material) {
         (RootKind::Notary(_) | RootKind::Cosign(_), Material::Keys(keys)) => {
-            let new: Vec<&PublicKey> = keys
-                .iter()
-                .filter(|key| !root.keys().contains(&key.id()))
-                .collect();
-            if new.is_empty() {
-                let value = json!({ "version": 1, "outcome": "pinned-already", "root": root.id });
-                output.value(&value, |_| {
-                    format!("every key that was found is pinned for {} already", root.id)
-                });
-                return Ok(0);
-            }
-            not_revoked(policy, &new)?;
-            teller.confirm_keys(&new)?;
-            let pinned = key_files(&root.id, &new)?;
-            let entries: Vec<String> = pinned.keys().cloned().collect();
-            let after = pins::add_keys(&before, &root.id, &entries)?;
-            let mut edit = edit_of_keys(&root.id, &new, file, Some(before), after, pinned);
-            // A root's keys are good for all of its repositories, whichever of them showed this
-            // one.
-            let rules = policy
-                .into_iter()
-                .flat_map(|policy| &policy.rules)
-                .filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
-            let rules: Vec<&str> = rules.map(|rule| rule.pattern.as_str()).collect();
-            edit.words = format!(
-                "{}\nit may sign now for every repository of: {}",
-                edit.words,
-                rules.join(", ")
-            );
-            edit.members = shown::with(edit.members, json!({ "rules": rules }));
-            finish_keys(change, edit, &root.id, &new, output)
+            add_keys(change, file, policy, root, &keys, teller, output)
         }
-        (RootKind::Tuf(_), Material::Roots(files)) => {
-            if !arguments.replace {
-                return Err(Failure::Usage(Problem::hinted(
-                    format!("the root {} has a root file pinned already", root.id),
-                    "--replace puts another in its place",
-                )));
-            }
-            let (chosen, bytes) = teller.confirm_root(&files)?;
-            not_revoked(policy, &chosen.keys.iter().collect::<Vec<_>>())?;
-            let pinned = root_file(&root.id, chosen, bytes);
-            let name = pinned.keys().next().cloned().unwrap_or_default();
-            let values = [("file", name), ("sha256", chosen.sha256.hex())];
-            let after = pins::replace(&before, &root.id, &values)?;
-            finish_root(
-                change,
-                &root.id,
-                chosen,
-                Some(before),
-                after,
-                file,
-                pinned,
-                &[],
-                output,
-            )
+        (RootKind::Tuf(_), Material::Roots(files)) if arguments.replace => {
+            replace_root_file(change, file, policy, root, &files, teller, output)
         }
-        (RootKind::Notary(_), Material::Roots(_)) => Err(Failure::Usage(
-            format!(
-                "the root {} is of Notary, and this is a root file of TUF; hint: pin it under another ID, or name a key by --from",
-                root.id
-            )
-            .into(),
-        )),
-        (RootKind::Notation(_), _) => Err(Failure::Usage(
-            format!(
-                "the root {} pins certificates; hint: put another PEM file into roots/ and name it in its certificates",
-                root.id
-            )
-            .into(),
-        )),
-        (RootKind::Cosign(_), Material::Roots(_)) => Err(Failure::Usage(
-            format!(
-                "the root {} pins keys of cosign, and this is a root file of TUF; hint: pin it under another ID, or name a key by --from",
-                root.id
-            )
-            .into(),
-        )),
-        (RootKind::Tuf(_), Material::Keys(_)) => Err(Failure::Usage(
-            format!(
-                "the root {} is of TUF: its pin is a root file, not a key; hint: name its root.json by --from",
-                root.id
-            )
-            .into(),
-        )),
+        (RootKind::Tuf(_), Material::Roots(_)) => Err(Failure::Usage(Problem::hinted(
+            format!("the root {} has a root file pinned already", root.id),
+            "--replace puts another in its place",
+        ))),
+        (kind, material) => Err(mismatch(&root.id, kind, &material)),
     }
+}
+
+/// More keys for a root of Notary or cosign.
+fn add_keys(
+    change: PolicyChange,
+    file: String,
+    policy: Option<&Policy>,
+    root: &Root,
+    keys: &[PublicKey],
+    teller: &FingerprintSource,
+    output: Output,
+) -> Result<u8, Failure> {
+    let before = change.text(&file)?.unwrap_or_default();
+    let new: Vec<&PublicKey> = keys
+        .iter()
+        .filter(|key| !root.keys().contains(&key.id()))
+        .collect();
+    if new.is_empty() {
+        let value = json!({ "version": 1, "outcome": "pinned-already", "root": root.id });
+        output.value(&value, |_| {
+            format!("every key that was found is pinned for {} already", root.id)
+        });
+        return Ok(0);
+    }
+    not_revoked(policy, &new)?;
+    teller.confirm_keys(&new)?;
+    let pinned = key_files(&root.id, &new)?;
+    let entries: Vec<String> = pinned.keys().cloned().collect();
+    let after = pins::add_keys(&before, &root.id, &entries)?;
+    let mut edit = edit_of_keys(&root.id, &new, file, Some(before), after, pinned);
+    // A root's keys are good for all of its repositories, whichever of them showed this one.
+    let rules = policy
+        .into_iter()
+        .flat_map(|policy| &policy.rules)
+        .filter(|rule| rule.roots.iter().any(|one| one.id == root.id));
+    let rules: Vec<&str> = rules.map(|rule| rule.pattern.as_str()).collect();
+    edit.words = format!(
+        "{}\nit may sign now for every repository of: {}",
+        edit.words,
+        rules.join(", ")
+    );
+    edit.members = shown::with(edit.members, json!({ "rules": rules }));
+    finish_keys(change, edit, &root.id, &new, output)
+}
+
+/// Another root file for a root of TUF.
+fn replace_root_file(
+    change: PolicyChange,
+    file: String,
+    policy: Option<&Policy>,
+    root: &Root,
+    files: &[(RootFile, Vec<u8>)],
+    teller: &FingerprintSource,
+    output: Output,
+) -> Result<u8, Failure> {
+    let before = change.text(&file)?.unwrap_or_default();
+    let (chosen, bytes) = teller.confirm_root(files)?;
+    not_revoked(policy, &chosen.keys.iter().collect::<Vec<_>>())?;
+    let pinned = root_file(&root.id, chosen, bytes);
+    let name = pinned.keys().next().cloned().unwrap_or_default();
+    let values = [("file", name), ("sha256", chosen.sha256.hex())];
+    let after = pins::replace(&before, &root.id, &values)?;
+    finish_root(
+        change,
+        &root.id,
+        chosen,
+        Some(before),
+        after,
+        file,
+        pinned,
+        &[],
+        output,
+    )
+}
+
+/// Why this material can't be added to a root of that type.
+fn mismatch(id: &str, kind: &RootKind, material: &Material) -> Failure {
+    let (found, hint) = match (kind, material) {
+        (RootKind::Notation(_), _) => (
+            "pins certificates",
+            "put another PEM file into roots/ and name it in its certificates",
+        ),
+        (RootKind::Tuf(_), _) => (
+            "is of TUF: its pin is a root file, not a key",
+            "name its root.json by --from",
+        ),
+        (RootKind::Notary(_), _) => (
+            "is of Notary, and this is a root file of TUF",
+            "pin it under another ID, or name a key by --from",
+        ),
+        (RootKind::Cosign(_), _) => (
+            "pins keys of cosign, and this is a root file of TUF",
+            "pin it under another ID, or name a key by --from",
+        ),
+    };
+    Failure::Usage(Problem::hinted(format!("the root {id} {found}"), hint))
 }
 
 fn not_revoked(policy: Option<&Policy>, keys: &[&PublicKey]) -> Result<(), Failure> {

@@ -4,12 +4,12 @@
 mod add;
 mod change;
 mod diff;
+pub(super) mod fingerprint_source;
 mod list;
 pub(super) mod material;
 mod remove;
 pub(super) mod scan;
 mod shown;
-pub(super) mod told;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

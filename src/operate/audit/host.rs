@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use super::check;
 use super::findings::{AuditFinding, Untold};
 use super::images::{self, EngineSocket, ResidentRecord};
+use super::judgement_source::JudgementSource;
 use super::places::{self, TrustPlace};
 use super::report::{HostReport, KeyUse, ResidentImage, RootKey};
-use super::surveyor::Surveyor;
 use crate::decide::survey::{Covered, Survey, SurveyQuestion};
 use crate::observe::plain;
 use crate::problem::Problem;
@@ -25,7 +25,7 @@ pub struct AuditScope {
     /// Where trust directories may be.
     pub places: Vec<TrustPlace>,
     /// Who judges, or why nobody does.
-    pub surveyor: Result<Surveyor, Problem>,
+    pub judgement_source: Result<JudgementSource, Problem>,
     /// Whether sources are asked.
     pub online: bool,
     /// What could not be looked at for another reason.
@@ -43,7 +43,7 @@ pub async fn look(mut look: AuditScope, now: Timestamp) -> HostReport {
 pub async fn look_at(
     host: &str,
     images: Vec<(ImageRef, Digest)>,
-    surveyor: Surveyor,
+    judgement_source: JudgementSource,
     now: Timestamp,
 ) -> HostReport {
     let resident = |(name, digest): (ImageRef, Digest)| ResidentRecord {
@@ -58,7 +58,7 @@ pub async fn look_at(
         host: host.to_owned(),
         engines: Vec::new(),
         places: Vec::new(),
-        surveyor: Ok(surveyor),
+        judgement_source: Ok(judgement_source),
         online: false,
         untold: Vec::new(),
     };
@@ -70,7 +70,7 @@ async fn reported(look: AuditScope, residents: &[ResidentRecord], now: Timestamp
         host,
         engines: _,
         places,
-        surveyor,
+        judgement_source,
         online,
         mut untold,
     } = look;
@@ -87,12 +87,12 @@ async fn reported(look: AuditScope, residents: &[ResidentRecord], now: Timestamp
         repositories,
         roots: true,
     };
-    let judged_by = surveyor
+    let judged_by = judgement_source
         .as_ref()
         .ok()
-        .map(|surveyor| surveyor.name().to_owned());
-    let survey = match surveyor {
-        Ok(mut surveyor) => surveyor.survey(&asked, online, now).await,
+        .map(|judgement_source| judgement_source.name().to_owned());
+    let survey = match judgement_source {
+        Ok(mut judgement_source) => judgement_source.survey(&asked, online, now).await,
         Err(why) => Err(why),
     };
     let survey = survey.unwrap_or_else(|why| {

@@ -1,14 +1,14 @@
 //! Reports of many hosts, read one after the other: each is capped, and of each is kept only what a
 //! fleet is compared by.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use super::fleet::{Counts, HeldRoot, HostImage, KeptReport};
+use super::extract::{HeldExtract, MAX_ITEMS, ReportExtract};
+use super::fleet::{HeldRoot, HostImage, KeptReport};
 use super::reading::Reports;
 use super::views::HeldView;
 use crate::decide::survey::PinnedRoot;
@@ -53,127 +53,6 @@ const MAX_REPORTS: usize = 100_000;
 const MAX_UNREADABLE: usize = 1000;
 /// So many images of hosts are kept, for the page that says which host has which: 5,000 hosts of 200.
 const MAX_IMAGES: usize = 1_000_000;
-/// What one report may say of each kind.
-const MAX_ITEMS: usize = 50_000;
-
-/// As much of a report as a fleet is compared by. Whatever else stands in it is passed over.
-#[derive(Debug, Deserialize)]
-struct Slim<'a> {
-    version: u64,
-    #[serde(borrow)]
-    host: Cow<'a, str>,
-    #[serde(borrow)]
-    at: Cow<'a, str>,
-    #[serde(borrow)]
-    outcome: Cow<'a, str>,
-    policy: Option<SlimPolicy>,
-    roots: Vec<SlimRoot>,
-    images: Vec<SlimImage>,
-    root_keys: Vec<SlimKey>,
-    findings: Vec<SlimFinding>,
-    untold: Vec<serde::de::IgnoredAny>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimPolicy {
-    hash: String,
-    mode: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimRoot {
-    id: String,
-    keys: Vec<SlimPin>,
-    held: Vec<SlimHeld>,
-    #[serde(default)]
-    max_age: Option<u64>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimPin {
-    id: String,
-    fingerprint: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimHeld {
-    repository: String,
-    versions: BTreeMap<String, u64>,
-    #[serde(default)]
-    contact: Option<String>,
-    #[serde(default)]
-    floors: Vec<SlimFloor>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimFloor {
-    role: String,
-    version: u64,
-    signed: String,
-    since: Option<String>,
-    root_keys: Vec<String>,
-    #[serde(default)]
-    keys: Vec<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimImage {
-    #[serde(default)]
-    name: String,
-    #[serde(default)]
-    digest: Option<String>,
-    judgement: Option<SlimJudgement>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimJudgement {
-    outcome: MergeOutcome,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum MergeOutcome {
-    Allowed,
-    Refused,
-    Unjudged,
-}
-
-impl MergeOutcome {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Allowed => "allowed",
-            Self::Refused => "refused",
-            Self::Unjudged => "unjudged",
-        }
-    }
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimKey {
-    id: String,
-    fingerprint: Option<String>,
-    pinned_by: Vec<serde::de::IgnoredAny>,
-    repositories: Vec<SlimUse>,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimUse {
-    repository: String,
-}
-
-#[derive(Debug, Deserialize)]
-struct SlimFinding {
-    severity: super::FindingSeverity,
-}
-
-impl SlimHeld {
-    /// So much has to be kept of it: each pair of keys is compared.
-    fn items(&self) -> usize {
-        let pairs = self.floors.iter();
-        let pairs = pairs.map(|floor| floor.root_keys.len().max(1) * floor.keys.len().max(1));
-        pairs.sum()
-    }
-}
 
 impl Merge {
     fn keep(&mut self, host: Arc<str>, seen: KeptReport) {
@@ -186,69 +65,40 @@ impl Merge {
         self.hosts.insert(host, seen);
     }
 
-    fn seen(&mut self, slim: &Slim<'_>) -> Result<(Arc<str>, KeptReport), String> {
-        if slim.version != 1 {
+    fn seen(&mut self, report: &ReportExtract<'_>) -> Result<(Arc<str>, KeptReport), String> {
+        if report.version != 1 {
             return Err(format!(
                 "a report of version {}: this rootpin reads version 1",
-                slim.version
+                report.version
             ));
         }
-        if slim.host.is_empty() || slim.host.chars().count() > 255 {
+        if report.host.is_empty() || report.host.chars().count() > 255 {
             return Err(
                 "a host without a name, or with one of more than 255 characters".to_owned(),
             );
         }
-        let at: Timestamp = slim
+        let at: Timestamp = report
             .at
             .parse()
-            .map_err(|_| format!("{:?} is not a time", plain(&slim.at)))?;
-        let outcome = match &*slim.outcome {
+            .map_err(|_| format!("{:?} is not a time", plain(&report.at)))?;
+        let outcome = match &*report.outcome {
             "clean" => "clean",
             "findings" => "findings",
             "unknown" => "unknown",
             other => return Err(format!("{:?} is not an outcome", plain(other))),
         };
-        let items = [
-            slim.roots.len(),
-            slim.root_keys.len(),
-            slim.roots
-                .iter()
-                .map(|root| {
-                    let floors = root.held.iter().map(SlimHeld::items);
-                    root.keys.len() + root.held.len() + floors.sum::<usize>()
-                })
-                .sum(),
-        ];
-        if items.into_iter().max() > Some(MAX_ITEMS) {
+        if report.items() > MAX_ITEMS {
             return Err(format!("more than {MAX_ITEMS} roots, keys or repositories"));
         }
-        let mut counts = Counts {
-            images: slim.images.len(),
-            untold: slim.untold.len(),
-            ..Counts::default()
-        };
-        for image in &slim.images {
-            match image.judgement.as_ref().map(|judgement| judgement.outcome) {
-                Some(MergeOutcome::Allowed) => counts.allowed += 1,
-                Some(MergeOutcome::Refused) => counts.refused += 1,
-                Some(MergeOutcome::Unjudged) | None => counts.unjudged += 1,
-            }
-        }
-        let images = self.images_of(slim);
-        for finding in &slim.findings {
-            match finding.severity {
-                super::FindingSeverity::Error => counts.errors += 1,
-                super::FindingSeverity::Warning => counts.warnings += 1,
-                super::FindingSeverity::Info => {}
-            }
-        }
-        let policy = slim
+        let counts = report.counts();
+        let images = self.images_of(report);
+        let policy = report
             .policy
             .as_ref()
             .map(|policy| (self.text(&policy.hash), self.text(&policy.mode)));
         let (mut pins, mut held) = (BTreeMap::<Arc<str>, BTreeSet<Arc<str>>>::new(), Vec::new());
         let mut views = Vec::new();
-        for root in &slim.roots {
+        for root in &report.roots {
             let id = self.text(&root.id);
             for key in &root.keys {
                 let pin = self.key(&key.id, key.fingerprint.as_deref());
@@ -266,7 +116,7 @@ impl Merge {
             }
         }
         let mut unpinned = BTreeMap::new();
-        for key in slim
+        for key in report
             .root_keys
             .iter()
             .filter(|key| key.pinned_by.is_empty() && !key.repositories.is_empty())
@@ -280,7 +130,7 @@ impl Merge {
             unpinned.insert(id, of);
         }
         Ok((
-            self.text(&slim.host),
+            self.text(&report.host),
             KeptReport {
                 at,
                 outcome,
@@ -295,13 +145,13 @@ impl Merge {
         ))
     }
 
-    fn images_of(&mut self, slim: &Slim<'_>) -> Vec<HostImage> {
+    fn images_of(&mut self, report: &ReportExtract<'_>) -> Vec<HostImage> {
         let room = MAX_IMAGES.saturating_sub(self.images);
-        let taken = slim.images.len().min(room);
+        let taken = report.images.len().min(room);
         self.images += taken;
-        self.images_left_off += slim.images.len() - taken;
+        self.images_left_off += report.images.len() - taken;
         let mut images = Vec::with_capacity(taken);
-        for image in slim.images.iter().take(taken) {
+        for image in report.images.iter().take(taken) {
             let judgement = image.judgement.as_ref();
             images.push(HostImage {
                 name: self.text(&image.name),
@@ -312,7 +162,7 @@ impl Merge {
         images
     }
 
-    fn views(&mut self, max_age: Option<u64>, held: &SlimHeld, views: &mut Vec<HeldView>) {
+    fn views(&mut self, max_age: Option<u64>, held: &HeldExtract, views: &mut Vec<HeldView>) {
         let time = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
         let max_age = max_age.and_then(|seconds| i64::try_from(seconds).ok());
         for floor in &held.floors {
@@ -363,8 +213,8 @@ impl Reports for Merge {
             return;
         }
         self.reports += 1;
-        match serde_json::from_slice::<Slim<'_>>(bytes) {
-            Ok(slim) => match self.seen(&slim) {
+        match serde_json::from_slice::<ReportExtract<'_>>(bytes) {
+            Ok(report) => match self.seen(&report) {
                 Ok((host, seen)) => self.keep(host, seen),
                 Err(why) => self.unreadable(origin, &why),
             },

@@ -5,21 +5,22 @@
 //! written for it.
 
 mod check;
+mod extract;
 mod findings;
 mod fleet;
 pub(super) mod folder;
 mod host;
+mod html_page;
 mod images;
+mod judgement_source;
 mod merge;
 mod page;
-mod picture;
 mod places;
 mod reading;
 mod report;
 mod repository;
-mod sheet;
-mod surveyor;
 mod trust_directory;
+mod trust_graph;
 mod views;
 
 pub use check::SOON;
@@ -27,9 +28,9 @@ pub use findings::{AuditFinding, FindingCode, FindingSeverity, Untold};
 pub use fleet::{Drift, Fleet, FleetHost, Majority};
 pub use host::{AuditScope, look, look_at};
 pub use images::{EngineKind, EngineSocket};
+pub use judgement_source::JudgementSource;
 pub use merge::{Expected, Merge, Unreadable};
 pub use page::{fleet_page, host_page};
 pub use places::{TrustPlace, homes};
 pub use reading::Reports;
 pub use report::HostReport;
-pub use surveyor::Surveyor;

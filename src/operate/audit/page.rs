@@ -6,16 +6,56 @@ mod summary;
 use cells::{host, image, mode, outcome, seconds, severity, trusted};
 
 use super::fleet::{DriftCode, Fleet};
-use super::picture::{self, Vouching};
+use super::html_page::{Cell, HtmlPage};
 use super::report::HostReport;
-use super::sheet::{Cell, HtmlPage};
+use super::trust_graph::{self, Vouching};
 
 /// The page of one host.
 #[must_use]
 pub fn host_page(report: &HostReport) -> String {
-    let mut sheet = HtmlPage::new(&format!("What {} trusts", report.host));
+    let mut page = HtmlPage::new(&format!("What {} trusts", report.host));
+    host_facts(&mut page, report);
+    summary::of_images(&mut page, &report.images);
+    if !report.untold.is_empty() {
+        page.paragraph("note", "Something could not be looked at, so that this audit is not whole: see the end of the page.");
+    }
+    findings(&mut page, report);
+    host_keys(&mut page, report);
+    let rows: Vec<_> = report.images.iter().map(image).collect();
+    page.table(
+        "Images",
+        "No image is here.",
+        &[
+            "Image",
+            "Digest",
+            "Engine",
+            "Verdict",
+            "Rule",
+            "Signed by",
+            "Versions",
+            "Until",
+        ],
+        &rows,
+    );
+    trust_directories(&mut page, report);
+    held_metadata(&mut page, report);
+    let rows: Vec<_> = report
+        .untold
+        .iter()
+        .map(|one| vec![Cell::text(&one.subject), Cell::text(&one.why)])
+        .collect();
+    page.table(
+        "What could not be looked at",
+        "All was looked at.",
+        &["What", "Why"],
+        &rows,
+    );
+    page.html()
+}
+
+fn host_facts(page: &mut HtmlPage, report: &HostReport) {
     let policy = report.policy.as_ref();
-    sheet.facts(&[
+    page.facts(&[
         ("Result", outcome(&report.outcome)),
         ("At", Cell::text(seconds(&report.at))),
         (
@@ -38,10 +78,9 @@ pub fn host_page(report: &HostReport) -> String {
         ),
         ("rootpin", Cell::text(&report.rootpin)),
     ]);
-    summary::of_images(&mut sheet, &report.images);
-    if !report.untold.is_empty() {
-        sheet.paragraph("note", "Something could not be looked at, so that this audit is not whole: see the end of the page.");
-    }
+}
+
+fn findings(page: &mut HtmlPage, report: &HostReport) {
     let rows: Vec<_> = report
         .findings
         .iter()
@@ -55,12 +94,15 @@ pub fn host_page(report: &HostReport) -> String {
             ]
         })
         .collect();
-    sheet.table(
+    page.table(
         "Findings",
         "Nothing was found.",
         &["Severity", "Code", "About", "Found", "What to do"],
         &rows,
     );
+}
+
+fn host_keys(page: &mut HtmlPage, report: &HostReport) {
     let keys: Vec<_> = report
         .root_keys
         .iter()
@@ -78,7 +120,7 @@ pub fn host_page(report: &HostReport) -> String {
             }
         })
         .collect();
-    sheet.picture("Which root key vouches for what", &picture::svg(&keys));
+    page.graph("Which root key vouches for what", &trust_graph::svg(&keys));
     let rows: Vec<_> = report
         .root_keys
         .iter()
@@ -103,31 +145,18 @@ pub fn host_page(report: &HostReport) -> String {
             ]
         })
         .collect();
-    sheet.table(
+    page.table(
         "Root keys",
         "No root key is known here.",
         &["Key", "Fingerprint", "Pinned by", "For"],
         &rows,
     );
-    let rows: Vec<_> = report.images.iter().map(image).collect();
-    sheet.table(
-        "Images",
-        "No image is here.",
-        &[
-            "Image",
-            "Digest",
-            "Engine",
-            "Verdict",
-            "Rule",
-            "Signed by",
-            "Versions",
-            "Until",
-        ],
-        &rows,
-    );
+}
+
+fn trust_directories(page: &mut HtmlPage, report: &HostReport) {
     for directory in &report.trust_directories {
         let rows: Vec<_> = directory.repositories.iter().map(trusted).collect();
-        sheet.table(
+        page.table(
             &format!("Trust directory {}", directory.path),
             "No repository is in it.",
             &[
@@ -141,6 +170,9 @@ pub fn host_page(report: &HostReport) -> String {
             &rows,
         );
     }
+}
+
+fn held_metadata(page: &mut HtmlPage, report: &HostReport) {
     let rows: Vec<_> = report
         .roots
         .iter()
@@ -162,32 +194,73 @@ pub fn host_page(report: &HostReport) -> String {
             held.collect::<Vec<_>>()
         })
         .collect();
-    sheet.table(
+    page.table(
         "Metadata held of pinned roots",
         "Nothing was verified here yet.",
         &["Root", "Type", "Repository", "Versions", "Last contact"],
         &rows,
     );
-    let rows: Vec<_> = report
-        .untold
-        .iter()
-        .map(|one| vec![Cell::text(&one.subject), Cell::text(&one.why)])
-        .collect();
-    sheet.table(
-        "What could not be looked at",
-        "All was looked at.",
-        &["What", "Why"],
-        &rows,
-    );
-    sheet.html()
 }
 
 /// The page of a fleet.
 #[must_use]
 pub fn fleet_page(fleet: &Fleet) -> String {
-    let mut sheet = HtmlPage::new("What the fleet trusts");
+    let mut page = HtmlPage::new("What the fleet trusts");
+    fleet_facts(&mut page, fleet);
+    if !fleet.unreadable.is_empty() {
+        page.paragraph(
+            "note",
+            "Some reports could not be read: their hosts are missing here.",
+        );
+    }
+    summary::of_fleet(&mut page, fleet);
+    summary::images(&mut page, fleet);
+    let rows: Vec<_> = fleet.hosts.iter().map(host).collect();
+    page.table(
+        "Hosts",
+        "No report was read.",
+        &[
+            "Host",
+            "Differs",
+            "Report of",
+            "Own audit",
+            "Mode",
+            "Policy",
+            "Images",
+            "Refused",
+            "Unjudged",
+        ],
+        &rows,
+    );
+    fleet_keys(&mut page, fleet);
+    let rows: Vec<_> = fleet
+        .policies
+        .iter()
+        .map(|(hash, count)| vec![Cell::Code(hash.to_string()), Cell::count(*count)])
+        .collect();
+    page.table("Policies", "No host has one.", &["Policy", "Hosts"], &rows);
+    let rows: Vec<_> = fleet
+        .unreadable
+        .iter()
+        .map(|one| vec![Cell::text(&one.origin), Cell::text(&one.why)])
+        .collect();
+    page.table(
+        "Reports that could not be read",
+        "All were read.",
+        &["From", "Why"],
+        &rows,
+    );
+    let rows: Vec<_> = DriftCode::ALL
+        .iter()
+        .map(|code| vec![Cell::Code(code.to_string()), Cell::text(code.meaning())])
+        .collect();
+    page.table("How a host may differ", "", &["Code", "Meaning"], &rows);
+    page.html()
+}
+
+fn fleet_facts(page: &mut HtmlPage, fleet: &Fleet) {
     let differing = fleet.differing().count();
-    sheet.facts(&[
+    page.facts(&[
         ("Result", outcome(fleet.outcome)),
         ("At", Cell::text(seconds(&fleet.at))),
         ("Hosts", Cell::count(fleet.hosts.len())),
@@ -219,31 +292,9 @@ pub fn fleet_page(fleet: &Fleet) -> String {
             ),
         ),
     ]);
-    if !fleet.unreadable.is_empty() {
-        sheet.paragraph(
-            "note",
-            "Some reports could not be read: their hosts are missing here.",
-        );
-    }
-    summary::of_fleet(&mut sheet, fleet);
-    summary::images(&mut sheet, fleet);
-    let rows: Vec<_> = fleet.hosts.iter().map(host).collect();
-    sheet.table(
-        "Hosts",
-        "No report was read.",
-        &[
-            "Host",
-            "Differs",
-            "Report of",
-            "Own audit",
-            "Mode",
-            "Policy",
-            "Images",
-            "Refused",
-            "Unjudged",
-        ],
-        &rows,
-    );
+}
+
+fn fleet_keys(page: &mut HtmlPage, fleet: &Fleet) {
     let keys: Vec<_> = fleet
         .keys
         .iter()
@@ -264,7 +315,7 @@ pub fn fleet_page(fleet: &Fleet) -> String {
             .collect(),
         })
         .collect();
-    sheet.picture("Root keys across the fleet", &picture::svg(&keys));
+    page.graph("Root keys across the fleet", &trust_graph::svg(&keys));
     let rows: Vec<_> = fleet
         .keys
         .iter()
@@ -290,7 +341,7 @@ pub fn fleet_page(fleet: &Fleet) -> String {
             ]
         })
         .collect();
-    sheet.table(
+    page.table(
         "Root keys",
         "No host knows one.",
         &[
@@ -304,27 +355,4 @@ pub fn fleet_page(fleet: &Fleet) -> String {
         ],
         &rows,
     );
-    let rows: Vec<_> = fleet
-        .policies
-        .iter()
-        .map(|(hash, count)| vec![Cell::Code(hash.to_string()), Cell::count(*count)])
-        .collect();
-    sheet.table("Policies", "No host has one.", &["Policy", "Hosts"], &rows);
-    let rows: Vec<_> = fleet
-        .unreadable
-        .iter()
-        .map(|one| vec![Cell::text(&one.origin), Cell::text(&one.why)])
-        .collect();
-    sheet.table(
-        "Reports that could not be read",
-        "All were read.",
-        &["From", "Why"],
-        &rows,
-    );
-    let rows: Vec<_> = DriftCode::ALL
-        .iter()
-        .map(|code| vec![Cell::Code(code.to_string()), Cell::text(code.meaning())])
-        .collect();
-    sheet.table("How a host may differ", "", &["Code", "Meaning"], &rows);
-    sheet.html()
 }

@@ -147,94 +147,11 @@ fn judged(
     known: &ImageOutcome,
     local: bool,
 ) -> (DoorState, String) {
-    match (unsigned, known) {
-        (ImageOutcome::Accepted { .. }, _) if path.is_grpc() => {
-            return (DoorState::Open, GRPC_BYPASS.to_owned());
-        }
-        (
-            ImageOutcome::Accepted {
-                let_through: Some(code),
-                ..
-            },
-            _,
-        ) => {
-            return (
-                DoorState::Open,
-                format!(
-                    "an unsigned image was refused ({code}) and let through: the policy's mode is audit"
-                ),
-            );
-        }
-        (ImageOutcome::Accepted { .. }, _) if path.control == ControlImage::Optional && local => {
-            return (
-                DoorState::Open,
-                "an unsigned image came in, as local content: the policy's [local] lets it"
-                    .to_owned(),
-            );
-        }
-        (ImageOutcome::Accepted { asked: false, .. }, _) => {
-            return (
-                DoorState::Open,
-                "an unsigned image came in: no door was asked".to_owned(),
-            );
-        }
-        (ImageOutcome::Accepted { asked: true, .. }, _) => {
-            return (
-                DoorState::Open,
-                "an unsigned image came in: a door was asked, and did not stop it".to_owned(),
-            );
-        }
-        (
-            _,
-            ImageOutcome::Accepted {
-                let_through: None, ..
-            },
-        ) if path.asks_by_name => {
-            return (
-                DoorState::Open,
-                "an unsigned image of known layers came in: nobody is asked for the name"
-                    .to_owned(),
-            );
-        }
-        (ImageOutcome::Failed(why), _) => {
-            return (
-                DoorState::Unknown,
-                format!("the unsigned image failed by itself: {why}"),
-            );
-        }
-        (ImageOutcome::Untried, _) => return (DoorState::Unknown, "it was not tried".to_owned()),
-        (ImageOutcome::NoWay, _) => return (DoorState::Shut, String::new()),
-        (ImageOutcome::Refused { .. } | ImageOutcome::Stopped(_), _) => {}
+    if let Some(verdict) = of_unsigned(path, unsigned, known, local) {
+        return verdict;
     }
-    match (path.control, signed) {
-        (ControlImage::None, _) | (_, ImageOutcome::Accepted { .. }) => {}
-        (ControlImage::Optional, ImageOutcome::Refused { .. } | ImageOutcome::Stopped(_)) => {
-            return (DoorState::Shut, "for everything, signed or not".to_owned());
-        }
-        (_, ImageOutcome::Refused { code, door }) => {
-            return (
-                DoorState::Unknown,
-                format!("the signed image was refused too, by {door}: {code}"),
-            );
-        }
-        (_, ImageOutcome::Stopped(words)) => {
-            return (
-                DoorState::Unknown,
-                format!("the signed image was refused too: {words}"),
-            );
-        }
-        (_, ImageOutcome::Failed(why)) => {
-            return (
-                DoorState::Unknown,
-                format!("the signed image failed by itself: {why}"),
-            );
-        }
-        (_, ImageOutcome::Untried | ImageOutcome::NoWay) => {
-            return (
-                DoorState::Unknown,
-                "the signed image was not tried".to_owned(),
-            );
-        }
+    if let Some(verdict) = of_signed(path, signed) {
+        return verdict;
     }
     match known {
         ImageOutcome::Accepted { .. } => (DoorState::Shut, KNOWN.to_owned()),
@@ -243,6 +160,89 @@ fn judged(
             format!("the image of known layers failed by itself: {why}"),
         ),
         _ => (DoorState::Shut, String::new()),
+    }
+}
+
+/// The verdict of the unsigned image, unless the path stopped it.
+fn of_unsigned(
+    path: &Path,
+    unsigned: &ImageOutcome,
+    known: &ImageOutcome,
+    local: bool,
+) -> Option<(DoorState, String)> {
+    match (unsigned, known) {
+        (ImageOutcome::Accepted { .. }, _) if path.is_grpc() => {
+            Some((DoorState::Open, GRPC_BYPASS.to_owned()))
+        }
+        (
+            ImageOutcome::Accepted {
+                let_through: Some(code),
+                ..
+            },
+            _,
+        ) => Some((
+            DoorState::Open,
+            format!(
+                "an unsigned image was refused ({code}) and let through: the policy's mode is audit"
+            ),
+        )),
+        (ImageOutcome::Accepted { .. }, _) if path.control == ControlImage::Optional && local => {
+            Some((
+                DoorState::Open,
+                "an unsigned image came in, as local content: the policy's [local] lets it"
+                    .to_owned(),
+            ))
+        }
+        (ImageOutcome::Accepted { asked: false, .. }, _) => Some((
+            DoorState::Open,
+            "an unsigned image came in: no door was asked".to_owned(),
+        )),
+        (ImageOutcome::Accepted { asked: true, .. }, _) => Some((
+            DoorState::Open,
+            "an unsigned image came in: a door was asked, and did not stop it".to_owned(),
+        )),
+        (
+            _,
+            ImageOutcome::Accepted {
+                let_through: None, ..
+            },
+        ) if path.asks_by_name => Some((
+            DoorState::Open,
+            "an unsigned image of known layers came in: nobody is asked for the name".to_owned(),
+        )),
+        (ImageOutcome::Failed(why), _) => Some((
+            DoorState::Unknown,
+            format!("the unsigned image failed by itself: {why}"),
+        )),
+        (ImageOutcome::Untried, _) => Some((DoorState::Unknown, "it was not tried".to_owned())),
+        (ImageOutcome::NoWay, _) => Some((DoorState::Shut, String::new())),
+        (ImageOutcome::Refused { .. } | ImageOutcome::Stopped(_), _) => None,
+    }
+}
+
+/// The verdict where the signed image, as a control, did not come in as it should.
+fn of_signed(path: &Path, signed: &ImageOutcome) -> Option<(DoorState, String)> {
+    match (path.control, signed) {
+        (ControlImage::None, _) | (_, ImageOutcome::Accepted { .. }) => None,
+        (ControlImage::Optional, ImageOutcome::Refused { .. } | ImageOutcome::Stopped(_)) => {
+            Some((DoorState::Shut, "for everything, signed or not".to_owned()))
+        }
+        (_, ImageOutcome::Refused { code, door }) => Some((
+            DoorState::Unknown,
+            format!("the signed image was refused too, by {door}: {code}"),
+        )),
+        (_, ImageOutcome::Stopped(words)) => Some((
+            DoorState::Unknown,
+            format!("the signed image was refused too: {words}"),
+        )),
+        (_, ImageOutcome::Failed(why)) => Some((
+            DoorState::Unknown,
+            format!("the signed image failed by itself: {why}"),
+        )),
+        (_, ImageOutcome::Untried | ImageOutcome::NoWay) => Some((
+            DoorState::Unknown,
+            "the signed image was not tried".to_owned(),
+        )),
     }
 }
 

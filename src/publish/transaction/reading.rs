@@ -91,30 +91,7 @@ impl Transaction<'_> {
             }
             (theirs, ..) => theirs?,
         };
-        let mut found = match ours {
-            Some(ours) if base.as_ref().is_some_and(|base| base.same(&theirs)) => {
-                let behind = !ours.same(&theirs);
-                MergedDraft {
-                    draft: Draft::on(ours),
-                    at: Some(at),
-                    behind,
-                }
-            }
-            Some(ours) => {
-                let mut draft = Draft::on(theirs);
-                draft.merge(base.as_ref().or(Some(&ours)), &ours, overrules)?;
-                MergedDraft {
-                    draft,
-                    at: Some(at),
-                    behind: false,
-                }
-            }
-            None => MergedDraft {
-                draft: Draft::on(theirs),
-                at: Some(at),
-                behind: false,
-            },
-        };
+        let mut found = merged(ours, base.as_ref(), theirs, at, overrules)?;
         for other in &unmerged {
             self.take_over(&mut found.draft, other);
         }
@@ -188,4 +165,31 @@ fn nothing_here() -> PublishError {
         "there is no repository here or at the place",
         "rootpin repo init, or clone",
     )
+}
+
+/// The place's metadata with what the working folder has more.
+fn merged(
+    ours: Option<Metadata>,
+    base: Option<&Metadata>,
+    theirs: Metadata,
+    at: PlaceState,
+    overrules: &dyn Fn(&RoleEntry) -> bool,
+) -> Result<MergedDraft, PublishError> {
+    let (draft, behind) = match ours {
+        Some(ours) if base.is_some_and(|base| base.same(&theirs)) => {
+            let behind = !ours.same(&theirs);
+            (Draft::on(ours), behind)
+        }
+        Some(ours) => {
+            let mut draft = Draft::on(theirs);
+            draft.merge(base.or(Some(&ours)), &ours, overrules)?;
+            (draft, false)
+        }
+        None => (Draft::on(theirs), false),
+    };
+    Ok(MergedDraft {
+        draft,
+        at: Some(at),
+        behind,
+    })
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use rootpin::operate::audit::{HostReport, Reports as _, Surveyor, look_at};
+use rootpin::operate::audit::{HostReport, JudgementSource, Reports as _, look_at};
 use rootpin::operate::policy_tools::Simulation;
 
 use super::doors::{self, Answer};
@@ -16,7 +16,7 @@ use super::products;
 async fn report(host: &mut Host, old: &Facts, new: &Facts) -> HostReport {
     let image = (host.names(new).remove(0), host.top(new.bytes));
     let decider = host.decider(old).onlooker(sources());
-    let surveyor = Surveyor::Files(Box::new(decider));
+    let surveyor = JudgementSource::Files(Box::new(decider));
     look_at("a", vec![image], surveyor, NOW.parse().unwrap()).await
 }
 

@@ -30,12 +30,24 @@ fn a_file_that_is_not_utf8_is_an_error_of_the_whole_file() {
     );
 }
 
+/// Each text, after the head of a policy, and the one finding that it makes.
+fn each_is_found(mistakes: &[(&str, &str)]) {
+    for (text, wanted) in mistakes {
+        assert_eq!(after_head(text), [*wanted], "in\n{HEAD}{text}");
+    }
+}
+
+fn root_with(line: &str) -> String {
+    format!("{}{line}\n{}", root("a"), rule("h.example/**"))
+}
+
+fn rule_with(line: &str) -> String {
+    format!("{}{}{line}\n", root("a"), rule("h.example/**"))
+}
+
 #[test]
-fn each_mistake_is_told_at_its_place() {
-    let root_with = |line: &str| format!("{}{line}\n{}", root("a"), rule("h.example/**"));
-    let rule_with = |line: &str| format!("{}{}{line}\n", root("a"), rule("h.example/**"));
-    for (text, wanted) in [
-        // the document
+fn each_mistake_in_the_document_is_found_at_its_place() {
+    each_is_found(&[
         ("version = 1\n", "3:1: syntax"),
         ("allow = true\n", "3:1: unknown-key"),
         ("mode = \"off\"\n", "3:8: bad-value"),
@@ -59,7 +71,12 @@ fn each_mistake_is_told_at_its_place() {
         ("[docker]\nbuild = \"deny\"\n", "4:1: unknown-key"),
         ("[sweep]\naction = \"delete\"\n", "4:10: bad-value"),
         ("prove = \"no\"\n", "3:9: bad-value"),
-        // roots
+    ]);
+}
+
+#[test]
+fn each_mistake_in_a_root_is_found_at_its_place() {
+    each_is_found(&[
         (&root_with("extra = 1"), "9:1: unknown-key"),
         (&root_with("max-age = \"0s\""), "9:11: bad-duration"),
         (&root_with("recheck = \"1y\""), "9:11: bad-duration"),
@@ -128,7 +145,12 @@ fn each_mistake_is_told_at_its_place() {
                 .replace("[\"a\"]", "[\"a b\"]"),
             "4:6: bad-value",
         ),
-        // rules
+    ]);
+}
+
+#[test]
+fn each_mistake_in_a_rule_is_found_at_its_place() {
+    each_is_found(&[
         (&rule_with("roots = 1"), "12:1: syntax"),
         (&rule_with("quorum = 0"), "12:10: quorum"),
         (&rule_with("quorum = 2"), "12:10: quorum"),
@@ -173,7 +195,12 @@ fn each_mistake_is_told_at_its_place() {
             &format!("{}{}", rule_with(""), rule("h.example/*/x")),
             "14:9: ambiguous",
         ),
-        // images
+    ]);
+}
+
+#[test]
+fn each_mistake_in_an_image_is_found_at_its_place() {
+    each_is_found(&[
         (
             "[[image]]\nname = \"h.example/a\"\ndigest = \"DIGEST\"\n",
             "4:8: bad-name",
@@ -199,7 +226,12 @@ fn each_mistake_is_told_at_its_place() {
             "[[image]]\nname = \"h.example/a:3\"\ndigest = \"DIGEST\"\n[[image]]\nname = \"h.example/a:3\"\ndigest = \"DIGEST\"\n",
             "7:8: duplicate",
         ),
-        // exemptions
+    ]);
+}
+
+#[test]
+fn each_mistake_in_an_exemption_is_found_at_its_place() {
+    each_is_found(&[
         (
             "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-12-01\nreason = \"x\"\n",
             "5:9: bad-value",
@@ -232,7 +264,12 @@ fn each_mistake_is_told_at_its_place() {
             "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-12-01T00:00:00Z\nreason = \"x\"\ndigests = []\n",
             "7:11: bad-value",
         ),
-        // revocations
+    ]);
+}
+
+#[test]
+fn each_mistake_in_a_trial_or_a_revocation_is_found_at_its_place() {
+    each_is_found(&[
         (
             &rule_with("audit-until = 2027-02-19T00:00:00Z"),
             "12:15: until",
@@ -271,9 +308,7 @@ fn each_mistake_is_told_at_its_place() {
             "[[revoked]]\nkey = \"roots/acme.pub\"\nreason = \"x\"\n",
             "4:7: bad-key",
         ),
-    ] {
-        assert_eq!(after_head(text), [wanted], "in\n{HEAD}{text}");
-    }
+    ]);
 }
 
 #[test]

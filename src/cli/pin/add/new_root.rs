@@ -8,8 +8,8 @@ use toml::Value as Toml;
 
 use super::super::Failure;
 use super::super::change::{MAIN, PolicyChange};
+use super::super::fingerprint_source::FingerprintSource;
 use super::super::material::Material;
-use super::super::told::FingerprintSource;
 use super::{
     Arguments, Fields, edit_of_keys, finish_keys, finish_root, key_files, not_revoked, root_file,
     tls_ca,
@@ -49,23 +49,7 @@ pub(super) fn add_new(
     } else {
         fragment_head(&fields.matches)
     };
-    let mut text = before.clone().unwrap_or(fresh);
-    let mut more = Vec::new();
-    for rule in &standing {
-        text = pins::add_root_to_rule(&text, rule.pattern.as_str(), id)?;
-        let roots: Vec<&str> = rule
-            .roots
-            .iter()
-            .map(|root| root.id.as_str())
-            .chain([id])
-            .collect();
-        let quorum = rule.quorum;
-        more.push(format!(
-            "the rule {} has the roots {}, of which {quorum} must say yes",
-            rule.pattern.as_str(),
-            roots.join(", ")
-        ));
-    }
+    let (text, more) = add_to_rules(before.clone().unwrap_or(fresh), &standing, id)?;
     let matches: Vec<String> = fields
         .matches
         .iter()
@@ -73,15 +57,6 @@ pub(super) fn add_new(
         .cloned()
         .collect();
     let (tls_ca, mut pinned) = tls_ca(arguments)?;
-    let kind = |wanted: &str| match fields.kind.as_deref() {
-        Some(kind) if kind != wanted => Err(Failure::Usage(
-            format!(
-                "--type {kind}, but what is to be pinned is of type {wanted}; hint: --type {wanted}"
-            )
-            .into(),
-        )),
-        _ => Ok(("type", Toml::from(wanted))),
-    };
     let common = [("max-age", &fields.max_age), ("recheck", &fields.recheck)];
     let common = common
         .into_iter()
@@ -99,25 +74,8 @@ pub(super) fn add_new(
             finish_keys(change, edit, id, &keys, output)
         }
         Material::Keys(keys) => {
-            let kind = kind("notary")?;
-            let need = |value: &Option<String>, flag: &str, hint: &str| {
-                value.clone().map(Toml::from).ok_or_else(|| {
-                    Failure::Usage(Problem::hinted(
-                        format!("a new root of Notary needs {flag}"),
-                        hint.to_string(),
-                    ))
-                })
-            };
-            let server = need(
-                &fields.server,
-                "--server",
-                "the address of its server, as https://notary.example",
-            )?;
-            let role = need(
-                &fields.role,
-                "--role",
-                "targets/releases where Docker signs, targets where the notary command does",
-            )?;
+            let kind = type_of(fields, "notary")?;
+            let (server, role) = notary_source(fields)?;
             let keys: Vec<&PublicKey> = keys.iter().collect();
             not_revoked(policy, &keys)?;
             teller.confirm_keys(&keys)?;
@@ -134,7 +92,7 @@ pub(super) fn add_new(
             finish_keys(change, edit, id, &keys, output)
         }
         Material::Roots(files) => {
-            let kind = kind("tuf")?;
+            let kind = type_of(fields, "tuf")?;
             if fields.server.is_some() || fields.role.is_some() {
                 return Err(Failure::Usage(Problem::hinted(
                     "--server and --role are Notary's, and this is a root file of TUF",
@@ -168,6 +126,59 @@ pub(super) fn add_new(
             )
         }
     }
+}
+
+/// The policy's text with the root in these rules, and what changes for them.
+fn add_to_rules(
+    mut text: String,
+    standing: &[&Rule],
+    id: &str,
+) -> Result<(String, Vec<String>), Failure> {
+    let mut more = Vec::new();
+    for rule in standing {
+        text = pins::add_root_to_rule(&text, rule.pattern.as_str(), id)?;
+        let mut roots: Vec<&str> = rule.roots.iter().map(|root| root.id.as_str()).collect();
+        roots.push(id);
+        more.push(format!(
+            "the rule {} has the roots {}, of which {} must say yes",
+            rule.pattern.as_str(),
+            roots.join(", "),
+            rule.quorum
+        ));
+    }
+    Ok((text, more))
+}
+
+/// The root's type; it may not be another than the one that was given.
+fn type_of(fields: &Fields, wanted: &str) -> Result<(&'static str, Toml), Failure> {
+    match fields.kind.as_deref() {
+        Some(kind) if kind != wanted => Err(Failure::Usage(Problem::hinted(
+            format!("--type {kind}, but what is to be pinned is of type {wanted}"),
+            format!("--type {wanted}"),
+        ))),
+        _ => Ok(("type", Toml::from(wanted))),
+    }
+}
+
+/// The server and the role of a new root of Notary.
+fn notary_source(fields: &Fields) -> Result<(Toml, Toml), Failure> {
+    let need = |value: &Option<String>, flag: &str, hint: &str| {
+        value.clone().map(Toml::from).ok_or_else(|| {
+            let text = format!("a new root of Notary needs {flag}");
+            Failure::Usage(Problem::hinted(text, hint.to_owned()))
+        })
+    };
+    let server = need(
+        &fields.server,
+        "--server",
+        "the address of its server, as https://notary.example",
+    )?;
+    let role = need(
+        &fields.role,
+        "--role",
+        "targets/releases where Docker signs, targets where the notary command does",
+    )?;
+    Ok((server, role))
 }
 
 fn is_named(fields: &Fields, rule: &Rule) -> bool {

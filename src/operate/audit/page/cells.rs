@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::findings::FindingSeverity;
 use super::super::fleet::FleetHost;
+use super::super::html_page::Cell;
 use super::super::report::{ResidentImage, TrustedRepository};
-use super::super::sheet::Cell;
 
 pub(super) fn outcome(word: &str) -> Cell {
     let (class, text) = match word {

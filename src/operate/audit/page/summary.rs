@@ -6,14 +6,14 @@ use std::fmt::Write as _;
 use rootpin_trust::Code;
 
 use super::super::fleet::{DriftCode, Fleet};
+use super::super::html_page::{Cell, HtmlPage};
 use super::super::report::ResidentImage;
-use super::super::sheet::{Cell, HtmlPage};
 
 /// Of so many hosts at most the names are written out.
 const MAX_NAMES: usize = 1000;
 
 /// How many images are refused, and by which cause.
-pub(super) fn of_images(sheet: &mut HtmlPage, images: &[ResidentImage]) {
+pub(super) fn of_images(page: &mut HtmlPage, images: &[ResidentImage]) {
     let mut causes: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     let (mut refused, mut unjudged) = (0, 0);
     for image in images {
@@ -28,7 +28,7 @@ pub(super) fn of_images(sheet: &mut HtmlPage, images: &[ResidentImage]) {
         }
         *causes.entry((outcome, code.unwrap_or("-"))).or_default() += 1;
     }
-    sheet.paragraph(
+    page.paragraph(
         if refused == 0 { "good" } else { "bad" },
         &format!(
             "{refused} of {} image names are refused; {unjudged} could not be judged.",
@@ -51,7 +51,7 @@ pub(super) fn of_images(sheet: &mut HtmlPage, images: &[ResidentImage]) {
         ]
     };
     let rows: Vec<_> = causes.into_iter().map(row).collect();
-    sheet.table(
+    page.table(
         "Causes",
         "Every image here is admitted.",
         &["Code", "Images", "Verdict", "Meaning"],
@@ -60,7 +60,7 @@ pub(super) fn of_images(sheet: &mut HtmlPage, images: &[ResidentImage]) {
 }
 
 /// How many hosts differ, and how.
-pub(super) fn of_fleet(sheet: &mut HtmlPage, fleet: &Fleet) {
+pub(super) fn of_fleet(page: &mut HtmlPage, fleet: &Fleet) {
     let hosts = fleet.hosts.len();
     let sum = |of: fn(&super::super::fleet::Counts) -> usize| -> usize {
         fleet.hosts.iter().map(|host| of(&host.counts)).sum()
@@ -72,7 +72,7 @@ pub(super) fn of_fleet(sheet: &mut HtmlPage, fleet: &Fleet) {
     } else {
         "bad"
     };
-    sheet.paragraph(
+    page.paragraph(
         class,
         &format!(
             "{differing} of {hosts} hosts differ; {refused} of {images} image names on them are refused, {} could not be judged.",
@@ -105,7 +105,7 @@ pub(super) fn of_fleet(sheet: &mut HtmlPage, fleet: &Fleet) {
         ]
     };
     let rows: Vec<_> = causes.into_iter().map(row).collect();
-    sheet.table(
+    page.table(
         "Causes",
         "All hosts are alike.",
         &["Cause", "Hosts", "Meaning"],
@@ -114,7 +114,7 @@ pub(super) fn of_fleet(sheet: &mut HtmlPage, fleet: &Fleet) {
 }
 
 /// Which hosts have which image.
-pub(super) fn images(sheet: &mut HtmlPage, fleet: &Fleet) {
+pub(super) fn images(page: &mut HtmlPage, fleet: &Fleet) {
     let row = |image: &super::super::fleet::FleetImage| {
         let class = match image.outcome {
             "allowed" => "good",
@@ -130,14 +130,14 @@ pub(super) fn images(sheet: &mut HtmlPage, fleet: &Fleet) {
         ]
     };
     let rows: Vec<_> = fleet.images.iter().map(row).collect();
-    sheet.table(
+    page.table(
         "Which hosts have an image",
         "No host has one.",
         &["Image", "Digest", "Verdict", "Hosts"],
         &rows,
     );
     if fleet.images_left_off > 0 {
-        sheet.paragraph(
+        page.paragraph(
             "note",
             &format!("{} further images are left off.", fleet.images_left_off),
         );

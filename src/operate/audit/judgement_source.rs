@@ -18,7 +18,7 @@ use crate::state::Store;
 
 /// Who judges.
 #[derive(Debug)]
-pub enum Surveyor {
+pub enum JudgementSource {
     /// The daemon, over its control socket.
     Daemon(DaemonClient),
     /// This process.
@@ -32,7 +32,7 @@ const BATCH: usize = 500;
 /// The same where sources are asked, which takes time.
 const ONLINE_BATCH: usize = 10;
 
-impl Surveyor {
+impl JudgementSource {
     /// Judges by the policy in that folder and the state in that one, which must be there already.
     ///
     /// # Errors

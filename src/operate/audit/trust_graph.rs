@@ -1,8 +1,8 @@
-//! A picture of which root key vouches for which repositories, narrow enough for a phone.
+//! A graph of which root key vouches for which repositories, narrow enough for a phone.
 
 use std::fmt::Write as _;
 
-use super::sheet::html;
+use super::html_page::html;
 
 /// A root key, what is said of it, and its repositories.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,7 +13,7 @@ pub(super) struct Vouching {
     pub(super) repositories: Vec<String>,
 }
 
-/// In units of the picture; the page scales it.
+/// In units of the graph; the page scales it.
 const WIDTH: usize = 380;
 const BOX: usize = 34;
 const LINE: usize = 18;
@@ -25,7 +25,7 @@ const HEAD: usize = 52;
 const MAX_NAMES: usize = 24;
 const MAX_KEYS: usize = 40;
 
-/// The picture as SVG; empty where there is no key.
+/// The graph as SVG; empty where there is no key.
 pub(super) fn svg(keys: &[Vouching]) -> String {
     let mut drawn = String::new();
     let mut top = 4;

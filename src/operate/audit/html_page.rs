@@ -27,17 +27,17 @@ pub(super) enum Cell {
     Hosts(String, String),
 }
 
-const STYLE: &str = include_str!("sheet.css");
-const SCRIPT: &str = include_str!("sheet.js");
+const STYLE: &str = include_str!("html_page.css");
+const SCRIPT: &str = include_str!("html_page.js");
 
 impl HtmlPage {
     pub(super) fn new(title: &str) -> Self {
-        let mut sheet = Self {
+        let mut page = Self {
             title: title.to_owned(),
             body: String::new(),
         };
-        sheet.push(format_args!("<h1>{}</h1>", html(title)));
-        sheet
+        page.push(format_args!("<h1>{}</h1>", html(title)));
+        page
     }
 
     pub(super) fn paragraph(&mut self, class: &str, text: &str) {
@@ -92,8 +92,8 @@ impl HtmlPage {
         self.push(format_args!("</section>"));
     }
 
-    /// A heading and a picture, which is markup already.
-    pub(super) fn picture(&mut self, heading: &str, svg: &str) {
+    /// A heading and a graph, which is markup already.
+    pub(super) fn graph(&mut self, heading: &str, svg: &str) {
         self.push(format_args!(
             "<section><h2>{}</h2>{svg}</section>",
             html(heading)
@@ -221,10 +221,10 @@ mod tests {
     #[test]
     fn all_text_is_text_and_nothing_is_fetched() {
         let hostile = "</script><script>alert(1)</script>\"'><img src=http://x.example/>";
-        let mut sheet = HtmlPage::new(hostile);
-        sheet.paragraph("note", hostile);
-        sheet.facts(&[(hostile, Cell::text(hostile))]);
-        sheet.table(
+        let mut page = HtmlPage::new(hostile);
+        page.paragraph("note", hostile);
+        page.facts(&[(hostile, Cell::text(hostile))]);
+        page.table(
             hostile,
             hostile,
             &[hostile],
@@ -233,8 +233,8 @@ mod tests {
                 vec![Cell::Lines(vec![hostile.to_owned()])],
             ],
         );
-        sheet.table(hostile, hostile, &[hostile], &[]);
-        let html = sheet.html();
+        page.table(hostile, hostile, &[hostile], &[]);
+        let html = page.html();
         assert_eq!(html.matches("<script").count(), 1);
         assert!(!html.contains("<img"), "{html}");
         let own = html.replace("src=http://x.example/", "");

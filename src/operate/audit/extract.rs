@@ -1,0 +1,166 @@
+//! The fields of a host's report by which a merge compares a fleet.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+use super::FindingSeverity;
+use super::fleet::Counts;
+
+/// The most roots, keys or repositories that one report may have.
+pub(super) const MAX_ITEMS: usize = 50_000;
+
+/// The fields of a report that a merge reads; all others are skipped.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReportExtract<'a> {
+    pub(super) version: u64,
+    #[serde(borrow)]
+    pub(super) host: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) at: Cow<'a, str>,
+    #[serde(borrow)]
+    pub(super) outcome: Cow<'a, str>,
+    pub(super) policy: Option<PolicyExtract>,
+    pub(super) roots: Vec<RootExtract>,
+    pub(super) images: Vec<ImageExtract>,
+    pub(super) root_keys: Vec<KeyExtract>,
+    pub(super) findings: Vec<FindingExtract>,
+    pub(super) untold: Vec<serde::de::IgnoredAny>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PolicyExtract {
+    pub(super) hash: String,
+    pub(super) mode: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct RootExtract {
+    pub(super) id: String,
+    pub(super) keys: Vec<PinExtract>,
+    pub(super) held: Vec<HeldExtract>,
+    #[serde(default)]
+    pub(super) max_age: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PinExtract {
+    pub(super) id: String,
+    pub(super) fingerprint: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct HeldExtract {
+    pub(super) repository: String,
+    pub(super) versions: BTreeMap<String, u64>,
+    #[serde(default)]
+    pub(super) contact: Option<String>,
+    #[serde(default)]
+    pub(super) floors: Vec<FloorExtract>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FloorExtract {
+    pub(super) role: String,
+    pub(super) version: u64,
+    pub(super) signed: String,
+    pub(super) since: Option<String>,
+    pub(super) root_keys: Vec<String>,
+    #[serde(default)]
+    pub(super) keys: Vec<String>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct ImageExtract {
+    #[serde(default)]
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) digest: Option<String>,
+    pub(super) judgement: Option<JudgementExtract>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct JudgementExtract {
+    pub(super) outcome: ExtractedOutcome,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum ExtractedOutcome {
+    Allowed,
+    Refused,
+    Unjudged,
+}
+
+impl ExtractedOutcome {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Allowed => "allowed",
+            Self::Refused => "refused",
+            Self::Unjudged => "unjudged",
+        }
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct KeyExtract {
+    pub(super) id: String,
+    pub(super) fingerprint: Option<String>,
+    pub(super) pinned_by: Vec<serde::de::IgnoredAny>,
+    pub(super) repositories: Vec<UseExtract>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct UseExtract {
+    pub(super) repository: String,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct FindingExtract {
+    pub(super) severity: FindingSeverity,
+}
+
+impl HeldExtract {
+    /// The pairs of keys that a merge compares.
+    fn items(&self) -> usize {
+        let pairs = self.floors.iter();
+        let pairs = pairs.map(|floor| floor.root_keys.len().max(1) * floor.keys.len().max(1));
+        pairs.sum()
+    }
+}
+
+impl ReportExtract<'_> {
+    /// The most that the report says of one kind: roots, keys, repositories.
+    pub(super) fn items(&self) -> usize {
+        let held = self.roots.iter().map(|root| {
+            let floors = root.held.iter().map(HeldExtract::items);
+            root.keys.len() + root.held.len() + floors.sum::<usize>()
+        });
+        self.roots.len().max(self.root_keys.len()).max(held.sum())
+    }
+
+    /// How many images and findings there are of each kind.
+    pub(super) fn counts(&self) -> Counts {
+        let mut counts = Counts {
+            images: self.images.len(),
+            untold: self.untold.len(),
+            ..Counts::default()
+        };
+        for image in &self.images {
+            match image.judgement.as_ref().map(|judgement| judgement.outcome) {
+                Some(ExtractedOutcome::Allowed) => counts.allowed += 1,
+                Some(ExtractedOutcome::Refused) => counts.refused += 1,
+                Some(ExtractedOutcome::Unjudged) | None => counts.unjudged += 1,
+            }
+        }
+        for finding in &self.findings {
+            match finding.severity {
+                FindingSeverity::Error => counts.errors += 1,
+                FindingSeverity::Warning => counts.warnings += 1,
+                FindingSeverity::Info => {}
+            }
+        }
+        counts
+    }
+}
