@@ -5,6 +5,7 @@
 #                       rootpin prove. If a step fails, what was changed is taken back and the exit code is 1
 #   node.sh uninstall   has the engine ask no more, restarts it, and removes what install put there and nobody changed since
 #   node.sh ready       removes the startup taint of a node that install has proven, and stays
+#   node.sh stay        stays, when uninstall is done
 #
 # Settings, by environment:
 #   HOST        the node's root folder, as the pod sees it            (/host)
@@ -88,13 +89,33 @@ ready() {
     until "$PAYLOAD/usr/bin/rootpin" kubernetes untaint "$NODE" --taint "$TAINT"; do sleep 5 & wait $!; done
   fi
   say "this node is ready"
+  stay
+}
+
+stay() {
+  trap 'exit 0' TERM INT
   while :; do sleep 3600 & wait $!; done
+}
+
+# A clean-up that an earlier helm uninstall left behind must not take apart what the chart has put here again.
+alone() {
+  left=$WAIT
+  while :; do
+    pods=''
+    for process in /proc/[0-9]*; do
+      case $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) in *"/node.sh ready "*) pods=$process ;; esac
+    done
+    [ -n "$pods" ] || return 0
+    [ "$left" -gt 0 ] || die "the chart's own pod runs on this node, so nothing is removed; hint: helm uninstall, or kubectl delete daemonset with the name of this pod's"
+    left=$((left - 2))
+    sleep 2
+  done
 }
 
 # ---------------------------------------------------------------- on the node
 
 tools() { # the tools that came along
-  for tool in cat chmod cmp cp cut find grep mkdir mv rm rmdir sed sha256sum sleep touch; do
+  for tool in cat chmod cmp cp cut df du find grep mkdir mv rm rmdir sed sha256sum sleep touch; do
     eval "$tool() { \"$new/busybox\" $tool \"\$@\"; }"
   done
 }
@@ -132,9 +153,13 @@ take_back() {
   [ -d "$undo" ] || return 0
   say "taking back what was changed on this node"
   failed=''
-  if [ -e "$undo/engine" ]; then
-    "$bin/rootpin" --json install --uninstall --yes >"$undo/uninstall.json" || failed="$failed the engine's configuration"
+  # An engine that still asks needs rootpind and its programs.
+  if [ -e "$undo/engine" ] && ! "$bin/rootpin" --json install --uninstall --yes >/run/rootpin-node.json; then
+    cat /run/rootpin-node.json
+    say "NOT TAKEN BACK: the engine's configuration, so rootpind stays and goes on answering; hint: docs/kubernetes.md"
+    return 1
   fi
+  rm -f /run/rootpin-node.json "$undo/engine"
   if [ -e "$undo/restarted" ]; then restart || failed="$failed the engine"; fi
   if [ ! -e "$undo/enabled" ]; then
     systemctl -q disable --now rootpind.socket rootpind-resolver.socket rootpind.service 2>/dev/null || true
@@ -142,17 +167,22 @@ take_back() {
   if [ -e "$undo/list" ]; then
     sed '1!G;h;$!d' "$undo/list" >"$undo/backwards"
     while read -r kind number path; do case $kind in
-      new) rm -f "$path" "$path.rootpin-new" ;;
-      old) cp -p "$undo/$number" "$path.rootpin-new" && mv -f "$path.rootpin-new" "$path" ;;
+      new) rm -f "$path" "$path.rootpin-new" || failed="$failed $path" ;;
+      old) # moved, because a full disk has no room for a copy; an earlier try may have come half-way
+        if [ -e "$undo/$number" ]; then rm -f "$path.rootpin-new"; mv -f "$undo/$number" "$path.rootpin-new" || { failed="$failed $path"; continue; }; fi
+        if [ -e "$path.rootpin-new" ]; then mv -f "$path.rootpin-new" "$path" || failed="$failed $path"; fi ;;
       folder) rmdir "$path" 2>/dev/null || true ;;
     esac; done <"$undo/backwards"
   fi
   [ -e "$PREFIX/installed" ] || rm -f "$PREFIX/restart-owed"
   systemctl daemon-reload || failed="$failed systemd"
   if [ -e "$undo/ran" ]; then systemctl restart rootpind.service || failed="$failed rootpind"; fi
-  rm -rf "$undo"
   rmdir "$PREFIX/verifier" 2>/dev/null || true
-  [ -z "$failed" ] || say "NOT TAKEN BACK:$failed; hint: journalctl -u rootpind, and docs/kubernetes.md"
+  if [ -n "$failed" ]; then
+    say "NOT TAKEN BACK:$failed; hint: journalctl -u rootpind, and docs/kubernetes.md"
+    return 1
+  fi
+  rm -rf "$undo"
 }
 
 engine() { # the engine's unit
@@ -213,6 +243,8 @@ settings() { # programs, units, configuration, policy
   [ ! -d "$new/policy" ] || put 0644 "$new/policy/policy.toml" /etc/rootpin/policy.toml
   # what an earlier version, or the policy of before, had put there
   [ ! -e "$PREFIX/installed" ] || while read -r sum path; do
+    # a policy that comes from elsewhere now
+    if [ ! -d "$new/policy" ]; then case $path in /etc/rootpin/*) continue ;; esac; fi
     if grep -qF "  $path" "$undo/installed" || [ ! -e "$path" ] || [ "$(hash "$path")" != "$sum" ]; then continue; fi
     number=$(grep -c . "$undo/list" || true)
     cp -p "$path" "$undo/$number"
@@ -241,8 +273,18 @@ start_daemon() {
   "$bin/rootpin" state acknowledge
 }
 
+# Room for the new files beside the old ones: an install that runs out of it half-way has to be taken back.
+room() {
+  need=$(du -sk "$new" | cut -f1)
+  for folder in "$PREFIX" /etc; do
+    free=$(df -Pk "$folder" | sed -n '2s/^[^ ]* *[0-9]* *[0-9]* *\([0-9]*\).*/\1/p')
+    [ "${free:-0}" -ge $((need * 2)) ] || die "$folder has $free KiB left, and $((need * 2)) are wanted; nothing was changed"
+    need=512
+  done
+}
+
 install() {
-  take_back # what an install began that was killed
+  take_back || die "an earlier install is not taken back, and nothing was changed" # it was killed, or could not be
   [ ! -e /usr/bin/rootpind ] || [ "$bin" = /usr/bin ] || die "this node has rootpin from a package; hint: remove that, or leave this node out by nodeSelector"
   mv "$new/usr/libexec/rootpin/rootpin-verifier" "$new/usr/bin/" # rootpin install looks for it beside itself
   "$new/usr/bin/rootpin" --version || die "the programs don't run on this node; hint: they are for another machine than $("$new/busybox" uname -m), or $PREFIX is mounted noexec: set host.prefix"
@@ -256,6 +298,7 @@ install() {
   "$new/usr/bin/rootpin" install --config "$config" --platform "$PLATFORM" --verifier "$PREFIX/verifier" --dry-run ||
     die "the engine can't be set up, and nothing was changed"
 
+  room
   mkdir "$undo"
   : >"$undo/list"
   : >"$undo/installed"
@@ -270,8 +313,8 @@ install() {
   if [ "$IMAGES" != no ] && [ -z "$audit" ]; then
     within "$bin/rootpin" sweep --dry-run || die "the policy does not admit all images of this node; hint: list them in the policy, begin with mode = \"audit\", or set checks.images to false"
   fi
-  # An engine that rootpin set up before keeps its set-up when a newer version fails.
-  [ -e "$PREFIX/installed" ] || touch "$undo/engine"
+  # An engine that rootpin set up before keeps its set-up when a newer version fails. What is known of it is in /etc, which an image may reset.
+  { [ -e "$PREFIX/installed" ] && [ -s /etc/rootpin/installed.json ]; } || touch "$undo/engine"
   "$bin/rootpin" --json install --platform "$PLATFORM" --verifier "$PREFIX/verifier" --yes >"$undo/install.json" ||
     { cat "$undo/install.json"; die "the engine could not be set up"; }
   ! grep -q '"written":\[{' "$undo/install.json" || engine >"$PREFIX/restart-owed"
@@ -294,9 +337,9 @@ install() {
 }
 
 uninstall() {
-  take_back
+  take_back || die "an install that failed could not be taken back, and rootpin stays"
   [ -e "$PREFIX/installed" ] || { say "there is nothing of this chart on this node"; return; }
-  "$bin/rootpin" --json install --uninstall --yes >"$new/uninstall.json" || { cat "$new/uninstall.json"; die "the engine's configuration could not be taken back, and rootpin stays"; }
+  "$bin/rootpin" --json install --uninstall --yes >/run/rootpin-node.json || { cat /run/rootpin-node.json; die "the engine's configuration could not be taken back, and rootpin stays"; }
   restart || die "the engine does not start again, and rootpin stays"
   # shellcheck disable=SC2046 # several
   systemctl -q disable --now $(cd /etc/systemd/system && echo rootpind.service rootpind.socket rootpind-resolver.socket rootpin-*.timer) 2>/dev/null || true
@@ -305,7 +348,7 @@ uninstall() {
     if [ "$(hash "$path")" = "$sum" ]; then rm -f "$path"; else say "$path was changed since, and stays"; fi
   done <"$PREFIX/installed"
   systemctl daemon-reload
-  rm -rf "$PREFIX/installed" "$PREFIX/verifier" "$PREFIX/restart-owed" /run/rootpin
+  rm -rf "$PREFIX/installed" "$PREFIX/verifier" "$PREFIX/restart-owed" /run/rootpin /run/rootpin-node.json
   [ "$PURGE" != yes ] || rm -rf /var/lib/rootpin /var/log/rootpin /etc/rootpin
   for folder in /etc/rootpin/roots /etc/rootpin /var/lib/rootpin /var/log/rootpin; do rmdir "$folder" 2>/dev/null || true; done
   rmdir "$bin" 2>/dev/null || true
@@ -316,8 +359,9 @@ case ${0%/*} in
   */.new) tools; "$1" ;; # on the node
   *) case ${1-} in
     install) rm -f "$PROVEN"; enter install "the node was left as it was, and keeps its taint" ;;
-    uninstall) enter uninstall "rootpin was not removed from this node" ;;
+    uninstall) alone; enter uninstall "rootpin was not removed from this node" ;;
     ready) ready ;;
-    *) sed -n '2,9s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
+    stay) stay ;;
+    *) sed -n '2,10s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
   esac ;;
 esac

@@ -39,6 +39,12 @@ pub(super) enum Verb {
         /// How long to wait
         #[arg(long, value_name = "TIME", default_value = "600s", value_parser = seconds)]
         timeout: Duration,
+        /// Make it this Job's own, so that it is removed with the Job
+        #[arg(long, value_name = "JOB", requires = "owner_uid")]
+        owner: Option<String>,
+        /// The Job's UID
+        #[arg(long, value_name = "UID", requires = "owner")]
+        owner_uid: Option<String>,
         #[command(flatten)]
         server: ServerArguments,
     },
@@ -106,9 +112,14 @@ pub(super) fn run(verb: &Verb, output: Output) -> Result<u8, Problem> {
             daemonset,
             namespace,
             timeout,
+            owner,
+            owner_uid,
             server,
         } => {
             let api = server.api()?;
+            if let (Some(job), Some(uid)) = (owner, owner_uid) {
+                super::block_on(api.adopt(namespace, daemonset, (job, uid)))?;
+            }
             let until = Instant::now() + *timeout;
             let (done, (ready, wanted)) = super::block_on(api.wait(namespace, daemonset, until))?;
             let value = json!({ "version": 1, "daemonset": daemonset, "done": done, "ready": ready, "wanted": wanted });

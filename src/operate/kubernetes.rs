@@ -1,5 +1,5 @@
-//! The two questions that pods of the Helm chart ask the API server of their cluster: whether a
-//! startup taint may go, and whether a `DaemonSet` has done its work on every node.
+//! What pods of the Helm chart ask of their cluster's API server: to remove a startup taint, whether
+//! a `DaemonSet` is ready on every node, and to remove it with its Job.
 
 use std::fs;
 use std::net::IpAddr;
@@ -107,15 +107,7 @@ impl ApiServer {
         daemonset: &str,
         until: Instant,
     ) -> Result<(bool, (u64, u64)), Problem> {
-        let path = [
-            "apis",
-            "apps",
-            "v1",
-            "namespaces",
-            name(namespace)?,
-            "daemonsets",
-            name(daemonset)?,
-        ];
+        let path = daemonset_path(namespace, daemonset)?;
         loop {
             let found = match self.get(&path).await {
                 Ok(found) => found,
@@ -127,6 +119,30 @@ impl ApiServer {
                 return Ok((done, seen));
             }
             tokio::time::sleep(BETWEEN.min(until.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+
+    /// Makes a `DaemonSet` the Job's own, so that the cluster's garbage collector removes it after the
+    /// Job.
+    ///
+    /// # Errors
+    /// Where the server does not answer, or refuses.
+    pub async fn adopt(
+        &self,
+        namespace: &str,
+        daemonset: &str,
+        (job, uid): (&str, &str),
+    ) -> Result<(), Problem> {
+        let path = daemonset_path(namespace, daemonset)?;
+        let owner =
+            json!({ "apiVersion": "batch/v1", "kind": "Job", "name": name(job)?, "uid": uid });
+        let patch = json!([{ "op": "add", "path": "/metadata/ownerReferences", "value": [owner] }]);
+        let response = self
+            .send(Method::PATCH, &path, Some(patch.to_string()))
+            .await?;
+        match response.status().as_u16() {
+            200 => Ok(()),
+            _ => Err(self.failed(Method::PATCH, &path, response).await),
         }
     }
 
@@ -194,6 +210,19 @@ impl ApiServer {
             _ => Problem::new(what),
         }
     }
+}
+
+fn daemonset_path<'a>(namespace: &'a str, daemonset: &'a str) -> Result<[&'a str; 7], Problem> {
+    let (namespace, daemonset) = (name(namespace)?, name(daemonset)?);
+    Ok([
+        "apis",
+        "apps",
+        "v1",
+        "namespaces",
+        namespace,
+        "daemonsets",
+        daemonset,
+    ])
 }
 
 /// A patch (RFC 6902) that removes each taint of that key, the last first, if it is still there.

@@ -128,6 +128,21 @@ async fn daemonset(State(shared): State<Shared>, headers: HeaderMap) -> (StatusC
     (StatusCode::OK, shared.lock().unwrap().daemonset.to_string())
 }
 
+async fn adopted(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> StatusCode {
+    if !allowed(&headers) {
+        return StatusCode::FORBIDDEN;
+    }
+    let changes: Vec<Value> = serde_json::from_slice(&body).unwrap();
+    assert_eq!(changes.len(), 1, "{changes:?}");
+    assert_eq!(
+        (&changes[0]["op"], &changes[0]["path"]),
+        (&json!("add"), &json!("/metadata/ownerReferences"))
+    );
+    let mut shared = shared.lock().unwrap();
+    shared.daemonset["metadata"]["ownerReferences"] = changes[0]["value"].clone();
+    StatusCode::OK
+}
+
 /// A cluster, and a pod's folder in it.
 struct Pod {
     shared: Shared,
@@ -143,7 +158,7 @@ impl Pod {
             .route("/api/v1/nodes/{name}", get(node).patch(patch))
             .route(
                 "/apis/apps/v1/namespaces/system/daemonsets/cleanup",
-                get(daemonset),
+                get(daemonset).patch(adopted),
             )
             .with_state(shared.clone());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -275,4 +290,22 @@ async fn a_daemonset_is_waited_for_until_it_is_ready_everywhere_or_the_time_is_o
         assert_eq!(ended.code, code, "{ended:?}");
         assert!(ended.out.contains(&format!("{ready} of 3")), "{ended:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_daemonset_of_a_clean_up_goes_with_its_job_whether_or_not_it_is_done_in_time() {
+    let pod = Pod::new().await;
+    pod.shared.lock().unwrap().daemonset = json!({ "metadata": { "generation": 1 }, "status": {
+        "observedGeneration": 1, "desiredNumberScheduled": 3, "numberReady": 2 } });
+    let words = "wait cleanup --namespace system --timeout 0s --owner cleanup";
+    let mut words: Vec<&str> = words.split(' ').collect();
+    let ended = pod.run(&words).await;
+    assert_eq!(ended.code, 64, "a Job without its UID: {ended:?}");
+    words.extend(["--owner-uid", "5f1c"]);
+    let ended = pod.run(&words).await;
+    assert_eq!(ended.code, 1, "{ended:?}");
+    let owner =
+        json!([{ "apiVersion": "batch/v1", "kind": "Job", "name": "cleanup", "uid": "5f1c" }]);
+    let found = pod.shared.lock().unwrap().daemonset["metadata"]["ownerReferences"].clone();
+    assert_eq!(found, owner);
 }
