@@ -106,7 +106,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
         config.deadline,
         true,
     ));
-    let observer = Arc::new(Observer::new(config.audit_log.as_deref())?);
+    let observer = Arc::new(Observer::new(config.audit_log.as_deref()));
     let status = Arc::new(status_board(config, started, mark));
     observer
         .metrics()

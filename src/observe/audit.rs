@@ -18,7 +18,8 @@ pub(super) struct AuditFile {
 
 #[derive(Debug)]
 struct AuditFileState {
-    file: File,
+    /// None: it could not be opened yet.
+    file: Option<File>,
     /// Whether a line was cut off and what there is of it could not be taken back.
     broken: bool,
     /// Why the last line is not there.
@@ -26,51 +27,50 @@ struct AuditFileState {
 }
 
 impl AuditFile {
-    pub(super) fn open(path: &Path) -> Result<Self, String> {
-        let file = append(path).map_err(|error| {
-            let why = missing_folder(path).unwrap_or_else(|| error.to_string());
-            format!("audit-log {}: {why}", path.display())
-        })?;
-        Ok(Self {
+    /// A file that can't be opened is trouble like one that can't be written: a host that refused
+    /// every pull for want of a log would be down for nothing.
+    pub(super) fn open(path: &Path) -> Self {
+        let audit = Self {
             path: path.to_owned(),
             state: Mutex::new(AuditFileState {
-                file,
-                broken: ends_within_a_line(path),
+                file: None,
+                broken: false,
                 trouble: None,
             }),
-        })
+        };
+        let mut state = audit.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = state.open(path).map(drop);
+        audit.note(&mut state, opened);
+        drop(state);
+        audit
     }
 
     /// Writes one line at once, so that two decisions never share one; whether it is there. What a
     /// full disk takes of a line is taken back.
     pub(super) fn append(&self, record: &Value) -> bool {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let line = if state.broken {
-            format!("\n{record}\n")
-        } else {
-            format!("{record}\n")
-        };
-        let before = state.file.metadata().map(|metadata| metadata.len());
-        match state.file.write_all(line.as_bytes()) {
+        let written = state.append(&self.path, record);
+        let good = written.is_ok();
+        self.note(&mut state, written);
+        good
+    }
+
+    /// Says a trouble once, and not for each of a thousand decisions: status and metrics say it as
+    /// long as it lasts.
+    fn note(&self, state: &mut AuditFileState, outcome: Result<(), String>) {
+        let path = self.path.display();
+        match outcome {
             Ok(()) => {
-                state.broken = false;
                 if state.trouble.take().is_some() {
-                    log::warn!("the audit log {} can be written again", self.path.display());
+                    log::warn!("the audit log {path} can be written again");
                 }
-                true
             }
-            Err(error) => {
-                let taken_back = before.and_then(|length| state.file.set_len(length));
-                state.broken |= taken_back.is_err();
-                // Once, and not for each of a thousand decisions: status and metrics say it as long
-                // as it lasts.
-                if state.trouble.replace(error.to_string()).is_none() {
+            Err(why) => {
+                if state.trouble.replace(why.clone()).is_none() {
                     log::error!(
-                        "cannot write to the audit log {}: {error}; decisions stand, and are not recorded",
-                        self.path.display()
+                        "cannot write to the audit log {path}: {why}; decisions stand, and are not recorded"
                     );
                 }
-                false
             }
         }
     }
@@ -79,7 +79,7 @@ impl AuditFile {
         match append(&self.path) {
             Ok(file) => {
                 let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                (state.file, state.broken) = (file, ends_within_a_line(&self.path));
+                (state.file, state.broken) = (Some(file), ends_within_a_line(&self.path));
             }
             Err(error) => log::error!(
                 "cannot reopen the audit log {}: {error}; going on with the old one",
@@ -93,10 +93,37 @@ impl AuditFile {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.trouble.as_ref().map(|why| {
             format!(
-                "{}: {why}; decisions are not recorded; hint: make room there",
+                "{}: {why}; decisions are not recorded; hint: make room there, or mend the path audit-log in rootpin.toml",
                 self.path.display()
             )
         })
+    }
+}
+
+impl AuditFileState {
+    fn open(&mut self, path: &Path) -> Result<&mut File, String> {
+        if self.file.is_none() {
+            let file = append(path)
+                .map_err(|error| missing_folder(path).unwrap_or_else(|| error.to_string()))?;
+            self.file = Some(file);
+            self.broken = ends_within_a_line(path);
+        }
+        self.file.as_mut().ok_or_else(|| "not open".to_owned())
+    }
+
+    fn append(&mut self, path: &Path, record: &Value) -> Result<(), String> {
+        self.open(path)?;
+        let start = if self.broken { "\n" } else { "" };
+        let line = format!("{start}{record}\n");
+        let file = self.open(path)?;
+        let before = file.metadata().map(|metadata| metadata.len());
+        let Err(error) = file.write_all(line.as_bytes()) else {
+            self.broken = false;
+            return Ok(());
+        };
+        let taken_back = before.and_then(|length| file.set_len(length));
+        self.broken |= taken_back.is_err();
+        Err(error.to_string())
     }
 }
 
@@ -121,22 +148,30 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_that_is_missing_is_named_with_how_it_is_made() {
+    fn a_file_that_cannot_be_opened_is_trouble_that_names_the_cure_until_it_can() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("log").display().to_string();
-        let why = AuditFile::open(&dir.path().join("log/audit.jsonl")).err();
-        assert_eq!(
-            why.unwrap(),
-            format!(
-                "audit-log {folder}/audit.jsonl: there is no folder {folder}, which `mkdir -p {folder}` makes"
-            )
+        let folder = dir.path().join("log");
+        let path = folder.join("audit.jsonl");
+        let audit = AuditFile::open(&path);
+        let shown = folder.display();
+        let trouble = audit.trouble().unwrap();
+        assert!(
+            trouble.contains(&format!(
+                "there is no folder {shown}, which `mkdir -p {shown}` makes"
+            )),
+            "{trouble}"
         );
+        assert!(!audit.append(&json!({ "n": 1 })));
+        std::fs::create_dir(&folder).unwrap();
+        assert!(audit.append(&json!({ "n": 2 })));
+        assert_eq!(audit.trouble(), None);
+        assert_eq!(std::fs::read_to_string(path).unwrap(), "{\"n\":2}\n");
     }
 
     #[test]
     fn a_file_that_can_take_nothing_is_trouble_until_it_can() {
         // Every write to it fails as on a full disk (full(4)).
-        let full = AuditFile::open(Path::new("/dev/full")).unwrap();
+        let full = AuditFile::open(Path::new("/dev/full"));
         assert_eq!(full.trouble(), None);
         assert!(!full.append(&json!({ "n": 1 })));
         assert!(
@@ -163,7 +198,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("audit.jsonl");
         std::fs::write(&path, "{\"cut\":").unwrap();
-        let audit = AuditFile::open(&path).unwrap();
+        let audit = AuditFile::open(&path);
         audit.append(&json!({ "n": 1 }));
         audit.append(&json!({ "n": 2 }));
         assert_eq!(

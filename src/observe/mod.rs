@@ -35,22 +35,19 @@ pub(crate) struct Observer {
 
 impl Observer {
     /// Opens the audit file, if there is to be one.
-    ///
-    /// # Errors
-    /// It cannot be opened.
-    pub(crate) fn new(audit: Option<&Path>) -> Result<Self, String> {
-        let audit = audit.map(audit::AuditFile::open).transpose()?;
+    pub(crate) fn new(audit: Option<&Path>) -> Self {
+        let audit = audit.map(audit::AuditFile::open);
         // Read once: a host that is renamed is another one to whoever reads its records.
         let host = std::fs::read_to_string("/proc/sys/kernel/hostname")
             .map(|name| name.trim().to_owned())
             .unwrap_or_default();
-        Ok(Self {
+        Self {
             audit,
             metrics: metrics::Metrics::default(),
             last: Mutex::default(),
             host,
             policy: Mutex::default(),
-        })
+        }
     }
 
     /// The policy by which decisions are made from now on.

@@ -670,16 +670,23 @@ fn a_mistake_in_the_configuration_is_exit_78_and_one_on_the_command_line_64() {
 }
 
 #[test]
-fn an_audit_file_that_cannot_be_opened_is_an_error_at_the_start() {
-    let Some(world) = World::new("d-noaudit") else {
+fn an_audit_file_that_cannot_be_opened_stops_no_decision_and_is_told_until_it_is_mended() {
+    let Some((world, image)) = host("d-noaudit") else {
         return;
     };
     fs::create_dir(world.path("audit.jsonl")).unwrap();
-    let (code, lines) = world.start_with(&world.config()).end();
+    let daemon = world.start();
+    assert_eq!(judged(&world, &image), "allowed");
+    let status = world.rootpin(&["status"]);
     assert!(
-        code == 1 && lines.iter().any(|line| line.contains("audit-log")),
-        "{lines:?}"
+        status.code == 1 && status.out.contains("decisions are not recorded"),
+        "{status:?}"
     );
+    fs::remove_dir(world.path("audit.jsonl")).unwrap();
+    assert_eq!(judged(&world, &image), "allowed");
+    let recorded = fs::read_to_string(world.path("audit.jsonl")).unwrap();
+    assert!(recorded.contains("\"outcome\":\"allowed\""), "{recorded}");
+    assert_eq!(daemon.stop().0, 0);
 }
 
 // What it tells.
