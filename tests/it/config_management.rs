@@ -114,6 +114,31 @@ fn a_policy_with_an_error_is_not_put_in_force_and_the_one_in_force_stays() {
 }
 
 #[test]
+fn a_file_that_a_policy_names_elsewhere_is_refused_and_a_link_is_put_as_the_file_it_leads_to() {
+    let host = Host::new();
+    let key = include_str!("../data/keys/ed25519.pub");
+    let policy = |file: &str| {
+        format!(
+            "{GOOD}[[root]]\nid = \"a\"\ntype = \"notary\"\nserver = \"https://n.example\"\nkeys = [\"{file}\"]\nrole = \"targets\"\n[[rule]]\nmatch = \"h.example/**\"\nroots = [\"a\"]\n"
+        )
+    };
+    host.write("new/keys/a.pub", key);
+    host.write("new/policy.toml", &policy("keys/a.pub"));
+    let ended = host.put(&[]);
+    assert_eq!(ended.code, 1, "{ended:?}");
+    assert!(ended.err.contains("hint: move the files"), "{ended:?}");
+    assert_eq!(host.force(), [""; 0]);
+    std::os::unix::fs::symlink("../keys/a.pub", host.path("new/roots/a.pub")).unwrap();
+    host.write("new/policy.toml", &policy("roots/a.pub"));
+    assert_eq!(host.put(&[]).code, 0);
+    assert_eq!(
+        fs::read_to_string(host.path("force/roots/a.pub")).unwrap(),
+        key
+    );
+    assert_eq!(host.put(&["--check"]).code, 0);
+}
+
+#[test]
 fn a_folder_that_is_not_there_puts_nothing_in_force() {
     let host = Host::new();
     fs::remove_dir_all(host.path("new")).unwrap();
