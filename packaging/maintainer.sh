@@ -28,20 +28,21 @@ upgraded() {
   fi
 }
 
-# Files by which engines ask rootpin.
+# Files by which engines and kubelets ask rootpin: those that rootpin install writes, on every platform.
 asking() {
-  grep -rlE --exclude='*.bak-*' '/run/rootpin/|/usr/libexec/rootpin/|127\.0\.0\.1:[0-9]+/resolve' /etc/containerd /etc/docker /etc/k0s /var/lib/rancher/k3s/agent/etc \
+  grep -rlE --exclude='*.bak-*' '/run/rootpin/|/usr/libexec/rootpin/|rootpin-credential-provider|127\.0\.0\.1:[0-9]+/resolve' /etc/containerd /etc/docker /etc/k0s /etc/eks \
+    /etc/rancher /etc/default/kubelet /etc/sysconfig/kubelet /etc/srv/kubernetes /var/lib/kubelet/*.yaml /var/lib/rancher/k3s/agent/etc \
     /var/lib/rancher/rke2/agent/etc /var/snap/microk8s/current/args 2>/dev/null || true
 }
 
 # Without rootpin such an engine is broken, or open: its gates refuse every layer, dockerd does not start, and containerd allows every pull
-# where the verifier's folder is gone.
+# where the verifier's folder is gone. A kubelet whose credential provider is gone does not start.
 before_removal() {
   asked_by=$(asking)
   if [ -n "$asked_by" ] && [ "${ROOTPIN_REMOVE:-}" != yes ]; then
-    echo "rootpin: not removed: engines of this host ask it, by:" >&2
+    echo "rootpin: not removed: engines or kubelets of this host ask it, by:" >&2
     echo "$asked_by" | sed 's/^/  /' >&2
-    echo "hint: remove these files or their lines, restart the engines, and try again; to remove rootpin all the same: ROOTPIN_REMOVE=yes" >&2
+    echo "hint: rootpin install --uninstall, or remove these files or their lines; restart what reads them, and try again; to remove rootpin all the same: ROOTPIN_REMOVE=yes" >&2
     return 1
   fi
   if command -v systemctl >/dev/null; then

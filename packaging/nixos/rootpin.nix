@@ -37,13 +37,15 @@ in
       };
     };
     systemd.services.rootpind = {
-      before = [ "containerd.service" "docker.service" "kubelet.service" ];
+      before = [ "containerd.service" "docker.service" "kubelet.service" "k3s.service" ];
+      startLimitIntervalSec = 0;
       wants = [ "rootpind.socket" ];
       wantedBy = [ "multi-user.target" ];
       serviceConfig = {
         Type = "notify";
         ExecStart = "${cfg.package}/usr/bin/rootpind";
         Restart = "always";
+        RestartSec = 1;
         RuntimeDirectory = "rootpin";
         RuntimeDirectoryMode = "0700";
         RuntimeDirectoryPreserve = true;

@@ -213,6 +213,9 @@ pub(super) fn text_of(fix: &Value) -> String {
             "\nthere are signs of {other} too: rootpin install --platform {other}"
         );
     }
+    if let Some(undoes) = fix["undoes"].as_str() {
+        let _ = write!(out, "\nnote: {undoes}");
+    }
     for image in list(fix, "sandbox-images").iter().filter_map(Value::as_str) {
         let _ = write!(
             out,

@@ -177,6 +177,7 @@ fn report(plan: &RepairPlan, done: &fix::Done, host: &Host, is_image: bool, outp
         );
         members.insert("then".to_owned(), json!(then));
         members.insert("also".to_owned(), json!(host.also));
+        members.insert("undoes".to_owned(), json!(platform.undoes));
         members.insert("image".to_owned(), json!(is_image));
     }
     let failed =

@@ -29,6 +29,8 @@ pub(crate) struct Platform {
     pub(crate) verifier: Option<&'static str>,
     /// What puts a new configuration in force.
     pub(crate) restart: &'static str,
+    /// What the platform undoes by itself, and when.
+    pub(crate) undoes: Option<&'static str>,
     /// Where its kubelet's credential providers are configured.
     pub(crate) kubelet: Option<Kubelet>,
     /// Whether its dockerd is a door too.
@@ -98,6 +100,7 @@ const SYSTEM: Platform = Platform {
     certs: CERTS,
     verifier: None,
     restart: "systemctl restart containerd",
+    undoes: None,
     kubelet: None,
     docker: false,
     signs: &[MAIN, "/usr/bin/containerd", "/usr/local/bin/containerd"],
@@ -232,6 +235,9 @@ pub(crate) const PLATFORMS: [Platform; 11] = [
     Platform {
         name: "gke",
         verifier: Some("/home/kubernetes/bin/rootpin/verifier"),
+        undoes: Some(
+            "Container-Optimized OS brings back its own /etc at each boot: run this at each boot, before the node takes pods",
+        ),
         kubelet: Some(Kubelet {
             configs: &["/etc/srv/kubernetes/cri_auth_config.yaml"],
             programs: "/home/kubernetes/bin",
