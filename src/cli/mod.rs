@@ -160,7 +160,21 @@ struct DaemonArguments {
 #[must_use]
 pub fn command() -> clap::Command {
     let hide = |command, verb: &&[&'static str]| hide_control(command, verb);
-    WITHOUT_DAEMON.iter().fold(Arguments::command(), hide)
+    own_first(WITHOUT_DAEMON.iter().fold(Arguments::command(), hide))
+}
+
+/// A verb's own options stand before those that it shares with others.
+fn own_first(command: clap::Command) -> clap::Command {
+    const SHARED: usize = 900;
+    command
+        .mut_args(|argument| {
+            if argument.is_global_set() {
+                argument.display_order(SHARED)
+            } else {
+                argument
+            }
+        })
+        .mut_subcommands(own_first)
 }
 
 /// The command line of `rootpind`.
@@ -329,5 +343,56 @@ mod tests {
     #[test]
     fn the_policy_is_where_the_commands_that_are_told_look_for_it() {
         assert_eq!(rootpin_policy::DEFAULT_DIR, crate::config::DEFAULT_POLICY);
+    }
+
+    /// The names of the options of a short help, in their order, without those under a heading.
+    fn options(help: &str) -> Vec<&str> {
+        let list = help.split_once("\nOptions:\n").map_or("", |(_, list)| list);
+        let list = list.split("\n\n").next().unwrap_or_default();
+        let names = list.lines().filter_map(|line| line.split("--").nth(1));
+        names
+            .filter_map(|name| name.split([' ', '\n']).next())
+            .collect()
+    }
+
+    fn leaves(command: clap::Command, found: &mut Vec<clap::Command>) {
+        let below: Vec<_> = command.get_subcommands().cloned().collect();
+        if below.is_empty() {
+            found.push(command);
+        }
+        for one in below {
+            leaves(one, found);
+        }
+    }
+
+    #[test]
+    fn the_help_of_a_verb_lists_its_own_options_before_those_that_verbs_share() {
+        let mut command = super::command();
+        command.build();
+        let mut verbs = Vec::new();
+        leaves(command, &mut verbs);
+        let shared = ["control", "json", "docker-config", "config", "repo"];
+        for mut verb in verbs {
+            let help = verb.render_help().to_string();
+            let options = options(&help);
+            let is_shared = |name: &&str| {
+                let global = verb
+                    .get_arguments()
+                    .any(|argument| argument.get_long() == Some(name) && argument.is_global_set());
+                shared.contains(name) && global
+            };
+            let first = options.iter().position(is_shared);
+            let rest = options.iter().skip(first.unwrap_or(options.len()));
+            let own: Vec<_> = rest
+                .filter(|name| {
+                    let argument = verb
+                        .get_arguments()
+                        .find(|argument| argument.get_long() == Some(name));
+                    argument.is_some_and(|argument| !argument.is_global_set())
+                        && !["help", "version"].contains(name)
+                })
+                .collect();
+            assert!(own.is_empty(), "{}: {own:?}\n{help}", verb.get_name());
+        }
     }
 }
