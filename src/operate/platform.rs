@@ -76,7 +76,7 @@ pub(crate) enum KubeletFlags {
     NodeConfig(&'static str),
     /// Two keys of a file in k3s' and RKE2's folder of configurations.
     ServerConfig(&'static str),
-    /// `KUBELET_EXTRA_ARGS` in the first of these files whose folder is there.
+    /// `KUBELET_EXTRA_ARGS` in the one of these files that the kubelet reads.
     ExtraArguments(&'static [&'static str]),
     /// The platform sets them itself and takes none: its file is changed in place.
     InPlace,

@@ -112,6 +112,43 @@ pub(crate) fn plan(
     })
 }
 
+/// kubeadm's drop-in of kubelet.service, as packages and administrators place it.
+fn kubeadms_drop_ins() -> Vec<String> {
+    [
+        "/etc/systemd/system",
+        "/usr/lib/systemd/system",
+        "/lib/systemd/system",
+    ]
+    .iter()
+    .map(|folder| Path::new(folder).join("kubelet.service.d/10-kubeadm.conf"))
+    .filter_map(|path| read(&path).ok().flatten())
+    .collect()
+}
+
+/// The file of `KUBELET_EXTRA_ARGS` that the kubelet reads: the one that its drop-in names, one that
+/// is there, or else the last whose folder is there. Both folders are there on Fedora and its kin,
+/// where the drop-in names the last.
+fn arguments_file<'a>(
+    files: &[&'a str],
+    drop_ins: &[String],
+    exists: &dyn Fn(&Path) -> bool,
+) -> &'a str {
+    let line = |line: &str, file: &str| {
+        let value = line.trim().strip_prefix("EnvironmentFile=");
+        value.is_some_and(|value| value.trim_start_matches('-') == file)
+    };
+    let is_named = |file: &&&str| {
+        let mut lines = drop_ins.iter().flat_map(|text| text.lines());
+        lines.any(|one| line(one, file))
+    };
+    let is_there = |file: &&&str| exists(Path::new(file));
+    let has_folder = |file: &&&str| Path::new(file).parent().is_some_and(exists);
+    let found = files.iter().find(is_named);
+    let found = found.or_else(|| files.iter().find(is_there));
+    let found = found.or_else(|| files.iter().rev().find(has_folder));
+    found.or(files.first()).copied().unwrap_or_default()
+}
+
 /// The providers that rootpin.toml names, those of the kubelet that runs, or those of the platform.
 fn real(
     kubelet: &Kubelet,
@@ -236,9 +273,7 @@ fn flags_file(way: KubeletFlags, flags: &[(&str, PathBuf); 2]) -> Result<FileEdi
             edit(Path::new(file), format!("# Written by rootpin.\n{keys}"))
         }
         KubeletFlags::ExtraArguments(files) => {
-            let there = |file: &&&str| Path::new(file).parent().is_some_and(Path::is_dir);
-            let file = files.iter().find(there).or(files.first()).copied();
-            let path = Path::new(file.unwrap_or("/etc/default/kubelet"));
+            let path = Path::new(arguments_file(files, &kubeadms_drop_ins(), &Path::exists));
             let before = read(path)?;
             let all = words("").replace('\n', " ");
             let after = with_arguments(before.as_deref().unwrap_or_default(), all.trim_end());
@@ -305,6 +340,26 @@ fn read(path: &Path) -> Result<Option<String>, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_arguments_go_to_the_file_that_the_kubelet_reads() {
+        let files = ["/etc/default/kubelet", "/etc/sysconfig/kubelet"];
+        let of = |drop_ins: &[&str], there: &[&str]| {
+            let drop_ins: Vec<String> = drop_ins.iter().map(ToString::to_string).collect();
+            arguments_file(&files, &drop_ins, &|path: &Path| {
+                there.iter().any(|one| Path::new(one) == path)
+            })
+        };
+        let both = ["/etc/default", "/etc/sysconfig"];
+        let rpm = "[Service]\nEnvironmentFile=-/var/lib/kubelet/kubeadm-flags.env\nEnvironmentFile=-/etc/sysconfig/kubelet\n";
+        let deb = "EnvironmentFile=-/etc/default/kubelet\n";
+        assert_eq!(of(&[rpm], &both), files[1]);
+        assert_eq!(of(&[deb], &both), files[0]);
+        assert_eq!(of(&[], &["/etc/default", "/etc/default/kubelet"]), files[0]);
+        assert_eq!(of(&[], &both), files[1]);
+        assert_eq!(of(&[], &["/etc/default"]), files[0]);
+        assert_eq!(of(&[], &[]), files[0]);
+    }
 
     #[test]
     fn the_kubelet_s_words_get_two_more_at_their_end() {

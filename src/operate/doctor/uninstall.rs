@@ -32,7 +32,7 @@ pub(crate) struct UninstallPlan {
     pub(crate) left: Vec<Problem>,
     /// What stays, and why.
     pub(crate) kept: Vec<String>,
-    /// Engines that must be restarted before it is in force.
+    /// Engines, and the kubelet, that must be restarted before it is in force.
     pub(crate) restart: Vec<String>,
 }
 
@@ -84,6 +84,13 @@ pub(crate) async fn plan(record: &InstallRecord, config: &Config, idle: Idle<'_>
     if plan.texts.iter().any(of_docker) {
         let names = config.dockers.iter().map(|docker| docker.name.clone());
         plan.restart.extend(names);
+    }
+    let of_kubelet = |text: &str| {
+        text.contains(crate::credentials::OWN_PROVIDER)
+            || text.contains("image-credential-provider")
+    };
+    if plan.texts.iter().any(|change| of_kubelet(&change.now)) {
+        plan.restart.push("the kubelet".to_owned());
     }
     plan
 }
