@@ -107,6 +107,7 @@ impl Client {
                 .map_err(|refusal| refusal.to_string())?,
         );
         let pins = RootPins {
+            id: "repository".to_owned(),
             root,
             revoked: [].into(),
             floor: [].into(),

@@ -14,6 +14,7 @@ use crate::observe::plain_lines;
 use crate::policy_dir::{Owner, PolicyDir, replace_file};
 use crate::problem::Problem;
 use crate::state::{self, StateError, StateMark, Store};
+use rootpin_trust::Floor;
 
 /// How long to wait for another process that has the state open.
 const WAIT: Duration = Duration::from_secs(10);
@@ -164,7 +165,8 @@ impl Reset {
                 self.root
             )
         })?;
-        state::forget_root(&store, root.floor_keys(), dry_run).map_err(|error| failed(&error))
+        let owns = |floor: &Floor| root.owns(floor);
+        state::forget_root(&store, &owns, dry_run).map_err(|error| failed(&error))
     }
 
     fn ask(&self, control: &Path, dry_run: bool) -> Result<Value, Problem> {

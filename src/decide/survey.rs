@@ -310,19 +310,16 @@ fn held(
         .iter()
         .filter(|one| matches!(one.subject, Subject::Tuf) == of_tuf)
     {
-        let floors = one
-            .floors
-            .iter()
-            .filter(|floor| !floor.root_keys.is_disjoint(root.floor_keys()));
+        let floors = root.floors(&one.floors);
         let mut versions = BTreeMap::new();
-        for floor in floors {
+        for floor in &floors {
             let highest: &mut u64 = versions.entry(floor.role.clone()).or_default();
             *highest = floor.version.max(*highest);
         }
         if versions.is_empty() {
             continue;
         }
-        let floors = highest(one.floors.iter(), root, &versions);
+        let floors = highest(&floors, &versions);
         let contact = seen
             .contacts
             .iter()
@@ -357,15 +354,10 @@ fn held(
     all
 }
 
-/// The floors of this root with the highest version of their role.
-fn highest<'a>(
-    floors: impl Iterator<Item = &'a Floor>,
-    root: &Root,
-    versions: &BTreeMap<String, u64>,
-) -> Vec<HeldFloor> {
-    let is_of_root = |floor: &&Floor| !floor.root_keys.is_disjoint(root.floor_keys());
-    let is_highest = |floor: &&Floor| versions.get(&floor.role) == Some(&floor.version);
-    let held = floors.filter(is_of_root).filter(is_highest);
+/// The floors with the highest version of their role.
+fn highest(floors: &[&Floor], versions: &BTreeMap<String, u64>) -> Vec<HeldFloor> {
+    let is_highest = |floor: &&&Floor| versions.get(&floor.role) == Some(&floor.version);
+    let held = floors.iter().filter(is_highest);
     held.map(|floor| HeldFloor {
         role: floor.role.clone(),
         version: floor.version,

@@ -100,7 +100,10 @@ fn roots_for<'a>(
     });
     let roots: Vec<_> = all
         .filter(|(root, tuf)| {
-            id.map_or_else(|| descends(policy, tuf, bundle, now), |id| root.id == id)
+            id.map_or_else(
+                || descends(policy, root, tuf, bundle, now),
+                |id| root.id == id,
+            )
         })
         .collect();
     match id {
@@ -124,18 +127,18 @@ fn roots_for<'a>(
 }
 
 /// Whether the bundle's root files come from this pinned one.
-fn descends(policy: &Policy, root: &TufRoot, bundle: &Bundle, now: Timestamp) -> bool {
-    let pinned = root.pinned.bytes();
+fn descends(policy: &Policy, root: &Root, tuf: &TufRoot, bundle: &Bundle, now: Timestamp) -> bool {
+    let pinned = tuf.pinned.bytes();
     if bundle
         .get(
-            &Request::root(root.pinned.version()).file_name(),
+            &Request::root(tuf.pinned.version()).file_name(),
             pinned.len(),
         )
         .is_ok_and(|found| found.as_deref() == Some(pinned))
     {
         return true;
     }
-    let pins = root.pins(None, policy.revoked_keys());
+    let pins = tuf.pins(root, policy.revoked_keys());
     let mut update = Update::start(&pins, Vec::new(), None, now);
     let (mut answer, mut taken) = (None, false);
     loop {
@@ -193,7 +196,7 @@ fn import(
         }
         Ok(found.into())
     };
-    let pins = tuf.pins(root.max_age, policy.revoked_keys());
+    let pins = tuf.pins(root, policy.revoked_keys());
     let mut updates = VerifiedUpdates::new(repositories.unkept(now));
     let update = Update::start(&pins, floors.clone(), None, now);
     let top_level = updates.run(update, &mut fetch);
@@ -231,7 +234,7 @@ fn import(
     updates
         .files
         .retain(|(name, bytes)| repositories.cached(&origin, name).as_ref() != Some(bytes));
-    let contact = first_seen(repositories, &updates, tuf, &swept.trusted)?
+    let contact = first_seen(repositories, &updates, root, &swept.trusted)?
         .unwrap_or(now)
         .min(now);
     commit(
@@ -274,7 +277,7 @@ fn cached(repositories: &Repositories, origin: &MetadataOrigin, want: &Want) -> 
 fn first_seen(
     repositories: &Repositories,
     updates: &VerifiedUpdates,
-    root: &TufRoot,
+    root: &Root,
     trusted: &Trusted,
 ) -> Result<Option<Timestamp>, Refusal> {
     let history = repositories
@@ -282,13 +285,11 @@ fn first_seen(
         .history(&Subject::Tuf)
         .map_err(|error| error.refusal())?;
     let version = trusted.versions().get("timestamp").copied();
-    let floors = updates.floors().chain(&history);
+    let all: Vec<_> = updates.floors().cloned().chain(history).collect();
+    let floors = root.floors(&all).into_iter();
     let of_timestamp =
         floors.filter(|floor| floor.role == "timestamp" && Some(floor.version) == version);
-    Ok(of_timestamp
-        .filter(|floor| !floor.root_keys.is_disjoint(root.pinned.signers()))
-        .filter_map(|floor| floor.since)
-        .min())
+    Ok(of_timestamp.filter_map(|floor| floor.since).min())
 }
 
 fn unwritten(why: &dyn std::fmt::Display) -> Refusal {

@@ -70,9 +70,8 @@ impl Repositories {
     /// The newest version that was verified here: in the cache, or the pinned file itself.
     fn of_tuf_root(&self, root: &Root, tuf: &TufRoot) -> Option<Timestamp> {
         let floors = self.store.history(&Subject::Tuf).ok()?;
-        let own = floors.iter().filter(|floor| {
-            floor.role == "root" && !floor.root_keys.is_disjoint(root.floor_keys())
-        });
+        let own = root.floors(&floors).into_iter();
+        let own = own.filter(|floor| floor.role == "root");
         let version = own.map(|floor| floor.version).max()?;
         let cached = || self.cached(&origin(&root.id), &Request::root(version).cache_name());
         let bytes = if version <= tuf.pinned.version() {

@@ -15,9 +15,8 @@ use redb::{
     ReadableTable as _, StorageBackend, TableDefinition, TableError,
 };
 
-use super::seen::{
-    CONTACTS, Changes, FLOORS, ORIGIN, ORIGIN_KEY, SeenDraft, SeenState, SeenSummary,
-};
+use super::form::FLOORS;
+use super::seen::{CONTACTS, Changes, ORIGIN, ORIGIN_KEY, SeenDraft, SeenState, SeenSummary};
 use super::{FileFault, StateError, directory, ledger, record};
 
 type NamedTable = TableDefinition<'static, &'static str, &'static [u8]>;

@@ -27,6 +27,7 @@ mod contact;
 mod directory;
 mod error;
 mod file;
+mod form;
 mod ledger;
 mod mark;
 mod record;

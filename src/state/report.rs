@@ -65,17 +65,17 @@ pub(crate) fn forget_contacts(
     }))
 }
 
-/// Forgets what was seen under a root's keys, and what is cached of it; or only says what that is.
+/// Forgets what was seen under a root of the policy, and what is cached of it; or only says what that is.
 /// Returns the object of `rootpin state reset --json`.
 ///
 /// # Errors
 /// The state is unusable.
 pub(crate) fn forget_root(
     store: &Store,
-    keys: &BTreeSet<KeyId>,
+    owns: &dyn Fn(&Floor) -> bool,
     dry_run: bool,
 ) -> Result<Value, StateError> {
-    let forgotten = store.reset(Scope::RootKeys(keys), dry_run)?;
+    let forgotten = store.reset(Scope::Floors(owns), dry_run)?;
     let cache = Cache::new(store.directory()).ok().filter(|_| !dry_run);
     for repository in &forgotten.repositories {
         for source in &repository.contacts {
@@ -110,6 +110,8 @@ fn floor(floor: &Floor) -> Value {
         "version": floor.version,
         "signed": floor.signed.to_string(),
         "root_keys": ids(&floor.root_keys),
+        "roots": floor.owner.as_ref().map(|owner| &owner.ids),
+        "pin": floor.owner.as_ref().map(|owner| owner.pin.to_string()),
         "keys": ids(&floor.keys),
         "threshold": floor.threshold,
         "listed": floor.listed.iter().map(|(role, listed)| (role.clone(), json!(listed.version))).collect::<serde_json::Map<_, _>>(),

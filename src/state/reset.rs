@@ -1,24 +1,31 @@
 //! The explicit way to forget: `rootpin state reset`.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
+use std::{fmt, fs};
 
 use jiff::Timestamp;
 
-use rootpin_trust::{Floor, KeyId, Subject};
+use rootpin_trust::{Floor, Subject};
 
 use super::seen::SeenDraft;
 use super::{StateError, Store, directory, file, ledger};
 
 /// What to forget.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub enum Scope<'a> {
-    /// Floors that were seen under any of these root keys; and all of a repository that has no
-    /// others.
-    RootKeys(&'a BTreeSet<KeyId>),
+    /// These floors; and all of a repository that has no others.
+    Floors(&'a dyn Fn(&Floor) -> bool),
     /// All of one repository.
     Repository(&'a Subject),
+}
+
+impl fmt::Debug for Scope<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Floors(_) => formatter.write_str("Floors"),
+            Self::Repository(only) => formatter.debug_tuple("Repository").field(only).finish(),
+        }
+    }
 }
 
 /// What was forgotten.
@@ -117,12 +124,12 @@ impl Store {
                 let mut record = entry.value.clone();
                 let (floors, kept): (Vec<_>, Vec<_>) =
                     record.floors.into_iter().partition(|floor| match scope {
-                        Scope::RootKeys(keys) => !floor.root_keys.is_disjoint(keys),
+                        Scope::Floors(these) => these(floor),
                         Scope::Repository(only) => subject == only,
                     });
                 record.floors = kept;
                 let whole = record.floors.is_empty()
-                    && matches!(scope, Scope::RootKeys(_))
+                    && matches!(scope, Scope::Floors(_))
                     && !floors.is_empty()
                     || matches!(scope, Scope::Repository(only) if subject == only);
                 if whole {

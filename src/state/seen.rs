@@ -10,13 +10,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::nonce;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{Floor, KeyId, Listed, Progress, Subject};
+use rootpin_trust::{KeyId, Progress, Subject};
 
+use super::form::{FLOORS, FORMAT, RecordForm, SeenRecord};
 use super::record::{self, Checksum, Framed, Text};
 use super::{FileFault, StateError, contact};
 
-/// The tables that the summary covers.
-pub(super) const FLOORS: &str = "floors";
+/// The table that the summary covers beside that of the floors.
 pub(super) const CONTACTS: &str = "contacts";
 /// The table of the one record that says which state this is. The summary does not cover it:
 /// nothing is allowed by it.
@@ -27,16 +27,6 @@ pub(super) const ORIGIN_KEY: &str = "this";
 /// signs each day is remembered for most of a year, which is longer than a targets file is valid in
 /// practice.
 const MAX_STATEMENTS: usize = 2048;
-
-/// What was seen of one repository: one value in the file, so that its floors are there together or
-/// not at all.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct SeenRecord {
-    pub(super) floors: Vec<Floor>,
-    /// SHA-256 of the signed bytes of its targets roles, the oldest first.
-    pub(super) statements: Vec<Digest>,
-    pub(super) signers: BTreeSet<KeyId>,
-}
 
 /// A value and the checksum under which it is in the file.
 #[derive(Debug, Clone)]
@@ -81,41 +71,6 @@ pub(super) struct SeenDraft {
 /// Records to write, by table and key; `None` removes.
 pub(super) type Changes = BTreeMap<(&'static str, String), Option<Vec<u8>>>;
 
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RecordForm {
-    format: u8,
-    floors: Vec<FloorForm>,
-    statements: Vec<Text<Digest>>,
-    signers: Vec<Text<KeyId>>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct FloorForm {
-    role: String,
-    root_keys: Vec<Text<KeyId>>,
-    version: u64,
-    signed: Text<Digest>,
-    keys: Vec<Text<KeyId>>,
-    threshold: u64,
-    /// Of TUF 1.0 only, like the next one.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    listed: BTreeMap<String, ListedForm>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    since: Option<Text<Timestamp>>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ListedForm {
-    version: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    signed: Option<Text<Digest>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pin: Option<Text<Digest>>,
-}
-
 /// The one record that says which others there are.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -125,8 +80,6 @@ pub(super) struct SeenSummary {
     records: usize,
     digest: String,
 }
-
-const FORMAT: u8 = 1;
 
 impl SeenState {
     /// Takes up one record of the file.
@@ -382,91 +335,6 @@ impl From<StateError> for Trouble {
     fn from(error: StateError) -> Self {
         Self::State(error)
     }
-}
-
-impl SeenRecord {
-    fn form(&self) -> RecordForm {
-        RecordForm {
-            format: FORMAT,
-            floors: self.floors.iter().map(FloorForm::of).collect(),
-            statements: self.statements.iter().copied().map(Text).collect(),
-            signers: self.signers.iter().copied().map(Text).collect(),
-        }
-    }
-
-    fn from_form(form: RecordForm) -> Result<Self, FileFault> {
-        if form.format != FORMAT {
-            return Err(FileFault::new(format!(
-                "{FLOORS}: a record of format {}, and this rootpin knows format {FORMAT}",
-                form.format
-            )));
-        }
-        let floors = form.floors.into_iter().map(FloorForm::floor).collect();
-        Ok(Self {
-            floors,
-            statements: plain(form.statements),
-            signers: plain(form.signers),
-        })
-    }
-}
-
-impl FloorForm {
-    fn of(floor: &Floor) -> Self {
-        Self {
-            role: floor.role.clone(),
-            root_keys: floor.root_keys.iter().copied().map(Text).collect(),
-            version: floor.version,
-            signed: Text(floor.signed),
-            keys: floor.keys.iter().copied().map(Text).collect(),
-            threshold: floor.threshold,
-            listed: floor
-                .listed
-                .iter()
-                .map(|(role, listed)| (role.clone(), ListedForm::of(listed)))
-                .collect(),
-            since: floor.since.map(Text),
-        }
-    }
-
-    fn floor(self) -> Floor {
-        Floor {
-            role: self.role,
-            root_keys: plain(self.root_keys),
-            version: self.version,
-            signed: self.signed.0,
-            keys: plain(self.keys),
-            threshold: self.threshold,
-            listed: self
-                .listed
-                .into_iter()
-                .map(|(role, listed)| (role, listed.listed()))
-                .collect(),
-            since: self.since.map(|Text(since)| since),
-        }
-    }
-}
-
-impl ListedForm {
-    fn of(listed: &Listed) -> Self {
-        Self {
-            version: listed.version,
-            signed: listed.signed.map(Text),
-            pin: listed.pin.map(Text),
-        }
-    }
-
-    fn listed(self) -> Listed {
-        let plain = |digest: Option<Text<Digest>>| digest.map(|Text(digest)| digest);
-        Listed {
-            version: self.version,
-            signed: plain(self.signed),
-            pin: plain(self.pin),
-        }
-    }
-}
-
-fn plain<T, C: FromIterator<T>>(texts: Vec<Text<T>>) -> C {
-    texts.into_iter().map(|Text(value)| value).collect()
 }
 
 fn subject(key: &str) -> Result<Subject, FileFault> {

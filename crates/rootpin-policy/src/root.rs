@@ -9,7 +9,7 @@ use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
 use rootpin_trust::image::Digest;
 use rootpin_trust::notary::KeyPins;
 use rootpin_trust::notation::{NotationPins, PinnedCertificate, SubjectAttribute};
-use rootpin_trust::{Fingerprint, KeyId, PublicKey, tuf};
+use rootpin_trust::{Fingerprint, Floor, KeyId, PublicKey, tuf};
 
 use crate::finding::Location;
 use crate::metadata_url::MetadataUrl;
@@ -194,15 +194,27 @@ impl Root {
         }
     }
 
-    /// Canonical IDs of the root keys to which floors of this root belong.
+    /// Whether a kept floor is this root's to forget: under its id, its keys or its pinned file.
     #[must_use]
-    pub fn floor_keys(&self) -> &BTreeSet<KeyId> {
-        match &self.kind {
-            RootKind::Notary(notary) => &notary.keys,
-            RootKind::Tuf(tuf) => tuf.pinned.signers(),
-            RootKind::Cosign(cosign) => &cosign.keys,
-            RootKind::Notation(notation) => &notation.keys,
+    pub fn owns(&self, floor: &Floor) -> bool {
+        match (&self.kind, &floor.owner) {
+            (RootKind::Tuf(tuf), Some(owner)) => {
+                owner.pin == tuf.pinned.statement() || owner.ids.contains(&self.id)
+            }
+            (RootKind::Tuf(tuf), None) => !floor.root_keys.is_disjoint(tuf.pinned.signers()),
+            (_, owner) => owner.is_none() && !floor.root_keys.is_disjoint(self.keys()),
         }
+    }
+
+    /// Those of the kept floors that bind this root.
+    #[must_use]
+    pub fn floors<'a>(&self, kept: &'a [Floor]) -> Vec<&'a Floor> {
+        let RootKind::Tuf(tuf) = &self.kind else {
+            let keys = self.keys();
+            let shares = |floor: &&Floor| !floor.root_keys.is_disjoint(keys);
+            return kept.iter().filter(shares).collect();
+        };
+        tuf.pinned.binding(&self.id, kept)
     }
 }
 
@@ -254,16 +266,13 @@ impl NotationRoot {
 impl TufRoot {
     /// The pins for the verification of its metadata, under the keys that the policy revokes.
     #[must_use]
-    pub fn pins(
-        &self,
-        max_age: Option<SignedDuration>,
-        revoked: &BTreeSet<KeyId>,
-    ) -> tuf::RootPins {
+    pub fn pins(&self, root: &Root, revoked: &BTreeSet<KeyId>) -> tuf::RootPins {
         tuf::RootPins {
+            id: root.id.clone(),
             root: Arc::clone(&self.pinned),
             revoked: revoked.clone(),
             floor: self.floor.clone(),
-            max_age,
+            max_age: root.max_age,
         }
     }
 }

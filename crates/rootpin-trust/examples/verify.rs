@@ -23,6 +23,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let image: ImageRef = name.parse()?;
     let tag = image.tag.ok_or("the name has no tag")?;
     let pins = RootPins {
+        id: "repository".to_owned(),
         root: Arc::new(PinnedRoot::read(fs::read(root)?)?),
         revoked: [].into(),
         floor: [].into(),

@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use super::{Code, Floor, KeyId, Listed, Refusal};
+use super::{Code, Floor, FloorOwner, KeyId, Listed, Refusal};
 use crate::image::Digest;
 
 pub use merge::FloorConflict;
@@ -34,6 +34,7 @@ pub(super) struct Claim<'a> {
 pub(super) struct Floors {
     applied: Vec<Floor>,
     root_keys: BTreeSet<KeyId>,
+    owner: Option<FloorOwner>,
     fallen: Vec<Floor>,
     raised: Vec<Floor>,
 }
@@ -43,8 +44,39 @@ impl Floors {
     /// these root keys, or with another such floor: a chain that began late still meets what was
     /// seen under its older keys.
     pub(super) fn of(kept: &[Floor], chain: &BTreeSet<KeyId>) -> Self {
+        Self::of_related(kept.iter().collect(), chain, None)
+    }
+
+    /// Those of a TUF repository: of the owner's floors, of those that were its under another pinned
+    /// file, and of those that are nobody's, the ones that share a root key so; and each that was
+    /// seen under a file of the chain.
+    ///
+    /// Whose a floor is, the policy says: its ids and files. The keys that a chain names don't: one
+    /// repository can hand over to another's keys, or be signed by one of them.
+    pub(super) fn of_tuf(
+        kept: &[Floor],
+        chain: &BTreeSet<KeyId>,
+        files: &BTreeSet<Digest>,
+        owner: FloorOwner,
+    ) -> Self {
+        let (related, others): (Vec<&Floor>, Vec<&Floor>) = kept
+            .iter()
+            .partition(|floor| floor.owner.is_none() || floor.is_of(&owner));
+        let mut floors = Self::of_related(related, chain, Some(owner));
+        let under = |floor: &Floor| floor.owner.as_ref().map(|owner| owner.under);
+        let shown = others
+            .into_iter()
+            .filter(|floor| under(floor).is_some_and(|file| files.contains(&file)));
+        floors.applied.extend(shown.cloned());
+        floors
+    }
+
+    fn of_related(
+        mut rest: Vec<&Floor>,
+        chain: &BTreeSet<KeyId>,
+        owner: Option<FloorOwner>,
+    ) -> Self {
         let mut root_keys = chain.clone();
-        let mut rest: Vec<&Floor> = kept.iter().collect();
         let mut applied = Vec::new();
         loop {
             let (shared, others): (Vec<_>, Vec<_>) = rest
@@ -54,6 +86,7 @@ impl Floors {
                 return Self {
                     applied,
                     root_keys,
+                    owner,
                     fallen: Vec::new(),
                     raised: Vec::new(),
                 };
@@ -114,11 +147,11 @@ impl Floors {
         listed: BTreeMap<String, Listed>,
         since: Option<Timestamp>,
     ) {
-        let fallen = self
-            .applied
-            .iter()
-            .filter(|floor| floor.role == claim.role && claim.is_replaced(floor))
-            .cloned();
+        let fallen: Vec<Floor> = self
+            .of_role(claim.role)
+            .filter(|floor| claim.is_replaced(floor) && self.is_own(floor))
+            .cloned()
+            .collect();
         self.fallen.extend(fallen);
         self.raised.push(Floor {
             role: claim.role.to_owned(),
@@ -129,19 +162,54 @@ impl Floors {
             threshold: claim.threshold,
             listed,
             since,
+            owner: self.owner.clone(),
         });
     }
 
-    /// The highest floor of a file's role that its keys don't let fall.
-    pub(super) fn standing(&self, claim: &Claim<'_>) -> Option<&Floor> {
-        self.binding(claim).max_by_key(|floor| floor.version)
+    /// The highest floor of a file's role that its keys don't let fall, with all that any of these
+    /// lists.
+    ///
+    /// # Errors
+    /// Two of them list different files of one version.
+    pub(super) fn standing(&self, claim: &Claim<'_>) -> Result<Option<Floor>, Refusal> {
+        let Some(highest) = self.binding(claim).max_by_key(|floor| floor.version) else {
+            return Ok(None);
+        };
+        let mut standing = highest.clone();
+        let others = self.binding(claim);
+        for floor in others.filter(|floor| !std::ptr::eq(*floor, highest)) {
+            merge::keep_listed(&mut standing, floor).map_err(|(role, version)| {
+                let found = format!("two files that were seen as version {version} of {role}");
+                let hint =
+                    "two roots of the policy showed this host two histories: ask the publisher";
+                Refusal::new(Code::Rollback, found, "one", hint)
+            })?;
+        }
+        Ok(Some(standing))
+    }
+
+    /// The floors of a role.
+    pub(super) fn of_role(&self, role: &str) -> impl Iterator<Item = &Floor> {
+        self.applied.iter().filter(move |floor| floor.role == role)
+    }
+
+    /// Whether a kept floor binds.
+    pub(super) fn binds(&self, floor: &Floor) -> bool {
+        self.applied.contains(floor)
+    }
+
+    /// Whether a floor is this root's to drop.
+    fn is_own(&self, floor: &Floor) -> bool {
+        match &self.owner {
+            Some(owner) => floor.is_of(owner),
+            None => floor.owner.is_none(),
+        }
     }
 
     /// The floors of a file's role that its keys don't let fall.
     fn binding(&self, claim: &Claim<'_>) -> impl Iterator<Item = &Floor> {
-        self.applied
-            .iter()
-            .filter(|floor| floor.role == claim.role && !claim.is_replaced(floor))
+        self.of_role(claim.role)
+            .filter(|floor| !claim.is_replaced(floor))
     }
 
     /// The floor that was raised last, to say more of it.
@@ -152,6 +220,19 @@ impl Floors {
     /// The floors to keep, and those to forget.
     pub(super) fn parts(&self) -> (Vec<Floor>, Vec<Floor>) {
         (self.raised.clone(), self.fallen.clone())
+    }
+}
+
+impl Floor {
+    /// Whether it belongs to this root of the policy, as it is or as it was pinned before.
+    fn is_of(&self, root: &FloorOwner) -> bool {
+        let own = |own: &FloorOwner| own.pin == root.pin || !own.ids.is_disjoint(&root.ids);
+        self.owner.as_ref().is_some_and(own)
+    }
+
+    /// The pinned file that it belongs to.
+    fn pin(&self) -> Option<&Digest> {
+        self.owner.as_ref().map(|owner| &owner.pin)
     }
 }
 
@@ -215,6 +296,7 @@ mod tests {
             threshold: 1,
             listed: BTreeMap::new(),
             since: None,
+            owner: None,
         }
     }
 

@@ -37,6 +37,7 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let root = include_bytes!("../../../tests/data/tuf/repository/1.root.json");
 //! let pins = RootPins {
+//!     id: "acme".to_owned(),
 //!     root: Arc::new(PinnedRoot::read(root.to_vec())?),
 //!     revoked: [].into(),
 //!     floor: [].into(),
@@ -248,6 +249,21 @@ impl Listed {
     }
 }
 
+/// The pinned root of a TUF 1.0 repository whose updates write a floor. An update neither replaces
+/// nor drops the floor of another pinned root: whoever holds too few of that root's keys has no say
+/// in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FloorOwner {
+    /// SHA-256 of the pinned file's canonical signed bytes.
+    pub pin: Digest,
+    /// The ids under which the policy pinned that file. A root that is pinned anew under one of
+    /// them takes its floors over.
+    pub ids: BTreeSet<String>,
+    /// SHA-256 of the canonical signed bytes of the root file under which the version was seen. The
+    /// floor binds each chain of roots that has that file.
+    pub under: Digest,
+}
+
 /// The highest version that a host has seen of one role, and whose word that was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Floor {
@@ -270,6 +286,9 @@ pub struct Floor {
     pub listed: BTreeMap<String, Listed>,
     /// When this version was first seen, where its age counts (TUF 1.0's timestamp).
     pub since: Option<Timestamp>,
+    /// Whose it is (TUF 1.0 only). One of a rootpin that wrote none is nobody's: it binds each root
+    /// that shares a root key, and stays.
+    pub owner: Option<FloorOwner>,
 }
 
 /// The floors and statements of one verification, for the state to keep. Those of an update that
@@ -279,7 +298,7 @@ pub struct Progress {
     /// The subject of the metadata.
     pub subject: Subject,
     /// The floors that this verification raises or confirms. Each takes the place of all of its
-    /// role that share a root key with it.
+    /// role and owner that share a root key with it.
     pub floors: Vec<Floor>,
     /// The kept floors that no longer bind because their role's keys were replaced: to be forgotten
     /// when `floors` are kept.

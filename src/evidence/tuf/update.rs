@@ -113,7 +113,7 @@ impl TufLook<'_> {
         let floors = self.repositories.floors(&self.origin.subject, updates)?;
         let pins = self
             .root
-            .pins(self.look.root.max_age, self.look.policy.revoked_keys());
+            .pins(self.look.root, self.look.policy.revoked_keys());
         let update = Update::start(&pins, floors, previous.cloned(), self.look.now);
         updates.drive(update, source).await
     }

@@ -46,6 +46,7 @@ pub(super) fn verify(
     // Before all expiry.
     let now = Timestamp::UNIX_EPOCH;
     let pins = RootPins {
+        id: "repository".to_owned(),
         root: Arc::clone(pinned),
         revoked: BTreeSet::new(),
         floor: BTreeMap::new(),

@@ -46,7 +46,14 @@ pub(in crate::state) fn floor(
         threshold: 1,
         listed: BTreeMap::new(),
         since: None,
+        owner: None,
     }
+}
+
+/// Whether a floor was seen under one of these root keys.
+pub(super) fn under(root_keys: &[u8]) -> impl Fn(&Floor) -> bool {
+    let root_keys = keys(root_keys);
+    move |floor| !floor.root_keys.is_disjoint(&root_keys)
 }
 
 /// A verification of `name` that ends with root 1 and all other roles at this version.

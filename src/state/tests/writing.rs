@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::support::{
-    DAY, SERVER, at, floor, gun, key, keys, row, see, verified, version, with_floors,
+    DAY, SERVER, at, floor, gun, key, keys, row, see, under, verified, version, with_floors,
 };
 use crate::state::error::FileFault;
 use crate::state::reset::Forgotten;
@@ -306,7 +306,7 @@ fn a_repository_of_a_reset_root_is_forgotten_and_the_others_are_not() {
             rows,
         })
         .unwrap();
-    let forgotten = store.reset(Scope::RootKeys(&keys(&[1, 2])), false).unwrap();
+    let forgotten = store.reset(Scope::Floors(&under(&[1, 2])), false).unwrap();
     let told: Vec<_> = forgotten
         .repositories
         .iter()
@@ -340,7 +340,7 @@ fn a_repository_of_a_reset_root_is_forgotten_and_the_others_are_not() {
     );
     assert_eq!(store.contact(SERVER, &gun("app")).unwrap(), None);
     assert_eq!(
-        store.reset(Scope::RootKeys(&keys(&[1])), false).unwrap(),
+        store.reset(Scope::Floors(&under(&[1])), false).unwrap(),
         Forgotten::default()
     );
     assert_eq!(

@@ -49,7 +49,7 @@ fn a_tuf_root_says_what_it_begins_with_and_where_it_is_read() {
         root.to_string(),
         "a (tuf at https://t.example/meta, oci://r.example/meta:latest, file:///srv/tuf, from root 1)"
     );
-    let pins = tuf.pins(root.max_age, policy.revoked_keys());
+    let pins = tuf.pins(root, policy.revoked_keys());
     assert_eq!(
         pins.floor,
         BTreeMap::from([("root".to_owned(), 1), ("targets".to_owned(), 7)])

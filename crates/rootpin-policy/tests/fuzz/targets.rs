@@ -266,6 +266,7 @@ pub fn signed(name: &str, bytes: &[u8], key: u8) -> bool {
         })
     };
     let pins = RootPins {
+        id: "repository".to_owned(),
         root: Arc::new(PinnedRoot::read(FILES["1.root.json"].clone()).unwrap()),
         revoked: BTreeSet::new(),
         floor: BTreeMap::new(),
@@ -295,6 +296,7 @@ pub fn signed(name: &str, bytes: &[u8], key: u8) -> bool {
 /// they may as well be what nobody signed.
 fn tuf(version: u64, role: &str, bytes: &[u8]) {
     static PINS: LazyLock<RootPins> = LazyLock::new(|| RootPins {
+        id: "repository".to_owned(),
         root: Arc::new(PinnedRoot::read(data("tuf/repository/1.root.json")).unwrap()),
         revoked: BTreeSet::new(),
         floor: BTreeMap::new(),

@@ -159,6 +159,12 @@ impl Host {
         self.trusted.clear();
     }
 
+    /// The same, without the files that it had verified.
+    pub(crate) fn lose_cache(&mut self) {
+        self.restart();
+        self.caches.clear();
+    }
+
     /// Whether what an update that broke off showed is no other repository's.
     fn is_own(&self, progress: &Progress) -> bool {
         let subject = progress.subject.to_string();
@@ -270,7 +276,7 @@ impl Host {
         };
         let verified = match &root.kind {
             RootKind::Tuf(tuf) => {
-                let pins = tuf.pins(root.max_age, policy.revoked_keys());
+                let pins = tuf.pins(root, policy.revoked_keys());
                 Self::of_tuf(look, tuf, &pins, about, asked, now)?
             }
             RootKind::Notary(notary) => {

@@ -225,9 +225,7 @@ pub(crate) fn check_floors(run: &mut Run<'_>) -> Result<(), Violation> {
             return Err(Violation::of("no such root"));
         };
         let floors = run.host.floors.get(subject).cloned().unwrap_or_default();
-        let own = floors
-            .iter()
-            .filter(|floor| !floor.root_keys.is_disjoint(pin.floor_keys()));
+        let own = floors.iter().filter(|floor| pin.owns(floor));
         let mut root = 0;
         for floor in own.clone().filter(|floor| floor.role == "root") {
             root = root.max(floor.version);
@@ -239,7 +237,7 @@ pub(crate) fn check_floors(run: &mut Run<'_>) -> Result<(), Violation> {
         let rotations = rotations.map_or(0, |one| one.snapshot_keys.max(one.timestamp_keys));
         for floor in own {
             let (role, version) = (floor.role.as_str(), floor.version);
-            let offline = !run.held.lent && matches!(role, "root" | "targets" | "team" | RELEASES);
+            let offline = matches!(role, "root" | "targets" | "team" | RELEASES);
             let honest = history.file(role, version);
             if offline && honest.is_none_or(|file| file.statement != floor.signed) {
                 return Err(Violation::of(&format!(
@@ -254,7 +252,7 @@ pub(crate) fn check_floors(run: &mut Run<'_>) -> Result<(), Violation> {
                 let honest = history
                     .file(role, listed.version)
                     .map(|file| file.statement);
-                if !run.held.lent && listed.signed.is_some() && listed.signed != honest {
+                if listed.signed.is_some() && listed.signed != honest {
                     return Err(Violation::of(&format!(
                         "a file was noted that nobody signed: {role} {}",
                         listed.version
@@ -276,7 +274,7 @@ pub(crate) fn check_floors(run: &mut Run<'_>) -> Result<(), Violation> {
         for ((kind, role), (_, version)) in &run.highest {
             let known = floors
                 .iter()
-                .any(|floor| floor.role == *role && !floor.root_keys.is_disjoint(pin.floor_keys()));
+                .any(|floor| floor.role == *role && pin.owns(floor));
             if *kind == format!("floor {source}") && !known {
                 return Err(Violation::of(&format!(
                     "a floor is lost: {source} {role} {version}"

@@ -16,6 +16,8 @@ pub(crate) enum Act {
     Wait,
     /// The daemon begins anew, with what is on disk.
     Restart,
+    /// The cache is lost, and what was in memory; the floors are not.
+    LoseCache,
     /// The network shows what is published.
     Honest,
     /// The network shows an earlier state.
@@ -46,12 +48,13 @@ pub(crate) enum Act {
     Race,
 }
 
-const ACTS: [Act; 20] = [
+const ACTS: [Act; 21] = [
     Act::Publish,
     Act::Publish,
     Act::Publish,
     Act::Wait,
     Act::Restart,
+    Act::LoseCache,
     Act::Honest,
     Act::Honest,
     Act::Replay,
@@ -124,7 +127,7 @@ impl Sequence {
         let world = random.below(worlds);
         // Half of the sequences are without online keys: then more must hold.
         let held = if random.chance(50) {
-            random.below(32)
+            random.below(64)
         } else {
             0
         };

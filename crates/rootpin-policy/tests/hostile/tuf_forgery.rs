@@ -24,7 +24,7 @@ pub(crate) struct Held {
     pub(crate) root: bool,
     /// One of the two targets keys, of which both must sign.
     pub(crate) targets: bool,
-    /// Whether the root key signs the adversary's own root too.
+    /// One of the three root keys, with which it signs its own root only.
     pub(crate) lent: bool,
 }
 
@@ -290,6 +290,24 @@ pub(crate) fn own(history: &History, head_at: usize, held: Held, choice: u32) ->
         let mut signers = vec![OWN_KEY];
         signers.extend(held.lent.then_some(1));
         files.insert("2.root.json".to_owned(), sign(&signed, &signers));
+        match random.below(3) {
+            0 => {}
+            // It hands over to the victim, whose next root its own keys' threshold lets in.
+            1 => {
+                let roots = publication.files.iter().filter(|(name, _)| {
+                    name.ends_with(".root.json")
+                        && !matches!(name.as_str(), "1.root.json" | "2.root.json")
+                });
+                files.extend(roots.map(|(name, bytes)| (name.clone(), bytes.clone())));
+            }
+            // It goes on by itself, past every version of the victim's.
+            _ => {
+                for version in 3..=9 {
+                    signed["version"] = version.into();
+                    files.insert(format!("{version}.root.json"), sign(&signed, &signers));
+                }
+            }
+        }
     }
     if random.chance(20) {
         files.insert(

@@ -147,6 +147,7 @@ impl<'a> Run<'a> {
             }
             Act::Wait => self.now = later(self.now, *random.one_of(&[1, 30, 100, 200, 1500])),
             Act::Restart => self.host.restart(),
+            Act::LoseCache => self.host.lose_cache(),
             Act::Honest => self.show_honest(source),
             Act::Replay => {
                 let at = random.below(self.head + 1);
@@ -318,7 +319,7 @@ impl<'a> Run<'a> {
 
     /// The adversary lets go of the network: whoever had no online key left nothing behind.
     fn release(&mut self) -> Result<(), Violation> {
-        if self.held.timestamp || self.held.snapshot || self.held.root || self.held.lent {
+        if self.held.timestamp || self.held.snapshot {
             return Ok(());
         }
         self.counts.released += 1;

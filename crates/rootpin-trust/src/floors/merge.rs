@@ -21,8 +21,9 @@ impl Progress {
     /// The floors to keep after this verification, where `known` are recorded now.
     ///
     /// The verification was judged by the floors that it was given: it replaces each of its role
-    /// that shares a root key, and takes over their root keys. Another verification may have
-    /// recorded more since. Then
+    /// and owner that shares a root key, and takes over their root keys. What its root left behind
+    /// under another pinned file goes, unless another id of the policy pinned that too. All other
+    /// floors stay. Another verification may have recorded more since. Then
     /// * a higher recorded floor stays, unless the role's floor fell and this verification is the
     ///   later one;
     /// * a lower recorded floor under other keys of the role stays, if that is the later one.
@@ -54,13 +55,14 @@ impl From<FloorConflict> for Refusal {
 type Twice = (String, u64);
 
 fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>, Twice> {
+    let own = |floor: &Floor| seen.iter().any(|new| new.pin() == floor.pin());
     let mut merged: Vec<Floor> = known
         .iter()
-        .filter(|floor| !fallen.contains(floor))
+        .filter(|floor| !(own(floor) && fallen.contains(floor)))
         .cloned()
         .collect();
     for new in seen {
-        let (sharing, mut rest): (Vec<_>, Vec<_>) =
+        let (sharing, rest): (Vec<_>, Vec<_>) =
             merged.into_iter().partition(|old| shares(old, new));
         let fell = fallen.iter().any(|floor| shares(floor, new));
         let root_keys = sharing
@@ -68,6 +70,11 @@ fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>
             .flat_map(|old| &old.root_keys)
             .chain(&new.root_keys)
             .copied()
+            .collect();
+        let owners = sharing.iter().chain([new]).map(|floor| &floor.owner);
+        let ids = owners
+            .flatten()
+            .flat_map(|owner| owner.ids.iter().cloned())
             .collect();
         let mut outdone = false;
         for old in &sharing {
@@ -93,19 +100,26 @@ fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>
                 keep_listed(&mut standing, old)?;
             }
         }
-        rest.push(Floor {
+        let left = |old: Floor| match old.version <= standing.version || fallen.contains(&old) {
+            true => left_by(new, old),
+            false => Some(old),
+        };
+        merged = rest.into_iter().filter_map(left).collect();
+        if let Some(owner) = &mut standing.owner {
+            owner.ids = ids;
+        }
+        merged.push(Floor {
             root_keys,
             ..standing
         });
-        merged = rest;
     }
-    merged.sort_by(|a, b| (&a.role, &a.root_keys).cmp(&(&b.role, &b.root_keys)));
+    merged.sort_by(|a, b| (&a.role, &a.root_keys, a.pin()).cmp(&(&b.role, &b.root_keys, b.pin())));
     Ok(merged)
 }
 
 /// Nothing that a floor under the same keys listed goes back, nor is a version first seen later
 /// than it was.
-fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Twice> {
+pub(super) fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Twice> {
     if old.version == standing.version {
         standing.since = [old.since, standing.since].into_iter().flatten().min();
     }
@@ -132,7 +146,27 @@ fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Twice> {
 
 /// Whether a record is about the same role under the same root.
 fn shares(old: &Floor, new: &Floor) -> bool {
-    old.role == new.role && !old.root_keys.is_disjoint(&new.root_keys)
+    old.role == new.role && same_root(old, new)
+}
+
+fn same_root(old: &Floor, new: &Floor) -> bool {
+    old.pin() == new.pin() && !old.root_keys.is_disjoint(&new.root_keys)
+}
+
+/// A floor of another pinned file, once this one is in its place: the root's id leaves it, and
+/// without any id it goes.
+fn left_by(new: &Floor, mut old: Floor) -> Option<Floor> {
+    let shares = old.role == new.role && !old.root_keys.is_disjoint(&new.root_keys);
+    if let (Some(owner), Some(now)) = (&mut old.owner, &new.owner)
+        && shares
+        && owner.pin != now.pin
+    {
+        owner.ids.retain(|id| !now.ids.contains(id));
+        if owner.ids.is_empty() {
+            return None;
+        }
+    }
+    Some(old)
 }
 
 /// Compares whose word `new` is with whose word `old` is, from the root down.
@@ -147,7 +181,7 @@ fn later(seen: &[Floor], new: &Floor, known: &[Floor], old: &Floor) -> Ordering 
 fn version(floors: &[Floor], role: &str, with: &Floor) -> Option<u64> {
     floors
         .iter()
-        .filter(|floor| floor.role == role && !floor.root_keys.is_disjoint(&with.root_keys))
+        .filter(|floor| floor.role == role && same_root(floor, with))
         .map(|floor| floor.version)
         .max()
 }
@@ -187,6 +221,7 @@ mod tests {
             threshold: 1,
             listed: BTreeMap::new(),
             since: None,
+            owner: None,
         }
     }
 

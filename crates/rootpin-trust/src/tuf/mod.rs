@@ -41,6 +41,8 @@ pub use update::Update;
 /// The root file that a host pins, and what else it demands of the metadata.
 #[derive(Debug, Clone)]
 pub struct RootPins {
+    /// What the policy calls it: its floors stay with the name where a later file is pinned.
+    pub id: String,
     /// The root file from which every chain of roots must come.
     pub root: Arc<PinnedRoot>,
     /// Canonical IDs whose signatures count nowhere; a root role that lists one is refused.

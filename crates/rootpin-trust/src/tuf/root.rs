@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use crate::budget::Budget;
 use crate::envelope::Format;
-use crate::floors::Claim;
+use crate::floors::{Claim, Floors};
+use crate::image::Digest;
 use crate::root::Root;
 use crate::threshold::{self, Counting};
-use crate::{Code, KeyId, Refusal};
+use crate::{Code, Floor, FloorOwner, KeyId, Refusal};
 
 /// A root file that a policy pins: of good form, and signed by enough of its own keys. Its expiry
 /// means nothing (section 5.2).
@@ -28,6 +29,8 @@ pub(super) struct SignedChain {
     /// only listed says nothing: anybody can list another repository's key, and would have a say in
     /// that one's floors.
     pub(super) signers: BTreeSet<KeyId>,
+    /// SHA-256 of the canonical signed bytes of each file of the chain.
+    files: BTreeSet<Digest>,
     /// Whether RSA signatures may be PKCS#1 v1.5.
     allow_rsa_pkcs1v15: bool,
 }
@@ -80,7 +83,29 @@ impl PinnedRoot {
         &self.keys
     }
 
-    /// Canonical IDs of those that signed it: by them the repository's floors are found again.
+    /// SHA-256 of the file's canonical signed bytes: floors belong to it.
+    #[must_use]
+    pub fn statement(&self) -> Digest {
+        self.chain.last.envelope.statement
+    }
+
+    /// Those of the kept floors that bind an update from here, if the policy pins the file under
+    /// this id.
+    #[must_use]
+    pub fn binding<'a>(&self, id: &str, kept: &'a [Floor]) -> Vec<&'a Floor> {
+        let floors = self.chain.floors(kept, self.owner(id));
+        kept.iter().filter(|floor| floors.binds(floor)).collect()
+    }
+
+    pub(super) fn owner(&self, id: &str) -> FloorOwner {
+        FloorOwner {
+            pin: self.statement(),
+            ids: [id.to_owned()].into(),
+            under: self.statement(),
+        }
+    }
+
+    /// Canonical IDs of those that signed it.
     #[must_use]
     pub fn signers(&self) -> &BTreeSet<KeyId> {
         &self.chain.signers
@@ -146,6 +171,7 @@ impl SignedChain {
         };
         Ok(Self {
             signers: last.role.signers(&last.envelope, counting, budget)?,
+            files: [last.envelope.statement].into(),
             last: Arc::new(last),
             allow_rsa_pkcs1v15,
         })
@@ -177,15 +203,25 @@ impl SignedChain {
         let of_before = self.last.role.signers(&next.envelope, counting, budget);
         signers.append(&mut of_before.map_err(|refusal| unpinned(&next, refusal))?);
         signers.append(&mut next.role.signers(&next.envelope, counting, budget)?);
+        let mut files = self.files.clone();
+        files.insert(next.envelope.statement);
         Ok(Self {
             last: Arc::new(next),
             signers,
+            files,
             allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15,
         })
     }
 
     pub(super) fn version(&self) -> u64 {
         self.last.envelope.version
+    }
+
+    /// The floors, of all that are kept, that bind what the chain leads to.
+    pub(super) fn floors(&self, kept: &[Floor], owner: FloorOwner) -> Floors {
+        let under = self.last.envelope.statement;
+        let owner = FloorOwner { under, ..owner };
+        Floors::of_tuf(kept, &self.signers, &self.files, owner)
     }
 
     /// The claim of the last file, to be compared with the root's floors.

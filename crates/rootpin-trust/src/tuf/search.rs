@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::floors::Floors;
 use crate::image::Repository;
 use crate::role::Role;
 use crate::{
@@ -64,16 +63,17 @@ impl Search {
         now: Timestamp,
     ) -> Result<Self, Refusal> {
         let chain = &trusted.0.chain;
-        let mut seen = seen.to_vec();
+        let (mut seen, owner) = (seen.to_vec(), &trusted.0.owner);
         if let Some(newest) = newest {
-            let mut floors = Floors::of(&[], &newest.0.chain.signers);
+            let mut floors = newest.0.chain.floors(&[], newest.0.owner.clone());
             floors.raise(newest.0.chain.claim());
             seen.extend(floors.parts().0);
             seen.push(newest.0.floor.clone());
         }
-        Floors::of(&seen, &chain.signers).judge(&chain.claim())?;
+        let floors = chain.floors(&seen, owner.clone());
+        floors.judge(&chain.claim())?;
         let mut search = Self::start(trusted, gun, question, now);
-        search.walk.bind(&seen);
+        search.walk.bind(floors.of_role("snapshot"));
         Ok(search)
     }
 

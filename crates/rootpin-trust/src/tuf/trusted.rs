@@ -10,7 +10,7 @@ use crate::image::Digest;
 use crate::meta::FileMeta;
 use crate::refusal::shown;
 use crate::role::Authority;
-use crate::{Code, Floor, KeyId, Listed, Refusal};
+use crate::{Code, Floor, FloorOwner, KeyId, Listed, Refusal};
 
 use super::root::{PinnedRoot, SignedChain};
 use super::targets::VerifiedTargets;
@@ -31,8 +31,9 @@ pub(super) struct TrustedState {
     /// The snapshot's floor, with what it lists.
     pub(super) floor: Floor,
     pub(super) revoked: BTreeSet<KeyId>,
-    /// The pinned root that the chain came from.
+    /// The pinned root that the chain came from, and whose the floors are.
     pub(super) pinned: Arc<PinnedRoot>,
+    pub(super) owner: FloorOwner,
 }
 
 /// The snapshot file, verified.

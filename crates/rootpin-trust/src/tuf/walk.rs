@@ -69,11 +69,8 @@ impl Walk {
 
     /// Refuses each role from here on if a newer file of it was verified, or another file of the
     /// same version.
-    pub(super) fn bind(&mut self, floors: &[Floor]) {
-        let signers = &self.state.chain.signers;
-        self.seen = floors
-            .iter()
-            .filter(|floor| floor.role == "snapshot" && !floor.root_keys.is_disjoint(signers))
+    pub(super) fn bind<'a>(&mut self, snapshots: impl Iterator<Item = &'a Floor>) {
+        self.seen = snapshots
             .flat_map(|floor| &floor.listed)
             .filter_map(|(role, listed)| Some((role.clone(), listed.version, listed.signed?)))
             .collect();

@@ -25,6 +25,7 @@ impl Host {
     pub(super) fn of(publisher: &Publisher) -> Self {
         let root = Arc::new(PinnedRoot::read(publisher.files["1.root.json"].clone()).unwrap());
         let pins = RootPins {
+            id: "repository".to_owned(),
             root,
             revoked: BTreeSet::new(),
             floor: BTreeMap::new(),

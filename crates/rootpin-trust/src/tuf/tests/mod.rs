@@ -4,6 +4,7 @@ mod advisories;
 mod attacks;
 mod earlier;
 mod host;
+mod owners;
 pub(crate) mod publisher;
 mod recall;
 mod sigstore;

@@ -82,8 +82,12 @@ impl Update {
             .map(|(role, meta)| (role.clone(), Listed::version(meta.version)))
             .collect();
         // 5.5.5: none of what was listed before vanishes or goes back.
-        let standing = self.floors.standing(&claim).into_iter();
-        for (role, before) in standing.flat_map(|floor| &floor.listed) {
+        for (role, before) in self
+            .floors
+            .standing(&claim)?
+            .iter()
+            .flat_map(|floor| &floor.listed)
+        {
             match listed.get_mut(role) {
                 Some(now) if now.version == before.version => now.clone_from(before),
                 Some(now) if now.version > before.version => {}
@@ -201,6 +205,7 @@ impl Update {
             floor,
             revoked,
             pinned,
+            owner: self.pins.root.owner(&self.pins.id),
         }))))
     }
 }

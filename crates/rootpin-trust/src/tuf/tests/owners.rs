@@ -1,0 +1,143 @@
+//! Whose a floor is: a pinned root's, by its file and by its id in the policy. An edit of the policy
+//! loses none, and another pinned root has no say in it.
+
+use std::sync::Arc;
+
+use crate::tuf::PinnedRoot;
+
+use super::attacks::{own_repository, seen_two};
+use super::host::Host;
+use super::publisher::Publisher;
+
+fn pin(host: &mut Host, publisher: &Publisher, version: u64) {
+    let bytes = publisher.files[&format!("{version}.root.json")].clone();
+    host.pins.root = Arc::new(PinnedRoot::read(bytes).unwrap());
+    host.restart();
+    host.cache.clear();
+}
+
+/// A publisher who replaced its root key, a host that pins the first root and saw all of it, and
+/// the repository as it was one publication before.
+fn rotated() -> (Publisher, Publisher, Host) {
+    let (_, mut new, mut host) = seen_two();
+    new.root = vec![7];
+    new.publish_root(&[1]);
+    let back = new.clone();
+    new.publish();
+    assert_eq!(host.code(&new), "ok");
+    (back, new, host)
+}
+
+fn owners(host: &Host) -> Vec<(String, Vec<&str>)> {
+    host.floors
+        .iter()
+        .map(|floor| {
+            let ids = floor.owner.iter().flat_map(|owner| &owner.ids);
+            (floor.role.clone(), ids.map(String::as_str).collect())
+        })
+        .collect()
+}
+
+#[test]
+fn floors_stay_with_a_root_whose_id_changes() {
+    let (old, new, mut host) = seen_two();
+    host.pins.id = "another name".to_owned();
+    host.restart();
+    host.cache.clear();
+    assert_eq!(host.code(&old), "rollback");
+    assert_eq!(host.code(&new), "ok");
+}
+
+#[test]
+fn floors_stay_with_a_root_for_which_a_later_file_is_pinned() {
+    let (back, new, mut host) = rotated();
+    pin(&mut host, &new, 2);
+    assert_eq!(host.code(&back), "rollback");
+    assert_eq!(host.code(&new), "ok");
+    let now = host.pins.root.statement();
+    let owners = host
+        .floors
+        .iter()
+        .map(|floor| floor.owner.as_ref().unwrap().pin);
+    assert_eq!(owners.collect::<Vec<_>>(), [now; 3]);
+}
+
+#[test]
+fn floors_of_before_a_root_s_keys_were_replaced_bind_a_later_file_too() {
+    let (old, mut new, mut host) = seen_two();
+    new.root = vec![7];
+    new.publish_root(&[1]);
+    let mut cut = new.clone();
+    cut.files.remove("timestamp.json");
+    assert_eq!(host.code(&cut), "role-missing");
+    pin(&mut host, &new, 2);
+    let mut back = new.clone();
+    let timestamp = old.files["timestamp.json"].clone();
+    back.files.insert("timestamp.json".to_owned(), timestamp);
+    assert_eq!(host.code(&back), "rollback");
+    assert_eq!(host.code(&new), "ok");
+}
+
+#[test]
+fn floors_bind_a_later_file_under_another_id_too_where_they_were_seen_under_it() {
+    let (back, new, mut host) = rotated();
+    host.pins.id = "another name".to_owned();
+    pin(&mut host, &new, 2);
+    assert_eq!(host.code(&back), "rollback");
+    assert_eq!(host.code(&new), "ok");
+    assert_eq!(host.code(&new), "ok");
+    assert_eq!(host.floors.len(), 6, "each root has its own");
+}
+
+#[test]
+fn two_roots_that_pin_one_file_share_their_floors_until_one_is_pinned_anew() {
+    let (back, new, mut host) = rotated();
+    let mut second = host.clone();
+    second.pins.id = "second".to_owned();
+    assert_eq!(second.code(&new), "ok");
+    let both = vec!["repository", "second"];
+    assert!(owners(&second).iter().all(|(_, ids)| *ids == both));
+    assert_eq!(second.floors.len(), 3);
+    let before = second.floors.clone();
+    host.floors.clone_from(&before);
+    assert_eq!(host.code(&new), "ok");
+    assert_eq!(host.floors, before, "neither takes them from the other");
+    pin(&mut second, &new, 2);
+    assert_eq!(second.code(&back), "rollback");
+    assert_eq!(second.code(&new), "ok");
+    assert_eq!(second.floors.len(), 6);
+    host.floors = second.floors;
+    host.restart();
+    host.cache.clear();
+    assert_eq!(host.code(&back), "rollback");
+}
+
+#[test]
+fn floors_of_an_earlier_rootpin_bind_each_root_that_shares_a_root_key_and_none_takes_them_away() {
+    let (old, new, mut host) = seen_two();
+    for floor in &mut host.floors {
+        floor.owner = None;
+    }
+    let earlier = host.floors.clone();
+    host.restart();
+    host.cache.clear();
+    assert_eq!(host.clone().code(&old), "rollback");
+    // Another root, which one of the keys signed, raises its own versions.
+    let mut own = own_repository();
+    own.root = vec![61, 1];
+    own.publish_root(&[]);
+    own.publish();
+    own.publish();
+    let mut other = Host::of(&own);
+    other.pins.id = "own".to_owned();
+    other.floors.clone_from(&host.floors);
+    other.code(&own);
+    assert!(earlier.iter().all(|floor| other.floors.contains(floor)));
+    host.floors = other.floors;
+    assert_eq!(host.clone().code(&old), "rollback");
+    assert_eq!(host.code(&new), "ok");
+    assert!(earlier.iter().all(|floor| host.floors.contains(floor)));
+    let after = host.floors.clone();
+    assert_eq!(host.code(&new), "ok");
+    assert_eq!(host.floors, after);
+}
