@@ -45,15 +45,15 @@ impl FloorWriter {
     }
 
     /// Notary names a repository in its root alone. A server could pass one repository's targets off
-    /// as another's, so the same signed bytes are one repository's only.
+    /// as another's, so the bytes that one key signed are one repository's only.
     pub(super) fn no_replay(&self, progress: &Progress) -> Result<(), Refusal> {
         let subject = &progress.subject;
         for statement in &progress.statements {
             let owner = self
                 .store
-                .statement_owner(statement)
+                .replayed(subject, statement, &progress.signers)
                 .map_err(|error| error.refusal())?;
-            if let Some(owner) = owner.filter(|owner| owner != subject) {
+            if let Some(owner) = owner {
                 return Err(StateError::Replay {
                     subject: subject.clone(),
                     statement: *statement,

@@ -38,6 +38,7 @@ mod show;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
@@ -276,18 +277,21 @@ impl Store {
             .collect())
     }
 
-    /// The repository for which signed bytes of a targets role were seen first.
+    /// Another repository for which one of these keys signed the very bytes of a targets role.
     ///
     /// # Errors
     /// The state is unusable.
-    pub(crate) fn statement_owner(
+    pub(crate) fn replayed(
         &self,
+        subject: &Subject,
         statement: &Digest,
+        signers: &BTreeSet<KeyId>,
     ) -> Result<Option<Subject>, StateError> {
-        Ok(self.seen()?.statement_owner(statement).cloned())
+        let seen = self.seen()?;
+        Ok(seen.replayed(subject, statement, signers).cloned())
     }
 
-    /// Whether another repository has a floor for the very same signed bytes.
+    /// Whether another repository has a floor for the very same signed bytes, under one of the keys.
     ///
     /// # Errors
     /// The state is unusable.
@@ -302,7 +306,11 @@ impl Store {
             .iter()
             .filter(|(other, _)| *other != subject)
             .flat_map(|(_, entry)| &entry.value.floors);
-        Ok(others.any(|other| other.role == floor.role && other.signed == floor.signed))
+        Ok(others.any(|other| {
+            other.role == floor.role
+                && other.signed == floor.signed
+                && !other.keys.is_disjoint(&floor.keys)
+        }))
     }
 
     /// The repositories whose tags a key has signed.

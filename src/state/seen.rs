@@ -142,11 +142,21 @@ impl SeenState {
         }
     }
 
-    /// The repository for which signed bytes were seen first.
-    pub(super) fn statement_owner(&self, statement: &Digest) -> Option<&Subject> {
-        let mut all = self.repositories.iter();
-        all.find(|(_, entry)| entry.value.statements.contains(statement))
-            .map(|(subject, _)| subject)
+    /// Another repository whose signatures these are: it was seen with the same signed bytes, and one
+    /// of these keys signed for it. Whoever signs a copy with a key of its own takes nothing away.
+    pub(super) fn replayed(
+        &self,
+        subject: &Subject,
+        statement: &Digest,
+        signers: &BTreeSet<KeyId>,
+    ) -> Option<&Subject> {
+        let is_of = |record: &SeenRecord| {
+            record.statements.contains(statement) && !record.signers.is_disjoint(signers)
+        };
+        let mut others = self.repositories.iter().filter(|(one, _)| *one != subject);
+        others
+            .find(|(_, entry)| is_of(&entry.value))
+            .map(|(owner, _)| owner)
     }
 
     /// The repositories whose tags a key has signed.
@@ -205,17 +215,16 @@ impl SeenDraft {
             .merge_into(&record.floors)
             .map_err(StateError::from)?;
         for statement in &progress.statements {
-            match self.seen.statement_owner(statement) {
-                Some(owner) if owner != subject => {
-                    return Err(StateError::Replay {
-                        subject: subject.clone(),
-                        statement: *statement,
-                        owner: owner.clone(),
-                    }
-                    .into());
+            if let Some(owner) = self.seen.replayed(subject, statement, &progress.signers) {
+                return Err(StateError::Replay {
+                    subject: subject.clone(),
+                    statement: *statement,
+                    owner: owner.clone(),
                 }
-                _ if record.statements.contains(statement) => {}
-                _ => record.statements.push(*statement),
+                .into());
+            }
+            if !record.statements.contains(statement) {
+                record.statements.push(*statement);
             }
         }
         record

@@ -33,10 +33,12 @@ fn what_was_committed_is_there_when_the_state_is_opened_again() {
     assert_eq!(store.show().unwrap(), shown);
     assert_eq!(version(&store, "app", "targets/releases"), Some(3));
     assert_eq!(store.contact(SERVER, &gun("app")).unwrap(), Some(at(1)));
-    assert_eq!(
-        store.statement_owner(&Digest::of(b"app 3")).unwrap(),
-        Some(gun("app"))
-    );
+    let replayed = |name: &str, key: u8| {
+        let (statement, signers) = (Digest::of(b"app 3"), keys(&[key]));
+        store.replayed(&gun(name), &statement, &signers).unwrap()
+    };
+    assert_eq!(replayed("other", 4), Some(gun("app")));
+    assert_eq!((replayed("other", 9), replayed("app", 4)), (None, None));
     assert_eq!(store.signer_repositories(&key(4)).unwrap(), [gun("app")]);
     assert_eq!(store.admitted(&digest).unwrap(), [row]);
     assert_eq!(store.admitted(&Digest::of(b"other")).unwrap(), []);

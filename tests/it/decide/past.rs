@@ -341,6 +341,33 @@ async fn one_repository_s_signatures_are_refused_as_another_s_though_the_keys_ar
 }
 
 #[tokio::test]
+async fn a_publisher_that_signs_a_copy_of_another_s_names_takes_nothing_away_from_it() {
+    let digest = image("signed").digest();
+    let [victim, copier] = [APP, ELSE].map(|gun| {
+        let mut publisher = Publisher::new(gun);
+        publisher.tag("v1", &digest.to_string(), 7);
+        publisher
+    });
+    let signed = |publisher: &Publisher| {
+        let file = publisher.tree().files["targets/releases.json"].clone();
+        let file: serde_json::Value = serde_json::from_slice(&file).unwrap();
+        file["signed"].clone()
+    };
+    assert_eq!(signed(&victim), signed(&copier));
+    let server = Server::of(&victim).await;
+    server.publish(&copier);
+    let policy = server.root("acme", &[victim.root_key()])
+        + &server.root("copier", &[copier.root_key()])
+        + &rule(APP, &["acme"], "")
+        + &rule(ELSE, &["copier"], "");
+    let host = Host::new();
+    for name in [ELSE, APP, ELSE] {
+        let verdict = pull(&host.decider(&policy), &format!("{name}:v1"), digest).await;
+        assert_eq!(said(&verdict), "allowed signed", "{name}: {verdict}");
+    }
+}
+
+#[tokio::test]
 async fn one_signer_over_two_repositories_is_allowed_and_counted_once() {
     let [app, other] = siblings("other-1");
     let digest = image("signed").digest();

@@ -11,8 +11,8 @@ use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::notary::GunUpdate;
 use rootpin_trust::tuf::{Search, Trusted, Update};
 use rootpin_trust::{
-    Answer, Code, Collection, FetchFrom, Floor, Progress, Refusal, Subject, Verification, Verified,
-    Want, tuf,
+    Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, Subject, Verification,
+    Verified, Want, tuf,
 };
 
 use crate::history::Files;
@@ -33,8 +33,8 @@ pub(crate) type Network = BTreeMap<String, View>;
 pub(crate) struct Host {
     pub(crate) floors: BTreeMap<String, Vec<Floor>>,
     caches: BTreeMap<String, Files>,
-    /// The repository for which signed bytes were seen first.
-    owners: BTreeMap<Digest, String>,
+    /// The signed bytes that were seen of each repository, and the keys that signed for it.
+    statements: BTreeMap<String, (BTreeSet<Digest>, BTreeSet<KeyId>)>,
     /// In memory: what the last updates ended with, the newest first.
     trusted: BTreeMap<String, Vec<Trusted>>,
 }
@@ -172,18 +172,26 @@ impl Host {
         let others: Vec<&Floor> = others.flat_map(|(_, floors)| floors).collect();
         self.no_replay(progress)
             && !progress.floors.iter().any(|floor| {
-                others
-                    .iter()
-                    .any(|other| other.role == floor.role && other.signed == floor.signed)
+                others.iter().any(|other| {
+                    other.role == floor.role
+                        && other.signed == floor.signed
+                        && !other.keys.is_disjoint(&floor.keys)
+                })
             })
     }
 
     fn no_replay(&self, progress: &Progress) -> bool {
         let subject = progress.subject.to_string();
-        progress.statements.iter().all(|statement| {
-            self.owners
-                .get(statement)
-                .is_none_or(|owner| *owner == subject)
+        let mut others = self
+            .statements
+            .iter()
+            .filter(|(other, (_, signers))| {
+                **other != subject && !signers.is_disjoint(&progress.signers)
+            })
+            .map(|(_, (statements, _))| statements);
+        others.all(|seen| {
+            let mut own = progress.statements.iter();
+            own.all(|statement| !seen.contains(statement))
         })
     }
 
@@ -420,11 +428,9 @@ impl Host {
                 return false;
             }
             floors.insert(subject.clone(), merged);
-            for statement in &progress.statements {
-                self.owners
-                    .entry(*statement)
-                    .or_insert_with(|| subject.clone());
-            }
+            let (statements, signers) = self.statements.entry(subject).or_default();
+            statements.extend(&progress.statements);
+            signers.extend(&progress.signers);
         }
         self.floors = floors;
         for (source, name, bytes) in asked.files.drain(..) {

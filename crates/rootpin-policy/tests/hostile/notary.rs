@@ -162,6 +162,20 @@ impl NotaryHistory {
         forged.tree().files
     }
 
+    /// What another publisher signed under its own keys, signed by this one's.
+    pub(crate) fn copy(&self, another: &Self, at: usize) -> Files {
+        let mut own = self.states[at].clone();
+        for (name, role) in &mut own.roles {
+            let copied = &another.states[at].roles[name];
+            if name != "root" {
+                role.version = copied.version;
+                role.expires = copied.expires;
+                role.targets.clone_from(&copied.targets);
+            }
+        }
+        own.tree().files
+    }
+
     /// A role that names evil, signed by others than may sign.
     pub(crate) fn names(&self, role: &str, at: usize, held: Held, choice: u32) -> Files {
         let random = &mut Random::new(choice.into());

@@ -44,11 +44,13 @@ pub(crate) enum Act {
     ForgeRoot,
     /// The adversary's own repository, which the host pins for the adversary's own names.
     OwnRepository,
+    /// A publisher of Notary signs a copy of what another one signed.
+    Copy,
     /// Two questions at one time, of which the second one sees what is published.
     Race,
 }
 
-const ACTS: [Act; 21] = [
+const ACTS: [Act; 22] = [
     Act::Publish,
     Act::Publish,
     Act::Publish,
@@ -69,6 +71,7 @@ const ACTS: [Act; 21] = [
     Act::ForgeDelegated,
     Act::ForgeRoot,
     Act::OwnRepository,
+    Act::Copy,
     Act::Race,
 ];
 

@@ -134,6 +134,7 @@ impl<'a> Run<'a> {
     }
 
     fn step(&mut self, step: Step) -> Result<(), Violation> {
+        let world = self.world;
         let random = &mut Random::new(step.choice.into());
         let source = *random.one_of(&[MAIN, MAIN, NOTARY, NOTARY, OWN, OTHER_NOTARY]);
         match step.act {
@@ -160,6 +161,10 @@ impl<'a> Run<'a> {
             }
             Act::ForgeOnline | Act::ForgeTargets | Act::ForgeDelegated | Act::ForgeRoot => {
                 self.forge(step.act, random);
+            }
+            Act::Copy => {
+                let at = self.notary_head();
+                self.view(OTHER_NOTARY).files = world.other.copy(&world.notary, at);
             }
             Act::Race => return self.race(step.question),
             _ => self.disturb(step.act, source, random),
