@@ -95,14 +95,17 @@ fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>
             .max_by_key(|old| old.version)
             .filter(|_| outdone);
         let mut standing = highest.cloned().unwrap_or_else(|| new.clone());
-        for old in &sharing {
-            if !fell && old.keys == standing.keys && old.threshold == standing.threshold {
-                keep_listed(&mut standing, old)?;
+        for one in sharing.iter().chain([new]) {
+            if !fell && one.keys == standing.keys && one.threshold == standing.threshold {
+                keep_listed(&mut standing, one)?;
             }
         }
-        let left = |old: Floor| match old.version <= standing.version || fallen.contains(&old) {
-            true => left_by(new, old),
-            false => Some(old),
+        let left = |old: Floor| {
+            if old.version <= standing.version || fallen.contains(&old) {
+                left_by(new, old)
+            } else {
+                Some(old)
+            }
         };
         merged = rest.into_iter().filter_map(left).collect();
         if let Some(owner) = &mut standing.owner {
@@ -200,8 +203,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::KeyId;
     use crate::image::Digest;
+    use crate::{KeyId, Listed};
     use std::collections::{BTreeMap, BTreeSet};
 
     fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
@@ -293,6 +296,61 @@ mod tests {
         twin.signed = Digest::of(b"twin");
         let conflict = merge(&[floor("timestamp", &[1], 5, &[2])], &[twin], &[]).unwrap_err();
         assert_eq!(conflict, ("timestamp".to_owned(), 5));
+    }
+
+    fn snapshot(version: u64, listed: &[(&str, u64, Option<&str>)]) -> Floor {
+        let listed = listed.iter().map(|(role, version, signed)| {
+            let signed = signed.map(|content| Digest::of(content.as_bytes()));
+            let listed = Listed {
+                signed,
+                ..Listed::version(*version)
+            };
+            ((*role).to_owned(), listed)
+        });
+        Floor {
+            listed: listed.collect(),
+            ..floor("snapshot", &[1], version, &[3])
+        }
+    }
+
+    #[test]
+    fn nothing_that_was_listed_goes_back_or_vanishes_where_two_looks_at_a_time_are_merged() {
+        // Both began with nothing seen. The one that is written last saw the higher snapshot, which
+        // whoever holds its key had list less.
+        let known = [snapshot(
+            5,
+            &[("targets", 5, Some("five")), ("team", 3, None)],
+        )];
+        let seen = [snapshot(6, &[("targets", 4, Some("four"))])];
+        let both = snapshot(6, &[("targets", 5, Some("five")), ("team", 3, None)]);
+        let both = vec![both];
+        assert_eq!(merge(&known, &seen, &[]).as_ref(), Ok(&both));
+        assert_eq!(merge(&seen, &known, &[]), Ok(both));
+    }
+
+    #[test]
+    fn a_listed_file_that_was_verified_stays_verified_and_another_one_of_its_version_is_a_conflict()
+    {
+        let known = [snapshot(5, &[("targets", 5, Some("five"))])];
+        let unread = snapshot(6, &[("targets", 5, None)]);
+        let both = snapshot(6, &[("targets", 5, Some("five"))]);
+        assert_eq!(merge(&known, &[unread], &[]).unwrap(), [both]);
+        let twin = snapshot(6, &[("targets", 5, Some("another five"))]);
+        let conflict = merge(&known, &[twin], &[]).unwrap_err();
+        assert_eq!(conflict, ("targets".to_owned(), 5));
+    }
+
+    #[test]
+    fn a_version_counts_as_first_seen_when_the_earlier_of_two_looks_saw_it() {
+        let at = |second| Some(jiff::Timestamp::from_second(second).unwrap());
+        let seen_at = |second| Floor {
+            since: at(second),
+            ..floor("timestamp", &[1], 5, &[2])
+        };
+        let merged = merge(&[seen_at(1)], &[seen_at(2)], &[]).unwrap();
+        assert_eq!(merged, [seen_at(1)]);
+        let merged = merge(&[seen_at(2)], &[seen_at(1)], &[]).unwrap();
+        assert_eq!(merged, [seen_at(1)]);
     }
 
     prop_compose! {
