@@ -100,7 +100,23 @@ impl VerifiedUpdates {
 
     /// Whether nothing was verified.
     pub(super) fn is_empty(&self) -> bool {
-        self.unkept.progress.is_empty() && self.files.is_empty()
+        let updated = self.unkept.updated.as_ref();
+        self.unkept.progress.is_empty()
+            && self.files.is_empty()
+            && updated.is_none_or(|(_, files)| files.is_empty())
+    }
+
+    /// Takes the files that were verified: the evidence that is made of them has them now.
+    pub(super) fn take_files(&mut self) -> NamedFiles {
+        let mut files = std::mem::take(&mut self.files);
+        files.extend(
+            self.unkept
+                .updated
+                .take()
+                .into_iter()
+                .flat_map(|(_, files)| files),
+        );
+        files
     }
 
     /// Keeps the floors of what failed.

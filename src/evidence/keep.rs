@@ -1,8 +1,10 @@
 //! The one writer of floors, contacts, ledger rows and cached files.
 //!
 //! A decision keeps all that it rests on in one transaction. What no decision keeps, because a look
-//! failed or was cancelled, raises the floors alone: an attacker who can cut a connection must not
-//! make the host forget what it saw.
+//! failed or was cancelled, raises the floors all the same: an attacker who can cut a connection must
+//! not make the host forget what it saw. Files are cached behind them where an update came to its
+//! end: raised floors over an older cache would leave the host without an answer when its source is
+//! away.
 
 use std::fmt;
 use std::sync::{Arc, PoisonError};
@@ -11,8 +13,8 @@ use std::thread;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
-use super::{Evidence, MetadataOrigin, Repositories};
-use crate::state::cache::Drafts;
+use super::{Evidence, MetadataOrigin, NamedFiles, Repositories};
+use crate::state::cache::{Cache, Drafts};
 use crate::state::{Additions, Committed, Row, StateError, Store};
 use rootpin_trust::image::Digest;
 use rootpin_trust::{Code, Progress, Refusal, Subject, Verified};
@@ -21,12 +23,17 @@ use rootpin_trust::{Code, Progress, Refusal, Subject, Verified};
 #[derive(Debug, Clone)]
 pub(super) struct FloorWriter {
     store: Arc<Store>,
+    cache: Option<Cache>,
     keeps: bool,
 }
 
 impl FloorWriter {
-    pub(super) fn new(store: Arc<Store>, keeps: bool) -> Self {
-        Self { store, keeps }
+    pub(super) fn new(store: Arc<Store>, cache: Option<Cache>, keeps: bool) -> Self {
+        Self {
+            store,
+            cache,
+            keeps,
+        }
     }
 
     pub(super) fn keeps(&self) -> bool {
@@ -65,6 +72,17 @@ impl FloorWriter {
         Ok(())
     }
 
+    /// Caches files whose floors are safe. A cache that can't be written costs a fetch.
+    fn cache(&self, MetadataOrigin { source, subject }: &MetadataOrigin, files: &NamedFiles) {
+        let written = self
+            .cache
+            .as_ref()
+            .map(|cache| cache.write(source, subject, files));
+        if let Some(Err(error)) = written {
+            not_cached(subject, &error);
+        }
+    }
+
     /// Writes all of these, or nothing. Blocks.
     pub(super) fn write(&self, additions: &Additions<'_>) -> Result<Committed, StateError> {
         self.store.commit(additions)
@@ -72,17 +90,19 @@ impl FloorWriter {
 }
 
 /// What was verified for one question or look, and is not written yet. Dropped, it writes its floors
-/// in the background.
+/// in the background, and caches the files of each update that came to its end.
 #[derive(Debug)]
 pub(crate) struct Unkept {
     pub(super) writer: FloorWriter,
     now: Timestamp,
     pub(super) progress: Vec<Verified<Progress>>,
     pub(crate) evidence: Vec<Arc<Evidence>>,
+    /// The files of an update that came to its end, until evidence is made of it.
+    pub(super) updated: Option<(MetadataOrigin, NamedFiles)>,
 }
 
 impl Unkept {
-    /// Writes the floors alone, of what failed. Returns once they are written.
+    /// Writes the floors of what failed. Returns once they are written.
     pub(super) async fn keep(&mut self) {
         let Some(write) = self.take() else {
             return;
@@ -109,7 +129,8 @@ impl Unkept {
     fn take(&mut self) -> Option<impl FnOnce() + Send + 'static> {
         let progress = self.take_progress();
         let evidence = self.take_evidence();
-        let nothing = progress.is_empty() && evidence.is_empty();
+        let updated = self.updated.take();
+        let nothing = progress.is_empty() && evidence.is_empty() && updated.is_none();
         if nothing || !self.writer.keeps {
             return None;
         }
@@ -123,7 +144,17 @@ impl Unkept {
                 rows: Vec::new(),
             };
             if let Err(error) = writer.write(&additions) {
-                not_kept(&error);
+                return not_kept(&error);
+            }
+            if let Some((origin, files)) = &updated {
+                writer.cache(origin, files);
+            }
+            for evidence in &evidence {
+                let unsaved = evidence.unsaved.lock();
+                let unsaved = unsaved.unwrap_or_else(PoisonError::into_inner);
+                if let Some(files) = &*unsaved {
+                    writer.cache(&evidence.origin, files);
+                }
             }
         })
     }
@@ -161,6 +192,7 @@ impl Repositories {
             now,
             progress: Vec::new(),
             evidence: Vec::new(),
+            updated: None,
         }
     }
 

@@ -103,7 +103,7 @@ impl Repositories {
         let cache = Cache::new(store.directory()).ok();
         Self {
             sources,
-            writer: FloorWriter::new(Arc::clone(&store), keeps),
+            writer: FloorWriter::new(Arc::clone(&store), cache.clone(), keeps),
             store,
             cache,
             notary: NotaryCache::default(),
@@ -141,7 +141,8 @@ impl Repositories {
         }
         match &look.root.kind {
             RootKind::Notary(notary) => self.of_notary(look, notary, gun).await,
-            RootKind::Tuf(tuf) => self.of_tuf(look, tuf, gun, question).await,
+            // On the heap: each question's future would be as large as an update otherwise.
+            RootKind::Tuf(tuf) => Box::pin(self.of_tuf(look, tuf, gun, question)).await,
             RootKind::Cosign(_) | RootKind::Notation(_) => match question {
                 Question::Digest(digest) => self.of_signatures(look, gun, *digest).await,
                 Question::Tag(_) | Question::Any => Err(signatures::not_of_digests()),

@@ -118,7 +118,7 @@ impl Repositories {
                 self.laggards.remove(&source_for(&this.origin, gun));
                 known.trusted = trusted;
                 let valid_until = known.valid_until.min(verified.get().expires);
-                let unsaved = (!fresh || !updates.is_empty()).then_some(updates.files);
+                let unsaved = (!fresh || !updates.is_empty()).then(|| updates.take_files());
                 let (progress, origin, contact) =
                     (updates.unkept.take_progress(), this.origin, known.contact);
                 let (asked, unsaved) = (Mutex::new(known.asked), Mutex::new(unsaved));
@@ -168,6 +168,9 @@ impl TufLook<'_> {
         // It stays there: an update that is cancelled takes nothing away.
         match self.update(slot.as_ref(), contact, updates).await {
             Ok(known) => {
+                // A search that fails or is cancelled takes nothing of it away.
+                let files = std::mem::take(&mut updates.files);
+                updates.unkept.updated = Some((self.origin.clone(), files));
                 *slot = Some(known);
                 Ok(false)
             }
@@ -201,7 +204,7 @@ impl TufLook<'_> {
         mut updates: VerifiedUpdates,
     ) -> Result<Arc<Evidence>, Refusal> {
         // What broke off left no set of files that holds.
-        updates.files.clear();
+        drop(updates.take_files());
         let earlier = EarlierUpdate {
             trusted: known.trusted.clone(),
             contact: known.contact,
@@ -256,7 +259,7 @@ impl TufLook<'_> {
         mut updates: VerifiedUpdates,
         until: Timestamp,
     ) -> Arc<Evidence> {
-        let unsaved = (!updates.is_empty()).then_some(updates.files);
+        let unsaved = (!updates.is_empty()).then(|| updates.take_files());
         let valid_until = until.min(verified.get().expires);
         Arc::new(Evidence {
             verified: Arc::new(verified),

@@ -308,6 +308,60 @@ async fn what_a_cut_off_update_showed_is_kept() {
     );
 }
 
+#[tokio::test]
+async fn an_update_whose_search_fails_or_is_cancelled_is_cached_for_when_its_source_is_away() {
+    let mut publisher = Publisher::new();
+    let before = publisher.clone();
+    publisher.delegate(
+        "team",
+        21,
+        &["r.example/team/*"],
+        ("r.example/team/app:1", "of a team"),
+        false,
+    );
+    publisher.publish();
+    for cancelled in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, state) = (dir.path().join("metadata"), dir.path().join("state"));
+        write(&folder, &before);
+        let store = Arc::new(Store::open(&state).unwrap());
+        let policy = policy_of(&publisher, &[&folder], "");
+        let first = decider_of(policy, Arc::clone(&store));
+        assert_eq!(pull(&first, "r.example/app:1", "one").await, "allowed");
+        // The role's file does not come.
+        let name = "r.example/team/app:1";
+        if cancelled {
+            let (url, mut asked) = hanging_at(&publisher, "1.team.json").await;
+            let asking = decider_of(policy_at(&publisher, &[url], ""), Arc::clone(&store));
+            let question = tokio::spawn(async move { pull(&asking, name, "of a team").await });
+            while asked.recv().await.unwrap() != "1.team.json" {}
+            question.abort();
+            assert!(question.await.unwrap_err().is_cancelled());
+        } else {
+            write(&folder, &publisher);
+            std::fs::remove_file(folder.join("1.team.json")).unwrap();
+            let policy = policy_of(&publisher, &[&folder], "");
+            let asking = decider_of(policy, Arc::clone(&store));
+            assert_eq!(pull(&asking, name, "of a team").await, "role-missing");
+        }
+        let nowhere = policy_of(&publisher, &[], "");
+        let begun = std::time::Instant::now();
+        loop {
+            let after = decider_of(Arc::clone(&nowhere), Arc::clone(&store));
+            let floors = store.history(&Subject::Tuf).unwrap();
+            let mut newest = floors.iter().filter(|floor| floor.role == "timestamp");
+            let newest = newest.next().map(|floor| floor.version);
+            let told = (newest, pull(&after, "r.example/app:1", "one").await);
+            // What was cancelled is written in the background.
+            if told == (Some(2), "allowed") || begun.elapsed() > Duration::from_secs(20) {
+                assert_eq!(told, (Some(2), "allowed"), "cancelled: {cancelled}");
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+}
+
 /// Serves the publisher's files but for one, which it never answers. Returns where, and what is
 /// asked for.
 async fn hanging_at(
