@@ -11,11 +11,12 @@ use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::notary::GunUpdate;
 use rootpin_trust::tuf::{Search, Trusted, Update};
 use rootpin_trust::{
-    Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, Subject, Verification,
-    Verified, Want, tuf,
+    Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, SignedImage, Subject,
+    Verification, Verified, Want, cosign, notation, tuf,
 };
 
 use crate::history::Files;
+use crate::signatures;
 
 /// What a source shows.
 #[derive(Clone, Default)]
@@ -263,16 +264,19 @@ impl Host {
         asked: &mut Asked,
         now: Timestamp,
     ) -> Result<Statement, Failure> {
-        // No history here has signatures beside an image.
+        let empty = View::default();
         let (source, subject) = match &root.kind {
             RootKind::Tuf(_) => (root.id.clone(), Subject::Tuf),
             RootKind::Notary(_) => (
                 format!("{} {}", root.id, about.0),
                 Subject::Gun(about.0.clone()),
             ),
-            RootKind::Cosign(_) | RootKind::Notation(_) => return Err(Failure::Silent),
+            RootKind::Cosign(_) | RootKind::Notation(_) => {
+                let view = network.get(&root.id).unwrap_or(&empty);
+                let verified = of_signatures(view, policy, root, about, now)?;
+                return Ok(statement(verified, now));
+            }
         };
-        let empty = View::default();
         let look = &mut Look {
             host: self,
             view: network.get(&source).unwrap_or(&empty),
@@ -439,6 +443,33 @@ impl Host {
         self.trusted.extend(asked.trusted.drain(..));
         true
     }
+}
+
+/// What the signatures beside an image come to. Nothing of them is kept.
+fn of_signatures(
+    view: &View,
+    policy: &Policy,
+    root: &Root,
+    (repository, question): (&Repository, &tuf::Question),
+    now: Timestamp,
+) -> Result<Verified<Collection>, Failure> {
+    let tuf::Question::Digest(digest) = question else {
+        panic!("a root without tags is asked about a digest")
+    };
+    if !view.silent.is_empty() {
+        return Err(Failure::Silent);
+    }
+    let (files, revoked) = (signatures::found(&view.files), policy.revoked_keys());
+    let image = SignedImage {
+        repository,
+        digest: *digest,
+    };
+    let outcome = match &root.kind {
+        RootKind::Cosign(root) => cosign::verify(image, &root.pins(revoked), &files),
+        RootKind::Notation(root) => notation::verify(image, &root.pins(revoked, now), &files),
+        RootKind::Tuf(_) | RootKind::Notary(_) => panic!("it lists tags"),
+    };
+    Ok(outcome.result?)
 }
 
 fn statement(verified: Verified<Collection>, now: Timestamp) -> Statement {

@@ -33,6 +33,8 @@ impl Counts {
             "own",
             "notary",
             "other notary",
+            "cosign",
+            "notation",
         ] {
             assert!(
                 self.accepted.get(name).is_some_and(|count| *count > 0),

@@ -26,6 +26,7 @@ mod notary;
 #[path = "../../../../tests/support/publisher.rs"]
 mod notary_publisher;
 mod oracle;
+mod signatures;
 mod steps;
 mod tuf_forgery;
 mod tuf_history;

@@ -8,6 +8,7 @@ use rootpin_trust::image::{Digest, ImageRef};
 use crate::client::{Asked, Said};
 use crate::history::History;
 use crate::notary::{RELEASES, TAG};
+use crate::signatures::{self, COSIGN, ENVELOPED, NOTATION, SIGNED};
 use crate::world::{MAIN, NOTARY, Run};
 
 /// What went wrong, and at which step.
@@ -90,6 +91,24 @@ pub(crate) fn check_quorum(name: &ImageRef, judgement: &Judgement) -> Result<(),
         },
         _ => Ok(()),
     }
+}
+
+/// A yes by signatures beside the image is one for bytes that enough pinned keys signed.
+pub(crate) fn check_signed(
+    name: &ImageRef,
+    digest: Digest,
+    head: usize,
+    judgement: &Judgement,
+) -> Result<(), Violation> {
+    let source = match name.to_string().as_str() {
+        SIGNED => COSIGN,
+        ENVELOPED => NOTATION,
+        _ => return Ok(()),
+    };
+    if judgement.result.is_ok() && !signatures::is_signed(source, head, digest) {
+        return Err(Violation::of(&format!("nobody signed these bytes: {name}")));
+    }
+    Ok(())
 }
 
 /// Nothing is accepted that offline keys did not sign for that name, nothing that is over, nothing
@@ -269,7 +288,10 @@ pub(crate) fn check_floors(run: &mut Run<'_>) -> Result<(), Violation> {
                     highest.1
                 )));
             }
-            *highest = (rotations, version);
+            // What was seen under former keys stays so until something is seen under the next ones.
+            if version != highest.1 {
+                *highest = (rotations, version);
+            }
         }
         for ((kind, role), (_, version)) in &run.highest {
             let known = floors

@@ -44,13 +44,17 @@ pub(crate) enum Act {
     ForgeRoot,
     /// The adversary's own repository, which the host pins for the adversary's own names.
     OwnRepository,
+    /// Signatures beside an image, by whoever can push there.
+    ForgeSignatures,
+    /// The clock goes back.
+    TurnBack,
     /// A publisher of Notary signs a copy of what another one signed.
     Copy,
     /// Two questions at one time, of which the second one sees what is published.
     Race,
 }
 
-const ACTS: [Act; 22] = [
+const ACTS: [Act; 24] = [
     Act::Publish,
     Act::Publish,
     Act::Publish,
@@ -71,6 +75,8 @@ const ACTS: [Act; 22] = [
     Act::ForgeDelegated,
     Act::ForgeRoot,
     Act::OwnRepository,
+    Act::ForgeSignatures,
+    Act::TurnBack,
     Act::Copy,
     Act::Race,
 ];
@@ -130,7 +136,7 @@ impl Sequence {
         let world = random.below(worlds);
         // Half of the sequences are without online keys: then more must hold.
         let held = if random.chance(50) {
-            random.below(64)
+            random.below(128)
         } else {
             0
         };

@@ -26,6 +26,8 @@ pub(crate) struct Held {
     pub(crate) targets: bool,
     /// One of the three root keys, with which it signs its own root only.
     pub(crate) lent: bool,
+    /// One of the two keys of cosign that must both sign.
+    pub(crate) cosign: bool,
 }
 
 impl Held {
@@ -39,6 +41,7 @@ impl Held {
             root: bit(3),
             targets: bit(4),
             lent: bit(5),
+            cosign: bit(6),
         }
     }
 

@@ -12,7 +12,9 @@ use crate::history::{Files, History, later, time};
 use crate::notary::{GUN, NotaryHistory, OTHER_GUN, RELEASES, TAG, pinned};
 use crate::oracle::{
     Accepted, Violation, check_answer, check_cost, check_floors, check_quorum, check_refusal,
+    check_signed,
 };
+use crate::signatures::{self, COSIGN, ENVELOPED, NOTATION, SIGNED};
 use crate::steps::{Act, Random, Sequence, Step};
 use crate::tuf_forgery::{self as forgery, Held, evil, own_root};
 use crate::tuf_history::{APP, BOTH, TEAM, TENANT};
@@ -23,9 +25,12 @@ pub(crate) const MAIN: &str = "main";
 pub(crate) const OWN: &str = "own";
 pub(crate) const NOTARY: &str = "docker n.example/team/app";
 pub(crate) const OTHER_NOTARY: &str = "tenant n.example/evil/app";
+const SOURCES: [&str; 6] = [MAIN, OWN, NOTARY, OTHER_NOTARY, COSIGN, NOTATION];
 
 /// The names that are asked for.
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 10] = [
+    SIGNED,
+    ENVELOPED,
     APP,
     TEAM,
     BOTH,
@@ -100,11 +105,11 @@ fn policy(main: Vec<u8>) -> Policy {
         rule("n.example/team/**", &["docker"], 1),
         rule("n.example/evil/**", &["tenant"], 1),
     ];
-    let files = BTreeMap::from([
-        ("policy.toml".to_owned(), text.concat().into_bytes()),
-        (format!("{MAIN}.json"), main),
-        (format!("{OWN}.json"), own_root()),
-    ]);
+    let (of_signatures, mut files) = signatures::policy();
+    let text = text.concat() + &of_signatures;
+    files.insert("policy.toml".to_owned(), text.into_bytes());
+    files.insert(format!("{MAIN}.json"), main);
+    files.insert(format!("{OWN}.json"), own_root());
     load(&files, time(0)).unwrap()
 }
 
@@ -121,7 +126,7 @@ impl<'a> Run<'a> {
             highest: BTreeMap::new(),
             counts: Counts::default(),
         };
-        for source in [MAIN, OWN, NOTARY, OTHER_NOTARY] {
+        for source in SOURCES {
             run.show_honest(source);
         }
         for (at, step) in sequence.steps.iter().enumerate() {
@@ -136,17 +141,33 @@ impl<'a> Run<'a> {
     fn step(&mut self, step: Step) -> Result<(), Violation> {
         let world = self.world;
         let random = &mut Random::new(step.choice.into());
-        let source = *random.one_of(&[MAIN, MAIN, NOTARY, NOTARY, OWN, OTHER_NOTARY]);
+        let source = *random.one_of(&[
+            MAIN,
+            MAIN,
+            NOTARY,
+            NOTARY,
+            OWN,
+            OTHER_NOTARY,
+            COSIGN,
+            NOTATION,
+        ]);
         match step.act {
             Act::Publish => {
                 self.head = (self.head + 1).min(self.world.tuf.publications.len() - 1);
                 self.now = self.now.max(time(self.head));
                 if random.chance(70) {
-                    self.show_honest(MAIN);
-                    self.show_honest(NOTARY);
+                    for source in [MAIN, NOTARY, COSIGN] {
+                        self.show_honest(source);
+                    }
                 }
             }
             Act::Wait => self.now = later(self.now, *random.one_of(&[1, 30, 100, 200, 1500])),
+            Act::TurnBack => self.now = later(self.now, -*random.one_of(&[1, 30, 100, 1500])),
+            Act::ForgeSignatures => {
+                let source = *random.one_of(&[COSIGN, NOTATION]);
+                let (held, choice) = (self.held, random.choice());
+                self.view(source).files = signatures::forged(source, self.head, held, choice);
+            }
             Act::Restart => self.host.restart(),
             Act::LoseCache => self.host.lose_cache(),
             Act::Honest => self.show_honest(source),
@@ -205,6 +226,8 @@ impl<'a> Run<'a> {
             MAIN => OWN,
             OWN => MAIN,
             NOTARY => OTHER_NOTARY,
+            COSIGN => NOTATION,
+            NOTATION => COSIGN,
             _ => NOTARY,
         };
         let others = self.network[redirect].files.clone();
@@ -216,6 +239,9 @@ impl<'a> Run<'a> {
         };
         let view = self.view(source);
         let names: Vec<String> = view.files.keys().cloned().collect();
+        if names.is_empty() {
+            return;
+        }
         let name = random.one_of(&names).clone();
         match act {
             Act::Mix => {
@@ -255,7 +281,7 @@ impl<'a> Run<'a> {
             .host
             .ask(policy, &self.network, (&name, digest), self.now);
         let accepted = Accepted::of(&name, self.head, &first);
-        let honest: Network = [MAIN, OWN, NOTARY, OTHER_NOTARY]
+        let honest: Network = SOURCES
             .into_iter()
             .map(|source| {
                 (
@@ -310,6 +336,7 @@ impl<'a> Run<'a> {
             Some(code) => *self.counts.refused.entry(code).or_default() += 1,
         }
         check_quorum(name, &asked.judgement)?;
+        check_signed(name, digest, self.head, &asked.judgement)?;
         if kept {
             check_answer(self, &accepted)?;
         }
@@ -364,6 +391,23 @@ impl<'a> Run<'a> {
                 .ask(policy, &self.network, (&name, evil()), self.now);
             check_refusal(&name, &asked)?;
         }
+        self.release_signatures()
+    }
+
+    /// Of signatures nothing is kept: what is published again counts again.
+    fn release_signatures(&mut self) -> Result<(), Violation> {
+        for (source, name) in [(COSIGN, SIGNED), (NOTATION, ENVELOPED)] {
+            self.show_honest(source);
+            let name: ImageRef = name.parse().unwrap();
+            let digest = signatures::digest(source, self.head);
+            if !self.ask_about(&name, digest)? {
+                let what = format!("refused though nobody is in the way: {name}");
+                return Err(Violation::of(&what));
+            }
+            let (policy, evil) = (&self.world.policy, (&name, evil()));
+            let asked = self.host.ask(policy, &self.network, evil, self.now);
+            check_refusal(&name, &asked)?;
+        }
         Ok(())
     }
 
@@ -387,7 +431,11 @@ impl<'a> Run<'a> {
             text if text.starts_with("n.example/") => (RELEASES, TAG),
             _ => ("targets", text),
         };
-        let signed = history.digest(at, role, path);
+        let signed = match text {
+            SIGNED => Some(signatures::digest(COSIGN, at)),
+            ENVELOPED => Some(signatures::digest(NOTATION, at)),
+            _ => history.digest(at, role, path),
+        };
         let digest = if random.chance(25) { None } else { signed };
         (name, digest.unwrap_or_else(evil))
     }
@@ -407,8 +455,10 @@ impl<'a> Run<'a> {
     }
 
     fn published(&self, source: &str, at: usize) -> Files {
-        if source == OWN {
-            return forgery::own_first(&self.world.tuf, at);
+        match source {
+            OWN => return forgery::own_first(&self.world.tuf, at),
+            COSIGN | NOTATION => return signatures::published(source, at),
+            _ => {}
         }
         let (history, head) = self.history(source);
         history.publications[at.min(head)].files.clone()
@@ -434,6 +484,8 @@ fn source_of(name: &ImageRef) -> &'static str {
         "both.example/app" => "quorum",
         "r.example/tenant/app" => "tenant",
         "r.example/team/app" => "team",
+        "s.example/app" => "cosign",
+        "e.example/app" => "notation",
         _ => "main",
     }
 }
