@@ -95,6 +95,10 @@ async fn decide(
     let in_force = loaded
         .map(Arc::new)
         .map_err(|errors| policy_refused(&errors, policy));
+    // The registry is asked before the decider is made.
+    if let Ok(policy) = &in_force {
+        credentials.obey(Arc::clone(policy));
+    }
     let sources = Arc::new(Sources::new(Arc::new(credentials)));
     let now = at.unwrap_or_else(Timestamp::now);
     let resolved = digest_of(&sources, &in_force, (name, ""), now, DEADLINE).await;

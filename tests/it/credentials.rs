@@ -10,8 +10,12 @@ use std::process::Command;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
+use crate::registry::{Registry, response};
 use crate::world::{Daemon, Ended, World, run};
 
 const V1: &str = "credentialprovider.kubelet.k8s.io/v1";
@@ -540,5 +544,68 @@ fn no_secret_is_in_anything_that_a_full_run_writes() {
     assert!(files > 4, "{files} files");
     for secret in SECRETS {
         assert!(!said.contains(secret), "{secret}");
+    }
+}
+
+/// A registry that has `v1` of team/app, and answers only who knows the password; and whether each
+/// request brought it.
+fn private(world: &World) -> (Registry, Arc<Mutex<Vec<bool>>>, String) {
+    let registry = world.runtime.block_on(Registry::start());
+    let manifest = br#"{"schemaVersion":2}"#.to_vec();
+    let digest = Digest::of(&manifest).to_string();
+    let tag = ("v1".to_owned(), manifest);
+    registry.held.lock().unwrap().tags.extend([tag]);
+    let basic = format!("Basic {}", STANDARD.encode(format!("u:{}", SECRETS[2])));
+    let sent: Arc<Mutex<Vec<bool>>> = Arc::default();
+    let seen = Arc::clone(&sent);
+    registry.quirk(move |asked, _| {
+        seen.lock().unwrap().push(asked.authorization.is_some());
+        (asked.authorization != Some(&basic))
+            .then(|| response(401, &[("www-authenticate", "Basic realm=x")], ""))
+    });
+    (registry, sent, digest)
+}
+
+#[test]
+fn verify_by_a_policy_of_its_own_keeps_back_what_that_policy_keeps_back() {
+    let Some(world) = World::new("c-verify") else {
+        return;
+    };
+    let (registry, sent, _) = private(&world);
+    let host = format!("127.0.0.1:{}", registry.port);
+    let auth = STANDARD.encode(format!("u:{}", SECRETS[2]));
+    let docker = world.path("docker");
+    fs::create_dir_all(&docker).unwrap();
+    fs::write(
+        docker.join("config.json"),
+        json!({"auths": {&host: {"auth": auth}}}).to_string(),
+    )
+    .unwrap();
+    let rule = |more: &str| {
+        world.write_policy(&format!(
+            "{}[[rule]]\nmatch = \"{host}/team/*\"\nroots = [\"acme\"]\n{more}",
+            world.policy()
+        ));
+    };
+    for (more, wanted) in [("", true), ("credentials = false\n", false)] {
+        rule(more);
+        sent.lock().unwrap().clear();
+        let at = |name: &str| world.path(name).display().to_string();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        command
+            .args(["verify", &format!("{host}/team/app:v1")])
+            .args([
+                "--policy",
+                &at("policy"),
+                "--state",
+                &at("own-state"),
+                "--docker-config",
+                &at("docker"),
+            ]);
+        let ended = run(&mut command, b"");
+        assert_ne!(ended.code, 0, "nobody signed it: {ended:?}");
+        let sent = sent.lock().unwrap().clone();
+        assert!(!sent.is_empty(), "the registry is asked: {ended:?}");
+        assert_eq!(sent.contains(&true), wanted, "{more}: {ended:?}");
     }
 }
