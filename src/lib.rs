@@ -38,6 +38,7 @@ pub(crate) mod hosts_toml;
 pub mod nonce;
 pub mod observe;
 pub mod operate;
+pub(crate) mod plain_file;
 pub(crate) mod plain_text;
 pub mod policy_dir;
 pub mod problem;

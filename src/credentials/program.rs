@@ -1,6 +1,9 @@
-//! Runs a program that knows credentials: somebody else's, so it gets a deadline, a cap on what it
-//! says, and is killed with all it started.
+//! Finds and runs a program that knows credentials: somebody else's, so it gets a deadline, a cap on
+//! what it says, and is killed with all it started.
 
+use std::env;
+use std::ffi::OsString;
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process_group};
@@ -10,6 +13,27 @@ use tokio::time::{Instant, timeout_at};
 
 /// No answer is longer.
 const MOST_BYTES: u64 = 64 << 10;
+
+/// Where programs are when no `PATH` says so.
+const NO_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Docker's credential helper of that name in the directories of `search_path`, or of `PATH`. A name
+/// is one plain word, and a directory that is not absolute is passed over: it is wherever somebody
+/// happens to be.
+#[must_use]
+pub fn find_helper(name: &str, search_path: Option<OsString>) -> Option<PathBuf> {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+    if name.is_empty() || !name.bytes().all(plain) {
+        return None;
+    }
+    let path = search_path
+        .or_else(|| env::var_os("PATH"))
+        .unwrap_or_else(|| NO_PATH.into());
+    let candidates = env::split_paths(&path)
+        .filter(|folder| folder.is_absolute())
+        .map(|folder| folder.join(format!("docker-credential-{name}")));
+    candidates.into_iter().find(|file| file.is_file())
+}
 
 /// Runs it with that on its standard input. Returns how it ended and what it wrote to its standard
 /// output; what it writes to its standard error is nobody's, for it may be a secret.

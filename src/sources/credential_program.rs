@@ -4,9 +4,8 @@
 //! One that is late goes on, and its answer serves the next question.
 
 use std::collections::HashMap;
-use std::env;
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,7 +20,6 @@ use crate::credentials::{Credential, Secret, program};
 static AT_ONCE: Semaphore = Semaphore::const_new(4);
 /// An answer for which nobody waited any more serves the next question, if that comes soon.
 const KEPT: Duration = Duration::from_secs(60);
-const NO_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 #[derive(Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -124,7 +122,8 @@ async fn get(
     limit: Instant,
 ) -> Result<Option<Credential>, String> {
     let shown = format!("docker-credential-{}", super::escaped(name));
-    let program = find(name, search_path).ok_or_else(|| format!("{shown} is not on PATH"))?;
+    let program =
+        program::find_helper(name, search_path).ok_or_else(|| format!("{shown} is not on PATH"))?;
     let late = |_| format!("{shown} did not answer in time");
     let permit = timeout_at(limit, AT_ONCE.acquire()).await.map_err(late)?;
     let mut command = Command::new(program);
@@ -150,21 +149,6 @@ async fn get(
         "<token>" => Credential::IdentityToken(Secret(answer.secret)),
         user => Credential::password(user, &answer.secret),
     }))
-}
-
-/// The program on PATH; a name is one plain word, and a directory is named absolutely.
-fn find(name: &str, search_path: Option<OsString>) -> Option<PathBuf> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-    if name.is_empty() || !name.bytes().all(plain) {
-        return None;
-    }
-    let path = search_path
-        .or_else(|| env::var_os("PATH"))
-        .unwrap_or_else(|| NO_PATH.into());
-    let candidates = env::split_paths(&path)
-        .filter(|folder| folder.is_absolute())
-        .map(|folder| folder.join(format!("docker-credential-{name}")));
-    candidates.into_iter().find(|file| file.is_file())
 }
 
 #[cfg(test)]

@@ -20,11 +20,11 @@ use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
-use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::credential_program::Helpers;
 use crate::credentials::{Credential, Gate, Kind, Kubelet, Secret, Settings, path, place};
+use crate::plain_file;
 use rootpin_policy::Policy;
 
 /// No config.json is longer.
@@ -211,33 +211,22 @@ impl Credentials {
     /// A file as it stands now; empty where there is none.
     async fn read(&self, file: &Path) -> Result<DockerConfig, String> {
         let failed = |error: &dyn fmt::Display| format!("{}: {error}", file.display());
-        let open = match tokio::fs::File::open(&file).await {
-            Ok(open) => open,
+        let path = file.to_owned();
+        let read = tokio::task::spawn_blocking(move || plain_file::read(&path, MOST));
+        let (bytes, about) = match read.await.map_err(|error| failed(&error))? {
+            Ok(read) => read,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Ok(DockerConfig::default());
             }
             Err(error) => return Err(failed(&error)),
         };
-        let mode = open
-            .metadata()
-            .await
-            .map_err(|error| failed(&error))?
-            .permissions()
-            .mode();
+        let mode = about.permissions().mode();
         if mode & 0o077 != 0 && !self.warned.swap(true, Ordering::Relaxed) {
             log::warn!(
                 "{} holds credentials and is open to others (mode {:03o}): chmod 600 it",
                 file.display(),
                 mode & 0o777
             );
-        }
-        let mut bytes = Vec::new();
-        open.take(MOST + 1)
-            .read_to_end(&mut bytes)
-            .await
-            .map_err(|error| failed(&error))?;
-        if u64::try_from(bytes.len()).map_or(true, |length| length > MOST) {
-            return Err(failed(&"more than 1 MiB"));
         }
         // The error of the parser may quote a value, which may be a password: only its place is
         // told.
@@ -547,7 +536,7 @@ mod tests {
             find(&long, "r.example")
                 .await
                 .unwrap_err()
-                .contains("1 MiB")
+                .contains("longer than")
         );
     }
 

@@ -12,12 +12,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use reqwest::Url;
-use rustix::fs::{Mode, OFlags};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -426,18 +425,7 @@ fn read(path: &Path) -> io::Result<String> {
             io::Error::other(format!("others than root can change it: {fault}"))
         })?;
     }
-    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let file = fs::File::from(rustix::fs::open(path, flags, Mode::empty())?);
-    let about = file.metadata()?;
-    if !about.is_file() {
-        return Err(io::Error::other("not a plain file"));
-    }
-    let mut text = String::new();
-    file.take(MAX_BYTES + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_BYTES) {
-        return Err(io::Error::other(format!("longer than {MAX_BYTES} bytes")));
-    }
-    Ok(text)
+    crate::plain_file::read_text(path, MAX_BYTES)
 }
 
 #[cfg(test)]
@@ -658,7 +646,7 @@ mod tests {
         assert!(read(&path).unwrap_err().to_string().contains("longer than"));
         fs::remove_file(&path).unwrap();
         let kind = rustix::fs::FileType::Fifo;
-        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, Mode::RUSR, 0).unwrap();
+        rustix::fs::mknodat(rustix::fs::CWD, &path, kind, rustix::fs::Mode::RUSR, 0).unwrap();
         assert_eq!(read(&path).unwrap_err().to_string(), "not a plain file");
     }
 

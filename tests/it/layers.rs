@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// The modules that each other one may name: what went wrong and its hint, and text of others.
-const EVERYWHERE: [&str; 2] = ["problem", "plain_text"];
+/// The modules that each other one may name: what went wrong and its hint, text and files of others.
+const EVERYWHERE: [&str; 3] = ["problem", "plain_text", "plain_file"];
 
 /// What each top-level module may name. A module stands below all that it names, so there is no way
 /// round in a circle.
-const LAYERS: [(&str, &[&str]); 23] = [
+const LAYERS: [(&str, &[&str]); 24] = [
+    ("plain_file", &[]),
     ("plain_text", &[]),
     ("problem", &[]),
     ("trusted_path", &[]),

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::env;
-use std::fs;
 use std::path::PathBuf;
 
 use serde_json::{Value, json};
@@ -12,9 +11,14 @@ use tokio::time::Instant;
 use super::file::Keychain;
 use super::{NOT_FOUND, TIMEOUT};
 use crate::credentials::program;
+use crate::plain_file;
 
 /// In Docker's folder, one word: the helper behind this one, as in `credsStore`.
 const NAMED: &str = "rootpin-backend";
+/// This helper, which must not ask itself.
+const OWN_HELPER: &str = "rootpin";
+/// More than a helper's name, with room for a line's end.
+const LONGEST_NAME: u64 = 256;
 /// In Docker's folder, where no helper is named.
 const FILE: &str = "rootpin-credentials.json";
 
@@ -33,14 +37,14 @@ impl Backend {
                 .join(".docker"),
         };
         let named = folder.join(NAMED);
-        match fs::read_to_string(&named) {
+        match plain_file::read_text(&named, LONGEST_NAME) {
             Ok(name) => {
                 let name = name
                     .trim()
                     .trim_start_matches("docker-credential-")
                     .to_owned();
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
-                if name.is_empty() || name == "rootpin" || !name.bytes().all(plain) {
+                if name.is_empty() || name == OWN_HELPER || !name.bytes().all(plain) {
                     return Err(format!(
                         "rootpin: {} names no other helper",
                         named.display()
@@ -114,7 +118,10 @@ impl Backend {
 /// Asks the helper behind this one, and hands on what it says, its errors too.
 async fn run(name: &str, verb: &str, input: &[u8]) -> Result<String, String> {
     let shown = format!("docker-credential-{name}");
-    let mut command = Command::new(&shown);
+    let found = program::find_helper(name, None).ok_or_else(|| {
+        format!("rootpin: {shown} is not on PATH; hint: {NAMED} in Docker's folder names it")
+    })?;
+    let mut command = Command::new(found);
     command.arg(verb);
     let limit = Instant::now() + TIMEOUT;
     let (status, said) = program::run(command, &shown, input, limit).await?;

@@ -12,6 +12,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde_json::{Map, Value, json};
 
 use crate::credentials::Secret;
+use crate::plain_file;
+
+/// No such file is longer.
+const MOST: u64 = 1 << 20;
 
 pub(super) struct Keychain {
     folder: PathBuf,
@@ -78,8 +82,8 @@ impl Keychain {
     }
 
     fn read(&self) -> Result<Map<String, Value>, String> {
-        let bytes = match fs::read(&self.file) {
-            Ok(bytes) => bytes,
+        let bytes = match plain_file::read(&self.file, MOST) {
+            Ok((bytes, _)) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
             Err(error) => return Err(self.failed(&error)),
         };

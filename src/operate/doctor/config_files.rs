@@ -5,12 +5,11 @@ mod glob;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use glob::{glob, has_signs};
-use rustix::fs::{Mode, OFlags};
 use toml::de::{DeTable, DeValue};
 use toml_edit::{Array, DocumentMut, value};
 
@@ -286,21 +285,7 @@ fn clean(path: &Path) -> PathBuf {
 /// A plain text file of no more than a configuration's length. The path may stand on a stranger's
 /// command line: a pipe there keeps nobody waiting.
 pub(super) fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    let file: File = rustix::fs::open(
-        path,
-        OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC,
-        Mode::empty(),
-    )?
-    .into();
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::other("not a plain file"));
-    }
-    file.take(MAX_FILE + 1).read_to_string(&mut text)?;
-    if u64::try_from(text.len()).is_ok_and(|length| length > MAX_FILE) {
-        return Err(io::Error::other(format!("longer than {MAX_FILE} bytes")));
-    }
-    Ok(text)
+    crate::plain_file::read_text(path, MAX_FILE)
 }
 
 /// What stands at this path of keys.
@@ -512,7 +497,7 @@ mod tests {
             rustix::fs::CWD,
             &pipe,
             rustix::fs::FileType::Fifo,
-            Mode::RUSR,
+            rustix::fs::Mode::RUSR,
             0,
         )
         .unwrap();
