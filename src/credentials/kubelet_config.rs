@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,9 +11,16 @@ use serde_json::{Map, Number, Value};
 use yaml_rust2::{Yaml, YamlLoader};
 
 use super::glob;
+use crate::plain_file;
 
 /// Our own provider, which stands before the others and asks rootpind: rootpind must not ask it.
 pub const OWN_PROVIDER: &str = "rootpin-credential-provider";
+/// The versions of requests and answers that kubelets speak: their members are the same.
+pub const API_VERSIONS: [&str; 3] = [
+    "credentialprovider.kubelet.k8s.io/v1",
+    "credentialprovider.kubelet.k8s.io/v1beta1",
+    "credentialprovider.kubelet.k8s.io/v1alpha1",
+];
 /// No such file is longer.
 const MOST: u64 = 1 << 20;
 
@@ -77,6 +83,12 @@ impl Provider {
         go_duration(&self.default_cache_duration).unwrap_or_default()
     }
 
+    /// Whether the kubelet gives it the token of a pod's service account, where there is one.
+    #[must_use]
+    pub fn takes_service_account(&self) -> bool {
+        self.token_attributes.is_some()
+    }
+
     /// Whether it works only for a pod's service account, which nobody but the kubelet can name.
     #[must_use]
     pub fn wants_service_account(&self) -> bool {
@@ -102,10 +114,13 @@ pub fn read(path: &Path) -> Result<Vec<Provider>, String> {
             .filter_map(|entry| Some(entry.ok()?.path()))
             .filter(|file| {
                 let ending = file.extension().and_then(|ending| ending.to_str());
-                matches!(ending, Some("json" | "yaml" | "yml"))
+                matches!(ending, Some("json" | "yaml" | "yml")) && !file.is_dir()
             })
             .collect();
         files.sort();
+        if files.is_empty() {
+            return Err(failed(path, &"no *.json, *.yaml or *.yml is in it"));
+        }
     }
     let mut all: Vec<Provider> = Vec::new();
     for file in files {
@@ -122,11 +137,7 @@ pub fn read(path: &Path) -> Result<Vec<Provider>, String> {
 }
 
 fn read_file(file: &Path) -> Result<Vec<Provider>, String> {
-    let mut text = String::new();
-    let open = fs::File::open(file).map_err(|error| error.to_string())?;
-    open.take(MOST)
-        .read_to_string(&mut text)
-        .map_err(|error| error.to_string())?;
+    let text = plain_file::read_text(file, MOST).map_err(|error| error.to_string())?;
     parse(&text)
 }
 
@@ -145,18 +156,23 @@ fn parse(text: &str) -> Result<Vec<Provider>, String> {
     {
         return Err("no CredentialProviderConfig of kubelet.config.k8s.io".to_owned());
     }
+    if file.providers.is_empty() {
+        return Err("no provider is in it".to_owned());
+    }
     for provider in &file.providers {
         if !is_plain(&provider.name) {
             return Err(format!("{:?} is no name of a program", provider.name));
         }
-        if !matches!(
-            provider.api_version.as_str(),
-            "credentialprovider.kubelet.k8s.io/v1" | "credentialprovider.kubelet.k8s.io/v1beta1"
-        ) {
+        if !API_VERSIONS.contains(&provider.api_version.as_str()) {
             return Err(format!(
-                "{}: apiVersion {:?}, wanted credentialprovider.kubelet.k8s.io/v1 or v1beta1",
-                provider.name, provider.api_version
+                "{}: apiVersion {:?}, wanted {}",
+                provider.name,
+                provider.api_version,
+                API_VERSIONS.join(" or ")
             ));
+        }
+        if provider.match_images.is_empty() {
+            return Err(format!("{}: no matchImages", provider.name));
         }
         let life = &provider.default_cache_duration;
         if !life.is_empty() && go_duration(life).is_none() {
@@ -258,10 +274,9 @@ mod tests {
             "providers: [",
             "kind: Other\napiVersion: kubelet.config.k8s.io/v1\nproviders: []",
             &JSON.replace("ecr-credential-provider", "../sh"),
-            &JSON.replace(
-                "credentialprovider.kubelet.k8s.io/v1",
-                "credentialprovider.kubelet.k8s.io/v1alpha1",
-            ),
+            &JSON.replace("k8s.io/v1\"}]", "k8s.io/v2\"}]"),
+            "kind: CredentialProviderConfig\napiVersion: kubelet.config.k8s.io/v1\nproviders: []",
+            &JSON.replace("\"*.dkr.ecr.*.amazonaws.com\",\"public.ecr.aws\"", ""),
             &JSON.replace("12h0m0s", "hunter2"),
             &JSON.replace("\"name\":\"ecr-credential-provider\",", ""),
         ] {

@@ -15,7 +15,9 @@ use zeroize::Zeroize;
 
 pub use given::{Gate, servers, withholds_key};
 pub use kubelet::{Given, Kubelet};
-pub use kubelet_config::{OWN_PROVIDER, Provider, go_duration, read as read_kubelet_config};
+pub use kubelet_config::{
+    API_VERSIONS, OWN_PROVIDER, Provider, go_duration, read as read_kubelet_config,
+};
 pub use settings::{Kind, Settings};
 
 /// Something secret, which no log and no debug output shows.

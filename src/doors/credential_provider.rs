@@ -1,6 +1,6 @@
 //! The kubelet's credential provider that stands before all others: a `CredentialProviderRequest`
 //! on standard input, a `CredentialProviderResponse` on standard output (KEP 2133,
-//! credentialprovider.kubelet.k8s.io v1 and v1beta1).
+//! credentialprovider.kubelet.k8s.io v1, v1beta1 and v1alpha1).
 //!
 //! There is no judgement in it: it asks the daemon. Where the image is not admitted the answer is
 //! empty, and whatever is odd is exit 1, which the kubelet takes for "no credentials" too.
@@ -15,14 +15,11 @@ use serde_json::{Value, json};
 use crate::config::DEFAULT_CONTROL;
 use crate::control::DaemonClient;
 use crate::control::wire::{CredentialsRequest, CredentialsResponse};
+use crate::credentials::{API_VERSIONS, forbid_core_dumps};
 
 /// The kubelet gives a provider a minute.
 const TIMEOUT: Duration = Duration::from_secs(45);
 const MOST: u64 = 1 << 20;
-const VERSIONS: [&str; 2] = [
-    "credentialprovider.kubelet.k8s.io/v1",
-    "credentialprovider.kubelet.k8s.io/v1beta1",
-];
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -30,16 +27,19 @@ struct Asked {
     api_version: String,
     kind: String,
     image: String,
+    #[serde(default)]
+    service_account_token: String,
 }
 
 /// Runs the provider. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
-    let mut input = Vec::new();
-    let read = std::io::stdin().take(MOST).read_to_end(&mut input);
-    let answer = read
-        .map_err(|error| format!("standard input: {error}"))
-        .and_then(|_| run(std::env::args().skip(1), &input));
+    let answer = forbid_core_dumps().and_then(|()| {
+        let mut input = Vec::new();
+        let read = std::io::stdin().take(MOST).read_to_end(&mut input);
+        read.map_err(|error| format!("standard input: {error}"))?;
+        run(std::env::args().skip(1), &input)
+    });
     match answer {
         Ok((answer, why)) => {
             if !why.is_empty() {
@@ -92,14 +92,21 @@ fn request(input: &[u8]) -> Result<Asked, String> {
     // The parser's words may quote a service account's token.
     let asked: Asked = serde_json::from_slice(input)
         .map_err(|_| "standard input is no CredentialProviderRequest".to_owned())?;
-    if asked.kind != "CredentialProviderRequest" || !VERSIONS.contains(&asked.api_version.as_str())
+    if asked.kind != "CredentialProviderRequest"
+        || !API_VERSIONS.contains(&asked.api_version.as_str())
     {
         return Err(format!(
             "standard input is {:?} of {:?}, wanted CredentialProviderRequest of {}",
             asked.kind,
             asked.api_version,
-            VERSIONS.join(" or ")
+            API_VERSIONS.join(" or ")
         ));
+    }
+    if !asked.service_account_token.is_empty() {
+        return Err(
+            "no provider behind rootpin's is given the token of a pod's service account; hint: take tokenAttributes out of the kubelet's configuration of rootpin-credential-provider"
+                .to_owned(),
+        );
     }
     Ok(asked)
 }
@@ -140,7 +147,7 @@ mod tests {
             let text = json!({ "apiVersion": version, "kind": kind, "image": "r.example/x" });
             request(text.to_string().as_bytes()).map(|asked| asked.image)
         };
-        for version in VERSIONS {
+        for version in API_VERSIONS {
             assert_eq!(
                 of(version, "CredentialProviderRequest").unwrap(),
                 "r.example/x"
@@ -148,12 +155,12 @@ mod tests {
         }
         assert!(
             of(
-                "credentialprovider.kubelet.k8s.io/v1alpha1",
+                "credentialprovider.kubelet.k8s.io/v2",
                 "CredentialProviderRequest"
             )
             .is_err()
         );
-        assert!(of(VERSIONS[0], "CredentialProviderResponse").is_err());
+        assert!(of(API_VERSIONS[0], "CredentialProviderResponse").is_err());
         let secret = request(br#"{"serviceAccountToken":"hunter2","kind":7}"#)
             .err()
             .unwrap();
@@ -161,12 +168,26 @@ mod tests {
     }
 
     #[test]
+    fn a_pod_s_token_is_refused_and_not_repeated_rather_than_left_out() {
+        let asked = json!({
+            "apiVersion": API_VERSIONS[0], "kind": "CredentialProviderRequest",
+            "image": "r.example/x", "serviceAccountToken": "hunter2",
+            "serviceAccountAnnotations": {"a": "b"},
+        });
+        let why = request(asked.to_string().as_bytes()).err().unwrap();
+        assert!(
+            why.contains("tokenAttributes") && !why.contains("hunter2"),
+            "{why}"
+        );
+    }
+
+    #[test]
     fn an_empty_answer_is_one_that_the_kubelet_does_not_keep() {
-        let empty = response(VERSIONS[1], CredentialsResponse::default());
+        let empty = response(API_VERSIONS[1], CredentialsResponse::default());
         assert_eq!(
             empty,
             json!({
-                "apiVersion": VERSIONS[1], "kind": "CredentialProviderResponse",
+                "apiVersion": API_VERSIONS[1], "kind": "CredentialProviderResponse",
                 "cacheKeyType": "Image", "cacheDuration": "0s", "auth": {},
             })
         );

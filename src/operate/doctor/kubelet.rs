@@ -198,16 +198,16 @@ fn real(
     Ok(RealProviders { config, programs })
 }
 
-/// What only the kubelet can ask would get no credentials any more.
+/// A provider that only the kubelet can ask for a pod would answer for the host, or not at all.
 fn check(providers: &[Provider], file: &Path) -> Result<(), Problem> {
     match providers
         .iter()
-        .find(|provider| provider.wants_service_account())
+        .find(|provider| provider.takes_service_account())
     {
         None => Ok(()),
         Some(provider) => Err(Problem::hinted(
             format!(
-                "{}: {} works for a pod's service account, which the kubelet tells nobody else: its images would get no credentials",
+                "{}: {} has tokenAttributes: it works for a pod's service account, whose token the kubelet gives nobody else",
                 file.display(),
                 crate::observe::plain(&provider.name)
             ),
@@ -397,11 +397,14 @@ mod tests {
         };
         std::fs::write(&file, text("")).unwrap();
         assert_eq!(check(&read_kubelet_config(&file).unwrap(), &file), Ok(()));
-        let more =
-            "  tokenAttributes: {serviceAccountTokenAudience: a, requireServiceAccount: true}\n";
-        std::fs::write(&file, text(more)).unwrap();
-        let why = check(&read_kubelet_config(&file).unwrap(), &file).unwrap_err();
-        assert!(why.to_string().contains("a pod's service account"), "{why}");
+        for requires in [true, false] {
+            let more = format!(
+                "  tokenAttributes: {{serviceAccountTokenAudience: a, cacheType: Token, requireServiceAccount: {requires}}}\n"
+            );
+            std::fs::write(&file, text(&more)).unwrap();
+            let why = check(&read_kubelet_config(&file).unwrap(), &file).unwrap_err();
+            assert!(why.to_string().contains("a pod's service account"), "{why}");
+        }
     }
 
     #[test]
