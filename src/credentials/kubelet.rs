@@ -22,6 +22,9 @@ use super::{Credential, Secret, glob, place, program};
 
 /// More answers, and the one that ends first is forgotten.
 const MOST: usize = 1024;
+/// An answer that a registry refused is dropped before its end, once in so long for one registry: a
+/// registry must not have a provider run at each question.
+const DROP_AGAIN: Duration = Duration::from_secs(60);
 /// However long an answer says that it holds.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// An answer is asked for again when so much of its life is left, or a tenth, where that is less.
@@ -43,6 +46,8 @@ struct State {
     running: HashMap<(String, Scope), watch::Receiver<Option<Ended>>>,
     /// What a provider's last answer was for.
     last: HashMap<String, KeyType>,
+    /// When an answer was last dropped that a registry refused, by that registry.
+    dropped: HashMap<String, Instant>,
 }
 
 #[derive(Debug, Clone)]
@@ -143,6 +148,37 @@ impl Kubelet {
         Ok(given.auth.into_values().next_back())
     }
 
+    /// Drops the answers for a repository of a host that have this credential, which the host
+    /// refused. Whether one was dropped, so that it is worth asking again.
+    #[must_use]
+    pub fn refused(&self, host: &str, repository: &str, credential: &Credential) -> bool {
+        let registry = place(host);
+        let image = match repository {
+            "" => registry.clone(),
+            repository => format!("{registry}/{repository}"),
+        };
+        let mut state = self.state();
+        let now = Instant::now();
+        state
+            .dropped
+            .retain(|_, at| now.saturating_duration_since(*at) < DROP_AGAIN);
+        let has = |pair: &Pair| matches!(credential, Credential::Password { user, password } if *user == pair.username && password.0 == pair.password);
+        let refused = |(_, scope): &(String, Scope), kept: &Kept| {
+            scope.covers(&image) && kept.answer.auth.values().any(has)
+        };
+        let was_dropped = state.dropped.contains_key(&registry);
+        if !state.kept.iter().any(|(key, kept)| refused(key, kept)) {
+            // Another question had it dropped.
+            return was_dropped;
+        }
+        if was_dropped || state.dropped.len() >= MOST {
+            return false;
+        }
+        state.kept.retain(|key, kept| !refused(key, kept));
+        state.dropped.insert(registry, now);
+        true
+    }
+
     /// Everything that providers give for an image.
     ///
     /// # Errors
@@ -177,7 +213,7 @@ impl Kubelet {
                                 user: pair.username.clone(),
                                 password: Secret(pair.password.clone()),
                             };
-                            given.auth.entry(bare(key).to_owned()).or_insert(pair);
+                            given.auth.entry(bare(key)).or_insert(pair);
                         }
                     }
                 }
@@ -320,6 +356,16 @@ impl Kubelet {
     }
 }
 
+impl Scope {
+    fn covers(&self, image: &str) -> bool {
+        match self {
+            Self::Image(name) => name == image,
+            Self::Registry(registry) => registry == host(image),
+            Self::Global => true,
+        }
+    }
+}
+
 impl State {
     fn kept(&self, provider: &str, image: &str) -> Option<Kept> {
         let now = Instant::now();
@@ -358,26 +404,29 @@ impl State {
 /// Whether a key of an answer is for an image, as the kubelet's keyring has it.
 fn is_for(key: &str, image: &str) -> bool {
     let key = bare(key);
-    let (host, path) = key.split_once('/').unwrap_or((key, ""));
+    let (host, path) = key.split_once('/').unwrap_or((&key, ""));
     // Docker Hub has several hosts; a path keeps the key to what is below it there too.
     let hub = place(host) == "docker.io";
     match (hub, path) {
-        (false, _) => glob::matches(key, image),
+        (false, _) => glob::matches(&key, image),
         (true, "") => glob::matches("docker.io", image),
         (true, path) => glob::matches(&format!("docker.io/{path}"), image),
     }
 }
 
-/// A key without its scheme, and without the version of an API, which stands for the whole host.
-fn bare(key: &str) -> &str {
+/// A key without its scheme, and without the version of an API in its path (kubernetes,
+/// pkg/credentialprovider/keyring.go, `Add`).
+fn bare(key: &str) -> String {
     let key = key.split_once("://").map_or(key, |(_, rest)| rest);
     match key.split_once('/') {
-        Some((host, path))
-            if path.is_empty() || path.starts_with("v1/") || path.starts_with("v2/") =>
-        {
-            host
+        None | Some((_, "")) => key.trim_end_matches('/').to_owned(),
+        Some((host, path)) => {
+            let version = path.strip_prefix("v1/").or(path.strip_prefix("v2/"));
+            match version.unwrap_or(path) {
+                "" => host.to_owned(),
+                path => format!("{host}/{path}"),
+            }
         }
-        _ => key,
     }
 }
 
@@ -620,6 +669,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_answer_that_a_registry_refuses_is_dropped_once_in_a_while_and_no_other_is() {
+        let script = says("Registry", "", AUTH);
+        let node = node(&[("cloud", "*.one.example", &script)]);
+        for host in ["a.one.example", "b.one.example"] {
+            assert!(node.ask(host, "x").await.unwrap().is_some());
+        }
+        let refused = |host: &str, password: &str| {
+            let credential = Credential::password("u", password);
+            node.kubelet.refused(host, "y", &credential)
+        };
+        assert!(!refused("a.one.example", "another"), "it is not kept");
+        assert!(!refused("c.one.example", "p"), "nothing is kept of it");
+        assert!(refused("a.one.example", "p"));
+        for (host, runs) in [("b.one.example", 2), ("a.one.example", 3)] {
+            assert!(node.ask(host, "x").await.unwrap().is_some());
+            assert_eq!(node.runs(), runs, "{host}");
+        }
+        assert!(!refused("a.one.example", "p"), "a moment ago it was");
+        for at in node.kubelet.state().dropped.values_mut() {
+            *at -= DROP_AGAIN;
+        }
+        assert!(refused("a.one.example", "p"));
+    }
+
+    #[tokio::test]
     async fn a_null_answer_is_none_and_is_kept_too() {
         let node = node(&[("cloud", "*.one.example", &says("Registry", "", "null"))]);
         for _ in 0..2 {
@@ -643,6 +717,16 @@ mod tests {
             ("https://r.example/v2/", "r.example/team/x", true),
             ("r.example/team", "r.example/team/x", true),
             ("r.example/other", "r.example/team/x", false),
+            ("https://r.example/v2/team", "r.example/team/x", true),
+            ("https://r.example/v2/other", "r.example/team/x", false),
+            ("r.example:5000", "r.example/team/x", false),
+            ("r.example", "r.example:5000/team/x", false),
+            ("*", "r.example/team/x", false),
+            ("*.*", "r.example/team/x", true),
+            ("*.example.evil", "r.example/team/x", false),
+            ("R.example", "r.example/team/x", false),
+            ("r\u{2024}example", "r.example/team/x", false),
+            ("xn--r-xyz.example", "r.example/team/x", false),
             ("*.example", "r.example/team/x", true),
             ("docker.io", "docker.io.evil.example/x", false),
         ] {

@@ -10,6 +10,7 @@
 //! and nowhere else, nor where the policy keeps them back: any other service is asked for an
 //! anonymous token. A server that is not what it was cannot send them elsewhere.
 
+use std::pin::Pin;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -52,8 +53,12 @@ impl HttpClient {
         if !denied(&first) {
             return Ok(first);
         }
-        let grant = self.answer(ask, &first, granted, deadline).await?;
-        let second = self.send(ask, Some(&grant.header), deadline).await?;
+        let mut grant = self.answer(ask, &first, granted, deadline).await?;
+        let mut second = self.send(ask, Some(&grant.header), deadline).await?;
+        if denied(&second) && self.is_over(ask, grant.credential.as_ref()) {
+            grant = self.answer(ask, &first, Some(grant), deadline).await?;
+            second = self.send(ask, Some(&grant.header), deadline).await?;
+        }
         if denied(&second) {
             return Err(denial(&second, grant.tried));
         }
@@ -78,29 +83,40 @@ impl HttpClient {
                 deadline,
             )
             .await?;
-        if !matches!(
-            first.status(),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-        ) {
+        if !is_denial(first.status()) {
             return Ok((url, first));
         }
         let first = read(first, url, 0, deadline).await?;
-        let grant = self.answer(ask, &first, granted, deadline).await?;
-        let (url, second) = self
+        let mut grant = self.answer(ask, &first, granted, deadline).await?;
+        let (mut url, mut second) = self
             .begin(ask, Some(&grant.header), range, deadline)
             .await?;
-        if matches!(
-            second.status(),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-        ) {
+        if is_denial(second.status()) && self.is_over(ask, grant.credential.as_ref()) {
+            grant = self.answer(ask, &first, Some(grant), deadline).await?;
+            (url, second) = self
+                .begin(ask, Some(&grant.header), range, deadline)
+                .await?;
+        }
+        if is_denial(second.status()) {
             return Err(denial(&read(second, url, 0, deadline).await?, grant.tried));
         }
         self.keep(realm, grant);
         Ok((url, second))
     }
 
-    /// What opens a server that denied a question, which was asked with `granted`.
-    async fn answer(
+    /// What opens a server that denied a question, which was asked with `granted`. Few questions come
+    /// to this, so its future is not part of theirs.
+    fn answer<'a>(
+        &'a self,
+        ask: &'a Ask<'_>,
+        first: &'a Reply,
+        granted: Option<Grant>,
+        deadline: Instant,
+    ) -> Pin<Box<dyn Future<Output = Result<Grant, SourceError>> + Send + 'a>> {
+        Box::pin(self.find_grant(ask, first, granted, deadline))
+    }
+
+    async fn find_grant(
         &self,
         ask: &Ask<'_>,
         first: &Reply,
@@ -149,7 +165,7 @@ impl HttpClient {
         {
             Ok(Some(Credential::Password { user, password })) => Ok(Grant {
                 header: basic_header(&user, &password.0, &first.url)?,
-                with_credentials: true,
+                credential: Some(Credential::Password { user, password }),
                 until: Instant::now() + BASIC_LIFE,
                 tried: format!("with the credentials for {host}"),
             }),
@@ -180,11 +196,17 @@ impl HttpClient {
                 super::escaped(realm)
             ),
         })?;
-        let (credential, tried) = self.for_token(&ask.url, ask.scope, &realm, deadline).await;
-        let with_credentials = credential.is_some();
-        let reply = self
-            .token(&realm, service, ask.scope, credential, deadline)
-            .await?;
+        let (mut credential, mut tried) =
+            self.for_token(&ask.url, ask.scope, &realm, deadline).await;
+        let token = async |credential: Option<&Credential>| {
+            self.token(&realm, service, ask.scope, credential, deadline)
+                .await
+        };
+        let mut reply = token(credential.as_ref()).await?;
+        if denied(&reply) && self.is_over(ask, credential.as_ref()) {
+            (credential, tried) = self.for_token(&ask.url, ask.scope, &realm, deadline).await;
+            reply = token(credential.as_ref()).await?;
+        }
         match reply.status.as_u16() {
             200 => {}
             // A refresh token that is over is a 400 (RFC 6749 §5.2).
@@ -213,7 +235,7 @@ impl HttpClient {
         Ok(Grant {
             header,
             until: Instant::now() + Duration::from_secs(life).saturating_sub(SLACK),
-            with_credentials,
+            credential,
             tried,
         })
     }
@@ -270,7 +292,7 @@ impl HttpClient {
         realm: &Url,
         service: Option<&str>,
         scope: &str,
-        credential: Option<Credential>,
+        credential: Option<&Credential>,
         deadline: Instant,
     ) -> Result<Reply, SourceError> {
         let mut url = realm.clone();
@@ -292,8 +314,8 @@ impl HttpClient {
             .append_pair("scope", scope);
         let header = match credential {
             Some(Credential::Password { user, password }) => {
-                url.query_pairs_mut().append_pair("account", &user);
-                Some(basic_header(&user, &password.0, realm)?)
+                url.query_pairs_mut().append_pair("account", user);
+                Some(basic_header(user, &password.0, realm)?)
             }
             _ => None,
         };
@@ -319,8 +341,15 @@ impl HttpClient {
         grants
             .get(realm)
             .filter(|grant| grant.until > Instant::now())
-            .filter(|grant| !grant.with_credentials || !kept_back())
+            .filter(|grant| grant.credential.is_none() || !kept_back())
             .cloned()
+    }
+
+    /// Whether the credential was a provider's answer that the server refuses before its end, and
+    /// that is dropped now.
+    fn is_over(&self, ask: &Ask<'_>, credential: Option<&Credential>) -> bool {
+        let (host, repository) = (authority(&ask.url), repository(ask.scope));
+        credential.is_some_and(|it| self.credentials.refused(&host, repository, it))
     }
 
     fn keep(&self, realm: Realm, grant: Grant) {
@@ -343,10 +372,11 @@ impl HttpClient {
 }
 
 fn denied(reply: &Reply) -> bool {
-    matches!(
-        reply.status,
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN
-    )
+    is_denial(reply.status)
+}
+
+fn is_denial(status: StatusCode) -> bool {
+    matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
 fn denial(reply: &Reply, tried: String) -> SourceError {
@@ -415,5 +445,22 @@ mod tests {
         assert!(!may("https://u:p@auth.example/token", "https://r.example"));
         assert!(!may("/token", "https://r.example"));
         assert!(!may("file:///etc/passwd", "https://r.example"));
+    }
+
+    #[test]
+    fn a_password_is_sent_over_tls_or_within_this_machine_and_in_no_other_way() {
+        for (server, keeps) in [
+            ("https://r.example", true),
+            ("http://127.0.0.1:5000", true),
+            ("http://[::1]:5000", true),
+            ("http://localhost", true),
+            ("http://r.example", false),
+            ("http://10.0.0.1:5000", false),
+            ("http://localhost.evil.example", false),
+            ("http://127.0.0.1.evil.example", false),
+            ("http://0.0.0.0:5000", false),
+        ] {
+            assert_eq!(keeps_secrets(&server.parse().unwrap()), keeps, "{server}");
+        }
     }
 }

@@ -271,6 +271,13 @@ impl Credentials {
         failed.map_or(Ok(None), Err)
     }
 
+    /// A host refused this credential. Whether it was an answer that was kept, so that it is worth
+    /// asking again.
+    pub(super) fn refused(&self, host: &str, repository: &str, credential: &Credential) -> bool {
+        let kubelet = self.kubelet();
+        kubelet.is_some_and(|kubelet| kubelet.refused(host, repository, credential))
+    }
+
     /// Whether a file names that host, even by an empty entry.
     pub(super) async fn names(&self, host: &str) -> Result<bool, String> {
         for origin in &self.origins {

@@ -5,6 +5,8 @@ use std::fmt;
 use reqwest::header::HeaderValue;
 use tokio::time::Instant;
 
+use crate::credentials::Credential;
+
 /// What a grant is good for: a server's origin and a scope.
 pub(super) type Realm = (String, String);
 
@@ -13,8 +15,8 @@ pub(super) type Realm = (String, String);
 pub(super) struct Grant {
     pub(super) header: HeaderValue,
     pub(super) until: Instant,
-    /// Whether this host's credentials opened it.
-    pub(super) with_credentials: bool,
+    /// What of this host's credentials opened it, if anything did.
+    pub(super) credential: Option<Credential>,
     /// For the error, where it doesn't open it after all.
     pub(super) tried: String,
 }
