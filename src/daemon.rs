@@ -225,6 +225,7 @@ fn status_board(config: &Config, started: Timestamp, mark: StateMark) -> StatusB
         engines.map(|engine| engine.name.clone()).collect(),
         config.resolver.map(|address| address.to_string()),
         guarded.map(|docker| docker.name.clone()).collect(),
+        config.credentials.kubelet_config.is_some(),
         mark,
     )
 }

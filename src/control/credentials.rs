@@ -12,6 +12,7 @@ use super::wire::{CredentialsRequest, CredentialsResponse};
 use super::{ControlService, unreadable};
 use crate::credentials::{Credential, path, place};
 use crate::decide::{Decision, Door, Verdict, too_slow};
+use crate::observe::{CredentialAsker, CredentialOutcome};
 use rootpin_trust::image::ImageRef;
 
 /// No answer holds longer: the policy may be another one then.
@@ -23,10 +24,27 @@ impl ControlService {
         request: &CredentialsRequest,
     ) -> Result<CredentialsResponse, Status> {
         match (request.image.as_str(), request.server.as_str()) {
-            (image, "") if !image.is_empty() => self.for_image(image).await,
-            ("", server) if !server.is_empty() => Ok(self.for_server(server)),
+            (image, "") if !image.is_empty() => {
+                let answer = self.for_image(image).await;
+                self.count(CredentialAsker::Kubelet, &answer);
+                answer
+            }
+            ("", server) if !server.is_empty() => {
+                let answer = Ok(self.for_server(server));
+                self.count(CredentialAsker::Docker, &answer);
+                answer
+            }
             _ => Err(Status::invalid_argument("wanted an image or a server")),
         }
+    }
+
+    fn count(&self, asker: CredentialAsker, answer: &Result<CredentialsResponse, Status>) {
+        let outcome = match answer {
+            Ok(answer) if answer.given => CredentialOutcome::Given,
+            Ok(_) => CredentialOutcome::Withheld,
+            Err(_) => CredentialOutcome::Failed,
+        };
+        self.observer.credentials(asker, outcome);
     }
 
     async fn for_image(&self, image: &str) -> Result<CredentialsResponse, Status> {
@@ -53,7 +71,7 @@ impl ControlService {
         let (host, repository) = (name.repository.host(), name.repository.path());
         let credentials = self.sources.credentials();
         if let Some(why) = credentials.withholds(host, repository) {
-            self.withheld(host, repository, &why);
+            self.withheld(CredentialAsker::Kubelet, host, repository, &why);
             return Ok(withheld(why));
         }
         let Some(kubelet) = credentials.kubelet() else {
@@ -96,7 +114,7 @@ impl ControlService {
         };
         match why {
             Some(why) => {
-                self.withheld(&host, path, &why);
+                self.withheld(CredentialAsker::Docker, &host, path, &why);
                 withheld(why)
             }
             None => CredentialsResponse {
@@ -107,11 +125,12 @@ impl ControlService {
     }
 
     /// Records what nobody got.
-    fn withheld(&self, host: &str, path: &str, why: &str) {
+    fn withheld(&self, asker: CredentialAsker, host: &str, path: &str, why: &str) {
         let shown = crate::observe::plain(&format!("{host} {path}"));
         log::info!("credentials withheld from {}: {why}", shown.trim());
         self.observer.event(json!({
             "event": "credentials-withheld",
+            "asker": asker.as_str(),
             "server": host,
             "path": path,
             "why": why,

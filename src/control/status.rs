@@ -6,7 +6,9 @@ use serde_json::{Value, json};
 
 use super::{ahead, health};
 use crate::decide::{Decider, Door};
-use crate::observe::{Observer, SelfChecks, StatusBoard, Swept, Unproven};
+use crate::observe::{
+    CredentialAsker, CredentialCounts, Observer, SelfChecks, StatusBoard, Swept, Unproven,
+};
 
 /// Why the verifier is not checked.
 const UNTOLD: &str =
@@ -108,6 +110,7 @@ fn doors(
         let proof = found.proof(Door::Authz, plugin, red);
         doors.push(row(Door::Authz, Some(plugin), last.as_deref(), proof));
     }
+    doors.extend(credentials(board, observer));
     for (engine, swept) in &found.swept {
         if swept.refused > 0 {
             red.push(format!(
@@ -121,6 +124,45 @@ fn doors(
         red.extend(found.without_socket(door));
     }
     doors
+}
+
+/// A row for each of those who ask for this host's credentials.
+fn credentials(board: &StatusBoard, observer: &Observer) -> Vec<Value> {
+    let mut asked = observer.credentials_asked();
+    if board.kubelet {
+        asked.entry(CredentialAsker::Kubelet).or_default();
+    }
+    let row = |(asker, counts): (CredentialAsker, CredentialCounts)| {
+        let last = counts.last.map(seconds);
+        let CredentialCounts {
+            given,
+            withheld,
+            failed,
+            ..
+        } = counts;
+        let (state, detail) = match &last {
+            Some(_) => (
+                "proven",
+                format!("since the start {given} given, {withheld} withheld, {failed} failed"),
+            ),
+            None => (
+                "not checked",
+                "`rootpin doctor` says whether the kubelet asks another provider".to_owned(),
+            ),
+        };
+        let mut row = row(
+            Door::Credentials,
+            Some(asker.as_str()),
+            last.as_deref(),
+            (state, Some(detail)),
+        );
+        let counts = [("given", given), ("withheld", withheld), ("failed", failed)];
+        if let Some(members) = row.as_object_mut() {
+            members.extend(counts.map(|(name, count)| (name.to_owned(), json!(count))));
+        }
+        row
+    };
+    asked.into_iter().map(row).collect()
 }
 
 fn row(

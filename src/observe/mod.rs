@@ -1,5 +1,6 @@
 //! One decision in; a log line, metrics and an audit record out.
 
+mod askers;
 mod audit;
 mod journal;
 mod log;
@@ -17,6 +18,9 @@ pub(crate) use crate::plain_text::{plain, plain_lines};
 
 use crate::decide::{Decision, Door, LetThroughBy, Verdict, signers};
 
+pub(crate) use self::askers::{
+    CredentialAsker, CredentialCounts, CredentialOutcome, CredentialsAsked,
+};
 pub(crate) use self::log::{init as init_log, init_cli as init_cli_log};
 pub use self::metrics::{KnownMetric, METRICS, label_value};
 pub(crate) use self::status_board::SelfChecks;
@@ -28,6 +32,7 @@ pub(crate) struct Observer {
     audit: Option<audit::AuditFile>,
     metrics: metrics::Metrics,
     last: Mutex<BTreeMap<(Door, Option<String>), Timestamp>>,
+    credentials: Mutex<CredentialsAsked>,
     /// The host's name and the hash of the policy in force, which stand in every record.
     host: String,
     policy: Mutex<Option<String>>,
@@ -45,6 +50,7 @@ impl Observer {
             audit,
             metrics: metrics::Metrics::default(),
             last: Mutex::default(),
+            credentials: Mutex::default(),
             host,
             policy: Mutex::default(),
         }
@@ -101,6 +107,31 @@ impl Observer {
             members.insert("time".to_owned(), json!(Timestamp::now().to_string()));
         }
         self.append(record)
+    }
+
+    /// Counts a question for this host's credentials.
+    pub(crate) fn credentials(&self, asker: CredentialAsker, outcome: CredentialOutcome) {
+        let labels = format!(
+            "asker=\"{}\",outcome=\"{}\"",
+            asker.as_str(),
+            outcome.as_str()
+        );
+        self.metrics.add("rootpin_credentials_total", labels, 1.0);
+        self.credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .entry(asker)
+            .or_default()
+            .count(outcome, Timestamp::now());
+    }
+
+    /// Who asked for credentials since the start, and what came of it.
+    #[must_use]
+    pub(crate) fn credentials_asked(&self) -> CredentialsAsked {
+        self.credentials
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     /// Opens the audit file anew, after it was rotated away.

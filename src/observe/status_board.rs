@@ -28,6 +28,8 @@ pub(crate) struct StatusBoard {
     pub(crate) resolver: Option<String>,
     /// The dockerds that have an authorization plugin here.
     pub(crate) plugins: Vec<String>,
+    /// Whether a kubelet's credential providers are asked for it.
+    pub(crate) kubelet: bool,
     mark: StateMark,
     inner: Mutex<SelfChecks>,
 }
@@ -71,6 +73,7 @@ impl StatusBoard {
         engines: Vec<String>,
         resolver: Option<String>,
         plugins: Vec<String>,
+        kubelet: bool,
         mark: StateMark,
     ) -> Self {
         Self {
@@ -78,6 +81,7 @@ impl StatusBoard {
             engines,
             resolver,
             plugins,
+            kubelet,
             mark,
             inner: Mutex::default(),
         }

@@ -20,6 +20,7 @@ use crate::world::{Daemon, Ended, World, run};
 
 const V1: &str = "credentialprovider.kubelet.k8s.io/v1";
 const V1BETA1: &str = "credentialprovider.kubelet.k8s.io/v1beta1";
+const V1ALPHA1: &str = "credentialprovider.kubelet.k8s.io/v1alpha1";
 /// What no file and no output of rootpin's may have.
 const SECRETS: [&str; 3] = ["hunter2-ecr", "hunter2-acr", "hunter2-docker"];
 
@@ -190,7 +191,7 @@ fn the_kubelet_gets_credentials_for_what_is_admitted_and_an_empty_answer_for_all
     let Some((world, _daemon)) = world("c-provider", "0", "") else {
         return;
     };
-    for version in [V1, V1BETA1] {
+    for version in [V1, V1BETA1, V1ALPHA1] {
         let kubelet = Kubelet::new(&world, version);
         let pair = |secret: &str| ("AWS".to_owned(), secret.to_owned());
         // The kubelet names the repository alone; a tag and a digest are judged where one stands.
@@ -264,6 +265,60 @@ fn a_thousand_pods_at_once_cost_one_run_of_each_provider_a_registry() {
     let mut runs = runs(&world);
     runs.sort();
     assert_eq!(runs, ["acr-credential-provider", "ecr-credential-provider"]);
+}
+
+/// The row of `rootpin status` for those who ask for credentials.
+fn row(world: &World, asker: &str) -> Option<Value> {
+    let (status, _) = world.rootpin_json(&["status"]);
+    let rows = status["doors"].as_array().unwrap().clone();
+    rows.into_iter()
+        .find(|row| row["door"] == "credentials" && row["engine"] == asker)
+}
+
+#[test]
+fn status_and_metrics_tell_who_asked_for_credentials_and_what_came_of_it() {
+    let Some((world, _daemon)) = world("c-status", "0", ROOTED) else {
+        return;
+    };
+    let before = row(&world, "kubelet").expect("a row where kubelet-config is set");
+    assert_eq!(
+        (&before["state"], &before["last_question"]),
+        (&json!("not checked"), &Value::Null)
+    );
+    assert_eq!(row(&world, "docker"), None, "no client has asked");
+    let kubelet = Kubelet::new(&world, V1);
+    for image in ["r.test/team/app", "r.test/many/x", "r.test/other/app"] {
+        kubelet.provide(image);
+    }
+    // It may have credentials, and its provider is gone.
+    fs::remove_file(world.path("providers/acr-credential-provider")).unwrap();
+    kubelet.provide("r2.example/many/x");
+    let docker = world.path("docker");
+    for server in ["r.test", "evil.test", "evil2.test"] {
+        helper(&world, &docker, "get", server, 0);
+    }
+    for (asker, given, withheld, failed) in [("kubelet", 2, 1, 1), ("docker", 1, 2, 0)] {
+        let row = row(&world, asker).unwrap();
+        let counted = (&row["given"], &row["withheld"], &row["failed"]);
+        assert_eq!(
+            counted,
+            (&json!(given), &json!(withheld), &json!(failed)),
+            "{asker}"
+        );
+        assert_eq!(row["state"], "proven");
+        assert!(row["last_question"].as_str().unwrap().ends_with('Z'));
+        let text = world.rootpin(&["status"]).out;
+        let line = text.lines().find(|line| {
+            line.starts_with("credentials") && line.split_whitespace().nth(1) == Some(asker)
+        });
+        let counts = format!("{given} given, {withheld} withheld, {failed} failed");
+        assert!(line.unwrap().ends_with(&counts), "{text}");
+        let metrics = world.rootpin(&["metrics"]).out;
+        let sample = format!(
+            "rootpin_credentials_total{{asker=\"{asker}\",outcome=\"withheld\"}} {withheld}\n"
+        );
+        assert!(metrics.contains(&sample), "{metrics}");
+    }
 }
 
 #[test]
@@ -492,9 +547,17 @@ fn the_policy_s_explanation_says_who_gets_credentials() {
 
 #[test]
 fn no_secret_is_in_anything_that_a_full_run_writes() {
-    let Some((world, daemon)) = world("c-secrets", "0", ROOTED) else {
+    let Some(world) = World::new("c-secrets") else {
         return;
     };
+    world.write_policy(&format!("{}{ROOTED}", policy(&world)));
+    world.sign(&format!("sha256:{}", "2".repeat(64)));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpind"));
+    command
+        .args(["--config", world.path("rootpin.toml").to_str().unwrap()])
+        .env("ROOTPIN_LOG", "trace");
+    let daemon = world.start_by(&providers(&world, "0"), &mut command);
+    assert_eq!(daemon.notice(), "READY=1");
     let kubelet = Kubelet::new(&world, V1);
     assert!(!kubelet.provide("r.test/team/app").is_empty());
     assert!(!kubelet.provide("r2.example/many/x").is_empty());
@@ -513,6 +576,18 @@ fn no_secret_is_in_anything_that_a_full_run_writes() {
         said.push_str(&ended.out);
         said.push_str(&ended.err);
     }
+    // Nobody but the kubelet's own program gets them of the control socket: not the archive that is
+    // sent to strangers.
+    let archive = world.path("support.tar");
+    let toml = world.path("rootpin.toml");
+    let ended = world.rootpin(&[
+        "support",
+        "--config",
+        toml.to_str().unwrap(),
+        "--out",
+        archive.to_str().unwrap(),
+    ]);
+    assert!(archive.exists(), "{ended:?}");
     let limits = fs::read_to_string(format!("/proc/{}/limits", daemon.pid())).unwrap();
     let cores = limits
         .lines()
@@ -542,7 +617,12 @@ fn no_secret_is_in_anything_that_a_full_run_writes() {
         }
     }
     assert!(files > 4, "{files} files");
-    for secret in SECRETS {
+    let encoded = [
+        STANDARD.encode(format!("u:{}", SECRETS[2])),
+        STANDARD.encode(format!("AWS:{}", SECRETS[0])),
+    ];
+    let encoded = encoded.iter().map(String::as_str);
+    for secret in SECRETS.into_iter().chain(encoded) {
         assert!(!said.contains(secret), "{secret}");
     }
 }
@@ -564,6 +644,90 @@ fn private(world: &World) -> (Registry, Arc<Mutex<Vec<bool>>>, String) {
             .then(|| response(401, &[("www-authenticate", "Basic realm=x")], ""))
     });
     (registry, sent, digest)
+}
+
+#[test]
+fn verify_and_repo_take_credentials_as_rootpin_toml_names_them_and_as_systemd_passes_them() {
+    let Some(world) = World::new("c-commands") else {
+        return;
+    };
+    let (registry, sent, digest) = private(&world);
+    let host = format!("127.0.0.1:{}", registry.port);
+    let name = format!("{host}/team/app:v1");
+    world.write_policy(&format!(
+        "version = 1\ndefault = \"deny\"\n{ROOTED}[[image]]\nname = \"{name}\"\ndigest = \"{digest}\"\n"
+    ));
+    let auth = STANDARD.encode(format!("u:{}", SECRETS[2]));
+    let folder = world.path("passed");
+    fs::create_dir_all(&folder).unwrap();
+    for file in ["registries", "auth.json", "config.json"] {
+        let text = json!({"auths": {&host: {"auth": auth}}}).to_string();
+        fs::write(folder.join(file), text).unwrap();
+        fs::set_permissions(folder.join(file), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let shown = folder.display().to_string();
+    let at = |name: &str| world.path(name).display().to_string();
+    let command = |words: &[&str], passed: Option<&Path>| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        command
+            .args(words)
+            .current_dir(&world.dir)
+            .env("ROOTPIN_PASSPHRASE", "a passphrase")
+            .env_remove("CREDENTIALS_DIRECTORY");
+        if let Some(passed) = passed {
+            command.env("CREDENTIALS_DIRECTORY", passed);
+        }
+        run(&mut command, b"")
+    };
+    for (number, (config, passed, code)) in [
+        ("[credentials]\nsystemd = \"registries\"\n".to_owned(), true, 0),
+        ("[credentials]\nsystemd = \"registries\"\n".to_owned(), false, 2),
+        ("[credentials]\nsystemd = \"others\"\n".to_owned(), true, 2),
+        (format!("[credentials]\nauth-file = \"{shown}/auth.json\"\n"), false, 0),
+        (format!("docker-config = \"{shown}\"\n"), false, 0),
+        (
+            format!("docker-config = \"{shown}\"\n[credentials]\nsystemd = \"others\"\norder = [\"systemd\"]\n"),
+            true,
+            2,
+        ),
+        (String::new(), true, 2),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let file = at(&format!("config-{number}.toml"));
+        fs::write(&file, &config).unwrap();
+        let (policy, state) = (at("policy"), at(&format!("own-state-{number}")));
+        let passed = passed.then_some(&*folder);
+        let words = ["verify", &name, "--policy", &policy, "--state", &state, "--config", &file];
+        let ended = command(&words, passed);
+        assert_eq!(ended.code, code, "{config}: {ended:?}");
+        assert!(!format!("{ended:?}").contains(SECRETS[2]), "{ended:?}");
+        // The publisher's side.
+        sent.lock().unwrap().clear();
+        let (repo, place) = (format!("repo-{number}"), format!("oci://{host}/trust/t{number}"));
+        let names = format!("{host}/team/**");
+        let words = [
+            "repo", "--config", &file, "init", &repo, "--names", &names, "--publish", &place,
+        ];
+        let ended = command(&words, passed);
+        let was_sent = sent.lock().unwrap().contains(&true);
+        assert_eq!(was_sent, code == 0, "{config}: {ended:?}");
+        assert!(!format!("{ended:?}").contains(SECRETS[2]), "{ended:?}");
+    }
+    let mut daemon = Command::new(env!("CARGO_BIN_EXE_rootpind"));
+    daemon
+        .args(["--config", &at("rootpin.toml")])
+        .env("CREDENTIALS_DIRECTORY", &folder);
+    let config = format!(
+        "{}[credentials]\nsystemd = \"registries\"\n",
+        world.config()
+    );
+    let daemon = world.start_by(&config, &mut daemon);
+    assert_eq!(daemon.notice(), "READY=1");
+    let ended = world.rootpin(&["verify", &name]);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!daemon.stop().1.join("\n").contains(SECRETS[2]));
 }
 
 #[test]
@@ -607,5 +771,100 @@ fn verify_by_a_policy_of_its_own_keeps_back_what_that_policy_keeps_back() {
         let sent = sent.lock().unwrap().clone();
         assert!(!sent.is_empty(), "the registry is asked: {ended:?}");
         assert_eq!(sent.contains(&true), wanted, "{more}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_helper_in_a_hostile_folder_runs_no_other_program_and_waits_for_nobody() {
+    let Some((world, _daemon)) = world("c-hostile", "0", ROOTED) else {
+        return;
+    };
+    let docker = world.path("docker");
+    fs::create_dir_all(&docker).unwrap();
+    let evil = docker.join("evil");
+    fs::write(
+        &evil,
+        format!("#!/bin/sh\ntouch {}\n", docker.join("ran").display()),
+    )
+    .unwrap();
+    fs::set_permissions(&evil, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(&evil, docker.join("docker-credential-evil")).unwrap();
+    let ask = |verb: &str| {
+        let input = match verb {
+            "store" => json!({"ServerURL": "r.test", "Username": "u", "Secret": "s"}).to_string(),
+            _ => "r.test".to_owned(),
+        };
+        let mut command = Command::new(env!("CARGO_BIN_EXE_docker-credential-rootpin"));
+        // A relative folder in PATH is the place from where somebody runs docker.
+        command
+            .arg(verb)
+            .current_dir(&docker)
+            .env("PATH", ".:/usr/bin:/bin")
+            .env("DOCKER_CONFIG", &docker)
+            .env("ROOTPIN_CONFIG", world.path("rootpin.toml"));
+        let ended = run(&mut command, input.as_bytes());
+        assert!(!docker.join("ran").exists(), "{verb}: {ended:?}");
+        ended
+    };
+    let backend = docker.join("rootpin-backend");
+    let fifo = |path: &Path| {
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, path, kind, 0o644.into(), 0).unwrap();
+    };
+    for name in [
+        "../evil",
+        "/bin/../evil",
+        "x; ./evil",
+        "$(./evil)",
+        "",
+        "rootpin",
+        "docker-credential-rootpin",
+        "evil",
+        &"x".repeat(1000),
+    ] {
+        fs::write(&backend, name).unwrap();
+        for verb in ["get", "list", "store", "erase"] {
+            let ended = ask(verb);
+            assert_eq!(ended.code, 1, "{name} {verb}: {ended:?}");
+        }
+    }
+    fs::remove_file(&backend).unwrap();
+    fifo(&backend);
+    assert!(ask("get").out.contains("not a plain file"));
+    fs::remove_file(&backend).unwrap();
+    let chain = docker.join("rootpin-credentials.json");
+    fifo(&chain);
+    assert!(ask("get").out.contains("not a plain file"));
+    fs::remove_file(&chain).unwrap();
+    fs::write(&chain, " ".repeat(2 << 20)).unwrap();
+    assert!(ask("get").out.contains("longer than"));
+    fs::write(&chain, r#"{"auths":{"r.test":{"auth":"aHVudGVyMg=="}}}"#).unwrap();
+    let ended = ask("get");
+    assert!(ended.code == 1 && !ended.out.contains("aHVu"), "{ended:?}");
+}
+
+#[test]
+fn a_user_without_rights_gets_nothing_of_the_control_socket() {
+    let Some((world, _daemon)) = world("c-user", "0", "") else {
+        return;
+    };
+    let request =
+        json!({"kind": "CredentialProviderRequest", "apiVersion": V1, "image": "r.test/team/app"});
+    let ask = |user: u32| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin-credential-provider"));
+        command.arg("--control").arg(world.path("control"));
+        if user != 0 {
+            command.uid(user).gid(user);
+        }
+        let spawned = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            run(&mut command, request.to_string().as_bytes())
+        }));
+        spawned.ok()
+    };
+    assert!(ask(0).unwrap().out.contains(SECRETS[0]));
+    // The build's folder may be closed to others.
+    if let Some(ended) = ask(65534) {
+        assert_eq!(ended.code, 1, "{ended:?}");
+        assert!(!format!("{ended:?}").contains("hunter2"), "{ended:?}");
     }
 }

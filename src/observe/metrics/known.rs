@@ -66,6 +66,12 @@ pub const METRICS: &[KnownMetric] = &[
         "Times one signer's key was first seen under a further repository.",
     ),
     metric(
+        "rootpin_credentials_total",
+        "counter",
+        "asker, outcome",
+        "Questions of kubelets and of root's Docker clients for this host's credentials.",
+    ),
+    metric(
         "rootpin_policy_ok",
         "gauge",
         "",
