@@ -240,7 +240,7 @@ const NOT_TYPED: [(&str, &str); 26] = [
     ),
     (
         "credentials-past-provider",
-        "a flag of the kubelet, which the lab does not have",
+        "tests/real/kubelets.rs types it on hosts with a kubelet",
     ),
     (
         "credentials-in-hosts",

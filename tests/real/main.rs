@@ -18,6 +18,7 @@ mod doctor_cases;
 mod doctor_dockerd;
 mod door;
 mod image;
+mod kubelets;
 mod kubernetes;
 mod lab;
 mod leaving;

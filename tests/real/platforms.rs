@@ -259,6 +259,7 @@ impl Trial {
         ] {
             let _ = writeln!(steps, "{name}='{}'", value.replace('\'', "'\\''"));
         }
+        steps.push_str(include_str!("platform-functions.sh"));
         steps.push_str(include_str!("platform-steps.sh"));
         write(&at("/root/steps"), steps);
         let bin = Path::new(env!("CARGO_BIN_EXE_rootpin")).parent().unwrap();

@@ -1,5 +1,6 @@
 //! Credentials that this host hands out past rootpin, and files that show them to others.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,10 @@ use crate::credentials::{OWN_PROVIDER, read_kubelet_config};
 
 /// What rootpin's own helper is called in a config.json.
 const OWN_HELPER: &str = "rootpin";
+/// Where clients have a user's credentials: Docker's, and Podman's and Skopeo's.
+const FILES: [&str; 2] = [".docker/config.json", ".config/containers/auth.json"];
+/// Where Podman and Skopeo have root's.
+const ROOTS_AUTH: &str = "/run/containers/0/auth.json";
 /// Where engines look for hosts.toml, besides `hosts-dir`.
 const HOSTS: [&str; 2] = ["/etc/containerd/certs.d", "/etc/docker/certs.d"];
 
@@ -33,7 +38,7 @@ impl Places {
     pub(super) fn of_host(config: &Config) -> Self {
         let homes = fs::read_dir("/home").into_iter().flatten().flatten();
         let homes = homes.map(|home| home.path()).chain(["/root".into()]);
-        let users = homes.map(|home| home.join(".docker/config.json"));
+        let users = homes.flat_map(|home| FILES.map(|file| home.join(file)));
         let own = config
             .docker_config
             .iter()
@@ -46,6 +51,9 @@ impl Places {
             docker: users
                 .chain(own)
                 .chain(config.credentials.auth_file.clone())
+                .chain([PathBuf::from(ROOTS_AUTH)])
+                .collect::<BTreeSet<_>>()
+                .into_iter()
                 .collect(),
             kubelets: kubelets(),
             hosts,
@@ -126,6 +134,18 @@ fn readable(file: &Path) -> Option<Hole> {
 fn without_helper(file: &Path) -> Option<Hole> {
     let config = read(file)?;
     let other = config.other()?;
+    let hole = Hole::new(
+        Code::CredentialsPastHelper,
+        "",
+        format!("{} has {other}", file.display()),
+    );
+    // Those who read such a file know no credsStore.
+    if file.file_name().is_some_and(|name| name == "auth.json") {
+        return Some(hole.change(format!(
+            "set credential-helpers = [\"{OWN_HELPER}\"] in /etc/containers/registries.conf, take auths and credHelpers out of {}, and log in again: docker-credential-rootpin keeps credentials in .docker/rootpin-credentials.json, which auth-file of rootpin.toml may name",
+            file.display()
+        )));
+    }
     let folder = file.parent()?.display();
     let helper = config.store().filter(|store| *store != OWN_HELPER);
     let behind = helper.map_or_else(
@@ -133,12 +153,7 @@ fn without_helper(file: &Path) -> Option<Hole> {
         |helper| format!("write {helper} to {folder}/rootpin-backend"),
     );
     Some(
-        Hole::new(
-            Code::CredentialsPastHelper,
-            "",
-            format!("{} has {other}", file.display()),
-        )
-        .change(format!(
+        hole.change(format!(
             "set \"credsStore\": \"{OWN_HELPER}\" in {}, with no credHelpers and no auths beside it; {behind}",
             file.display()
         )),
@@ -156,11 +171,13 @@ fn without_provider(file: &Path) -> Option<Hole> {
         Hole::new(
             Code::CredentialsPastProvider,
             "",
-            format!("the kubelet asks {} by {}", others.join(", "), file.display()),
+            format!(
+                "the kubelet asks {} by {}",
+                others.join(", "),
+                file.display()
+            ),
         )
-        .change(format!(
-            "name that file as kubelet-config of [credentials] in rootpin.toml, run rootpin install, and start the kubelet with the configuration that it writes, which names {OWN_PROVIDER} alone"
-        ))
+        .change("rootpin install --platform auto --credentials")
     })
 }
 
@@ -332,6 +349,81 @@ mod tests {
             [(Code::CredentialsPastProvider, false)]
         );
         config(&[OWN_PROVIDER]);
+        assert_eq!(found(&places, true), []);
+    }
+
+    #[test]
+    fn an_auth_file_is_for_clients_that_ask_by_registries_conf() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("auth.json");
+        fs::write(&file, r#"{"auths":{"r.example":{"auth":"dTpw"}}}"#).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        let places = Places {
+            docker: vec![file.clone()],
+            ..Places::default()
+        };
+        let change = places.holes(true).remove(0).change;
+        assert!(
+            change.contains("registries.conf") && !change.contains("credsStore"),
+            "{change}"
+        );
+        fs::write(&file, r#"{"auths":{}}"#).unwrap();
+        assert_eq!(found(&places, true), []);
+    }
+
+    #[test]
+    fn each_change_as_it_is_typed_closes_what_was_found() {
+        let folder = tempfile::tempdir().unwrap();
+        let (file, hosts) = (
+            folder.path().join("config.json"),
+            folder.path().join("r.example"),
+        );
+        fs::write(
+            &file,
+            r#"{"auths":{"r.example":{"auth":"dTpw"}},"credsStore":"pass"}"#,
+        )
+        .unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o664)).unwrap();
+        fs::create_dir(&hosts).unwrap();
+        let hosts_toml = hosts.join("hosts.toml");
+        let rest = "server = \"https://r.example\"\n";
+        fs::write(
+            &hosts_toml,
+            format!("{rest}[header]\nauthorization = \"x\"\n"),
+        )
+        .unwrap();
+        let places = Places {
+            docker: vec![file.clone()],
+            hosts: vec![folder.path().to_owned()],
+            ..Places::default()
+        };
+        for hole in places.holes(true) {
+            let change = &hole.change;
+            match hole.code {
+                Code::CredentialsReadable => {
+                    let mut shell = std::process::Command::new("sh");
+                    assert!(shell.args(["-c", change]).status().unwrap().success());
+                }
+                Code::CredentialsPastHelper => {
+                    let (set, write) = change.split_once("; ").unwrap();
+                    let set = set
+                        .strip_prefix("set \"credsStore\": \"rootpin\" in ")
+                        .unwrap();
+                    let (path, _) = set
+                        .split_once(", with no credHelpers and no auths")
+                        .unwrap();
+                    fs::write(path, r#"{"credsStore":"rootpin"}"#).unwrap();
+                    let backend = folder.path().join("rootpin-backend");
+                    assert_eq!(write, format!("write pass to {}", backend.display()));
+                }
+                Code::CredentialsInHosts => {
+                    let path = format!("take the header out of {},", hosts_toml.display());
+                    assert!(change.starts_with(&path), "{change}");
+                    fs::write(&hosts_toml, rest).unwrap();
+                }
+                other => panic!("{other:?}"),
+            }
+        }
         assert_eq!(found(&places, true), []);
     }
 

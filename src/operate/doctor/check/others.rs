@@ -70,9 +70,10 @@ pub(in super::super) fn processes(
                 )
             }
             "dockerd" => {
-                let host = process
-                    .option(&["host", "H"])
-                    .and_then(|host| host.strip_prefix("unix://").map(plain));
+                let hosts = process.options(&["host", "H"]);
+                let host = hosts
+                    .iter()
+                    .find_map(|host| host.strip_prefix("unix://").map(plain));
                 let socket = host.unwrap_or("/run/docker.sock".to_owned());
                 let name = free_name(&mut taken, "docker");
                 format!(

@@ -162,7 +162,7 @@ impl Process {
 
     /// The value of an option on its command line, in the ways in which Go's programs take it.
     pub(in super::super) fn option(&self, names: &[&str]) -> Option<String> {
-        self.options(names).into_iter().next()
+        self.options(names).pop()
     }
 
     /// Every value of an option that may be given more than once.
@@ -228,6 +228,8 @@ mod tests {
             &["x", "-c", "/a"],
             &["x", "--config=/a"],
             &["x", "-l", "debug", "-c=/a"],
+            // The last counts, as with all programs of Go.
+            &["x", "--config=/b", "-c", "/a"],
         ] {
             assert_eq!(
                 process(words).option(&["config", "c"]).as_deref(),
