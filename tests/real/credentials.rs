@@ -20,8 +20,8 @@ use crate::daemon::{Daemon, Policy};
 use crate::image::Image;
 use crate::lab::{Lab, run, write};
 
-const USER: &str = "alice";
-const SECRET: &str = "hunter2-first";
+pub(crate) const USER: &str = "alice";
+pub(crate) const SECRET: &str = "hunter2-first";
 
 /// A question to the registry, and the `Authorization` that came along.
 type AskedOfRegistry = (String, Option<String>);
@@ -29,7 +29,7 @@ type AskedOfRegistry = (String, Option<String>);
 type PullAs<'a> = &'a dyn Fn(&str, &str, Option<(String, String)>) -> Result<String, String>;
 
 /// The lab's registry behind a token service, on a port of its own.
-struct Private {
+pub(crate) struct Private {
     port: u16,
     password: Arc<Mutex<String>>,
     /// What it was asked, and each `Authorization` that came along.
@@ -37,7 +37,7 @@ struct Private {
 }
 
 impl Private {
-    fn start(lab: &Lab) -> Self {
+    pub(crate) fn start(lab: &Lab) -> Self {
         let registry = lab.var("LAB_REGISTRY").to_owned();
         let listener = lab
             .runtime
@@ -71,16 +71,16 @@ impl Private {
         this
     }
 
-    fn host(&self) -> String {
+    pub(crate) fn host(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    fn name(&self, tag: &str) -> String {
+    pub(crate) fn name(&self, tag: &str) -> String {
         format!("{}/private/app:{tag}", self.host())
     }
 
     /// Whether anybody sent it a secret since it was last asked this, and whether it was asked.
-    fn got_secrets(&self) -> (bool, bool) {
+    pub(crate) fn got_secrets(&self) -> (bool, bool) {
         let asked = std::mem::take(&mut *self.asked.lock().unwrap());
         let secret = asked
             .iter()
@@ -137,7 +137,7 @@ async fn answer(
     response.body(Body::from(bytes)).unwrap()
 }
 
-fn config(lab: &Lab) -> PathBuf {
+pub(crate) fn config(lab: &Lab) -> PathBuf {
     lab.root.join("rootpin/rootpin.toml")
 }
 
@@ -201,7 +201,8 @@ fn docker_sends_credentials_to_a_rooted_registry_and_none_to_a_look_alike() {
     ] {
         let folder = lab.root.join("rootpin/docker");
         let _ = fs::remove_dir_all(&folder);
-        write(&folder.join("config.json"), "{\"credsStore\": \"rootpin\"}");
+        let own = json!({"credsStore": "rootpin", "cliPluginsExtraDirs": [lab.var("LAB_BUILDX")]});
+        write(&folder.join("config.json"), own.to_string());
         let docker = Docker {
             client: lab.path(bin).join("docker"),
             host: lab.var(host).to_owned(),
@@ -233,6 +234,9 @@ fn docker_sends_credentials_to_a_rooted_registry_and_none_to_a_look_alike() {
             (false, true),
             "{host}: no Authorization"
         );
+        if bin == "LAB_BIN2" {
+            plugins_ask_the_helper_too(&docker, &rooted, &alike);
+        }
         for private in [&rooted, &alike] {
             let (done, words) = docker.run(&["logout", &private.host()], "");
             assert!(done, "{host}: {words}");
@@ -251,6 +255,33 @@ fn docker_sends_credentials_to_a_rooted_registry_and_none_to_a_look_alike() {
             .into_iter()
             .all(|record| record["server"] == alike.host())
     );
+}
+
+/// Compose and buildx, which are plugins of docker's.
+fn plugins_ask_the_helper_too(docker: &Docker, rooted: &Private, alike: &Private) {
+    let context = docker.folder.join("context");
+    let text = |path: &Path| path.display().to_string();
+    for (private, is_rooted) in [(rooted, true), (alike, false)] {
+        let file = docker.folder.join("compose.yaml");
+        let compose = format!("services:\n  app:\n    image: {}\n", private.name("v1"));
+        write(&file, compose);
+        write(
+            &context.join("Dockerfile"),
+            format!("FROM {}\nLABEL made=here\n", private.name("v1")),
+        );
+        let (file, folder) = (text(&file), text(&context));
+        let output = ["--no-cache", "--output", "type=cacheonly"];
+        for words in [
+            vec!["compose", "-f", &file, "pull"],
+            [&["buildx", "build"], &output[..], &[&folder]].concat(),
+        ] {
+            docker.run(&["image", "rm", &private.name("v1")], "");
+            let _ = private.got_secrets();
+            let (done, said) = docker.run(&words, "");
+            assert_eq!(done, is_rooted, "{words:?}: {said}");
+            assert_eq!(private.got_secrets(), (is_rooted, true), "{words:?}");
+        }
+    }
 }
 
 /// What the kubelet gets of rootpin's provider for an image's repository.
@@ -513,6 +544,13 @@ fn by_the_resolver(lab: &Lab, private: &Private, pull: PullAs<'_>) {
 /// No file of rootpin's has a secret: state, audit file, log, policy.
 fn no_secret_below(folder: &Path, except: &[&Path]) {
     let (mut folders, mut files) = (vec![folder.to_owned()], 0);
+    let encoded = ["hunter2-first", "hunter2-second"]
+        .map(|password| STANDARD.encode(format!("{USER}:{password}")));
+    let secrets = [
+        &b"hunter2"[..],
+        encoded[0].as_bytes(),
+        encoded[1].as_bytes(),
+    ];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -521,8 +559,8 @@ fn no_secret_below(folder: &Path, except: &[&Path]) {
                 folders.push(path);
             } else if kind.is_file() {
                 let bytes = fs::read(&path).unwrap();
-                let found = bytes.windows(7).any(|part| part == b"hunter2");
-                assert!(!found, "{}", path.display());
+                let has = |secret: &&[u8]| bytes.windows(secret.len()).any(|part| part == *secret);
+                assert!(!secrets.iter().any(has), "{}", path.display());
                 files += 1;
             }
         }

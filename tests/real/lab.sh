@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
-#   lab.sh fetch GROUP...        engines old docker notary push build boot bare: unpack Debian packages into the cache
+#   lab.sh fetch GROUP...        engines old docker notary push build clients boot bare: unpack Debian packages into the cache
 #   lab.sh configure NAME...     the main files of containerd16, containerd17, containerd2, containerd23, without starting them
 #   lab.sh start SERVICE...      registry registry-tls notary containerd16 containerd17 containerd2 dockerd26 dockerd28
 #                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2; with ROOTPIN_ENGINES also
@@ -10,7 +10,7 @@
 #   lab.sh status
 #   lab.sh env                   shell assignments: paths, sockets, ports
 #   lab.sh mirror                the Debian mirror that packages come from
-#   lab.sh ctr17|ctr2|ctr23|docker29|docker29-plugin|docker29-overlay2|docker26|docker28|docker28-plugin|docker26-overlay2|docker28-overlay2|notary|oras ARGS...
+#   lab.sh ctr17|ctr2|ctr23|docker29|docker29-plugin|docker29-overlay2|docker26|docker28|docker28-plugin|docker26-overlay2|docker28-overlay2|notary|oras|skopeo ARGS...
 #   lab.sh with-names COMMAND    a command that finds the registry under its name, registry.lab.test
 #   lab.sh purge                 stop everything and delete the lab; the cache of packages stays
 #
@@ -164,6 +164,7 @@ cmd_fetch() {
     old) unpack "$SUITE_HOST" containerd ;;
     notary) unpack "$SUITE_17" notary ;;
     push) unpack "$SUITE_2" oras ;;
+    clients) unpack "$SUITE_HOST" skopeo libgpgme11 libassuan0 libdevmapper1.02.1; unpack "$SUITE_2" oras docker-compose ;;
     boot) unpack_boot ;;
     bare) make_bare ;;
     build) unpack "$SUITE_2" docker-buildx ;; # for both dockers: the builder itself is in dockerd
@@ -522,5 +523,6 @@ case $command in
   docker29 | docker29-plugin | docker29-overlay2 | docker26 | docker28 | docker28-plugin | docker26-overlay2 | docker28-overlay2) docker "$command" "$@" ;;
   notary) exec "$PKG_17/usr/bin/notary" -s "https://127.0.0.1:$NOTARY_PORT" --tlscacert "$ROOT/pki/ca.crt" "$@" ;;
   oras) exec "$PKG_2/usr/bin/oras" "$@" ;;
+  skopeo) LD_LIBRARY_PATH=$LIBS exec "$PKG_HOST/usr/bin/skopeo" "$@" ;;
   *) sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
 esac

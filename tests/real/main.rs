@@ -8,6 +8,7 @@ mod ansible;
 mod audit;
 mod authz;
 mod bare;
+mod clients;
 mod cold;
 mod credentials;
 mod cri;

@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::TcpStream;
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use rootpin_trust::image::Digest;
 
 use crate::image::Image;
 use crate::lab::{Lab, write};
@@ -553,6 +557,87 @@ fn a_user_without_rights_who_floods_the_resolver_costs_it_little_and_root_no_tim
         "{}",
         told.log
     );
+}
+
+const PRIVATE: &str = "127.0.0.1:5600";
+const MANIFEST: &str = "{\"schemaVersion\":2}";
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn a_credential_that_systemd_passes_opens_a_registry_and_is_in_no_file_of_rootpins() {
+    let name = format!("{PRIVATE}/team/app:v1");
+    let digest = Digest::of(MANIFEST.as_bytes()).to_string();
+    let host = Host::new("credentials", &pinned(&[(name.clone(), digest)]));
+    let file = host.root.join("etc/rootpin/rootpin.toml");
+    let config = fs::read_to_string(&file).unwrap() + "\n[credentials]\nsystemd = \"registries\"\n";
+    write(&file, config);
+    let auth = STANDARD.encode("alice:hunter2");
+    host.file(
+        "etc/registries.json",
+        format!("{{\"auths\":{{\"{PRIVATE}\":{{\"auth\":\"{auth}\"}}}}}}").as_bytes(),
+    );
+    host.unit(
+        "rootpind.service.d/credentials.conf",
+        "[Service]\nLoadCredential=registries:/etc/registries.json\n",
+    );
+    host.unit(
+        "registry.service",
+        "[Service]\nEnvironment=ROOTPIN_HELPER=1\nExecStart=/usr/bin/helper --ignored --exact --nocapture systemd::private_registry\n",
+    );
+    host.wanted("multi-user.target", "registry.service");
+    let script = format!(
+        "until_active rootpind registry\nuntil (exec 3<>/dev/tcp/127.0.0.1/5600) 2>/dev/null; do sleep 0.1; done\n\
+         rootpin verify {name} >/run/said 2>&1; echo verify=$?; cat /run/said\n\
+         rm /etc/systemd/system/rootpind.service.d/credentials.conf; systemctl daemon-reload; systemctl restart rootpind\n\
+         rootpin verify {name} >/run/without 2>&1; echo without=$?\n\
+         echo cores=$(systemctl show -p LimitCORE --value rootpind)\n\
+         journalctl --sync; journalctl -o export -u rootpind >/run/journal\n\
+         echo files=$(grep -rlE 'hunter2|{auth}' /run/journal /run/said /run/without /run/rootpin /var/lib/rootpin /var/log/rootpin /etc/rootpin 2>/dev/null | wc -l)\n"
+    );
+    let told = host.boot(&script, 90);
+    for (name, wanted) in [("verify", 0), ("without", 2), ("cores", 0), ("files", 0)] {
+        assert_eq!(
+            told.number(name),
+            wanted,
+            "{name}: {}\n{}",
+            told.log,
+            told.journal
+        );
+    }
+}
+
+/// A registry that answers only who knows the password. Runs in the booted system.
+#[test]
+#[ignore = "runs in the system that another test boots"]
+fn private_registry() {
+    if std::env::var("ROOTPIN_HELPER").is_err() {
+        return;
+    }
+    let wanted = format!("Basic {}", STANDARD.encode("alice:hunter2"));
+    for stream in TcpListener::bind(PRIVATE).unwrap().incoming() {
+        let mut stream = stream.unwrap();
+        let mut asked = Vec::new();
+        let mut byte = [0];
+        while !asked.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|read| read == 1) {
+            asked.push(byte[0]);
+        }
+        let asked = String::from_utf8_lossy(&asked);
+        let answer = if asked.contains(&wanted) {
+            let body = if asked.starts_with("HEAD") {
+                ""
+            } else {
+                MANIFEST
+            };
+            format!(
+                "HTTP/1.1 200 OK\r\ndocker-content-digest: {}\r\ncontent-type: application/vnd.oci.image.manifest.v1+json\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}",
+                Digest::of(MANIFEST.as_bytes()),
+                MANIFEST.len()
+            )
+        } else {
+            "HTTP/1.1 401 Unauthorized\r\nwww-authenticate: Basic realm=\"x\"\r\ncontent-length: 0\r\nconnection: close\r\n\r\n".to_owned()
+        };
+        let _ = stream.write_all(answer.as_bytes());
+    }
 }
 
 /// Asks the resolver a hundred times a second for ten seconds, by a new connection each time, as
