@@ -41,7 +41,7 @@ const SYSTEM: Case = Case {
     signs: &["/var/lib/kubelet/kubeadm-flags.env", "/etc/default"],
 };
 
-fn cases() -> [Case; 5] {
+fn cases() -> [Case; 6] {
     [
         SYSTEM,
         Case {
@@ -76,6 +76,15 @@ fn cases() -> [Case; 5] {
             programs: "/var/lib/rancher/credentialprovider/bin",
             flags: "sed -n 's/^\\(image-credential-provider-[a-z-]*\\): /--\\1=/p' /etc/rancher/k3s/config.yaml.d/*.yaml | tr '\\n' ' '",
             signs: &["/etc/rancher/k3s"],
+        },
+        Case {
+            platform: "rke2",
+            main: "/var/lib/rancher/rke2/agent/etc/containerd/config.toml",
+            program: "/var/lib/rancher/rke2/bin/containerd",
+            theirs: "/var/lib/rancher/credentialprovider/config.yaml",
+            programs: "/var/lib/rancher/credentialprovider/bin",
+            flags: "sed -n 's/^\\(image-credential-provider-[a-z-]*\\): /--\\1=/p' /etc/rancher/rke2/config.yaml.d/*.yaml | tr '\\n' ' '",
+            signs: &["/etc/rancher/rke2"],
         },
     ]
 }
