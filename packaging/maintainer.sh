@@ -1,7 +1,7 @@
 # What the deb and the rpm do on a host when they are installed, upgraded and removed: the same steps, put into the scripts of both by
 # packaging/package. No step enables a unit, starts one that does not run, touches an engine, or changes a policy or a state.
 verifier=/usr/libexec/rootpin/verifier/rootpin-verifier
-units="rootpind.service rootpind.socket rootpind-resolver.socket rootpin-doctor.timer rootpin-prove.timer rootpin-audit.timer rootpin-metrics.timer rootpin-refresh.timer"
+units="rootpind.service rootpind.socket rootpind-resolver.socket rootpin-doctor.timer rootpin-prove.timer rootpin-audit.timer rootpin-metrics.timer rootpin-refresh.timer rootpin-take-over.timer"
 
 booted() { [ -d /run/systemd/system ]; }
 

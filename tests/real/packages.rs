@@ -171,6 +171,7 @@ fn installs_and_goes(kind: &str, script: &str) {
         "rootpin-audit.timer",
         "rootpin-metrics.timer",
         "rootpin-refresh.timer",
+        "rootpin-take-over.timer",
     ] {
         assert_eq!(told.text(unit), "disabled inactive", "{unit}\n{}", told.log);
     }
