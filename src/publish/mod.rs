@@ -29,6 +29,7 @@ mod settings;
 pub mod take_over;
 pub mod token;
 mod transaction;
+pub mod upstream_list;
 mod working;
 
 pub use ceremony::RootProposal;

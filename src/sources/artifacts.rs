@@ -5,9 +5,8 @@ use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::{LINK, LOCATION};
+use reqwest::header::LOCATION;
 use reqwest::{Method, Url};
-use serde::Deserialize;
 use tokio::time::Instant;
 
 use rootpin_trust::image::{Digest, Document, Repository, Tag};
@@ -15,7 +14,7 @@ use rootpin_trust::image::{Digest, Document, Repository, Tag};
 use super::hosts::Capability;
 use super::http::{Ask, HttpClient, Reply};
 use super::registry::{self, Endpoint, REDIRECTS};
-use super::{Credentials, SourceError, escaped, shown};
+use super::{Credentials, SourceError, escaped, listing, shown};
 
 /// For one request, an upload of a large file among them.
 const DEADLINE: Duration = Duration::from_secs(120);
@@ -25,10 +24,6 @@ const TRIES: u32 = 5;
 const WAIT: Duration = Duration::from_millis(30);
 /// The longest wait that a registry can ask for.
 const MAX_WAIT: Duration = Duration::from_secs(30);
-/// One page of a list of tags.
-const PAGE_BYTES: usize = 4 << 20;
-/// Pages of a list of tags.
-const PAGES: usize = 64;
 
 /// A repository that may be written to.
 #[derive(Debug, Clone)]
@@ -37,11 +32,6 @@ pub(crate) struct Artifacts {
     repository: Repository,
     /// What is asked of a token service.
     scope: String,
-}
-
-#[derive(Deserialize)]
-struct Tags {
-    tags: Option<Vec<String>>,
 }
 
 impl Artifacts {
@@ -156,41 +146,13 @@ impl Artifacts {
     }
 
     async fn all_tags(&self) -> Result<Vec<Tag>, SourceError> {
-        let mut url = self.endpoint.url(&self.repository, "tags/list?n=1000")?;
-        let mut tags = Vec::new();
-        for _ in 0..PAGES {
-            let reply = self
-                .ask(
-                    Method::GET,
-                    url.clone(),
-                    "application/json",
-                    PAGE_BYTES,
-                    None,
-                )
-                .await?;
-            if registry::missing(&reply)? {
-                return Ok(tags);
-            }
-            let wrong = || SourceError::Other {
-                url: shown(&reply.url),
-                cause: "no list of tags".to_owned(),
-            };
-            let page: Tags = serde_json::from_slice(&reply.body).map_err(|_| wrong())?;
-            tags.extend(
-                page.tags
-                    .unwrap_or_default()
-                    .iter()
-                    .filter_map(|tag| tag.parse().ok()),
-            );
-            match next_page(&reply) {
-                Some(next) => url = next,
-                None => return Ok(tags),
-            }
-        }
-        Err(SourceError::TooLarge {
-            url: shown(&url),
-            limit: PAGES * PAGE_BYTES,
-        })
+        let url = self.endpoint.url(&self.repository, "tags/list?n=1000")?;
+        let pages = listing::pages(&self.endpoint, url, &self.scope, DEADLINE).await?;
+        let tags = pages
+            .unwrap_or_default()
+            .into_iter()
+            .flat_map(|page| page.tags.unwrap_or_default());
+        Ok(tags.filter_map(|tag| tag.parse().ok()).collect())
     }
 
     /// Uploads a blob that is not there yet, whole (distribution-spec, "POST then PUT").
@@ -376,14 +338,4 @@ fn location(reply: &Reply) -> Result<Url, SourceError> {
             cause: format!("an upload that goes on elsewhere than at this registry: {to}"),
         }
     })
-}
-
-/// The next page of a list (distribution-spec, "Listing Tags"), of the same list only.
-fn next_page(reply: &Reply) -> Option<Url> {
-    let link = reply.headers.get(LINK)?.to_str().ok()?;
-    let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
-    let next = reply.url.join(target).ok()?;
-    let same =
-        next.origin() == reply.url.origin() && next.path() == reply.url.path() && next != reply.url;
-    (relation.contains("rel=\"next\"") && same).then_some(next)
 }

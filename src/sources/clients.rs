@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::blob_stream::{self, BlobStream, StreamRequest};
 use super::image_signatures::{SignatureSearch, WithoutReferrers};
 use super::server_backoff::ServerBackoff;
-use super::{Credentials, HttpClient, NotaryServer, SourceError, TufLocation, registry};
+use super::{Credentials, HttpClient, NotaryServer, SourceError, TufLocation, listing, registry};
 use rootpin_policy::{MetadataUrl, NotaryRoot};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::{Code, Refusal};
@@ -154,6 +154,33 @@ impl Sources {
             .await
             .map_err(|error| error.refusal())?;
         found.ok_or_else(|| unknown(name))
+    }
+
+    /// The tags of a repository; `None`: its registry knows no such one. `time`: for each page of
+    /// the list.
+    ///
+    /// # Errors
+    /// It doesn't answer, or lists too many.
+    pub(crate) async fn tags(
+        &self,
+        repository: &Repository,
+        time: Duration,
+    ) -> Result<Option<Vec<String>>, SourceError> {
+        let client = self.client(repository.host(), None)?;
+        listing::tags(&client, repository, time).await
+    }
+
+    /// The paths of all repositories of the registry that `some` is of; `None`: it lists none.
+    ///
+    /// # Errors
+    /// It doesn't answer, or lists too many.
+    pub(crate) async fn repositories(
+        &self,
+        some: &Repository,
+        time: Duration,
+    ) -> Result<Option<Vec<String>>, SourceError> {
+        let client = self.client(some.host(), None)?;
+        listing::repositories(&client, some, time).await
     }
 
     /// A search for the signatures that a registry keeps beside an image. `wanted`: whether a layer

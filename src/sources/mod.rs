@@ -18,6 +18,7 @@ mod host_name;
 mod hosts;
 pub mod http;
 mod image_signatures;
+mod listing;
 mod manifest_files;
 mod notary_server;
 pub mod registry;

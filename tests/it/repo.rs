@@ -1,5 +1,6 @@
 //! `rootpin repo` by the real binary: what publishers do, and what hosts make of it.
 
+mod endorse_list;
 mod hostile;
 mod http2;
 mod machines;

@@ -1,6 +1,7 @@
 //! `rootpin repo sign`, `endorse` and `revoke`: what names of images stand for.
 
 mod description;
+mod endorse_list;
 mod signer;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -48,9 +49,17 @@ pub(super) struct Sign {
 }
 
 #[derive(Debug, clap::Args)]
+#[group(id = "what", required = true, args = ["name", "list"])]
 pub(super) struct Endorse {
     /// NAME:TAG, as it is to be pulled
-    name: String,
+    name: Option<String>,
+    /// Endorse what this file lists, as one change: NAME:TAG a line, `*` for parts of both, and
+    /// `as NAME` where hosts pull it from elsewhere
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["name", "from", "digest"])]
+    list: Option<PathBuf>,
+    /// Take tags that were moved since they were endorsed, too
+    #[arg(long, requires = "list")]
+    update: bool,
     /// The name under which others publish it, if it is another
     #[arg(long, value_name = "NAME:TAG")]
     from: Option<String>,
@@ -142,7 +151,11 @@ pub(super) async fn endorse(
     output: Output,
 ) -> Result<u8, PublishError> {
     let working = here.open()?;
-    let (repository, tag) = tagged(&verb.name)?;
+    let name = match (&verb.list, &verb.name) {
+        (Some(list), _) => return endorse_list::run(here, &working, list, &verb, output).await,
+        (None, name) => name.as_deref().unwrap_or_default(),
+    };
+    let (repository, tag) = tagged(name)?;
     if !working.settings.may_endorse(&repository) {
         return Err(PublishError::wrong(
             format!("{repository} is nothing that this repository endorses"),
@@ -150,7 +163,7 @@ pub(super) async fn endorse(
         ));
     }
     let path = format!("{repository}:{tag}");
-    let from = verb.from.as_deref().unwrap_or(&verb.name);
+    let from = verb.from.as_deref().unwrap_or(name);
     let (source, source_tag) = tagged(from)?;
     let image = ImageRef {
         repository: source,
@@ -158,19 +171,22 @@ pub(super) async fn endorse(
         digest: verb.digest,
     };
     let described = describe(here, &image, output).await?;
-    let at = jiff::Timestamp::now()
-        .strftime("%Y-%m-%dT%H:%M:%SZ")
-        .to_string();
     let name = ImageRef {
         digest: None,
         ..image
     }
     .to_string();
     let about = describing(&format!("endorse {path} as {name}"), &described);
-    let source = json!({ "name": name, "digest": described.digest.to_string(), "at": at });
+    let source = source_of(&name, described.digest);
     let targets = [(path, target(&described, Some(source)))].into();
     let change = setting(&targets, verb.role.as_deref(), &working);
     carry_out(here, &working, change, &about, &verb.options, output).await
+}
+
+/// Where an endorsed image is from, and since when.
+fn source_of(name: &str, digest: Digest) -> Value {
+    let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+    json!({ "name": name, "digest": digest.to_string(), "at": at.to_string() })
 }
 
 /// Sets what paths stand for, each in the role that signs it.

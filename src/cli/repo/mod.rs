@@ -9,7 +9,7 @@ mod images;
 mod init;
 mod key;
 mod list;
-mod passphrase;
+pub(super) mod passphrase;
 mod progress;
 mod publish;
 mod refresh;
@@ -72,7 +72,8 @@ enum Verb {
     /// Sign the digest of an image that others build
     #[command(
         after_help = "examples:\n  rootpin repo endorse docker.io/library/alpine:3.20\n  \
-        rootpin repo endorse registry.example/mirror/alpine:3.20 --from docker.io/library/alpine:3.20"
+        rootpin repo endorse registry.example/mirror/alpine:3.20 --from docker.io/library/alpine:3.20\n  \
+        rootpin repo endorse --list upstream.txt --update --dry-run"
     )]
     Endorse(images::Endorse),
     /// Take a name back: hosts refuse it as soon as they see the new metadata

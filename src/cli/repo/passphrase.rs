@@ -25,7 +25,7 @@ const TRIES: usize = 3;
 
 /// Where passphrases come from.
 #[derive(Debug, Clone, Default, clap::Args)]
-pub(super) struct Passphrases {
+pub(in crate::cli) struct Passphrases {
     /// A file of mode 0600 whose first line is the passphrase or PIN; `-`: standard input. Without
     /// it `ROOTPIN_PASSPHRASE` of the environment counts, or the terminal is asked
     #[arg(long, value_name = "FILE")]
@@ -60,7 +60,7 @@ impl fmt::Debug for TypedPassphrases {
 
 impl Passphrases {
     /// The passphrase of a key that is there, or a token's PIN.
-    pub(super) fn of(&self, name: &str) -> Result<String, SigningError> {
+    pub(in crate::cli) fn of(&self, name: &str) -> Result<String, SigningError> {
         let made = || {
             self.made
                 .0
