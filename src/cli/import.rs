@@ -6,19 +6,17 @@ mod report;
 mod source;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, ErrorKind};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::failure::Failure;
 use super::given_fingerprint::GivenFingerprint;
+use super::new_folder;
 use super::output::{Output, shell_word, unwritable};
 use super::pin::{Asking, broken, scan};
-use crate::operate::import::{ImportedRoot, Proposal, files};
-use crate::problem::Problem;
+use crate::operate::import::{ImportedRoot, Proposal, ServerChoice, files};
 use crate::sources::Sources;
 use confirm::confirm;
 use rootpin_trust::KeyId;
@@ -50,6 +48,9 @@ pub(super) struct Arguments {
     /// The Notary server of all repositories; else as Docker's client chooses it
     #[arg(long, value_name = "URL")]
     server: Option<String>,
+    /// Where policy.json says matchRepository, take signatures that name no tag too: then tags can be moved
+    #[arg(long)]
+    tags_unbound: bool,
     /// Don't ask the servers what they show now
     #[arg(long)]
     offline: bool,
@@ -62,13 +63,7 @@ type Shown = BTreeMap<String, Result<Vec<KeyId>, String>>;
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
     let out = &arguments.out;
-    // Before anything is asked of anybody.
-    if fs::symlink_metadata(out).is_ok() {
-        return Err(Failure::Usage(Problem::hinted(
-            format!("{} is there already", out.display()),
-            "name a folder that is new: a proposal is never written over another",
-        )));
-    }
+    new_folder::check(out)?;
     let tls_ca = arguments.asking.tls_ca()?;
     // As Docker's client takes it.
     let environment = || std::env::var("DOCKER_CONTENT_TRUST_SERVER").ok();
@@ -77,7 +72,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let sources = source::read(
         arguments.from,
         arguments.path.as_deref(),
-        (server.as_deref(), tls_ca.as_deref()),
+        &source::Options {
+            servers: ServerChoice { server, tls_ca },
+            tags_unbound: arguments.tags_unbound,
+        },
     )?;
     let mut proposal = Proposal::default();
     for (file, source) in sources {
@@ -101,7 +99,9 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             "mend what it names in the source, or give --server; nothing is written",
         ))
     })?;
-    write(out, &files).map_err(|error| Failure::Unknown(unwritable(out, &error)))?;
+    // A policy has no secrets.
+    new_folder::write(out, &files, 0o755)
+        .map_err(|error| Failure::Unknown(unwritable(out, &error)))?;
     let waiting = proposal.roots.iter().any(|root| !root.is_confirmed());
     let next = format!(
         "rootpin policy check {}",
@@ -142,33 +142,4 @@ async fn ask(sources: &Sources, root: &ImportedRoot, name: &str) -> Result<Vec<K
     Ok(newest.map_or_else(Vec::new, |(file, _)| {
         file.keys.iter().map(rootpin_trust::PublicKey::id).collect()
     }))
-}
-
-/// Writes the folder, whole or not at all.
-fn write(out: &Path, files: &BTreeMap<String, Vec<u8>>) -> io::Result<()> {
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
-    let draft = tempfile::Builder::new()
-        .prefix(".rootpin-import-")
-        .tempdir_in(parent)?;
-    for (name, bytes) in files {
-        let path = draft.path().join(name);
-        if let Some(folder) = path.parent() {
-            fs::create_dir_all(folder)?;
-        }
-        fs::write(path, bytes)?;
-    }
-    // rename() would put it in the place of an empty folder that somebody made meanwhile.
-    if fs::symlink_metadata(out).is_ok() {
-        return Err(ErrorKind::AlreadyExists.into());
-    }
-    let made = draft.keep();
-    open_to_readers(&made)?;
-    fs::rename(&made, out).inspect_err(|_| drop(fs::remove_dir_all(&made)))
-}
-
-/// A temporary folder is its owner's alone; a policy has no secrets.
-fn open_to_readers(folder: &Path) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt as _;
-    fs::set_permissions(folder, fs::Permissions::from_mode(0o755))
 }

@@ -17,6 +17,7 @@ mod import;
 mod install;
 mod kubernetes;
 mod metrics;
+mod new_folder;
 mod output;
 mod pin;
 pub mod policy;

@@ -170,3 +170,84 @@ async fn without_a_format_all_that_the_host_has_is_read_and_a_configuration_is_k
     assert_eq!(wrong.code, 2, "{wrong:?}");
     assert!(!host.proposal().exists());
 }
+
+/// A folder with the first `json` block of a page under that name, and the page's transcript.
+fn of_page(page: &str, file: &str) -> (TempDir, String) {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let text = fs::read_to_string(format!("{root}/docs/{page}")).unwrap();
+    let block = |language: &str| {
+        let rest = text.split(&format!("```{language}\n")).nth(1).unwrap();
+        rest.split("```").next().unwrap().to_owned()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join(file), block("json")).unwrap();
+    (dir, block("console"))
+}
+
+/// Runs the transcript's command, which must say what the page says.
+fn run_as_shown(dir: &TempDir, transcript: &str) {
+    let (command, output) = transcript.split_once('\n').unwrap();
+    let words: Vec<&str> = command
+        .strip_prefix("$ rootpin ")
+        .unwrap()
+        .split(' ')
+        .collect();
+    let mut rootpin = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    rootpin.args(words).current_dir(dir.path());
+    let ended = run(rootpin.env("HOME", dir.path()), b"");
+    assert!(ended.code == 0 && ended.out == output, "{}", ended.out);
+    let mut check = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    check
+        .args(["policy", "check", "proposal"])
+        .current_dir(dir.path());
+    let check = run(&mut check, b"");
+    assert_eq!(check.code, 0, "{check:?}");
+}
+
+#[test]
+fn the_pages_about_podman_and_notation_show_what_their_files_become() {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signatures");
+    let (dir, transcript) = of_page("from-containers-policy.md", "policy.json");
+    for (key, file) in [("p256", "team.pub"), ("p384", "hub.pub")] {
+        fs::copy(format!("{data}/keys/{key}.pub"), dir.path().join(file)).unwrap();
+    }
+    run_as_shown(&dir, &transcript);
+
+    let (dir, transcript) = of_page("from-notation.md", "trustpolicy.json");
+    let store = dir.path().join("truststore/x509/ca/acme");
+    fs::create_dir_all(&store).unwrap();
+    fs::copy(format!("{data}/certificates/ca.crt"), store.join("ca.crt")).unwrap();
+    run_as_shown(&dir, &transcript);
+}
+
+/// Runs `rootpin import` at a terminal, and types a line once it asks for a fingerprint.
+fn typed(host: &Host, line: &str) -> (i32, String) {
+    let server = format!("http://127.0.0.1:{}", host.server.port);
+    let mut rootpin = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    rootpin
+        .args(["import", "--server", &server, "--out", "proposal"])
+        .args(TRUST)
+        .current_dir(host.dir.path())
+        .env("HOME", host.dir.path());
+    let question = "by another way: ";
+    crate::pin::terminal::answered(rootpin, "", question, &format!("{line}\n"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_fingerprint_that_a_person_types_confirms_a_key_and_another_writes_nothing() {
+    let host = Host::new().await;
+    let (code, shown) = typed(&host, &Key::named("another's").id());
+    assert!(
+        code == 1 && shown.contains("is not the fingerprint of what was found"),
+        "{shown}"
+    );
+    assert!(!host.proposal().exists());
+    // An empty line leaves the key out.
+    let (code, shown) = typed(&host, "");
+    assert!(code == 1 && shown.contains("left out: notary-1"), "{shown}");
+    assert_eq!(host.verify("one"), "no-rule");
+    fs::remove_dir_all(host.proposal()).unwrap();
+    let (code, shown) = typed(&host, &host.publisher.root_key().id());
+    assert_eq!(code, 0, "{shown}");
+    assert_eq!(host.verify("one"), "allowed");
+}

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::output::{counted, list, text};
 use super::Shown;
-use crate::operate::import::{ImportedRoot, ImportedRule, Proposal};
+use crate::operate::import::{ImportedRoot, ImportedRule, Proposal, SignedRoot, Signers};
 use rootpin_trust::KeyId;
 
 /// What the sources say, and what the servers show now. The keys are not repeated where a person is
@@ -36,10 +36,32 @@ pub(super) fn found(proposal: &Proposal, shown: &[Shown]) -> Value {
         .iter()
         .filter_map(|(pattern, rule)| match rule {
             ImportedRule::Refused(why) => Some(json!({ "name": pattern, "why": why })),
-            ImportedRule::Root(_) => None,
+            ImportedRule::Root(_) | ImportedRule::Signed(_) => None,
         })
         .collect();
-    json!({ "roots": roots, "refused": refused })
+    let signed = proposal.signed_roots.iter().enumerate();
+    let signed: Vec<Value> = signed
+        .map(|(at, root)| signed_root(proposal, at, root))
+        .collect();
+    json!({ "roots": roots, "signed_roots": signed, "refused": refused })
+}
+
+/// A root whose signatures stand beside images, which its source pins.
+fn signed_root(proposal: &Proposal, index: usize, root: &SignedRoot) -> Value {
+    let rules = proposal.signed_rules();
+    let rules = rules.filter(|(_, rule)| rule.roots.contains(&index));
+    let names: Vec<&str> = rules.map(|(pattern, _)| pattern).collect();
+    let signers = match &root.signers {
+        Signers::Cosign { keys, .. } => counted(keys.len(), "key"),
+        Signers::Notation { certificates, .. } => counted(certificates.len(), "certificate"),
+    };
+    json!({
+        "id": root.id,
+        "type": root.signers.kind(),
+        "signers": signers,
+        "binds_tag": root.signers.binds_tag(),
+        "names": names,
+    })
 }
 
 fn shows(keys: &[KeyId], seen: &Result<Vec<KeyId>, String>) -> String {
@@ -53,13 +75,7 @@ fn shows(keys: &[KeyId], seen: &Result<Vec<KeyId>, String>) -> String {
 pub(super) fn found_text(report: &Value) -> String {
     let mut lines = Vec::new();
     for root in list(report, "roots") {
-        let names = list(root, "names");
-        let shown: Vec<&str> = names.iter().take(3).filter_map(Value::as_str).collect();
-        let more = match names.len().saturating_sub(shown.len()) {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
-        lines.push(format!("{}: {}{more}", text(root, "id"), shown.join(", ")));
+        lines.push(format!("{}: {}", text(root, "id"), first_names(root)));
         lines.push(format!(
             "  at {}, role {}, {}",
             text(root, "server"),
@@ -85,7 +101,30 @@ pub(super) fn found_text(report: &Value) -> String {
             lines.push(format!("  the server shows now for {of}: {word}"));
         }
     }
+    for root in list(report, "signed_roots") {
+        lines.push(format!("{}: {}", text(root, "id"), first_names(root)));
+        let binds = match root.get("binds_tag").and_then(Value::as_bool) {
+            Some(true) => "signatures must name the tag",
+            _ => "signatures bind no tag",
+        };
+        lines.push(format!(
+            "  {}, {}, pinned in the source; {binds}",
+            text(root, "type"),
+            text(root, "signers")
+        ));
+    }
     lines.join("\n")
+}
+
+/// The first names of a root.
+fn first_names(root: &Value) -> String {
+    let names = list(root, "names");
+    let shown: Vec<&str> = names.iter().take(3).filter_map(Value::as_str).collect();
+    let more = match names.len().saturating_sub(shown.len()) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
+    format!("{}{more}", shown.join(", "))
 }
 
 pub(super) fn proposed(
@@ -127,6 +166,12 @@ pub(super) fn proposed_text(report: &Value) -> String {
             "refused: {}: {}",
             text(refused, "name"),
             text(refused, "why")
+        ));
+    }
+    let files = list(report, "files").iter().filter_map(Value::as_str);
+    for file in files.filter(|file| file.starts_with("certs.d/")) {
+        lines.push(format!(
+            "mirrors: {file} is for the engine's folder of hosts.toml files"
         ));
     }
     let waits = |root: &&Value| root.get("confirmed").and_then(Value::as_bool) != Some(true);

@@ -1,12 +1,13 @@
 //! The files that are read, by their format: where each tool has them, and what lies beside them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::super::failure::Failure;
 use super::super::pin::material;
 use crate::operate::import::{
-    MAX_FILE, NotaryConfig, Proposal, ServerChoice, TrustDirectory, containers_policy,
-    docker_daemon, notary_config, notation_trust_policy,
+    MAX_FILE, NotaryConfig, Proposal, ServerChoice, TrustDirectory, add_registries,
+    containers_policy, docker_daemon, notary_config, notation_trust_policy,
 };
 use crate::problem::Problem;
 
@@ -23,11 +24,19 @@ pub(super) enum SourceFormat {
     DockerDaemon,
     /// /etc/containers/policy.json
     ContainersPolicy,
-    /// trustpolicy.json of notation
+    /// trustpolicy.json of notation, and its trust stores
     NotationTrustpolicy,
 }
 
 use SourceFormat as Format;
+
+/// What a person says about the sources.
+pub(super) struct Options {
+    /// The Notary servers.
+    pub(super) servers: ServerChoice,
+    /// Whether a signature that gives no tag may count.
+    pub(super) tags_unbound: bool,
+}
 
 const ALL: [Format; 5] = [
     Format::DockerDaemon,
@@ -42,12 +51,8 @@ const ALL: [Format; 5] = [
 pub(super) fn read(
     format: Format,
     path: Option<&Path>,
-    (server, tls_ca): (Option<&str>, Option<&[u8]>),
+    options: &Options,
 ) -> Result<Vec<(String, Proposal)>, Failure> {
-    let choice = ServerChoice {
-        server: server.map(str::to_owned),
-        tls_ca: tls_ca.map(<[u8]>::to_vec),
-    };
     let named = |format| {
         let path = path.map(Path::to_owned).or_else(|| usual(format));
         path.ok_or_else(|| {
@@ -60,7 +65,7 @@ pub(super) fn read(
     match (format, path) {
         (Format::Auto, Some(path)) => {
             let format = guessed(path)?;
-            Ok(vec![one(format, path, &choice)?])
+            Ok(vec![one(format, path, options)?])
         }
         (Format::Auto, None) => {
             let here = ALL
@@ -75,10 +80,10 @@ pub(super) fn read(
             }
             let all = here
                 .iter()
-                .map(|(format, path)| one(*format, path, &choice));
+                .map(|(format, path)| one(*format, path, options));
             all.collect()
         }
-        (format, _) => Ok(vec![one(format, &named(format)?, &choice)?]),
+        (format, _) => Ok(vec![one(format, &named(format)?, options)?]),
     }
 }
 
@@ -107,7 +112,20 @@ fn usual(format: Format) -> Option<PathBuf> {
         Format::NotaryConfig => Some(home()?.join(".notary/config.json")),
         Format::DockerDaemon => Some("/etc/docker/daemon.json".into()),
         Format::ContainersPolicy => Some("/etc/containers/policy.json".into()),
-        Format::NotationTrustpolicy => Some(home()?.join(".config/notation/trustpolicy.json")),
+        Format::NotationTrustpolicy => {
+            let named = std::env::var_os("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty());
+            let named = named.map(PathBuf::from);
+            let folder = named
+                .or_else(|| Some(home()?.join(".config")))?
+                .join("notation");
+            // The newer name counts first.
+            let newer = folder.join("trustpolicy.oci.json");
+            Some(if newer.exists() {
+                newer
+            } else {
+                folder.join("trustpolicy.json")
+            })
+        }
     }
 }
 
@@ -117,7 +135,8 @@ fn docker_folder() -> Option<PathBuf> {
     named.map(PathBuf::from).or_else(usual)
 }
 
-fn one(format: Format, path: &Path, choice: &ServerChoice) -> Result<(String, Proposal), Failure> {
+fn one(format: Format, path: &Path, options: &Options) -> Result<(String, Proposal), Failure> {
+    let choice = &options.servers;
     let file = path.display().to_string();
     let malformed = |why: String| Failure::Unknown(format!("{file}: {why}").into());
     let proposal = match format {
@@ -134,9 +153,18 @@ fn one(format: Format, path: &Path, choice: &ServerChoice) -> Result<(String, Pr
                 .map_err(malformed)?
         }
         Format::NotaryConfig => from_notary(&file, path, choice)?,
-        Format::ContainersPolicy => containers_policy(&file, &text(path)?).map_err(malformed)?,
+        Format::ContainersPolicy => {
+            let beside = path.parent().unwrap_or(Path::new("."));
+            let read = |name: &str| bytes_of(&beside.join(name));
+            let mut proposal = containers_policy(&file, &text(path)?, &read, options.tags_unbound)
+                .map_err(malformed)?;
+            add_registries(&mut proposal, &registries(beside)?);
+            proposal
+        }
         Format::NotationTrustpolicy => {
-            notation_trust_policy(&file, &text(path)?).map_err(malformed)?
+            let beside = path.parent().unwrap_or(Path::new("."));
+            let store = |name: &str| trust_store(&beside.join("truststore/x509/ca").join(name));
+            notation_trust_policy(&file, &text(path)?, &store).map_err(malformed)?
         }
     };
     Ok((file, proposal))
@@ -192,6 +220,44 @@ fn with_tls(choice: &ServerChoice, host: &str, tls: Option<&Path>) -> ServerChoi
             .clone()
             .or_else(|| ca.and_then(|file| material::file(&file).ok())),
     }
+}
+
+/// `registries.conf` and its drop-ins, in the order in which they are read.
+fn registries(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    let mut paths = vec![folder.join("registries.conf")];
+    let drop_ins = fs::read_dir(folder.join("registries.conf.d"));
+    let drop_ins = drop_ins.into_iter().flatten().filter_map(Result::ok);
+    let mut drop_ins: Vec<PathBuf> = drop_ins.map(|entry| entry.path()).collect();
+    drop_ins.retain(|path| path.extension().is_some_and(|ending| ending == "conf"));
+    drop_ins.sort();
+    paths.extend(drop_ins);
+    let here = paths.iter().filter(|path| path.exists());
+    here.map(|path| Ok((path.display().to_string(), text(path)?)))
+        .collect()
+}
+
+/// The files of a trust store. notation refuses links and folders in it.
+fn trust_store(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| error.to_string())?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
+            return Err(format!("{name} is no plain file"));
+        }
+        files.push((name, bytes_of(&entry.path())?));
+    }
+    files.sort();
+    Ok(files)
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
+    text(path).map_err(|failure| match failure {
+        Failure::Usage(problem) | Failure::Refused(problem) | Failure::Unknown(problem) => {
+            problem.what
+        }
+    })
 }
 
 fn trust_directory(path: &Path) -> Result<TrustDirectory, Failure> {

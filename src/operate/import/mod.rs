@@ -4,25 +4,33 @@
 //! ([`ImportedKey::confirmed`]). A name that its source refuses is refused here too, also where a
 //! broader entry would cover it ([`Proposal::refuse`]).
 
+mod containers_policy;
+mod containers_scopes;
 mod docker_daemon;
 mod name_pattern;
 mod notary_config;
+mod notation;
 mod pinned_names;
+mod registries_conf;
 mod render;
+mod signed;
+mod strict_json;
 #[cfg(test)]
 mod tests;
 mod trust_directory;
-mod unsupported;
 
 use std::collections::BTreeMap;
 
 use rootpin_trust::{KeyId, PublicKey};
 
+pub(crate) use containers_policy::containers_policy;
 pub(crate) use docker_daemon::docker_daemon;
 pub(crate) use notary_config::{NotaryConfig, notary_config};
+pub(crate) use notation::notation_trust_policy;
+pub(crate) use registries_conf::add_registries;
 pub(crate) use render::files;
+pub(crate) use signed::{SignedRoot, SignedRule, Signers};
 pub(crate) use trust_directory::TrustDirectory;
-pub(crate) use unsupported::{containers_policy, notation_trust_policy};
 
 /// Larger configurations are not read.
 pub(crate) const MAX_FILE: usize = 1 << 20;
@@ -30,12 +38,16 @@ pub(crate) const MAX_FILE: usize = 1 << 20;
 /// A policy that is proposed, and what it lacks.
 #[derive(Debug, Default)]
 pub(crate) struct Proposal {
-    /// The roots.
+    /// The roots of Notary servers.
     pub(crate) roots: Vec<ImportedRoot>,
+    /// The roots whose signatures stand beside images.
+    pub(crate) signed_roots: Vec<SignedRoot>,
     /// By pattern: the rule for it.
     pub(crate) rules: BTreeMap<String, ImportedRule>,
     /// Whether the source lets pass what fails.
     pub(crate) audit: bool,
+    /// By registry: the engine's hosts.toml for its mirrors.
+    pub(crate) hosts: BTreeMap<String, String>,
     /// What the source says and the proposal does not.
     pub(crate) left_behind: Vec<LeftBehind>,
 }
@@ -45,6 +57,8 @@ pub(crate) struct Proposal {
 pub(crate) enum ImportedRule {
     /// The root of that index says yes.
     Root(usize),
+    /// Those who sign images say yes.
+    Signed(SignedRule),
     /// Nothing does, for this reason.
     Refused(String),
 }
@@ -156,6 +170,14 @@ impl Proposal {
     pub(crate) fn merge(&mut self, other: Self, file: &str) {
         self.audit |= other.audit;
         self.left_behind.extend(other.left_behind);
+        for (registry, text) in other.hosts {
+            self.hosts.entry(registry).or_insert(text);
+        }
+        let signers: Vec<Signers> = other
+            .signed_roots
+            .into_iter()
+            .map(|root| root.signers)
+            .collect();
         let mut roots: BTreeMap<usize, ImportedRoot> =
             other.roots.into_iter().enumerate().collect();
         let mut placed: BTreeMap<usize, usize> = BTreeMap::new();
@@ -170,6 +192,10 @@ impl Proposal {
             }
             match rule {
                 ImportedRule::Refused(why) => self.refuse(&pattern, &why),
+                ImportedRule::Signed(rule) => {
+                    let all = rule.roots.iter().filter_map(|at| signers.get(*at).cloned());
+                    self.require(&pattern, all.collect(), rule.signed_as);
+                }
                 ImportedRule::Root(index) => {
                     if let Some(root) = roots.remove(&index) {
                         self.allow(&pattern, root);
@@ -182,6 +208,14 @@ impl Proposal {
                 }
             }
         }
+    }
+
+    /// The rules that those who sign images decide.
+    pub(crate) fn signed_rules(&self) -> impl Iterator<Item = (&str, &SignedRule)> {
+        self.rules.iter().filter_map(|(pattern, rule)| match rule {
+            ImportedRule::Signed(rule) => Some((pattern.as_str(), rule)),
+            _ => None,
+        })
     }
 
     /// The patterns of the rules that a root decides.

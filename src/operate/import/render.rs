@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::{ImportedRoot, ImportedRule, Proposal};
+use super::{ImportedRoot, ImportedRule, Proposal, SignedRoot, Signers};
 use crate::observe::plain_lines;
 use crate::publish::to_pem;
 
@@ -45,12 +45,13 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
             }
         }
     }
+    add_signed(&mut text, &mut files, proposal);
     let mut refused = proposal
         .rules
         .iter()
         .filter_map(|(pattern, rule)| match rule {
             ImportedRule::Refused(why) => Some((pattern, why)),
-            ImportedRule::Root(_) => None,
+            ImportedRule::Root(_) | ImportedRule::Signed(_) => None,
         });
     if let Some(first) = refused.next() {
         let _ = write!(
@@ -70,8 +71,84 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
             let _ = writeln!(text, "#   {}", line(&said));
         }
     }
+    for (registry, hosts) in &proposal.hosts {
+        let name = format!("certs.d/{registry}/hosts.toml");
+        files.insert(name, hosts.clone().into_bytes());
+    }
     files.insert("policy.toml".to_owned(), text.into_bytes());
     files
+}
+
+/// The roots whose signatures stand beside images, as far as a rule names them, and these rules.
+fn add_signed(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, proposal: &Proposal) {
+    for (index, root) in proposal.signed_roots.iter().enumerate() {
+        let mut rules = proposal.signed_rules();
+        if rules.any(|(_, rule)| rule.roots.contains(&index)) {
+            add_signed_root(text, files, root);
+        }
+    }
+    for (pattern, rule) in proposal.signed_rules() {
+        let roots = rule
+            .roots
+            .iter()
+            .filter_map(|at| proposal.signed_roots.get(*at));
+        let ids: Vec<&str> = roots.map(|root| root.id.as_str()).collect();
+        let _ = write!(text, "\n[[rule]]\nmatch = {}\n", quoted(pattern));
+        if let Some(name) = &rule.signed_as {
+            let _ = writeln!(text, "signed-as = {}", quoted(name));
+        }
+        if ids.len() > 1 {
+            let _ = writeln!(text, "quorum = {}", ids.len());
+        }
+        let _ = writeln!(text, "roots = {}", toml::Value::from(ids));
+        if !proposal.binds_tag(rule) {
+            text.push_str(
+                "# The source binds no tag either: whoever can push may move it to other bytes that these keys signed.\n\
+                 tags = \"unbound\"\n",
+            );
+        }
+    }
+}
+
+fn add_signed_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &SignedRoot) {
+    let mut add_files = |ending: &str, contents: Vec<String>| -> Vec<String> {
+        let mut names = Vec::new();
+        for (number, content) in contents.into_iter().enumerate() {
+            let name = format!("roots/{}-{}.{ending}", root.id, number + 1);
+            files.insert(name.clone(), content.into_bytes());
+            names.push(name);
+        }
+        names
+    };
+    let kind = root.signers.kind();
+    let _ = write!(
+        text,
+        "\n[[root]]\nid   = {}\ntype = \"{kind}\"\n",
+        quoted(&root.id)
+    );
+    match &root.signers {
+        Signers::Cosign { keys, reference } => {
+            let names = add_files("pub", keys.iter().filter_map(to_pem).collect());
+            let _ = write!(
+                text,
+                "keys = {}\nformat = \"simple-signing\"\n",
+                toml::Value::from(names)
+            );
+            if *reference {
+                text.push_str("binds-tag = \"reference\"\n");
+            }
+        }
+        Signers::Notation {
+            certificates,
+            subjects,
+        } => {
+            let names = add_files("crt", certificates.clone());
+            let _ = writeln!(text, "certificates = {}", toml::Value::from(names));
+            if !subjects.is_empty() {
+                let _ = writeln!(text, "subjects = {}", toml::Value::from(subjects.clone()));
+            }
+        }
+    }
 }
 
 fn add_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &ImportedRoot) {
@@ -114,7 +191,7 @@ fn add_rule(text: &mut String, pattern: &str, root: &str) {
     );
 }
 
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 

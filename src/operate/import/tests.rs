@@ -1,3 +1,6 @@
+mod notation;
+mod signed;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
@@ -192,7 +195,11 @@ fn what_is_no_configuration_and_what_is_hostile_pins_nothing_and_breaks_nothing(
             "{text}"
         );
         assert!(NotaryConfig::read(text.as_bytes()).is_err(), "{text}");
-        assert!(containers_policy("f", text.as_bytes()).is_err(), "{text}");
+        let read = |_: &str| Err("none".to_owned());
+        let containers = containers_policy("f", text.as_bytes(), &read, false);
+        assert!(containers.is_err(), "{text}");
+        let notation = notation_trust_policy("f", text.as_bytes(), &|_| Ok(Vec::new()));
+        assert!(notation.is_err(), "{text}");
     }
     let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
     let deep = format!("{{\"content-trust\": {deep}}}");
@@ -315,40 +322,4 @@ fn a_certificate_that_notary_pins_leads_to_its_key_and_an_authority_to_none() {
         admitted(&loaded(&both), &gun),
         BTreeSet::from([key.id().to_string()])
     );
-}
-
-#[test]
-fn a_policy_of_containers_and_one_of_notation_allow_nothing_and_each_scope_is_named() {
-    let policy = json!({
-        "default": [{ "type": "insecureAcceptAnything" }],
-        "transports": { "docker": {
-            "r.example/a": [{ "type": "reject" }],
-            "r.example/b": [{ "type": "sigstoreSigned", "keyPath": "/k.pub", "signedIdentity": { "type": "remapIdentity", "prefix": "mirror.example", "signedPrefix": "r.example" } }],
-            "r.example/c": [{ "type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k.gpg" }],
-        }, "oci": { "": [{ "type": "odd" }] } },
-    });
-    let proposal = containers_policy("policy.json", policy.to_string().as_bytes()).unwrap();
-    let left: Vec<&str> = proposal
-        .left_behind
-        .iter()
-        .map(|left| left.what.as_str())
-        .collect();
-    assert_eq!(
-        left,
-        [
-            "default: insecureAcceptAnything",
-            "docker r.example/b: sigstoreSigned, key /k.pub, mirror.example signed as r.example: in a rule that is match and signed-as",
-            "docker r.example/c: signedBy, key /k.gpg",
-            "oci: odd",
-        ]
-    );
-    assert!(loaded(&proposal).rules.is_empty());
-    let notation = json!({ "version": "1.0", "trustPolicies": [
-        { "name": "team", "registryScopes": ["r.example/a", "r.example/b"], "signatureVerification": { "level": "strict" }, "trustStores": ["ca:x"] },
-        { "name": "old", "registryScopes": ["*"], "signatureVerification": { "level": "skip" } },
-    ]});
-    let proposal =
-        notation_trust_policy("trustpolicy.json", notation.to_string().as_bytes()).unwrap();
-    assert_eq!(proposal.left_behind.len(), 3);
-    assert!(loaded(&proposal).rules.is_empty());
 }

@@ -25,12 +25,23 @@ pub(crate) fn terminal() -> (File, File) {
 /// Runs `pin add`, types `early` before anything is asked, and the answer once it is. Exit code,
 /// and all that was said.
 fn answer(world: &World, early: &str, answer: &str) -> (i32, String) {
-    let (mut keyboard, theirs) = terminal();
-    keyboard.write_all(early.as_bytes()).unwrap();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
     command
         .args(["pin", "add", "acme", "--scan", GUN, "--policy"])
         .arg(world.path("policy"));
+    answered(command, early, "by another way: ", answer)
+}
+
+/// Runs a command at a terminal, types `early` before anything is asked, and the answer to the
+/// question that ends so. Exit code, and all that was said.
+pub(crate) fn answered(
+    mut command: Command,
+    early: &str,
+    question: &str,
+    answer: &str,
+) -> (i32, String) {
+    let (mut keyboard, theirs) = terminal();
+    keyboard.write_all(early.as_bytes()).unwrap();
     let mut child: Child = command
         .stdin(theirs)
         .stdout(Stdio::piped())
@@ -39,8 +50,7 @@ fn answer(world: &World, early: &str, answer: &str) -> (i32, String) {
         .unwrap();
     let (mut said, mut error) = (Vec::new(), child.stderr.take().unwrap());
     let mut byte = [0];
-    while !String::from_utf8_lossy(&said).ends_with("by another way: ")
-        && error.read(&mut byte).unwrap() == 1
+    while !String::from_utf8_lossy(&said).ends_with(question) && error.read(&mut byte).unwrap() == 1
     {
         said.push(byte[0]);
     }

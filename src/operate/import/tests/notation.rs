@@ -1,0 +1,180 @@
+//! `trustpolicy.json` of notation, and its trust stores.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::super::*;
+use super::loaded;
+use rootpin_policy::{Policy, RootKind};
+use rootpin_trust::image::Repository;
+
+fn certificate(name: &str) -> Vec<u8> {
+    let folder = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/signatures/certificates"
+    );
+    std::fs::read(format!("{folder}/{name}.crt")).unwrap()
+}
+
+fn store(name: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+    match name {
+        "acme" => Ok(vec![("ca.crt".to_owned(), certificate("ca"))]),
+        "issued" => Ok(vec![("leaf.crt".to_owned(), certificate("p256"))]),
+        "text" => Ok(vec![("notes.txt".to_owned(), b"notes".to_vec())]),
+        "empty" => Ok(Vec::new()),
+        _ => Err("there is no such folder".to_owned()),
+    }
+}
+
+fn imported(policies: &Value) -> Proposal {
+    let text = json!({ "version": "1.0", "trustPolicies": policies }).to_string();
+    notation_trust_policy("trustpolicy.json", text.as_bytes(), &store).unwrap()
+}
+
+/// The subjects that the proposal admits for a repository; none: it admits nobody.
+fn ours(policy: &Policy, name: &str) -> Option<usize> {
+    let rule = policy.rule_for(&Repository::from_full(name).unwrap())?;
+    match &rule.roots[0].kind {
+        RootKind::Notation(notation) => {
+            assert!(rule.tags_unbound);
+            Some(notation.subjects.len())
+        }
+        _ => None,
+    }
+}
+
+fn policy(scopes: &[&str], level: &str, store: &str, identity: &str) -> Value {
+    json!({
+        "name": "team",
+        "registryScopes": scopes,
+        "signatureVerification": { "level": level },
+        "trustStores": [store],
+        "trustedIdentities": [identity],
+    })
+}
+
+const ACME: &str = "x509.subject: C=US, ST=WA, O=acme, CN=builder";
+
+#[test]
+fn scopes_stores_and_identities_of_notation_are_carried_over_and_the_rest_is_refused_and_named() {
+    let proposal = imported(&json!([
+        policy(&["r.example/a", "r.example/b/c"], "strict", "ca:acme", ACME),
+        policy(&["r.example/any"], "permissive", "ca:acme", "*"),
+        policy(&["r.example/seen"], "audit", "ca:acme", "*"),
+        policy(&["*"], "skip", "ca:acme", "*"),
+        policy(
+            &["r.example/odd"],
+            "strict",
+            "ca:acme",
+            "x509.subject: DC=odd"
+        ),
+        policy(&["r.example/aws"], "strict", "signingAuthority:aws", "*"),
+        policy(&["r.example/issued"], "strict", "ca:issued", "*"),
+        policy(&["r.example/gone"], "strict", "ca:gone", "*"),
+        policy(&["r.example/out"], "strict", "ca:../acme", "*"),
+    ]));
+    let loaded = loaded(&proposal);
+    assert_eq!(ours(&loaded, "r.example/a"), Some(1));
+    assert_eq!(ours(&loaded, "r.example/b/c"), Some(1));
+    assert_eq!(ours(&loaded, "r.example/any"), Some(0));
+    assert_eq!(ours(&loaded, "r.example/a/below"), None);
+    for refused in ["seen", "odd", "aws", "issued", "gone", "out", "other"] {
+        assert_eq!(
+            ours(&loaded, &format!("r.example/{refused}")),
+            None,
+            "{refused}"
+        );
+    }
+    let left = |what: &str| {
+        proposal
+            .left_behind
+            .iter()
+            .any(|left| left.what.contains(what))
+    };
+    for what in [
+        "revocation",
+        "r.example/seen",
+        "*: ",
+        "DC=odd",
+        "signingAuthority:aws",
+        "r.example/issued",
+        "r.example/gone",
+        "ca:../acme",
+    ] {
+        assert!(left(what), "{what}");
+    }
+}
+
+#[test]
+fn a_hostile_trust_policy_admits_nothing() {
+    for text in [
+        json!({ "trustPolicies": [] }),
+        json!({ "version": "2.0", "trustPolicies": [] }),
+        json!({ "version": "1.0" }),
+    ] {
+        let read = notation_trust_policy("f", text.to_string().as_bytes(), &store);
+        assert!(read.is_err(), "{text}");
+    }
+    let name = "r.example/a";
+    let good = || policy(&[name], "strict", "ca:acme", "*");
+    let changed = |member: &str, value: Value| {
+        let mut changed = good();
+        changed[member] = value;
+        json!([changed])
+    };
+    assert_eq!(ours(&loaded(&imported(&json!([good()]))), name), Some(0));
+    for policies in [
+        json!([good(), good()]),
+        json!([1, "x"]),
+        changed("signatureVerification", json!({})),
+        changed("signatureVerification", json!({ "level": "STRICT" })),
+        changed("trustStores", json!([])),
+        changed("trustStores", json!("ca:acme")),
+        changed("trustStores", json!(["ca:text"])),
+        changed("trustStores", json!(["ca:empty"])),
+        changed("trustedIdentities", json!([])),
+        changed("trustedIdentities", json!(["*", "*"])),
+        changed("trustedIdentities", json!(["x509.subject: CN=a\\,O=b"])),
+        changed("trustedIdentities", json!(["x509.subject:"])),
+        changed("registryScopes", json!(["r.example/*"])),
+        changed("registryScopes", json!(["R.example/a"])),
+        changed("registryScopes", json!(["r.example/a\n[[exempt]]"])),
+        changed("more", json!(1)),
+    ] {
+        let proposal = imported(&policies);
+        let loaded = loaded(&proposal);
+        assert_eq!(ours(&loaded, name), None, "{policies}");
+        assert!(loaded.exempts().is_empty(), "{policies}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_repository_is_admitted_only_where_one_trust_policy_that_verifies_has_it(
+        scopes in prop::collection::vec((prop::collection::btree_set(0..5_usize, 0..4), 0..4_usize, 0..3_usize), 0..4),
+    ) {
+        const NAMES: [&str; 5] = ["r.example/a", "r.example/a/b", "s.example/a", "r.example/c", "*"];
+        const LEVELS: [&str; 4] = ["strict", "permissive", "audit", "skip"];
+        const STORES: [&str; 3] = ["ca:acme", "ca:gone", "tsa:acme"];
+        let policies: Vec<Value> = scopes
+            .iter()
+            .map(|(names, level, store)| {
+                let names: Vec<&str> = names.iter().map(|at| NAMES[*at]).collect();
+                policy(&names, LEVELS[*level], STORES[*store], "*")
+            })
+            .collect();
+        let loaded = loaded(&imported(&json!(policies)));
+        let mut having: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
+        for (names, level, store) in &scopes {
+            for at in names {
+                having.entry(NAMES[*at]).or_default().push(*level < 2 && *store == 0);
+            }
+        }
+        for name in &NAMES[..4] {
+            let wanted = having.get(name).is_some_and(|all| all.as_slice() == [true]);
+            prop_assert_eq!(ours(&loaded, name).is_some(), wanted, "{} under {:?}", name, policies);
+        }
+    }
+}
