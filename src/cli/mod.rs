@@ -233,13 +233,15 @@ pub fn main() -> u8 {
 
 /// The verbs that never ask the daemon. They take `--control` all the same, for scripts that always
 /// give it, and don't show it.
-const WITHOUT_DAEMON: [&[&str]; 12] = [
+const WITHOUT_DAEMON: [&[&str]; 14] = [
     &["verify-file"],
     &["install"],
     &["policy", "check"],
     &["policy", "lint"],
     &["policy", "simulate"],
     &["policy", "diff"],
+    &["policy", "test"],
+    &["policy", "schema"],
     &["pin"],
     &["import"],
     &["bundle", "export"],

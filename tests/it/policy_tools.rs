@@ -1,4 +1,6 @@
-//! `rootpin policy lint`, `diff` and `simulate`: what a policy would do before it is in force.
+//! `rootpin policy lint`, `diff`, `simulate`, `test` and `schema`: what a policy would do before it is in force.
 
+mod cases;
 mod lint;
+mod schema;
 mod simulate;

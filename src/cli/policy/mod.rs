@@ -3,6 +3,7 @@
 mod check;
 mod lint;
 mod simulate;
+mod test;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +13,9 @@ use super::output::Output;
 use super::{EXIT_USAGE, asked, asked_or, image_name, status};
 use crate::config::DEFAULT_POLICY;
 use crate::problem::Problem;
+
+/// A test compares it with what the loader takes.
+const SCHEMA: &str = include_str!("../../../docs/policy.schema.json");
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Verb {
@@ -40,6 +44,12 @@ pub(super) enum Verb {
     /// Say in which entries two policies differ, and which names are judged otherwise
     #[command(after_help = simulate::DIFF_EXAMPLES)]
     Diff(simulate::DiffArguments),
+    /// Judge names by a policy, and compare the answers with those that files expect
+    #[command(after_help = test::EXAMPLES)]
+    Test(test::Arguments),
+    /// Print the JSON Schema of policy files, for editors
+    #[command(after_help = "example: rootpin policy schema > policy.schema.json")]
+    Schema,
     /// Have the daemon look at the policy now
     #[command(after_help = "example: rootpin policy reload")]
     Reload,
@@ -62,6 +72,11 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
         Verb::Lint(arguments) => Ok(Output::finished(lint::run(&arguments, output.json))),
         Verb::Simulate(arguments) => simulate::simulate(&arguments, output),
         Verb::Diff(arguments) => simulate::diff(&arguments, output),
+        Verb::Test(arguments) => test::run(&arguments, output),
+        Verb::Schema => {
+            Output::finished((SCHEMA.to_owned(), 0));
+            Ok(0)
+        }
         Verb::Reload => asked(control, async |client| {
             let report = client.reload().await?;
             Ok(output.report(&report, status::reload_text))

@@ -1,6 +1,7 @@
 //! What a policy would do before it is in force: lint, diff and simulation. No door asks here, and
 //! nothing that is found lets an image in.
 
+mod cases;
 mod diff;
 mod inventory;
 mod lint;
@@ -8,6 +9,7 @@ mod reported;
 mod simulate;
 mod suppose;
 
+pub(crate) use cases::{Tested, test};
 pub use diff::{Comparison, differing_entries};
 pub use inventory::Inventory;
 pub use lint::{LintFinding, Linted, lint};
