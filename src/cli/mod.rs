@@ -9,6 +9,7 @@ mod credentials;
 mod doctor;
 #[cfg(test)]
 mod documents;
+mod evidence;
 mod failure;
 mod fix;
 mod given_fingerprint;
@@ -88,8 +89,7 @@ enum Verb {
     /// Verify a file, as of a release, by a TUF repository's root file
     #[command(after_help = verify_file::EXAMPLES)]
     VerifyFile(verify_file::Arguments),
-    /// Say what this host trusts: its images, roots and trust directories, and what is wrong with
-    /// them
+    /// Say what this host trusts: images, roots, trust directories, and what is wrong
     #[command(after_help = audit::EXAMPLES)]
     Audit(Box<audit::Arguments>),
     /// Ask the running engines which doors of this host stand open, and close them
@@ -137,6 +137,9 @@ enum Verb {
     /// Let pass for a while what the policy refuses: an emergency, for all to see
     #[command(after_help = break_glass::EXAMPLES)]
     BreakGlass(break_glass::Arguments),
+    /// Write what an auditor asks for into one folder
+    #[command(after_help = evidence::EXAMPLES)]
+    Evidence(evidence::Arguments),
     /// Collect what a report of a bug needs, without secrets
     #[command(after_help = support::EXAMPLES)]
     Support(support::Arguments),
@@ -222,6 +225,10 @@ pub fn main() -> u8 {
         Verb::BreakGlass(verb) => asked(&arguments.control, async |client| {
             break_glass::run(client, verb, output).await
         }),
+        Verb::Evidence(verb) => {
+            let done = evidence::run(&arguments.control, &verb, output);
+            Ok(done.unwrap_or_else(|failure| failure.exit(output)))
+        }
         Verb::Support(verb) => support::run(&arguments.control, &verb, output),
         Verb::Metrics(verb) => metrics::run(&arguments.control, &verb, output),
     };

@@ -2,6 +2,7 @@
 
 pub mod audit;
 pub mod doctor;
+pub(crate) mod evidence_folder;
 pub(crate) mod hosts;
 pub(crate) mod import;
 pub mod kubernetes;

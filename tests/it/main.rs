@@ -24,6 +24,7 @@ mod decide;
 mod docker_authz;
 mod doctor;
 mod documents;
+mod evidence;
 mod fixtures;
 mod gates;
 mod grid;

@@ -13,6 +13,7 @@ use crate::cli::output::{Output, counted, list, text as member};
 use crate::cli::policy_fails;
 use crate::control;
 use crate::operate::audit::Reports as _;
+use crate::operate::evidence_folder::report_of;
 use crate::operate::policy_tools::{
     Comparison, HostChange, ImageChange, Simulated, Simulation, differing_entries,
 };
@@ -20,7 +21,7 @@ use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
 
 pub(super) const SIMULATE_EXAMPLES: &str = "examples:\n  rootpin policy simulate ./new --reports reports/\n  \
-    rootpin audit --json | rootpin policy simulate ./new\n  \
+    rootpin policy simulate ./new --host\n  \
     rootpin policy simulate ./new --reports audit.jsonl --old /etc/rootpin\n\n\
     exit codes: 0 nothing would be newly refused, 1 something would, 2 it can't be told of something";
 
@@ -39,6 +40,9 @@ pub(in crate::cli) struct SimulateArguments {
     /// standard input
     #[arg(long, value_name = "PATH")]
     reports: Vec<PathBuf>,
+    /// This host as it is now, besides any --reports: runs `rootpin audit --json`
+    #[arg(long)]
+    host: bool,
     /// The policy that was in force when the audit files were written: they don't say what its
     /// roots are
     #[arg(long, value_name = "DIR")]
@@ -66,7 +70,14 @@ pub(super) fn simulate(arguments: &SimulateArguments, output: Output) -> Result<
     let new = load(&arguments.new)?;
     let old = arguments.old.as_deref().map(load).transpose()?;
     let mut simulation = Simulation::of(&new, old.as_ref(), Timestamp::now());
-    if arguments.reports.is_empty() {
+    if arguments.host {
+        let asked = report_of(&["audit", "--json"]);
+        let (report, exit) = asked.map_err(|error| error.to_string())?;
+        simulation.lines("this host", report.as_slice());
+        if exit > 1 {
+            simulation.unreadable("this host", "rootpin audit could not tell all of it");
+        }
+    } else if arguments.reports.is_empty() {
         simulation.lines("standard input", std::io::stdin().lock());
     }
     for path in &arguments.reports {
