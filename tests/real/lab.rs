@@ -22,21 +22,7 @@ pub(crate) struct Lab {
 impl Lab {
     /// Starts registry, notary and the engines, with the packaged drop-ins.
     pub(crate) fn start() -> Self {
-        let root = std::env::var("ROOTPIN_LAB").expect(
-            "ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`",
-        );
-        let env = environment();
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
-        let lab = Self {
-            root: root.into(),
-            runtime,
-            env,
-            http: reqwest::Client::new(),
-        };
+        let lab = Self::here();
         if lab.has_engines() {
             lab.script(&["link-engines"]);
         }
@@ -50,6 +36,32 @@ impl Lab {
             "dockerd28",
         ]);
         lab
+    }
+
+    /// Starts the registry alone.
+    pub(crate) fn with_registry() -> Self {
+        let lab = Self::here();
+        lab.script(&["start", "registry"]);
+        lab
+    }
+
+    /// Starts nothing.
+    fn here() -> Self {
+        let root = std::env::var("ROOTPIN_LAB").expect(
+            "ROOTPIN_LAB is not set: run these tests by `tests/run`, or see `tests/real/lab.sh`",
+        );
+        let env = environment();
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
+        Self {
+            root: root.into(),
+            runtime,
+            env,
+            http: reqwest::Client::new(),
+        }
     }
 
     /// What `rootpin install` writes for this lab's engines, which need not run. The verifier is

@@ -10,6 +10,9 @@ mod authz;
 mod bare;
 mod clients;
 mod cold;
+#[path = "../support/cosign.rs"]
+mod cosign;
+mod cosign_cross_check;
 mod credentials;
 mod cri;
 mod daemon;

@@ -1,13 +1,10 @@
 //! The table's rows about signatures beside an image: by cosign's formats, alone and together with
 //! a root of one's own.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use p256::ecdsa::signature::Signer as _;
-use p256::ecdsa::{Signature, SigningKey};
 use rootpin_trust::image::Digest;
 use serde_json::json;
 
+use crate::cosign::{self, BUNDLE, SIGNATURE, SIMPLE, public_pem};
 use crate::daemon::{Daemon, Policy};
 use crate::image::{Blob, Image};
 use crate::lab::Lab;
@@ -17,15 +14,7 @@ use crate::rows::{Row, Stage, gun, pull};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
-const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
 const EMPTY: &str = "application/vnd.oci.empty.v1+json";
-
-/// The bytes before the point of a P-256 key (RFC 5480, section 2).
-const P256_SPKI: [u8; 26] = [
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a,
-    0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
 
 const BUILDER: u8 = 1;
 const ANOTHER: u8 = 2;
@@ -80,24 +69,6 @@ pub(crate) fn rows() -> Vec<Row> {
     ]
 }
 
-fn key(seed: u8) -> SigningKey {
-    SigningKey::from_slice(&[seed; 32]).unwrap()
-}
-
-fn public_pem(seed: u8) -> String {
-    let point = key(seed).verifying_key().to_sec1_point(false);
-    let spki = [&P256_SPKI, point.as_bytes()].concat();
-    format!(
-        "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
-        STANDARD.encode(spki)
-    )
-}
-
-fn signed(seed: u8, message: &[u8]) -> String {
-    let signature: Signature = key(seed).sign(message);
-    STANDARD.encode(signature.to_der().as_bytes())
-}
-
 fn blob(media_type: &'static str, bytes: Vec<u8>) -> Blob {
     Blob { media_type, bytes }
 }
@@ -125,12 +96,7 @@ fn manifest(
 
 /// What cosign 3 puts beside an image, where the registry has no list of referrers.
 fn bundle(lab: &Lab, gun: &str, image: &Image, seed: u8) {
-    let statement = json!({ "_type": "https://in-toto.io/Statement/v1", "subject": [{ "digest": { "sha256": hex(image) } }], "predicateType": "https://sigstore.dev/cosign/sign/v1", "predicate": {} });
-    let (kind, payload) = ("application/vnd.in-toto+json", statement.to_string());
-    let message = format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len());
-    let envelope = json!({ "payload": STANDARD.encode(&payload), "payloadType": kind, "signatures": [{ "sig": signed(seed, message.as_bytes()) }] });
-    let bundle = json!({ "mediaType": BUNDLE, "verificationMaterial": { "publicKey": { "hint": "" } }, "dsseEnvelope": envelope });
-    let layer = blob(BUNDLE, bundle.to_string().into_bytes());
+    let layer = blob(BUNDLE, cosign::bundle(&image.digest(), seed));
     let (signature, config) = manifest(&layer, &json!({}), Some(image));
     let listed = json!({ "mediaType": MANIFEST, "digest": signature.digest(), "size": signature.bytes.len(), "artifactType": EMPTY });
     let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": [listed] });
@@ -144,9 +110,9 @@ fn bundle(lab: &Lab, gun: &str, image: &Image, seed: u8) {
 
 /// What cosign 2 puts beside an image.
 fn simple(lab: &Lab, gun: &str, image: &Image, seed: u8) {
-    let payload = json!({ "critical": { "identity": { "docker-reference": gun }, "image": { "docker-manifest-digest": image.digest() }, "type": "cosign container image signature" }, "optional": null });
-    let layer = blob(SIMPLE, payload.to_string().into_bytes());
-    let annotations = json!({ "dev.cosignproject.cosign/signature": signed(seed, &layer.bytes) });
+    let (payload, signature) = cosign::simple(gun, &image.digest(), seed);
+    let layer = blob(SIMPLE, payload);
+    let annotations = json!({ SIGNATURE: signature });
     let (top, config) = manifest(&layer, &annotations, None);
     let signature = Image {
         top,
@@ -154,6 +120,31 @@ fn simple(lab: &Lab, gun: &str, image: &Image, seed: u8) {
         blobs: vec![config, layer],
     };
     lab.push(&signature, &format!("{gun}:sha256-{}.sig", hex(image)));
+}
+
+/// The README's table of these rows, whose answers are those of every door.
+#[test]
+fn the_readme_shows_what_comes_of_each_image_that_cosign_signed() {
+    let line = |row: &Row| {
+        let [first, others @ ..] = row.expect;
+        assert!(
+            others
+                .iter()
+                .all(|other| format!("{other:?}") == format!("{first:?}"))
+        );
+        match first {
+            Allowed => format!("| {} | allowed |", row.case),
+            Refused(code) => format!("| {} | refused: `{code}` |", row.case),
+            other => panic!("{}: {other:?}", row.case),
+        }
+    };
+    let lines: Vec<String> = rows().iter().map(line).collect();
+    let readme = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+    let readme = std::fs::read_to_string(readme).unwrap();
+    let (_, rest) = readme.split_once("<!-- signatures:begin -->\n").unwrap();
+    let (table, _) = rest.split_once("\n<!-- signatures:end -->").unwrap();
+    let head = "| an image | pull, import |\n|---|---|\n";
+    assert_eq!(table, format!("{head}{}", lines.join("\n")));
 }
 
 type Sign = fn(&Lab, &str, &Image, u8);

@@ -1,0 +1,571 @@
+//! Images signed by real cosign and notation, with options and keys and tampering by chance: our
+//! answer is that of their own verify, except where ours is stricter by a named rule.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use rootpin_trust::image::Digest;
+use serde_json::{Value, json};
+
+use crate::image::{Blob, Image};
+use crate::lab::{Lab, run, write};
+use crate::say;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+/// As many as a minute allows; `ROOTPIN_SIGNATURES` sets another number.
+const CASES: usize = 30;
+const COSIGN_KEYS: [&str; 4] = ["p256", "p384", "rsa", "ed25519"];
+const NOTATION_KEYS: [&str; 3] = ["p256", "p384", "rsa3072"];
+
+/// Chance that is the same in each run of one `ROOTPIN_SEED` (Knuth's constants of MMIX).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005);
+        self.0 = self.0.wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(self.0 >> 33).unwrap() % end
+    }
+
+    fn of<T: Copy>(&mut self, all: &[T]) -> T {
+        all[self.below(all.len())]
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Tool {
+    /// `.sig` tag, or a referrer.
+    Cosign2,
+    /// Bundles, or the older form.
+    Cosign3,
+    Notation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Deed {
+    Honest,
+    Unsigned,
+    /// Another key is pinned than the one that signed.
+    OtherKey,
+    /// The signature of another image is put beside this one.
+    OtherDigest,
+    /// The signed text is changed.
+    Payload,
+    /// cosign: a signed report in place of a signature.
+    Attestation,
+    /// notation: a signature that is over.
+    Expired,
+    /// notation: another subject is wanted.
+    Subject,
+}
+
+#[derive(Debug)]
+struct Case {
+    tool: Tool,
+    key: &'static str,
+    deed: Deed,
+    /// The tag that is signed, where one is.
+    signs_tag: Option<&'static str>,
+    /// Whether the tag v1 must be signed.
+    wants_tag: bool,
+    /// Whether the tool's other way to put a signature is taken.
+    other_form: bool,
+}
+
+impl Case {
+    fn by(chance: &mut Chance) -> Self {
+        use Deed::{
+            Attestation, Expired, Honest, OtherDigest, OtherKey, Payload, Subject, Unsigned,
+        };
+        let tool = chance.of(&[Tool::Cosign2, Tool::Cosign3, Tool::Notation]);
+        let (keys, deeds) = match tool {
+            Tool::Notation => (
+                &NOTATION_KEYS[..],
+                &[
+                    Honest,
+                    Honest,
+                    Honest,
+                    Unsigned,
+                    OtherKey,
+                    OtherDigest,
+                    Payload,
+                    Expired,
+                    Subject,
+                ][..],
+            ),
+            Tool::Cosign2 => (
+                &COSIGN_KEYS[..],
+                &[
+                    Honest,
+                    Honest,
+                    Honest,
+                    Unsigned,
+                    OtherKey,
+                    OtherDigest,
+                    Payload,
+                ][..],
+            ),
+            Tool::Cosign3 => (
+                &COSIGN_KEYS[..],
+                &[
+                    Honest,
+                    Honest,
+                    Honest,
+                    Unsigned,
+                    OtherKey,
+                    OtherDigest,
+                    Payload,
+                    Attestation,
+                ][..],
+            ),
+        };
+        Self {
+            tool,
+            key: chance.of(keys),
+            deed: chance.of(deeds),
+            signs_tag: chance.of(&[None, Some("v1"), Some("v2")]),
+            wants_tag: chance.below(3) == 0,
+            other_form: chance.below(3) == 0,
+        }
+    }
+}
+
+/// The tools, and the keys that they sign by.
+struct Bench<'a> {
+    lab: &'a Lab,
+    folder: PathBuf,
+}
+
+impl<'a> Bench<'a> {
+    fn new(lab: &'a Lab) -> Self {
+        let folder = lab.root.join("cross-check");
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).unwrap();
+        let bench = Self { lab, folder };
+        let openssl = |line: &str| {
+            run(Command::new("openssl")
+                .args(line.split(' '))
+                .current_dir(&bench.folder))
+        };
+        for (key, options) in [
+            ("p256", "EC -pkeyopt ec_paramgen_curve:P-256"),
+            ("p384", "EC -pkeyopt ec_paramgen_curve:P-384"),
+            ("rsa", "RSA -pkeyopt rsa_keygen_bits:2048"),
+            ("rsa3072", "RSA -pkeyopt rsa_keygen_bits:3072"),
+            ("ed25519", "ED25519"),
+            ("other", "EC -pkeyopt ec_paramgen_curve:P-256"),
+        ] {
+            openssl(&format!("genpkey -algorithm {options} -out {key}.pem"));
+            if key != "rsa3072" {
+                let import = [
+                    "import-key-pair",
+                    "--key",
+                    &format!("{key}.pem"),
+                    "--output-key-prefix",
+                    key,
+                ];
+                run(bench.tool(Tool::Cosign3).args(import));
+            }
+        }
+        run(bench
+            .tool(Tool::Cosign3)
+            .args(["signing-config", "create", "--out", "signing.json"]));
+        for ca in ["ca", "other-ca"] {
+            openssl(&format!(
+                "req -x509 -newkey rsa:2048 -nodes -days 365 -subj /C=US/ST=WA/O=Lab/CN={ca} -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign -keyout {ca}.key -out {ca}.crt"
+            ));
+        }
+        write(
+            &bench.folder.join("leaf.ext"),
+            "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=codeSigning\n",
+        );
+        let mut keys = Vec::new();
+        for key in NOTATION_KEYS {
+            openssl(&format!(
+                "req -new -key {key}.pem -subj /C=US/ST=WA/O=Lab/CN={key} -out {key}.csr"
+            ));
+            openssl(&format!(
+                "x509 -req -days 90 -in {key}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile leaf.ext -out {key}.crt"
+            ));
+            let chain = [bench.read(&format!("{key}.crt")), bench.read("ca.crt")].concat();
+            write(&bench.folder.join(format!("{key}.chain")), chain);
+            let path = |end: &str| bench.folder.join(format!("{key}.{end}"));
+            keys.push(json!({ "name": key, "keyPath": path("pem"), "certPath": path("chain") }));
+        }
+        let config = bench.folder.join("notation");
+        write(
+            &config.join("signingkeys.json"),
+            json!({ "default": "p256", "keys": keys }).to_string(),
+        );
+        for ca in ["ca", "other-ca"] {
+            write(
+                &config.join(format!("truststore/x509/ca/{ca}/{ca}.crt")),
+                bench.read(&format!("{ca}.crt")),
+            );
+        }
+        bench
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.join(name)).unwrap()
+    }
+
+    fn tool(&self, tool: Tool) -> Command {
+        let (bin, name) = match tool {
+            Tool::Cosign2 => ("LAB_BIN17", "cosign"),
+            Tool::Cosign3 => ("LAB_BIN2", "cosign"),
+            Tool::Notation => ("LAB_BIN2", "notation"),
+        };
+        let mut command = Command::new(self.lab.path(bin).join(name));
+        command
+            .current_dir(&self.folder)
+            .env("HOME", &self.folder)
+            .env("XDG_CONFIG_HOME", &self.folder)
+            .env("COSIGN_PASSWORD", "")
+            .env("NOTATION_CONFIG", self.folder.join("notation"));
+        command
+    }
+
+    fn sign(&self, case: &Case, image: &str) {
+        let mut command = self.tool(case.tool);
+        let key = format!("{}.key", case.key);
+        match case.tool {
+            Tool::Notation => {
+                command.args([
+                    "sign",
+                    "--insecure-registry",
+                    "-k",
+                    case.key,
+                    "--signature-format",
+                ]);
+                command.arg(if case.other_form { "cose" } else { "jws" });
+                command.args(
+                    case.signs_tag
+                        .map(|tag| format!("--user-metadata=tag={tag}")),
+                );
+                let expires = if case.deed == Deed::Expired {
+                    "1s"
+                } else {
+                    "1h"
+                };
+                command.args(["--expiry", expires, image]);
+            }
+            Tool::Cosign2 | Tool::Cosign3 => {
+                let is_report = case.deed == Deed::Attestation;
+                command.arg(if is_report { "attest" } else { "sign" });
+                command.args(["--key", &key, "--yes", "--allow-insecure-registry"]);
+                if is_report {
+                    write(&self.folder.join("report.json"), "{\"scanned\":true}");
+                    command.args(["--predicate", "report.json", "--type", "custom"]);
+                } else {
+                    command.args(case.signs_tag.map(|tag| format!("--annotations=tag={tag}")));
+                }
+                if case.tool == Tool::Cosign2 {
+                    command.arg("--tlog-upload=false");
+                } else if case.other_form && !is_report {
+                    command.args([
+                        "--new-bundle-format=false",
+                        "--use-signing-config=false",
+                        "--tlog-upload=false",
+                    ]);
+                } else {
+                    command.args(["--signing-config", "signing.json"]);
+                }
+                if case.tool == Tool::Cosign2 && case.other_form {
+                    command.arg(format!(
+                        "--sign-container-identity={}",
+                        image.split('@').next().unwrap()
+                    ));
+                }
+                command.arg(image);
+            }
+        }
+        run(&mut command);
+    }
+
+    /// Whether the tool itself says that the image is signed.
+    fn theirs(&self, case: &Case, image: &str) -> bool {
+        // cosign 3.1 reads what cosign 2.5 writes.
+        let mut command = self.tool(if case.tool == Tool::Notation {
+            case.tool
+        } else {
+            Tool::Cosign3
+        });
+        if case.tool == Tool::Notation {
+            let store = if case.deed == Deed::OtherKey {
+                "other-ca"
+            } else {
+                "ca"
+            };
+            let name = if case.deed == Deed::Subject {
+                "nobody"
+            } else {
+                case.key
+            };
+            let policy = json!({ "version": "1.0", "trustPolicies": [{ "name": "lab", "registryScopes": ["*"], "signatureVerification": { "level": "strict" }, "trustStores": [format!("ca:{store}")], "trustedIdentities": [format!("x509.subject: C=US, ST=WA, O=Lab, CN={name}")] }] });
+            write(
+                &self.folder.join("notation/trustpolicy.json"),
+                policy.to_string(),
+            );
+            command.args(["verify", "--insecure-registry"]);
+            command.args(case.wants_tag.then_some("--user-metadata=tag=v1"));
+        } else {
+            let key = if case.deed == Deed::OtherKey {
+                "other"
+            } else {
+                case.key
+            };
+            command.args([
+                "verify",
+                "--insecure-ignore-tlog",
+                "--allow-insecure-registry",
+            ]);
+            command.args(["--key", &format!("{key}.pub")]);
+            command.args(case.wants_tag.then_some("--annotations=tag=v1"));
+        }
+        command.arg(image).output().unwrap().status.success()
+    }
+
+    /// Whether rootpin says so, and what it says.
+    fn ours(&self, case: &Case, number: usize, repository: &str, digest: &str) -> (bool, String) {
+        let folder = self.folder.join(format!("policy{number}"));
+        let (kind, name, pin) = if case.tool == Tool::Notation {
+            let pin = if case.deed == Deed::OtherKey {
+                "other-ca.crt"
+            } else {
+                "ca.crt"
+            };
+            let subject = if case.deed == Deed::Subject {
+                "nobody"
+            } else {
+                case.key
+            };
+            let subject = format!("\nsubjects = [\"C=US, ST=WA, O=Lab, CN={subject}\"]");
+            ("notation", "certificates", (pin.to_owned(), subject))
+        } else {
+            let key = if case.deed == Deed::OtherKey {
+                "other"
+            } else {
+                case.key
+            };
+            ("cosign", "keys", (format!("{key}.pub"), String::new()))
+        };
+        let (pin, more) = pin;
+        let (binds, unbound) = if case.wants_tag {
+            ("binds-tag = \"annotation:tag\"\n", "")
+        } else {
+            ("", "tags = \"unbound\"\n")
+        };
+        let text = format!(
+            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"signer\"\ntype = \"{kind}\"\n{name} = [\"roots/{pin}\"]{more}\n{binds}\
+             [[rule]]\nmatch = \"{repository}\"\nroots = [\"signer\"]\n{unbound}"
+        );
+        write(&folder.join("policy.toml"), text);
+        write(&folder.join("roots").join(&pin), self.read(&pin));
+        let output = Command::new(env!("CARGO_BIN_EXE_rootpin"))
+            .arg("verify")
+            .arg("--policy")
+            .arg(&folder)
+            .arg("--state")
+            .arg(self.folder.join("state"))
+            .arg(format!("{repository}:v1@{digest}"))
+            .output()
+            .unwrap();
+        let words = [output.stdout, output.stderr].concat();
+        (output.status.success(), String::from_utf8(words).unwrap())
+    }
+
+    fn fetch(&self, repository: &str, rest: &str) -> Option<Vec<u8>> {
+        let (host, path) = repository.split_once('/').unwrap();
+        let url = format!("http://{host}/v2/{path}/{rest}");
+        self.lab.runtime.block_on(async {
+            let client = reqwest::Client::new();
+            let accept = format!("{MANIFEST}, {INDEX}");
+            let reply = client
+                .get(url)
+                .header("accept", accept)
+                .send()
+                .await
+                .unwrap();
+            if !reply.status().is_success() {
+                return None;
+            }
+            Some(reply.bytes().await.unwrap().to_vec())
+        })
+    }
+
+    /// Puts the signatures of one digest beside another, which may be the same, each changed.
+    fn put_beside(&self, repository: &str, from: &str, to: &str, change: fn(Vec<u8>) -> Vec<u8>) {
+        let tag = |digest: &str, end: &str| {
+            format!("sha256-{}{end}", digest.trim_start_matches("sha256:"))
+        };
+        let manifest = |bytes: &[u8]| {
+            let mut manifest: Value = serde_json::from_slice(bytes).unwrap();
+            let mut blobs = Vec::new();
+            for layer in manifest["layers"].as_array_mut().unwrap() {
+                let digest = layer["digest"].as_str().unwrap().to_owned();
+                let bytes = change(self.fetch(repository, &format!("blobs/{digest}")).unwrap());
+                layer["digest"] = json!(Digest::of(&bytes).to_string());
+                layer["size"] = json!(bytes.len());
+                blobs.push(Blob {
+                    media_type: "",
+                    bytes,
+                });
+            }
+            if manifest.get("subject").is_some() {
+                manifest["subject"]["digest"] = json!(to);
+            }
+            (
+                Blob {
+                    media_type: MANIFEST,
+                    bytes: manifest.to_string().into_bytes(),
+                },
+                blobs,
+            )
+        };
+        if let Some(bytes) = self.fetch(repository, &format!("manifests/{}", tag(from, ".sig"))) {
+            let (top, blobs) = manifest(&bytes);
+            let image = Image {
+                top,
+                manifests: Vec::new(),
+                blobs,
+            };
+            self.lab
+                .push(&image, &format!("{repository}:{}", tag(to, ".sig")));
+        }
+        if let Some(bytes) = self.fetch(repository, &format!("manifests/{}", tag(from, ""))) {
+            let mut index: Value = serde_json::from_slice(&bytes).unwrap();
+            let (mut manifests, mut all) = (Vec::new(), Vec::new());
+            for entry in index["manifests"].as_array_mut().unwrap() {
+                let rest = format!("manifests/{}", entry["digest"].as_str().unwrap());
+                let (changed, blobs) = manifest(&self.fetch(repository, &rest).unwrap());
+                entry["digest"] = json!(changed.digest());
+                entry["size"] = json!(changed.bytes.len());
+                manifests.push(changed);
+                all.extend(blobs);
+            }
+            let top = Blob {
+                media_type: INDEX,
+                bytes: index.to_string().into_bytes(),
+            };
+            let image = Image {
+                top,
+                manifests,
+                blobs: all,
+            };
+            self.lab
+                .push(&image, &format!("{repository}:{}", tag(to, "")));
+        }
+    }
+}
+
+/// The same signature over a text that means the same, and is another one.
+fn tampered(bytes: Vec<u8>) -> Vec<u8> {
+    if let Ok(mut value) = serde_json::from_slice::<Value>(&bytes) {
+        if let Some(payload) = value.pointer_mut("/dsseEnvelope/payload") {
+            let mut text = STANDARD.decode(payload.as_str().unwrap()).unwrap();
+            text.push(b' ');
+            *payload = json!(STANDARD.encode(text));
+        } else if let Some(payload) = value.get_mut("payload") {
+            let mut text = URL_SAFE_NO_PAD.decode(payload.as_str().unwrap()).unwrap();
+            text.push(b' ');
+            *payload = json!(URL_SAFE_NO_PAD.encode(text));
+        } else {
+            return [bytes, b" ".to_vec()].concat();
+        }
+        return value.to_string().into_bytes();
+    }
+    let mut bytes = bytes;
+    let at = bytes
+        .windows(6)
+        .position(|part| part == b"\"size\"")
+        .unwrap();
+    bytes[at + 1] = b'S';
+    bytes
+}
+
+/// Whether docs/signatures.md names why a yes is theirs alone: an attestation is not a signature.
+fn is_stricter(case: &Case, words: &str) -> bool {
+    case.deed == Deed::Attestation && words.contains("its predicateType is")
+}
+
+/// Whether it names why a yes is ours alone: cosign can't verify its own bundles by P-384
+/// (sigstore/cosign#5091).
+fn is_their_fault(case: &Case) -> bool {
+    case.tool == Tool::Cosign3 && case.key == "p384" && !case.other_form
+}
+
+fn number_of(name: &str, otherwise: usize) -> usize {
+    std::env::var(name).map_or(otherwise, |text| text.parse().unwrap())
+}
+
+#[test]
+#[ignore = "needs real tools and a registry: use tests/run"]
+fn images_that_real_tools_signed_are_judged_as_their_own_verify_judges_them() {
+    let lab = Lab::with_registry();
+    let bench = Bench::new(&lab);
+    let seed = number_of("ROOTPIN_SEED", 18);
+    let mut chance = Chance(u64::try_from(seed).unwrap());
+    let cases: Vec<Case> = (0..number_of("ROOTPIN_SIGNATURES", CASES))
+        .map(|_| Case::by(&mut chance))
+        .collect();
+    let mut images = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        let (name, image) = (
+            lab.name(&format!("cross/{seed}/{number}"), "v1"),
+            Image::manifest(&format!("{seed} {number}")),
+        );
+        lab.push(&image, &name);
+        let repository = name.trim_end_matches(":v1").to_owned();
+        let mut digest = image.digest();
+        if case.deed != Deed::Unsigned {
+            bench.sign(case, &format!("{repository}@{digest}"));
+        }
+        let signed_at = Instant::now();
+        if case.deed == Deed::Payload {
+            bench.put_beside(&repository, &digest, &digest, tampered);
+        } else if case.deed == Deed::OtherDigest {
+            let other = Image::manifest(&format!("{seed} {number}, another"));
+            lab.push(&other, &name);
+            bench.put_beside(&repository, &digest, &other.digest(), |bytes| bytes);
+            digest = other.digest();
+        }
+        images.push((repository, digest, signed_at));
+    }
+    let (mut same, mut ours_alone, mut faults, mut wrong) = ([0, 0], 0, 0, Vec::new());
+    for (number, (case, (repository, digest, signed_at))) in cases.iter().zip(&images).enumerate() {
+        if case.deed == Deed::Expired {
+            // Its second is over, unless it is among the last.
+            std::thread::sleep(Duration::from_secs(2).saturating_sub(signed_at.elapsed()));
+        }
+        let theirs = bench.theirs(case, &format!("{repository}@{digest}"));
+        let (ours, words) = bench.ours(case, number, repository, digest);
+        if ours == theirs {
+            same[usize::from(ours)] += 1;
+        } else if theirs && is_stricter(case, &words) {
+            ours_alone += 1;
+        } else if ours && is_their_fault(case) {
+            faults += 1;
+        } else {
+            wrong.push(format!(
+                "{number}: {case:?}: theirs {theirs}, ours {ours}: {words}"
+            ));
+        }
+    }
+    let [refused, allowed] = same;
+    say(&format!(
+        "both allow {allowed}, both refuse {refused}, rootpin alone refuses {ours_alone} attestations and takes {faults} bundles by P-384"
+    ));
+    assert!(
+        wrong.is_empty(),
+        "{} answers differ:\n{}",
+        wrong.len(),
+        wrong.join("\n")
+    );
+    assert!(allowed > 0 && refused > 0);
+    let _ = std::fs::remove_dir_all(Path::new(&bench.folder));
+}
