@@ -2,12 +2,14 @@
 //! and what it takes for an image of that name to be let through.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::decide::survey::ReportedBinding;
 use rootpin_policy::judge::{EntryKind, Lookup, Why, entries};
-use rootpin_policy::{Policy, Rule};
+use rootpin_policy::{Policy, Root, Rule};
 use rootpin_trust::image::{Digest, ImageRef};
 
 /// An entry that covers the name, and why it applies or not.
@@ -34,9 +36,18 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
         "steps": all.iter().map(step).collect::<Vec<_>>(),
         "needs": needs,
         "binds_tag": policy.rule_for(&name.repository).map(|rule| !rule.may_bind_no_tag()),
+        "roots": roots(policy, name),
         "credentials": without_credentials.is_none(),
         "without_credentials": without_credentials,
     })
+}
+
+/// The roots of the rule for a name, and what the signatures of each bind beside the digest.
+fn roots(policy: &Policy, name: &ImageRef) -> Vec<Value> {
+    let rule = policy.rule_for(&name.repository);
+    let roots = rule.into_iter().flat_map(|rule| &rule.roots);
+    let object = |root: &Arc<Root>| json!({ "id": root.id, "binds": ReportedBinding::of(root) });
+    roots.map(object).collect()
 }
 
 /// Why an entry applies or doesn't.

@@ -17,8 +17,8 @@ use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::{Fingerprint, Floor, KeyId, RootFile, Subject};
 
 pub(crate) use answer::{
-    Covered, HeldFloor, HeldMetadata, PinnedFile, PinnedKey, PinnedRoot, PolicyInForce, RootWord,
-    Survey, SurveyJudgement, SurveyQuestion,
+    Covered, HeldFloor, HeldMetadata, PinnedFile, PinnedKey, PinnedRoot, PolicyInForce,
+    ReportedBinding, RootWord, Survey, SurveyJudgement, SurveyQuestion,
 };
 
 /// More in one cached folder is not looked at.
@@ -287,6 +287,7 @@ fn pinned_root(root: &Root, known: &BTreeMap<KeyId, Fingerprint>) -> PinnedRoot 
         pinned,
         held: Vec::new(),
         terms: Some(terms(root)),
+        binds: Some(ReportedBinding::of(root)),
         max_age: root
             .max_age
             .and_then(|age| u64::try_from(age.as_secs()).ok()),

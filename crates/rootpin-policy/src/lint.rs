@@ -10,6 +10,7 @@ rootpin_trust::codes! {
     EndsLate = "ends-late", "an exemption or an audit of a rule lasts long";
     EndsSoon = "ends-soon", "an exemption or an audit ends within two weeks, or has ended";
     KeyExpiring = "key-expiring", "a certificate whose dates count ends within 30 days";
+    MovedTags = "moved-tags", "a tag may be moved to other bytes that the same keys signed";
     NoMaxAge = "no-max-age", "only the publisher says how old a tag's metadata may be";
     NoSource = "no-source", "a root has no place to read metadata from";
     Redundant = "redundant", "a rule says what the rule below it says";

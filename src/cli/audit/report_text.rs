@@ -83,8 +83,10 @@ pub(super) fn host_text(value: &Value) -> String {
             )
         })
         .collect();
+    let roots = list(value, "roots").iter();
+    let unbound: Vec<String> = roots.filter_map(unbound).collect();
     parts.extend(
-        [findings, untold]
+        [findings, untold, unbound]
             .iter()
             .filter(|lines| !lines.is_empty())
             .map(|lines| lines.join("\n")),
@@ -100,6 +102,17 @@ pub(super) fn host_text(value: &Value) -> String {
         list(value, "untold").len()
     ));
     parts.join("\n\n")
+}
+
+/// What a root's signatures don't bind, if there is anything.
+fn unbound(root: &Value) -> Option<String> {
+    let all = ["name", "tag", "freshness"].iter();
+    let not: Vec<_> = all
+        .filter(|what| root["binds"][**what] == Value::Bool(false))
+        .copied()
+        .collect();
+    let (id, kind) = (text(root, "id"), text(root, "type"));
+    (!not.is_empty()).then(|| format!("root {id} ({kind}) binds no {}", not.join(", no ")))
 }
 
 fn image_row(image: &Value) -> Vec<String> {

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{Failure, InPolicy, load, shown};
 use crate::cli::output::Output;
-use rootpin_policy::{Binding, KeyEntry, Policy, Root, RootKind};
+use crate::decide::survey::ReportedBinding;
+use rootpin_policy::{KeyEntry, Policy, Root, RootKind};
 use rootpin_trust::cosign::CosignFormat;
 use rootpin_trust::{Fingerprint, KeyId, RootFile};
 
@@ -55,13 +56,8 @@ fn root_json(policy: &Policy, root: &Root) -> Value {
             json!({ "type": "tuf", "metadata": metadata, "sha256": tuf.sha256.hex(), "root_file": file })
         }
     };
-    let Binding {
-        name,
-        tag,
-        freshness,
-    } = root.binds();
-    let binds = json!({ "name": name, "tag": tag, "freshness": freshness });
-    shown::with(shown::with(common, of_kind), json!({ "binds": binds }))
+    let binds = json!({ "binds": ReportedBinding::of(root) });
+    shown::with(shown::with(common, of_kind), binds)
 }
 
 fn keys_json(policy: &Policy, root: &Root) -> Vec<Value> {

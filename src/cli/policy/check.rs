@@ -2,14 +2,16 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::cli::output::{counted, list, text};
 use crate::control;
+use crate::decide::survey::ReportedBinding;
 use crate::policy_dir::{Owner, PolicyDir};
-use rootpin_policy::{self, Diagnostic, Policy, Severity};
+use rootpin_policy::{self, Diagnostic, Policy, Root, Severity};
 use rootpin_trust::image::ImageRef;
 
 /// `policy check [DIR]`: loads the policy exactly as the daemon does. What to print, and 0, or 1
@@ -116,6 +118,11 @@ pub(super) fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
             .filter(|finding| finding.severity == severity)
             .count()
     };
+    // A root that binds all says nothing new.
+    let roots = loaded.iter().flat_map(|policy| policy.roots.values());
+    for root in roots.filter(|root| !root.lists_tags()) {
+        let _ = writeln!(out, "root {root}");
+    }
     let _ = match loaded {
         Ok(policy) => writeln!(
             out,
@@ -149,10 +156,16 @@ pub(super) fn check_json(loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
     json!({
         "version": 1,
         "ok": loaded.is_ok(),
+        "roots": loaded.iter().flat_map(|policy| policy.roots.values()).map(root_json).collect::<Vec<_>>(),
         "hash": loaded.as_ref().ok().map(|policy| policy.hash.to_string()),
         "errors": of(Severity::Error),
         "warnings": of(Severity::Warning),
     })
+}
+
+/// A root, and what its signatures bind beside the digest.
+fn root_json(root: &Arc<Root>) -> Value {
+    json!({ "id": root.id, "binds": ReportedBinding::of(root) })
 }
 
 fn finding_json(finding: &Diagnostic) -> Value {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use rootpin_policy::{Binding, Root};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 
 /// The answer to one survey.
@@ -49,7 +50,7 @@ pub struct PolicyInForce {
 pub struct PinnedRoot {
     /// Its id in the policy.
     pub id: String,
-    /// `notary` or `tuf`
+    /// `notary`, `tuf`, `cosign` or `notation`
     #[serde(rename = "type")]
     pub kind: String,
     /// Where its metadata is read.
@@ -69,6 +70,54 @@ pub struct PinnedRoot {
     /// `max-age` in seconds.
     #[serde(default)]
     pub max_age: Option<u64>,
+    /// What its signatures bind beside the digest; none in a report of an older version.
+    #[serde(default)]
+    pub binds: Option<ReportedBinding>,
+}
+
+/// What signatures bind to the bytes of an image, beside their digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ReportedBinding {
+    /// The repository.
+    pub name: bool,
+    /// The tag.
+    pub tag: bool,
+    /// Whether an older signature ends.
+    pub freshness: bool,
+}
+
+impl ReportedBinding {
+    /// What a root's signatures bind.
+    #[must_use]
+    pub fn of(root: &Root) -> Self {
+        let Binding {
+            name,
+            tag,
+            freshness,
+        } = root.binds();
+        Self {
+            name,
+            tag,
+            freshness,
+        }
+    }
+
+    /// In words: `name, tag`, or `-`.
+    pub(crate) fn words(self) -> String {
+        let all = [
+            (self.name, "name"),
+            (self.tag, "tag"),
+            (self.freshness, "freshness"),
+        ];
+        let bound: Vec<_> = all.iter().filter(|(binds, _)| *binds).collect();
+        let words: Vec<_> = bound.iter().map(|(_, word)| *word).collect();
+        if words.is_empty() {
+            "-".to_owned()
+        } else {
+            words.join(", ")
+        }
+    }
 }
 
 /// A pinned key.

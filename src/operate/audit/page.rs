@@ -5,6 +5,8 @@ mod summary;
 
 use cells::{host, image, mode, outcome, seconds, severity, trusted};
 
+use crate::decide::survey::ReportedBinding;
+
 use super::fleet::{DriftCode, Fleet};
 use super::html_page::{Cell, HtmlPage};
 use super::report::HostReport;
@@ -173,6 +175,24 @@ fn trust_directories(page: &mut HtmlPage, report: &HostReport) {
 }
 
 fn held_metadata(page: &mut HtmlPage, report: &HostReport) {
+    let rows: Vec<_> = report
+        .roots
+        .iter()
+        .map(|root| {
+            let binds = root.binds.map_or("?".to_owned(), ReportedBinding::words);
+            vec![
+                Cell::text(&root.id),
+                Cell::text(&root.kind),
+                Cell::text(&binds),
+            ]
+        })
+        .collect();
+    sheet.table(
+        "Pinned roots",
+        "No root is pinned.",
+        &["Root", "Type", "Binds beside the digest"],
+        &rows,
+    );
     let rows: Vec<_> = report
         .roots
         .iter()

@@ -110,7 +110,17 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
     let dates = |line: &str| of(notary("a", "root-app.crt", line) + &rule("r.example/team/**", ""));
     let source = "metadata = [\"https://tuf.example\"]\n";
     let ruled = |root: String| of(root + &rule("r.example/team/**", ""));
+    let cosign = |binds: &str, tags: &str| {
+        let root = "[[root]]\nid = \"a\"\ntype = \"cosign\"\nkeys = [\"p384.pub\"]\n";
+        of(format!("{root}{binds}{}", rule("r.example/team/**", tags)))
+    };
     vec![
+        (
+            LintCode::MovedTags,
+            cosign("", "tags = \"unbound\"\n"),
+            cosign("binds-tag = \"annotation:tag\"\n", ""),
+            "10:1",
+        ),
         (
             LintCode::AuditMode,
             of(format!("mode = \"audit\"\n{}", app())),

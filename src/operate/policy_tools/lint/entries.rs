@@ -29,6 +29,7 @@ pub(super) fn check(linter: &mut Linter<'_>) {
                 until,
             );
         }
+        moved_tags(linter, rule);
         unreachable(linter, rule);
         redundant(linter, rule);
     }
@@ -65,6 +66,25 @@ fn ends(
         _ => "have the images signed, or write a new end; take it out if it is over",
     };
     linter.find(code, subject, place, message, hint);
+}
+
+/// The rule says so itself, by `tags`; a list of what is weak in a policy says it too.
+fn moved_tags(linter: &mut Linter<'_>, rule: &Rule) {
+    if !rule.may_bind_no_tag() {
+        return;
+    }
+    let unbound = rule.roots.iter().filter(|root| !root.binds().tag);
+    let roots: Vec<_> = unbound
+        .map(|root| format!("{}: {}", root.id, root.binds()))
+        .collect();
+    let message = format!(
+        "whoever can push can move a tag to any other bytes that these keys signed ({})",
+        roots.join("; ")
+    );
+    let hint = "list a root of type tuf too, with a quorum that needs it: rootpin repo init, rootpin repo sign; or allow this";
+    let place = (&rule.location, "tags");
+    let subject = Subject::Names(&rule.pattern);
+    linter.find(LintCode::MovedTags, subject, place, message, hint);
 }
 
 /// Whether a root can say yes at all: the policy may revoke its keys.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use rootpin_policy::{LintCode, NotaryRoot, Root, RootKind, Rule, TufRoot};
+use rootpin_policy::{LintCode, NotaryRoot, NotationRoot, Root, RootKind, Rule, TufRoot};
 use rootpin_trust::{PublicKey, RootFile, key_file};
 
 use super::{Linter, Subject};
@@ -24,7 +24,12 @@ pub(super) fn check(linter: &mut Linter<'_>) {
         match &root.kind {
             RootKind::Notary(notary) => of_notary(linter, root, notary),
             RootKind::Tuf(tuf) => of_tuf(linter, root, tuf),
-            RootKind::Cosign(_) | RootKind::Notation(_) => {}
+            RootKind::Cosign(cosign) => {
+                let keys: Vec<_> = cosign.pinned.iter().map(|key| key.0.clone()).collect();
+                weak_keys(linter, root, "keys", &keys);
+            }
+            RootKind::Notation(notation) if notation.ignore_validity => {}
+            RootKind::Notation(notation) => of_notation(linter, root, notation),
         }
     }
     shared_signers(linter);
@@ -81,6 +86,18 @@ fn of_notary(linter: &mut Linter<'_>, root: &Root, notary: &NotaryRoot) {
             let place = (&root.location, "keys");
             linter.find(LintCode::KeyExpiring, subject, place, message, hint);
         }
+    }
+}
+
+fn of_notation(linter: &mut Linter<'_>, root: &Root, notation: &NotationRoot) {
+    let certificates = notation.certificates.iter();
+    let first = certificates.map(|pin| pin.certificate.not_after).min();
+    if let Some(end) = first.filter(|end| is_near(*end, linter.now)) {
+        let message = format!("a pinned certificate ends at {end}, and its dates count");
+        let hint = "pin the next certificate beside it: rootpin pin add";
+        let place = (&root.location, "certificates");
+        let subject = Subject::Root(&root.id);
+        linter.find(LintCode::KeyExpiring, subject, place, message, hint);
     }
 }
 
