@@ -20,6 +20,7 @@ use crate::problem::Problem;
 use crate::sources::{Bundle, Credentials, Sources, write_bundle};
 use crate::state::{StateError, Store};
 use rootpin_policy::Pattern;
+use rootpin_trust::image::ImageRef;
 
 /// For all of a large repository, from slow places.
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -35,7 +36,8 @@ pub(super) enum Verb {
     /// Read a root's metadata from its places, verify it, and write it to one file
     #[command(
         after_help = "examples:\n  rootpin bundle export --root acme acme.bundle\n  \
-        rootpin bundle export --root acme --match 'registry.acme.example/team-a/**' team-a.bundle\n\n\
+        rootpin bundle export --root acme --match 'registry.acme.example/team-a/**' team-a.bundle\n  \
+        rootpin bundle export --root builder --name registry.acme.example/team-a/app:v1 signatures.bundle\n\n\
         What the file holds is all that the root signed, or all that may name what --match means. It is a tar."
     )]
     Export(Export),
@@ -54,9 +56,13 @@ pub(super) struct Export {
     /// The root's id in the policy
     #[arg(long, value_name = "ID")]
     root: String,
-    /// Only the roles that may sign such names
+    /// Only the roles that may sign such names; of a root of type cosign or notation, only the
+    /// signatures of such images
     #[arg(long = "match", value_name = "PATTERN", value_parser = prefix)]
     matching: Vec<String>,
+    /// An image whose signatures are fetched: of a root of type cosign or notation
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<ImageRef>,
     /// The policy that knows the root
     #[arg(long, value_name = "DIR", default_value = crate::config::DEFAULT_POLICY)]
     policy: PathBuf,
@@ -129,12 +135,16 @@ async fn export(verb: Export, output: Output) -> Result<u8, Problem> {
         .map_or_else(Credentials::none, Credentials::in_folder);
     let decider = decider(&verb.policy, open, credentials).await?;
     let all = vec![String::new()];
-    let prefixes = if verb.matching.is_empty() {
+    // Of named images nothing else is meant.
+    let prefixes = if verb.matching.is_empty() && verb.names.is_empty() {
         &all
     } else {
         &verb.matching
     };
-    let exported = match decider.export(&verb.root, prefixes, Timestamp::now()).await {
+    let exported = match decider
+        .export(&verb.root, (prefixes, &verb.names), Timestamp::now())
+        .await
+    {
         Ok(exported) => exported,
         Err(refusal) => {
             let (value, exit) = import_report(&Err(refusal));
@@ -262,16 +272,19 @@ fn prefix(text: &str) -> Result<String, Problem> {
 
 fn export_text(value: &Value) -> String {
     let number = |name: &str| value.get(name).map(Value::to_string).unwrap_or_default();
-    let mut lines = vec![
-        format!(
-            "wrote {}: {} files, {} bytes of root {}",
-            text(value, "file"),
-            number("files"),
-            number("bytes"),
-            text(value, "root")
-        ),
-        format!("  holds until {}", text(value, "expires")),
-    ];
+    let mut lines = vec![format!(
+        "wrote {}: {} files, {} bytes of root {}",
+        text(value, "file"),
+        number("files"),
+        number("bytes"),
+        text(value, "root")
+    )];
+    if value["versions"]
+        .as_object()
+        .is_some_and(|all| !all.is_empty())
+    {
+        lines.push(format!("  holds until {}", text(value, "expires")));
+    }
     lines.extend(failed_lines(value, "not in it"));
     lines.join("\n")
 }
@@ -282,6 +295,9 @@ fn import_text(value: &Value) -> String {
     }
     let mut lines = Vec::new();
     for root in list(value, "roots") {
+        let of_signatures = root["versions"]
+            .as_object()
+            .is_some_and(serde_json::Map::is_empty);
         let version = root
             .pointer("/versions/timestamp")
             .map(Value::to_string)
@@ -291,15 +307,22 @@ fn import_text(value: &Value) -> String {
             files.unwrap_or_default().try_into().unwrap_or(usize::MAX),
             "new file",
         );
-        lines.push(format!(
-            "imported for root {}: timestamp {version}, {files}",
-            text(root, "id")
-        ));
-        lines.push(format!(
-            "  holds until {}; first seen {}",
-            text(root, "expires"),
-            text(root, "contact")
-        ));
+        if of_signatures {
+            lines.push(format!(
+                "imported for root {}: signatures, {files}",
+                text(root, "id")
+            ));
+        } else {
+            lines.push(format!(
+                "imported for root {}: timestamp {version}, {files}",
+                text(root, "id")
+            ));
+            lines.push(format!(
+                "  holds until {}; first seen {}",
+                text(root, "expires"),
+                text(root, "contact")
+            ));
+        }
         let absent = list(root, "absent").len();
         if absent > 0 {
             lines.push(format!("  {absent} roles are not in it; names that only they sign are refused while no place answers"));

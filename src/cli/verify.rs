@@ -192,9 +192,11 @@ fn signatures_text(value: &Value) -> String {
         lines.push(format!("  signatures for {id} ({binds}): {}", found.len()));
         for one in found {
             let format = text(one, "format");
-            let by = one["key"]
-                .as_str()
-                .map_or(String::new(), |key| format!(" by {key}"));
+            let by = match (one["key"].as_str(), one["claimed_key"].as_str()) {
+                (Some(key), _) => format!(" by {key}"),
+                (None, Some(key)) => format!(" that names {key}"),
+                (None, None) => String::new(),
+            };
             let tag = one["tag"]
                 .as_str()
                 .map_or(String::new(), |tag| format!(", tag {tag}"));

@@ -97,7 +97,7 @@ impl<'a> JudgeSession<'a> {
         }
         let heard = match &ask.need {
             Need::Root(root, repository, about) => {
-                let said = self.of_root(root, repository, about, ask.again, ask.sharers);
+                let said = self.of_root(root, repository, about, &ask);
                 let said = said.await;
                 let policy = self.policy;
                 Heard::Root(said.map_err(|no| with_pin_command(no, policy, root, &ask.name)))
@@ -116,16 +116,16 @@ impl<'a> JudgeSession<'a> {
         root: &Root,
         repository: &Repository,
         about: &tuf::Question,
-        again: bool,
-        sharers: usize,
+        ask: &Ask,
     ) -> Result<Statement, Refusal> {
         let look = RootLook {
             policy: self.policy,
             root,
+            beside: Some(&ask.name.repository),
             now: self.now,
             begun: self.begun,
-            deadline: share(Instant::now(), self.sources_until, sharers),
-            again,
+            deadline: share(Instant::now(), self.sources_until, ask.sharers),
+            again: ask.again,
         };
         let evidence = self.repositories.evidence(look, repository, about).await?;
         let asks = self.repositories.keeps();

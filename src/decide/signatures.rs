@@ -33,6 +33,7 @@ impl Decider {
             let look = RootLook {
                 policy: &policy,
                 root,
+                beside: Some(&name.repository),
                 now,
                 begun,
                 deadline: begun + self.deadline(),
@@ -58,6 +59,7 @@ fn object(root: &Root, findings: &[SignatureFinding], error: Option<&str>) -> Va
         json!({
             "format": found.format,
             "key": found.key.map(|key| key.to_string()),
+            "claimed_key": found.claimed_key,
             "tag": found.tag,
             "counts": found.rejected.is_none(),
             "why_not": found.rejected,

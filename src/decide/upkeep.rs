@@ -8,6 +8,7 @@ use super::Decider;
 use crate::evidence::{ExportedBundle, ImportedRoot, RootExpiry, SourceBehind};
 use crate::sources::Bundle;
 use rootpin_trust::Refusal;
+use rootpin_trust::image::ImageRef;
 
 impl Decider {
     /// Imports a bundle: for the root with that ID, or for each that the bundle's root files come
@@ -36,12 +37,12 @@ impl Decider {
     pub(crate) async fn export(
         &self,
         root: &str,
-        prefixes: &[String],
+        (prefixes, names): (&[String], &[ImageRef]),
         now: Timestamp,
     ) -> Result<ExportedBundle, Refusal> {
         let (policy, time) = (self.policy()?, self.for_sources());
         self.repositories
-            .export(&policy, root, prefixes, now, time)
+            .export(&policy, root, (prefixes, names), now, time)
             .await
     }
 

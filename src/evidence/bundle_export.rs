@@ -12,6 +12,7 @@ use super::look::SourceFailure;
 use super::tuf::{TufLook, TufSource, open, origin};
 use super::{Repositories, RootLook, share};
 use rootpin_policy::{Policy, RootKind};
+use rootpin_trust::image::ImageRef;
 use rootpin_trust::tuf::{Sweep, Swept, Trusted};
 use rootpin_trust::{Code, Refusal, Request};
 
@@ -52,7 +53,8 @@ impl ExportedBundle {
 
 impl Repositories {
     /// Reads and verifies all metadata of a root whose paths begin with one of the prefixes; an
-    /// empty one is for all.
+    /// empty one is for all. Of a root without metadata: the signatures of such images that are
+    /// cached, and those of the named ones.
     ///
     /// # Errors
     /// There is no such root, or no place and no cache has top-level metadata that holds.
@@ -60,35 +62,29 @@ impl Repositories {
         &self,
         policy: &Policy,
         root: &str,
-        prefixes: &[String],
+        (prefixes, names): (&[String], &[ImageRef]),
         now: Timestamp,
         time: Duration,
     ) -> Result<ExportedBundle, Refusal> {
         let begun = Instant::now();
-        let known = policy.roots.get(root).and_then(|root| {
-            if let RootKind::Tuf(tuf) = &root.kind {
-                Some((root, tuf))
-            } else {
-                None
-            }
-        });
-        let Some((root, tuf)) = known else {
-            let hint =
-                "`rootpin pin list` shows the roots; those of type \"notary\" have no bundles";
-            return Err(Refusal::new(
-                Code::PolicyUnusable,
-                format!("no root {root:?} of type \"tuf\" in the policy"),
-                "a root to export",
-                hint,
-            ));
+        let Some(root) = policy.roots.get(root) else {
+            return Err(no_bundle(root));
         };
         let look = RootLook {
             policy,
             root,
+            beside: None,
             now,
             begun,
             deadline: begun + time,
             again: false,
+        };
+        let tuf = match &root.kind {
+            RootKind::Tuf(tuf) => tuf,
+            RootKind::Cosign(_) | RootKind::Notation(_) => {
+                return self.export_signatures(look, (prefixes, names), time).await;
+            }
+            RootKind::Notary(_) => return Err(no_bundle(&root.id)),
         };
         let this = TufLook {
             look,
@@ -102,6 +98,15 @@ impl Repositories {
         updates.keep().await;
         exported
     }
+}
+
+fn no_bundle(root: &str) -> Refusal {
+    Refusal::new(
+        Code::PolicyUnusable,
+        format!("no root {root:?} in the policy, or one that has no bundles"),
+        "a root to export, of type \"tuf\", \"cosign\" or \"notation\"",
+        "`rootpin pin list` shows the roots; those of type \"notary\" have no bundles",
+    )
 }
 
 impl TufLook<'_> {

@@ -75,6 +75,10 @@ impl Repositories {
     ) -> Result<Vec<ImportedRoot>, Refusal> {
         let repositories = Arc::clone(self);
         let work = move || {
+            if bundle.signatures().next().is_some() {
+                let roots = signature_roots(&policy, root.as_deref());
+                return repositories.import_signatures(&policy, &roots, &bundle, now);
+            }
             let roots = roots_for(&policy, root.as_deref(), &bundle, now)?;
             roots
                 .into_iter()
@@ -85,6 +89,14 @@ impl Repositories {
             .await
             .map_err(|error| lost(&error))?
     }
+}
+
+/// The roots that a bundle of signatures may be for.
+fn signature_roots<'a>(policy: &'a Policy, id: Option<&str>) -> Vec<&'a Root> {
+    let all = policy.roots.values().map(AsRef::as_ref);
+    let all = all.filter(|root: &&Root| !root.lists_tags());
+    all.filter(|root| id.is_none_or(|id| root.id == id))
+        .collect()
 }
 
 /// The roots that a bundle is for: whose pinned file is in it, or whose next root it has.

@@ -7,6 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::statement::MetadataOrigin;
 use crate::sources::SourceError;
 use rootpin_policy::{Policy, Root};
+use rootpin_trust::image::Repository;
 use rootpin_trust::{Code, Refusal};
 
 /// A source is asked before its time at most this often for names that it may not have: whoever
@@ -21,6 +22,8 @@ pub(super) const CHECK_PLACES: &str = "check the addresses that the root names, 
 pub(crate) struct RootLook<'a> {
     pub(crate) policy: &'a Policy,
     pub(crate) root: &'a Root,
+    /// Where the image itself is, which may be signed under another name: its signatures are there.
+    pub(crate) beside: Option<&'a Repository>,
     pub(crate) now: Timestamp,
     /// When the question came in, and until when sources may be asked for it.
     pub(crate) begun: Instant,

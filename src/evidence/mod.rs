@@ -9,6 +9,7 @@
 mod behind;
 mod bundle_export;
 mod bundle_import;
+mod bundle_signatures;
 mod clock;
 mod drive;
 mod failures;
@@ -22,6 +23,7 @@ mod per_key;
 pub(crate) mod publisher;
 mod root_expiry;
 mod signatures;
+mod signed_manifests;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -65,6 +67,7 @@ pub(crate) struct Repositories {
     notary: NotaryCache,
     tuf: TufCache,
     signatures: SignatureCache,
+    signed_manifests: SignatureCache,
     failures: Failures,
     laggards: Laggards,
     earliest: Earliest,
@@ -109,6 +112,7 @@ impl Repositories {
             notary: NotaryCache::default(),
             tuf: TufCache::default(),
             signatures: SignatureCache::default(),
+            signed_manifests: SignatureCache::default(),
             failures: Failures::default(),
             laggards: Laggards::default(),
             earliest,
@@ -145,6 +149,7 @@ impl Repositories {
             RootKind::Tuf(tuf) => Box::pin(self.of_tuf(look, tuf, gun, question)).await,
             RootKind::Cosign(_) | RootKind::Notation(_) => match question {
                 Question::Digest(digest) => self.of_signatures(look, gun, *digest).await,
+                Question::Index(digest) => self.of_signed_manifests(look, gun, *digest).await,
                 Question::Tag(_) | Question::Any => Err(signatures::not_of_digests()),
             },
         }
@@ -155,6 +160,7 @@ impl Repositories {
         self.notary.clear();
         self.tuf.clear();
         self.signatures.clear();
+        self.signed_manifests.clear();
     }
 
     /// Writes files for which no source may be at hand.

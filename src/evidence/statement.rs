@@ -48,6 +48,13 @@ impl Evidence {
         *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
+    /// The files of it that are still to be written.
+    pub(super) fn unsaved_files(&self) -> NamedFiles {
+        let unsaved = self.unsaved.lock();
+        let unsaved = unsaved.unwrap_or_else(PoisonError::into_inner);
+        unsaved.clone().unwrap_or_default()
+    }
+
     /// Whether it has not been written yet.
     pub(crate) fn is_unsaved(&self) -> bool {
         self.unsaved

@@ -20,6 +20,8 @@ const MAX_FILE: u64 = 64 << 20;
 const MAX_FILES: usize = 20_480;
 /// The longest name that file systems take.
 const MAX_NAME: usize = 255;
+/// What the names of files of signatures begin with.
+pub(crate) const SIGNATURES: &str = "signatures-";
 /// What a tar is made of.
 const BLOCK: u64 = 512;
 /// Two blocks of zeros end it; tar's tools fill up to their record of twenty blocks.
@@ -77,6 +79,12 @@ impl Bundle {
     #[must_use]
     pub(crate) fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// The names of its files of signatures, which no metadata is.
+    pub(crate) fn signatures(&self) -> impl Iterator<Item = &str> {
+        let names = self.members.keys().map(String::as_str);
+        names.filter(|name| name.starts_with(SIGNATURES))
     }
 
     /// One file, or `None` where it is not there.

@@ -1,12 +1,13 @@
 //! The signatures that a registry keeps beside an image: its referrers (OCI distribution-spec,
 //! "Listing Referrers"), the tag that stands in for them, and cosign's `.sig` tag.
 //!
-//! Whoever may push to the repository may list thousands here. So a search goes one step at a time,
-//! reads a bounded number of manifests and blobs, and ends when its caller has enough.
+//! Whoever may push to the repository, or runs a mirror, may list thousands here. So a search goes
+//! one step at a time, reads a bounded number of manifests and blobs of each list, so that no list
+//! hides what another one has, and ends when its caller has enough.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use reqwest::header::LINK;
 use reqwest::{Method, Url};
@@ -24,7 +25,7 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, application/
 /// Where cosign puts the signature over a payload.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
-/// Manifests of signatures that one search reads.
+/// Manifests of signatures that are read of one list.
 const MOST_MANIFESTS: usize = 32;
 /// Pages of one list of referrers.
 const MOST_PAGES: usize = 4;
@@ -38,17 +39,22 @@ const LIKELY: [&str; 3] = [
     "application/vnd.cncf.notary.signature",
 ];
 
-/// The APIs that are known to have no list of referrers: they are not asked for one again.
+/// The APIs that are known to have no list of referrers, and since when: they are not asked for one
+/// again for a while.
 #[derive(Debug, Default)]
-pub(super) struct WithoutReferrers(Mutex<HashSet<String>>);
+pub(super) struct WithoutReferrers(Mutex<HashMap<String, Instant>>);
 
 /// So many are remembered.
 const MOST_KNOWN: usize = 4096;
+/// A registry may learn it: then new signatures are there and nowhere else.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 impl WithoutReferrers {
     fn has(&self, api: &str) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.contains(api)
+        known
+            .get(api)
+            .is_some_and(|since| since.elapsed() < KNOWN_FOR)
     }
 
     fn add(&self, api: &str) {
@@ -56,7 +62,7 @@ impl WithoutReferrers {
         if known.len() >= MOST_KNOWN {
             known.clear();
         }
-        known.insert(api.to_owned());
+        known.insert(api.to_owned(), Instant::now());
     }
 }
 
@@ -70,7 +76,9 @@ pub(crate) struct SignatureSearch<'a> {
     wanted: fn(&str) -> bool,
     ways: VecDeque<Endpoint>,
     steps: VecDeque<Step>,
-    manifests: usize,
+    /// Manifests that were read, at whichever way.
+    read: BTreeSet<Digest>,
+    /// Files and blobs of the list that is read now.
     files: usize,
     blobs: BTreeMap<Digest, Vec<u8>>,
     /// Why something that may have been a signature was not read.
@@ -102,7 +110,7 @@ impl<'a> SignatureSearch<'a> {
             wanted,
             ways: ways.into(),
             steps: VecDeque::new(),
-            manifests: 0,
+            read: BTreeSet::new(),
             files: 0,
             blobs: BTreeMap::new(),
             failed: None,
@@ -166,7 +174,7 @@ impl<'a> SignatureSearch<'a> {
         let first = self.ways.front().map(|way| self.known.has(way.api()));
         self.steps = match first {
             Some(true) => [Step::IndexTag, Step::SignatureTag].into(),
-            Some(false) => [Step::Referrers, Step::SignatureTag].into(),
+            Some(false) => [Step::Referrers, Step::IndexTag, Step::SignatureTag].into(),
             None => VecDeque::new(),
         };
     }
@@ -180,10 +188,7 @@ impl<'a> SignatureSearch<'a> {
         let hex = self.digest.hex();
         match step {
             Step::Referrers => {
-                if !self.referrers(endpoint, deadline).await? {
-                    self.known.add(endpoint.api());
-                    self.steps.push_front(Step::IndexTag);
-                }
+                self.referrers(endpoint, deadline).await?;
                 Ok(Vec::new())
             }
             Step::IndexTag => {
@@ -198,6 +203,7 @@ impl<'a> SignatureSearch<'a> {
             Step::SignatureTag => {
                 let rest = format!("manifests/sha256-{hex}.sig");
                 let cap = MANIFEST_BYTES;
+                self.begin_list();
                 match self.get(endpoint, &rest, MANIFEST, cap, deadline).await? {
                     Some(reply) => self.layers(endpoint, &reply, false, deadline).await,
                     None => Ok(Vec::new()),
@@ -215,17 +221,19 @@ impl<'a> SignatureSearch<'a> {
                         "sent other bytes than those of the digest",
                     ));
                 }
-                self.layers(endpoint, &reply, true, deadline).await
+                let files = self.layers(endpoint, &reply, true, deadline).await?;
+                self.read.insert(descriptor.digest);
+                Ok(files)
             }
         }
     }
 
-    /// Reads the list of referrers, page by page; `false`: the registry has no such list.
+    /// Reads the list of referrers, page by page, if the registry has one.
     async fn referrers(
         &mut self,
         endpoint: &Endpoint,
         deadline: Instant,
-    ) -> Result<bool, SourceError> {
+    ) -> Result<(), SourceError> {
         let mut url = endpoint.url(self.repository, &format!("referrers/{}", self.digest))?;
         let mut all = Vec::new();
         for page in 0..MOST_PAGES {
@@ -238,39 +246,48 @@ impl<'a> SignatureSearch<'a> {
             );
             let reply = match reply.await {
                 Ok(reply) => reply,
-                // Registries without the list say so in many ways.
-                Err(SourceError::Denied { .. }) if page == 0 => return Ok(false),
+                // Registries without the list say so in many ways; it may also be denied for this
+                // repository alone.
+                Err(SourceError::Denied { .. }) if page == 0 => return Ok(()),
                 Err(error) => return Err(error),
             };
-            match reply.status.as_u16() {
-                200 => {}
-                400 | 404 | 405 | 501 if page == 0 => return Ok(false),
+            let listed = match reply.status.as_u16() {
+                200 => listed(&reply),
+                400 | 404 | 405 | 501 if page == 0 => Err(reply.error()),
                 _ => return Err(reply.error()),
-            }
-            // One that answers everything with a page of its own has no such list.
-            let Ok(listed) = listed(&reply) else {
-                return if page == 0 {
-                    Ok(false)
-                } else {
-                    Err(wrong(&url, "no list of referrers"))
-                };
             };
-            all.extend(listed);
+            match listed {
+                Ok(listed) => all.extend(listed),
+                Err(error) if page > 0 => return Err(error),
+                // One that answers everything with a page of its own has no such list.
+                Err(_) => {
+                    if !is_of_repository(&reply) {
+                        self.known.add(endpoint.api());
+                    }
+                    return Ok(());
+                }
+            }
             match next_page(&reply) {
                 Some(next) => url = next,
                 None => break,
             }
         }
         self.queue(all);
-        Ok(true)
+        Ok(())
+    }
+
+    /// Each list has a budget of its own.
+    fn begin_list(&mut self) {
+        self.files = 0;
+        self.blobs.clear();
     }
 
     /// Has the manifests of a list read next, the likely ones first.
     fn queue(&mut self, mut listed: Vec<(bool, Descriptor)>) {
+        self.begin_list();
+        listed.retain(|(_, descriptor)| !self.read.contains(&descriptor.digest));
         listed.sort_by_key(|(is_likely, _)| !is_likely);
-        let left = MOST_MANIFESTS.saturating_sub(self.manifests);
-        listed.truncate(left);
-        self.manifests += listed.len();
+        listed.truncate(MOST_MANIFESTS);
         for (_, descriptor) in listed.into_iter().rev() {
             self.steps.push_front(Step::Manifest(descriptor));
         }
@@ -399,6 +416,15 @@ fn listed(reply: &Reply) -> Result<Vec<(bool, Descriptor)>, SourceError> {
     };
     let read = |entry: Text<'_>| Some((is_likely(entry), Descriptor::read(entry).ok()?));
     Ok(manifests.ok_or_else(no_list)?.filter_map(read).collect())
+}
+
+/// Whether a registry says that it has no such repository, and nothing of its API.
+fn is_of_repository(reply: &Reply) -> bool {
+    let error: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
+    let code = error
+        .as_ref()
+        .and_then(|error| error.pointer("/errors/0/code"));
+    code.and_then(serde_json::Value::as_str) == Some("NAME_UNKNOWN")
 }
 
 /// The next page of the same list.

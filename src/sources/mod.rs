@@ -29,7 +29,7 @@ mod tuf;
 pub(crate) use artifacts::Artifacts;
 pub use blob_stream::StreamRequest;
 pub(crate) use blob_stream::{BlobStream, Flow};
-pub(crate) use bundle::{Bundle, MAX_BUNDLE, write_bundle};
+pub(crate) use bundle::{Bundle, MAX_BUNDLE, SIGNATURES, write_bundle};
 pub use clients::Sources;
 pub use credentials::Credentials;
 pub(crate) use host_name::{host_name, is_of_host};

@@ -14,3 +14,6 @@ mod quorum;
 mod resolve;
 mod setup;
 mod signatures;
+mod signed_by_command;
+mod signed_manifests;
+mod signed_otherwise;

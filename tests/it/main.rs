@@ -18,6 +18,8 @@ mod cli;
 mod config_management;
 #[path = "../support/containerd.rs"]
 mod containerd;
+#[path = "../support/cosign.rs"]
+mod cosign;
 mod credentials;
 mod daemon;
 mod decide;

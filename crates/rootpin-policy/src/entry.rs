@@ -28,6 +28,8 @@ pub struct Rule {
     /// Whether a quorum may come together that binds no tag: a person decided that a moved tag
     /// passes.
     pub tags_unbound: bool,
+    /// Whether an index that is not signed is taken if each manifest that it lists is.
+    pub by_manifests: bool,
     /// Whether no fragment may take names from it.
     pub is_final: bool,
     /// Whether these names may be pulled with this host's credentials.

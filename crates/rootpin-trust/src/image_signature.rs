@@ -1,11 +1,12 @@
 //! Signatures that a registry keeps beside an image: what was found of them, and what each comes to.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::canonical::{JsonError, Limits, rewrite_doubles};
-use crate::image::{Digest, Repository};
+use crate::image::{Digest, Document, Repository};
 use crate::threshold::{enough, list};
 use crate::{Code, Collection, KeyId, Refusal, Target, Verified};
 
@@ -44,6 +45,9 @@ pub struct SignatureFinding {
     pub format: &'static str,
     /// The key that made it, where that is pinned, or certified by what is.
     pub key: Option<KeyId>,
+    /// The key that it says it is by: a fingerprint, or a certificate's name and fingerprint. No
+    /// decision rests on it.
+    pub claimed_key: Option<String>,
     /// The tag that it binds, if it binds one.
     pub tag: Option<String>,
     /// When it ends.
@@ -66,6 +70,7 @@ impl SignatureFinding {
         Self {
             format,
             key: None,
+            claimed_key: None,
             tag: None,
             expires: Timestamp::MAX,
             rejected: Some(why.into()),
@@ -213,6 +218,73 @@ fn no_common_tag(image: SignedImage<'_>, wanted: &Wanted<'_>) -> Refusal {
         format!("one tag that {} keys signed it under", wanted.threshold),
         "have each key's owner sign the same tag, as cosign sign -a tag=TAG does",
     )
+}
+
+/// What signatures of its manifests say of an index that has none: each manifest that it lists must
+/// be signed, attestations among them, for any of them can be pulled.
+///
+/// # Errors
+/// The bytes are not that index, it lists nothing, or a manifest is not signed or not for a tag that
+/// all are signed for.
+pub fn by_manifests(
+    image: SignedImage<'_>,
+    index: &[u8],
+    signed: &[Arc<Verified<Collection>>],
+) -> Result<Verified<Collection>, Refusal> {
+    let wanted = format!("{} as an index of signed manifests", image.digest);
+    let refused = |found: String| {
+        let hint = "have its publisher sign the index, or each manifest in it: cosign sign --recursive does both";
+        Refusal::new(Code::NoStatement, found, wanted.clone(), hint)
+    };
+    let manifests = match Document::parse(index) {
+        Ok(Document::Index { manifests, .. }) if Digest::of(index) == image.digest => manifests,
+        _ => return Err(refused(format!("{} is no index", image.digest))),
+    };
+    let entries = manifests.iter().map(|entry| entry.descriptor.digest);
+    let entries: BTreeSet<Digest> = entries.collect();
+    let signed: Vec<&Collection> = signed.iter().map(|signed| signed.get()).collect();
+    let Some(first) = signed.first().filter(|_| !entries.is_empty()) else {
+        return Err(refused(format!("{} lists nothing signed", image.digest)));
+    };
+    let each = |stands: &dyn Fn(&Collection, &Digest) -> bool| {
+        let mut entries = entries.iter();
+        entries.all(|entry| signed.iter().any(|signed| stands(signed, entry)))
+    };
+    let for_tag = |tag: &String| {
+        each(&|signed, entry| {
+            let target = signed.targets.get(tag);
+            target.is_some_and(|target| target.digest == *entry)
+        })
+    };
+    let target = Target {
+        digest: image.digest,
+        length: 0,
+        manifests: entries.iter().copied().collect(),
+    };
+    let tags = first.targets.keys().filter(|tag| for_tag(tag));
+    let targets: BTreeMap<_, _> = tags.map(|tag| (tag.clone(), target.clone())).collect();
+    let is_untagged = each(&|signed, entry| signed.untagged.contains(entry));
+    if targets.is_empty() && !is_untagged {
+        return Err(refused(format!(
+            "{} lists manifests that are not all signed, or not for one tag",
+            image.digest
+        )));
+    }
+    let untagged = entries.iter().copied().chain([image.digest]);
+    Ok(Verified::after_every_check(Collection {
+        gun: image.repository.clone(),
+        role: first.role.clone(),
+        targets,
+        untagged: untagged.filter(|_| is_untagged).collect(),
+        expires: signed
+            .iter()
+            .map(|one| one.expires)
+            .min()
+            .unwrap_or(Timestamp::MIN),
+        root_keys: first.root_keys.clone(),
+        signers: signed.iter().flat_map(|one| one.signers.clone()).collect(),
+        versions: BTreeMap::new(),
+    }))
 }
 
 /// The findings' reasons for a refusal: the first three of them, each once.

@@ -9,6 +9,7 @@ mod list;
 pub(super) mod material;
 mod remove;
 pub(super) mod scan;
+mod scan_signatures;
 mod shown;
 
 use std::fmt::Display;

@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::{Asking, Failure, InPolicy, load, shown, unknown};
+use super::{Asking, Failure, InPolicy, load, scan_signatures, shown, unknown};
 use crate::cli::output::Output;
 use crate::problem::Problem;
 use crate::sources::{Sources, TufLocation};
-use rootpin_policy::{Fault, MetadataUrl, Policy, Root, RootKind, Rule};
-use rootpin_trust::image::{ImageRef, Repository};
+use rootpin_policy::{Fault, MetadataUrl, Root, RootKind, Rule};
+use rootpin_trust::image::{ImageRef, ReferenceError, Repository};
 
 use rootpin_trust::{Answer, Code, FetchFrom, Format, Refusal, Request, RootFile, Want};
 
-pub(super) const EXAMPLES: &str = "examples:\n  rootpin pin scan docker.io/library/alpine   (the servers of the rule that covers it)\n  \
+pub(super) const EXAMPLES: &str = "examples:\n  rootpin pin scan docker.io/library/alpine   (the servers of the rule that covers it, or the signatures beside it)\n  \
     rootpin pin scan registry.example/team/app --server https://notary.example\n  \
     rootpin pin scan https://tuf.example/metadata";
 
@@ -63,6 +63,7 @@ pub(in crate::cli) struct ScannedRoots {
 
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Failure> {
     let tls_ca = arguments.asking.tls_ca()?;
+    let (mut beside, mut is_covered) = (None, true);
     let targets = match (arguments.name.contains("://"), arguments.server) {
         (true, Some(_)) => {
             return Err(Failure::Usage(
@@ -73,7 +74,16 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         }
         (true, None) => vec![at_url(&arguments.name, tls_ca)?],
         (false, Some(server)) => vec![at_server(&arguments.name, server, tls_ca)?],
-        (false, None) => by_policy(&load(&arguments.policy.policy)?, &arguments.name)?,
+        (false, None) => {
+            let policy = load(&arguments.policy.policy)?;
+            let name = image(&arguments.name)?;
+            let rule = policy.rule_for(&name.repository);
+            is_covered = rule.is_some();
+            let is_beside = |rule: &Rule| rule.roots.iter().any(|root| !root.lists_tags());
+            let repository = name.repository.clone();
+            beside = rule.is_none_or(is_beside).then_some(name);
+            rule.map_or_else(Vec::new, |rule| by_rule(rule, &repository))
+        }
     };
     let sources = Sources::new(Arc::new(arguments.asking.credentials()));
     let (mut scanned, mut texts, mut failed) = (Vec::new(), Vec::new(), None);
@@ -92,6 +102,31 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         };
         texts.push(format!("{}\n{text}", target.title()));
         scanned.push(shown::with(target.json(), value));
+    }
+    if let Some(name) = &beside {
+        match scan_signatures::scan(&sources, name, Instant::now() + DEADLINE).await {
+            Ok(found) if found.found.is_empty() && !is_covered => {
+                return Err(not_covered(&name.repository));
+            }
+            Ok(found) => {
+                let (text, value) = found.shown(name);
+                texts.push(text);
+                scanned.push(value);
+            }
+            Err(_) if targets.is_empty() && !is_covered => {
+                return Err(not_covered(&name.repository));
+            }
+            Err(refusal) if targets.is_empty() => return Err(unknown(&refusal)),
+            Err(refusal) => {
+                let error = json!({ "type": "signatures", "name": name.to_string(), "error": refusal.found });
+                texts.push(format!(
+                    "signatures beside {name}\n  could not be asked: {}\n",
+                    refusal.found
+                ));
+                scanned.push(error);
+                failed = Some(refusal);
+            }
+        }
     }
     let value = json!({ "version": 1, "verified": false, "scanned": scanned, "hint": HINT });
     output.value(&value, |_| {
@@ -129,8 +164,11 @@ pub(in crate::cli) fn at_server(
 }
 
 pub(super) fn repository(name: &str) -> Result<Repository, Failure> {
-    let image: Result<ImageRef, _> = name.parse();
-    image.map(|image| image.repository).map_err(|error| {
+    image(name).map(|image| image.repository)
+}
+
+fn image(name: &str) -> Result<ImageRef, Failure> {
+    name.parse().map_err(|error: ReferenceError| {
         Failure::Usage(Problem::hinted(
             error.to_string(),
             "wanted an image name, or a URL",
@@ -138,20 +176,19 @@ pub(super) fn repository(name: &str) -> Result<Repository, Failure> {
     })
 }
 
-/// All that the rule for a name would ask.
-fn by_policy(policy: &Policy, name: &str) -> Result<Vec<ScanTarget>, Failure> {
-    let repository = repository(name)?;
-    let rule = policy.rule_for(&repository).ok_or_else(|| {
-        Failure::Unknown(Problem::hinted(
-            format!("no rule covers {repository}"),
-            format!("name the server: rootpin pin scan {repository} --server https://…"),
-        ))
-    })?;
-    Ok(rule
-        .roots
-        .iter()
-        .flat_map(|root| of_root(root, Some(rule), &repository))
-        .collect())
+fn not_covered(repository: &Repository) -> Failure {
+    Failure::Unknown(Problem::hinted(
+        format!("no rule covers {repository}"),
+        format!("name the server: rootpin pin scan {repository} --server https://…"),
+    ))
+}
+
+/// All that a rule would ask for a name, but for signatures beside the image.
+fn by_rule(rule: &Rule, repository: &Repository) -> Vec<ScanTarget> {
+    let roots = rule.roots.iter();
+    roots
+        .flat_map(|root| of_root(root, Some(rule), repository))
+        .collect()
 }
 
 /// Where a root's metadata for a name is.

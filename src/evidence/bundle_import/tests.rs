@@ -96,7 +96,7 @@ async fn export(publisher: &Publisher, prefixes: &[&str]) -> ExportedBundle {
     );
     let prefixes: Vec<_> = prefixes.iter().map(|prefix| (*prefix).to_owned()).collect();
     decider(policy, &dir.path().join("state"))
-        .export("acme", &prefixes, day(1))
+        .export("acme", (&prefixes, &[]), day(1))
         .await
         .unwrap()
 }
@@ -393,7 +393,10 @@ async fn what_is_cached_is_exported_where_no_place_answers() {
     let exported = export(&publisher, &[""]).await;
     let (_dir, host) = host(&publisher);
     import(&host, &exported.files, day(1)).await.unwrap();
-    let again = host.export("acme", &[String::new()], day(1)).await.unwrap();
+    let again = host
+        .export("acme", (&[String::new()], &[]), day(1))
+        .await
+        .unwrap();
     assert!(again.failed.is_empty());
     assert_eq!(again.files, exported.files);
 }

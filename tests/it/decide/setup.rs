@@ -139,6 +139,11 @@ impl Server {
         shared.files.insert(path.to_owned(), bytes);
     }
 
+    /// The bytes at that path.
+    pub(super) fn file(&self, path: &str) -> Vec<u8> {
+        self.shared.lock().unwrap().files[path].clone()
+    }
+
     pub(super) fn behave(&self, manner: Manner) {
         self.shared.lock().unwrap().manner = manner;
     }

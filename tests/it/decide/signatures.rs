@@ -12,50 +12,52 @@ use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 use super::setup::{Host, Manner, NOW, Server, after, at, pull, pull_at, rule, said};
+use crate::cosign;
 use crate::publisher::Publisher;
 
-const IMAGE: &str = "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a1b3324fe5c19";
+pub(super) const IMAGE: &str =
+    "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a1b3324fe5c19";
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const BUILDER: &str =
     "[[root]]\nid = \"builder\"\ntype = \"cosign\"\nkeys = [\"roots/p256.pub\"]\n";
 const UNBOUND: &str = "tags = \"unbound\"";
 
-fn digest() -> Digest {
+pub(super) fn digest() -> Digest {
     IMAGE.parse().unwrap()
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(super) fn folder(name: &str) -> PathBuf {
     let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signatures");
     PathBuf::from(data).join(name)
 }
 
-fn read(name: &str, file: &str) -> Vec<u8> {
+pub(super) fn read(name: &str, file: &str) -> Vec<u8> {
     std::fs::read(folder(name).join(file)).unwrap()
 }
 
 /// The place in a registry where a signature is found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Referrers,
     IndexTag,
     SignatureTag,
 }
 
 impl Server {
-    fn repository(&self) -> String {
+    pub(super) fn repository(&self) -> String {
         format!("{}/team/app", self.url().trim_start_matches("http://"))
     }
 
-    fn name(&self) -> String {
+    pub(super) fn name(&self) -> String {
         format!("{}:v1", self.repository())
     }
 
-    fn put(&self, rest: &str, bytes: Vec<u8>) {
+    pub(super) fn put(&self, rest: &str, bytes: Vec<u8>) {
         self.put_file(&format!("/v2/team/app/{rest}"), bytes);
     }
 
     /// A list of referrers at its place.
-    fn list(&self, place: Place, manifests: &[Value]) {
+    pub(super) fn list(&self, place: Place, manifests: &[Value]) {
         let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": manifests });
         let rest = match place {
             Place::Referrers => format!("referrers/{IMAGE}"),
@@ -65,7 +67,7 @@ impl Server {
     }
 
     /// A signature of the fixtures, with what it takes to read it, and its entry for a list.
-    fn sign(&self, place: Place, fixture: &str) -> Vec<Value> {
+    pub(super) fn sign(&self, place: Place, fixture: &str) -> Vec<Value> {
         let mut entries = Vec::new();
         for file in std::fs::read_dir(folder(fixture)).unwrap() {
             let name = file.unwrap().file_name().into_string().unwrap();
@@ -88,23 +90,29 @@ impl Server {
     }
 
     /// What was asked of the registry, without the metadata of other roots.
-    fn asked_of_registry(&self) -> usize {
+    pub(super) fn asked_of_registry(&self) -> usize {
         let asked = self.asked();
         asked.iter().filter(|path| !path.contains("_trust")).count()
     }
 }
 
-fn decider_of(host: &Host, text: &str, deadline: Duration) -> Decider {
+pub(super) fn decider_of(host: &Host, text: &str, deadline: Duration) -> Decider {
     let text = format!("version = 1\ndefault = \"deny\"\n{text}");
     let mut files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
-    for key in ["p256", "other", "rsa"] {
+    for key in ["p256", "p384", "made-p384", "ed25519", "other", "rsa"] {
         files.insert(
             format!("roots/{key}.pub"),
             read("keys", &format!("{key}.pub")),
         );
     }
-    let ca = read("certificates", "ca.crt");
-    files.insert("roots/ca.crt".to_owned(), ca);
+    for certificate in ["ca", "p256", "p384", "made-ca"] {
+        let file = format!("{certificate}.crt");
+        files.insert(format!("roots/{file}"), read("certificates", &file));
+    }
+    for seed in [1, 2] {
+        let pem = cosign::public_pem(seed).into_bytes();
+        files.insert(format!("roots/own{seed}.pub"), pem);
+    }
     let policy = rootpin_policy::load(&files, at(NOW));
     let policy = policy.map_err(|all| all.iter().map(ToString::to_string).collect::<String>());
     let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
@@ -118,11 +126,11 @@ fn decider_of(host: &Host, text: &str, deadline: Duration) -> Decider {
     )
 }
 
-fn decider(host: &Host, text: &str) -> Decider {
+pub(super) fn decider(host: &Host, text: &str) -> Decider {
     decider_of(host, text, Duration::from_secs(30))
 }
 
-fn alone(server: &Server) -> String {
+pub(super) fn alone(server: &Server) -> String {
     format!(
         "{BUILDER}{}",
         rule(&server.repository(), &["builder"], UNBOUND)

@@ -25,6 +25,7 @@ impl Judge<'_> {
         let (name, tag) = (&named.name, named.name.tag.as_ref());
         let about = |root: &Root| match tag {
             Some(tag) if root.lists_tags() => tuf::Question::Tag(tag.clone()),
+            _ if rule.by_manifests && !root.lists_tags() => tuf::Question::Index(named.top),
             _ => tuf::Question::Digest(named.top),
         };
         let wanted = |collection: &Collection| is_named(collection, tag, named.top);

@@ -10,6 +10,7 @@ use super::Draft;
 use super::entries::{Revoked, RuleDraft};
 use super::report::{At, Place};
 use super::root::RootDraft;
+use crate::Root;
 use crate::finding::FindingCode;
 use crate::pattern::Pattern;
 use crate::settings::{Limits, Mode};
@@ -41,6 +42,7 @@ pub(super) fn check<'r>(drafts: &[Draft<'r>], is_whole: bool, now: Timestamp) {
     check_ambiguous(patterns());
     all.check_quorums();
     all.check_unbound_tags();
+    all.check_indexes();
     let images = drafts.iter().flat_map(|draft| &draft.images);
     let images = images.filter_map(|image| image.name.as_ref().zip(image.digest.as_ref()));
     let bound = |(name, digest): (&At<'r, (Repository, Tag)>, &At<'r, Digest>)| {
@@ -176,13 +178,10 @@ impl All<'_, '_> {
     /// A person decides that a moved tag passes: the rule says it, or the policy does not load.
     fn check_unbound_tags(&self) {
         for rule in &self.rules {
-            let is_named = |root: &&&RootDraft<'_>| {
-                let id = root.id.as_ref().map(|id| &id.value);
-                rule.roots.iter().any(|name| id == Some(&name.value))
-            };
-            let known = self.roots.iter().filter(is_named);
-            let known = known.filter_map(|root| root.root.as_ref());
-            let unbound: Vec<_> = known.filter(|root| !root.binds().tag).collect();
+            let unbound: Vec<_> = self
+                .roots_of(rule)
+                .filter(|root| !root.binds().tag)
+                .collect();
             let may_bind_none = !unbound.is_empty() && unbound.len() >= rule.quorum.value;
             let ids: Vec<_> = unbound.iter().map(|root| root.id.as_str()).collect();
             let (ids, quorum) = (ids.join(", "), rule.quorum.value);
@@ -200,6 +199,27 @@ impl All<'_, '_> {
                     place.warning(FindingCode::UnboundTags, message, "leave it out");
                 }
                 _ => {}
+            }
+        }
+    }
+
+    fn roots_of(&self, rule: &RuleDraft<'_>) -> impl Iterator<Item = &Root> {
+        let is_named = |root: &&&RootDraft<'_>| {
+            let id = root.id.as_ref().map(|id| &id.value);
+            rule.roots.iter().any(|name| id == Some(&name.value))
+        };
+        let known = self.roots.iter().filter(is_named);
+        known.filter_map(|root| root.root.as_ref())
+    }
+
+    /// Only roots that list no tags are asked about the manifests of an index.
+    fn check_indexes(&self) {
+        for rule in &self.rules {
+            if let Some(place) = rule.by_manifests
+                && self.roots_of(rule).all(Root::lists_tags)
+            {
+                let message = "index = \"by-manifests\", and no root of the rule is of type cosign or notation";
+                place.warning(FindingCode::NoEffect, message, "leave it out");
             }
         }
     }

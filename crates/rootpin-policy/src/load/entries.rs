@@ -22,6 +22,7 @@ pub(super) struct RuleDraft<'r> {
     pub(super) audit_until: Option<At<'r, Timestamp>>,
     pub(super) signed_as: Option<At<'r, Pattern>>,
     pub(super) unbound: Option<Place<'r>>,
+    pub(super) by_manifests: Option<Place<'r>>,
     pub(super) is_final: bool,
     pub(super) credentials: bool,
 }
@@ -89,6 +90,9 @@ pub(super) fn read_rule<'r>(section: &Section<'r, '_>) -> RuleDraft<'r> {
         unbound: section
             .choice("tags", &[("unbound", ())])
             .map(|at| at.place),
+        by_manifests: section
+            .choice("index", &[("by-manifests", true), ("signed", false)])
+            .and_then(|at| at.value.then_some(at.place)),
         mode: section.choice("mode", &Mode::WORDS),
         audit_until: section.instant("audit-until"),
         is_final: section.flag("final") == Some(true),

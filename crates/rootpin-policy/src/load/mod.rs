@@ -229,6 +229,7 @@ fn assemble_rule(draft: RuleDraft<'_>, roots: &BTreeMap<String, Arc<Root>>) -> O
         audit_until: draft.audit_until.map(|at| at.value),
         signed_as: draft.signed_as.map(|at| at.value),
         tags_unbound: draft.unbound.is_some(),
+        by_manifests: draft.by_manifests.is_some(),
         is_final: draft.is_final,
         credentials: draft.credentials,
         location: draft.place.location(),

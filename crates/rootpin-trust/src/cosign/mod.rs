@@ -159,6 +159,7 @@ fn check(
         CosignFormat::Bundle => {
             let read = bundle::read(&file.bytes)?;
             let (payload, envelope) = read.envelope(image.digest)?;
+            found.claimed_key = envelope.hint.as_deref().and_then(claimed);
             found.key = Some(signer(&envelope, pins, budget)?);
             match payload {
                 Some(payload) => bundle::statement(payload, image.digest)?,
@@ -201,6 +202,13 @@ fn signer(
 /// A key's hint in a bundle: base64 of the SHA-256 of its subject public key info.
 fn hint_of(key: &PublicKey) -> Option<String> {
     Some(STANDARD.encode(Fingerprint::of(key)?.as_bytes()))
+}
+
+/// A hint as people compare fingerprints, if it is one.
+fn claimed(hint: &str) -> Option<String> {
+    let hash = STANDARD.decode(hint).ok()?;
+    let shown = format!("SHA256:{}", hint.trim_end_matches('='));
+    (hash.len() == 32).then_some(shown)
 }
 
 /// The tag that a signature binds, where the policy says which signed text gives it.

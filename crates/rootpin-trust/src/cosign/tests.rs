@@ -123,6 +123,13 @@ fn each_kind_of_key_and_format_that_cosign_writes_is_taken() {
 }
 
 #[test]
+fn a_bundle_under_a_p384_key_may_be_signed_by_sha_256_too() {
+    let files = files("made-bundle-p384");
+    assert_eq!(said(&pins(&["made-p384"], 1), &files), "signed");
+    assert_eq!(said(&pins(&["p384"], 1), &files), "bad-signature");
+}
+
+#[test]
 fn the_format_of_the_policy_is_the_only_one_that_counts() {
     for (format, good, bad) in [
         (CosignFormat::Bundle, "bundle-p256", "simple-p256"),

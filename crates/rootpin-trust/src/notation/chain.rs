@@ -16,7 +16,7 @@ use super::{NotationPins, SubjectAttribute};
 use crate::certificate::Certificate;
 use crate::key::{KeyError, PublicKey};
 use crate::refusal::shown;
-use crate::{KeyId, pem};
+use crate::{Fingerprint, KeyId, pem};
 
 /// Certificates in one signature. The tools write three.
 const MOST_CERTIFICATES: usize = 8;
@@ -101,6 +101,17 @@ impl PinnedCertificate {
             certificate,
         })
     }
+}
+
+/// The name in a certificate, and the fingerprint of its key.
+pub(super) fn claimed(leaf: &[u8]) -> Option<String> {
+    let certificate = Certificate::from_der(leaf).ok()?;
+    let name = certificate
+        .common_name
+        .as_deref()
+        .map_or("-".to_owned(), shown);
+    let key = Fingerprint::of_spki(&certificate.key);
+    Some(format!("{key} (certificate {name})"))
 }
 
 /// The signer whose certificates these are, the leaf first.

@@ -161,6 +161,7 @@ fn check(
         JWS => jws::read(&file.bytes)?,
         _ => cose::read(&file.bytes)?,
     };
+    found.claimed_key = envelope.chain.first().and_then(|leaf| chain::claimed(leaf));
     let signer = chain::signer(&envelope.chain, pins)?;
     let attributes = &envelope.attributes;
     if signer.key.algorithm() != Some(attributes.algorithm) {

@@ -62,6 +62,8 @@ pub enum Question {
     Tag(Tag),
     /// A tag with this digest.
     Digest(Digest),
+    /// The same. Signatures beside an image may be of each manifest that this index lists.
+    Index(Digest),
     /// One of the tags that are signed, whichever it is.
     Any,
 }

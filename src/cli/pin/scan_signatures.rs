@@ -1,0 +1,95 @@
+//! The signatures beside an image now: their formats, and the keys that they say they are by.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use crate::cli::output::text;
+use crate::sources::Sources;
+use rootpin_trust::cosign::{self, CosignPins};
+use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::notation::{self, NotationPins};
+use rootpin_trust::{Refusal, SignatureFile, SignatureFinding, SignedImage};
+
+/// What stands beside an image.
+pub(super) struct ScannedSignatures {
+    digest: Digest,
+    pub(super) found: Vec<SignatureFinding>,
+}
+
+/// Looks at all signatures beside an image, by whichever key.
+///
+/// # Errors
+/// The registry does not answer, or does not know the image.
+pub(super) async fn scan(
+    sources: &Sources,
+    name: &ImageRef,
+    deadline: Instant,
+) -> Result<ScannedSignatures, Refusal> {
+    let digest = sources.resolve(name, deadline).await?;
+    let wanted = |kind: &str| cosign::is_signature(kind) || notation::is_signature(kind);
+    let search = sources.signatures(&name.repository, digest, wanted);
+    let mut search = search.map_err(|error| error.refusal())?;
+    let mut files: Vec<SignatureFile> = Vec::new();
+    while let Some(mut more) = search.next(deadline).await {
+        more.retain(|file| !files.contains(file));
+        files.append(&mut more);
+    }
+    if files.is_empty()
+        && let Some(error) = search.failed()
+    {
+        return Err(error.refusal());
+    }
+    let image = SignedImage {
+        repository: &name.repository,
+        digest,
+    };
+    let found = files.iter().flat_map(|file| findings(image, file));
+    Ok(ScannedSignatures {
+        digest,
+        found: found.collect(),
+    })
+}
+
+/// What one signature claims. No key is pinned, so none counts.
+fn findings(image: SignedImage<'_>, file: &SignatureFile) -> Vec<SignatureFinding> {
+    let files = std::slice::from_ref(file);
+    if cosign::is_signature(&file.media_type) {
+        let pins = CosignPins {
+            keys: Vec::new(),
+            threshold: 1,
+            format: None,
+            binds_tag: None,
+            revoked: BTreeSet::new(),
+        };
+        return cosign::verify(image, &pins, files).findings;
+    }
+    let pins = NotationPins {
+        certificates: Vec::new(),
+        subjects: Vec::new(),
+        ignore_validity: true,
+        binds_tag: None,
+        revoked: BTreeSet::new(),
+        now: jiff::Timestamp::now(),
+    };
+    notation::verify(image, &pins, files).findings
+}
+
+impl ScannedSignatures {
+    /// In words, and for programs.
+    pub(super) fn shown(&self, name: &ImageRef) -> (String, Value) {
+        let object = |found: &SignatureFinding| json!({ "format": found.format, "claimed_key": found.claimed_key });
+        let found: Vec<Value> = self.found.iter().map(object).collect();
+        let mut lines = format!("signatures beside {name}, which is {}\n", self.digest);
+        for one in &found {
+            let by = one["claimed_key"].as_str().unwrap_or("names no key");
+            lines.push_str(&format!("  {:<16} {by}\n", text(one, "format")));
+        }
+        if found.is_empty() {
+            lines.push_str("  none\n");
+        }
+        let value = json!({ "type": "signatures", "name": name.to_string(), "digest": self.digest.to_string(), "signatures": found });
+        (lines, value)
+    }
+}

@@ -1,0 +1,276 @@
+//! Bundles of signatures that stand beside images: what counted of them goes to hosts that reach no
+//! registry, where it is verified again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::bundle_export::ExportedBundle;
+use super::bundle_import::ImportedRoot;
+use super::signatures::{CacheFile, Pins, counted, origin, read_cached};
+use super::{MAX_CACHED, Repositories, RootLook};
+use crate::sources::{Bundle, SIGNATURES};
+use crate::state::Additions;
+use rootpin_policy::{Policy, Root};
+use rootpin_trust::image::{Digest, ImageRef, Repository};
+use rootpin_trust::tuf::Question;
+use rootpin_trust::{Code, Refusal, SignedImage, Subject};
+
+/// One file of a bundle: a file of the cache, and whose it is.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BundledFile {
+    repository: String,
+    name: String,
+    content: String,
+}
+
+impl Repositories {
+    /// Signatures under a root: of these images, for which their registries are asked, and all that
+    /// the cache has of repositories with one of the prefixes.
+    pub(super) async fn export_signatures(
+        &self,
+        look: RootLook<'_>,
+        (prefixes, names): (&[String], &[ImageRef]),
+        time: Duration,
+    ) -> Result<ExportedBundle, Refusal> {
+        let mut exported = ExportedBundle {
+            root: look.root.id.clone(),
+            files: BTreeMap::new(),
+            versions: BTreeMap::new(),
+            expires: Timestamp::MAX,
+            failed: BTreeMap::new(),
+        };
+        let mut fetched = BTreeSet::new();
+        for name in names {
+            let beside = Some(&name.repository);
+            let deadline = Instant::now() + time;
+            let look = RootLook {
+                beside,
+                deadline,
+                ..look
+            };
+            match self.fetch_signatures(look, name).await {
+                Ok(repository) => _ = fetched.insert(repository),
+                Err(refusal) => _ = exported.failed.insert(name.to_string(), refusal),
+            }
+        }
+        let seen = self.store.show().map_err(|error| error.refusal())?;
+        for contact in seen.contacts {
+            let Subject::Gun(repository) = contact.subject else {
+                continue;
+            };
+            let is_meant = |prefix: &String| format!("{repository}:").starts_with(prefix);
+            let is_wanted = fetched.contains(&repository) || prefixes.iter().any(is_meant);
+            if is_wanted && contact.source == origin(look.root, &repository).source {
+                self.add(look, &repository, &mut exported);
+            }
+        }
+        if exported.files.is_empty() && exported.failed.is_empty() {
+            let found = "no signature that was looked at before, and no image to ask for";
+            let hint =
+                "name images: --name NAME; or the state of a host that pulled them: --state DIR";
+            return Err(Refusal::new(
+                Code::NoStatement,
+                found,
+                "signatures to export",
+                hint,
+            ));
+        }
+        Ok(exported)
+    }
+
+    /// Has what counts of an image written into the cache.
+    async fn fetch_signatures(
+        &self,
+        look: RootLook<'_>,
+        name: &ImageRef,
+    ) -> Result<Repository, Refusal> {
+        let digest = self.sources.resolve(name, look.deadline).await?;
+        let rule = look.policy.rule_for(&name.repository);
+        let signed = rule.and_then(|rule| rule.signed_name(&name.repository));
+        let signed = signed.filter(|_| look.root.binds().name);
+        let repository = signed.as_ref().unwrap_or(&name.repository);
+        let question = match rule {
+            Some(rule) if rule.by_manifests => Question::Index(digest),
+            _ => Question::Digest(digest),
+        };
+        let evidence = self.evidence(look, repository, &question).await?;
+        let files = evidence.unsaved_files();
+        let origin = &evidence.origin;
+        self.keep_signatures(look.now, &origin.source, &origin.subject, &files)?;
+        Ok(repository.clone())
+    }
+
+    fn keep_signatures(
+        &self,
+        now: Timestamp,
+        source: &str,
+        subject: &Subject,
+        files: &[(String, Vec<u8>)],
+    ) -> Result<(), Refusal> {
+        let additions = Additions {
+            now,
+            verified: Vec::new(),
+            contacts: vec![(source, subject, now)],
+            rows: Vec::new(),
+        };
+        let written = self.writer.write(&additions);
+        written.map_err(|error| error.refusal())?;
+        let cache = self.cache.as_ref();
+        let written = cache.map(|cache| cache.write(source, subject, files));
+        let unwritten = |error: std::io::Error| super::keep::lost(&error);
+        written.transpose().map_err(unwritten)?;
+        Ok(())
+    }
+
+    fn add(&self, look: RootLook<'_>, repository: &Repository, exported: &mut ExportedBundle) {
+        let of = origin(look.root, repository);
+        let cache = self.cache.as_ref();
+        let files = cache.map(|cache| cache.files(&of.source, &of.subject, MAX_CACHED));
+        for (name, bytes) in files.unwrap_or_default() {
+            match verified(look, repository, &name, &bytes) {
+                Ok((bytes, expires)) => {
+                    exported.expires = exported.expires.min(expires);
+                    let file = BundledFile {
+                        repository: repository.to_string(),
+                        name: name.clone(),
+                        content: STANDARD.encode(bytes),
+                    };
+                    // Text alone: it can't fail.
+                    let file = serde_json::to_vec(&file).unwrap_or_default();
+                    let of = Digest::of(repository.as_str().as_bytes()).hex();
+                    let of = of.get(..16).unwrap_or_default();
+                    exported
+                        .files
+                        .insert(format!("{SIGNATURES}{of}-{name}"), file);
+                }
+                Err(refusal) => {
+                    exported
+                        .failed
+                        .insert(format!("{name} of {repository}"), refusal);
+                }
+            }
+        }
+    }
+
+    /// Takes up the signatures in a bundle, for each of the roots under which they count. Blocks.
+    pub(super) fn import_signatures(
+        &self,
+        policy: &Policy,
+        roots: &[&Root],
+        bundle: &Bundle,
+        now: Timestamp,
+    ) -> Result<Vec<ImportedRoot>, Refusal> {
+        let mut imported = Vec::new();
+        let (mut failed, mut taken) = (BTreeMap::new(), BTreeSet::new());
+        for root in roots {
+            let look = RootLook {
+                policy,
+                root,
+                beside: None,
+                now,
+                begun: Instant::now(),
+                deadline: Instant::now(),
+                again: false,
+            };
+            let (mut files, mut expires) = (0, Timestamp::MAX);
+            for member in bundle.signatures() {
+                let bytes = bundle.get(member, MAX_CACHED);
+                let bytes = bytes.map_err(|error| error.refusal())?.unwrap_or_default();
+                let (repository, name, bytes) = unpacked(member, &bytes)?;
+                match verified(look, &repository, &name, &bytes) {
+                    Ok((bytes, until)) => {
+                        let of = origin(root, &repository);
+                        let is_new = self.cached(&of, &name).as_ref() != Some(&bytes);
+                        self.keep_signatures(now, &of.source, &of.subject, &[(name, bytes)])?;
+                        taken.insert(member);
+                        files += usize::from(is_new);
+                        expires = expires.min(until);
+                    }
+                    Err(refusal) => _ = failed.insert(member, refusal),
+                }
+            }
+            imported.push(ImportedRoot {
+                root: root.id.clone(),
+                versions: BTreeMap::new(),
+                expires,
+                contact: now,
+                files,
+                failed: BTreeMap::new(),
+                absent: BTreeSet::new(),
+            });
+        }
+        self.signatures.clear();
+        self.signed_manifests.clear();
+        failed.retain(|member, _| !taken.contains(member));
+        match imported.first_mut() {
+            Some(first) if !taken.is_empty() => {
+                let named = |(member, refusal): (&str, Refusal)| (member.to_owned(), refusal);
+                first.failed = failed.into_iter().map(named).collect();
+                Ok(imported)
+            }
+            _ => Err(failed
+                .into_values()
+                .next()
+                .unwrap_or_else(|| by_no_root(bundle))),
+        }
+    }
+}
+
+/// What of a file of the cache counts now under a root, and until when.
+fn verified(
+    look: RootLook<'_>,
+    repository: &Repository,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(Vec<u8>, Timestamp), Refusal> {
+    match CacheFile::of(name) {
+        Some(CacheFile::Signatures(digest)) => {
+            let image = SignedImage { repository, digest };
+            let files = read_cached(bytes).ok_or_else(|| malformed(name))?;
+            let outcome = Pins::of(look)?.verify(image, &files);
+            let counted = counted(&files, &outcome.findings);
+            Ok((counted, outcome.result?.get().expires))
+        }
+        // Its manifests are judged when it is asked for.
+        Some(CacheFile::Index(digest)) if Digest::of(bytes) == digest => {
+            Ok((bytes.to_vec(), Timestamp::MAX))
+        }
+        _ => Err(malformed(name)),
+    }
+}
+
+fn unpacked(member: &str, bytes: &[u8]) -> Result<(Repository, String, Vec<u8>), Refusal> {
+    let file: BundledFile = serde_json::from_slice(bytes).map_err(|_| malformed(member))?;
+    let repository = Repository::from_full(&file.repository).map_err(|_| malformed(member))?;
+    let content = STANDARD
+        .decode(&file.content)
+        .map_err(|_| malformed(member))?;
+    Ok((repository, file.name, content))
+}
+
+fn malformed(name: &str) -> Refusal {
+    Refusal::new(
+        Code::Malformed,
+        format!("{name:?} is no file of signatures"),
+        "a file that `rootpin bundle export` wrote",
+        "export the bundle again",
+    )
+}
+
+fn by_no_root(bundle: &Bundle) -> Refusal {
+    Refusal::new(
+        Code::RootNotPinned,
+        format!(
+            "{}, which has signatures for no root of the policy",
+            bundle.shown()
+        ),
+        "signatures under a root of type \"cosign\" or \"notation\" that the policy pins",
+        "check which root the bundle was exported for: `rootpin pin list` shows those of this policy",
+    )
+}

@@ -1,0 +1,121 @@
+//! What signatures of the manifests that an index lists say of the index, where the policy takes
+//! them in place of a signature of the index itself.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::signatures::{SignaturesAtHand, origin};
+use super::{Evidence, Repositories, RootLook, share};
+use rootpin_trust::image::{Digest, Document, ImageRef, Repository};
+use rootpin_trust::{Code, Refusal, SignedImage, by_manifests};
+
+/// Images have few platforms. Each manifest costs a search of its own.
+const MOST_MANIFESTS: usize = 32;
+
+impl Repositories {
+    /// What a root's signatures say of an index, or else of each manifest in it.
+    pub(super) async fn of_signed_manifests(
+        &self,
+        look: RootLook<'_>,
+        repository: &Repository,
+        digest: Digest,
+    ) -> Result<Arc<Evidence>, Refusal> {
+        let slot = self
+            .signed_manifests
+            .get(super::signatures::key(look, repository, digest));
+        let mut slot = slot.lock().await;
+        if let Some(known) = slot.as_ref().and_then(|known| known.answer(look)) {
+            return known;
+        }
+        let image = SignedImage { repository, digest };
+        let name = format!("index-{}.json", digest.hex());
+        let cached = self.cached(&origin(look.root, repository), &name);
+        let said = match cached.filter(|_| !look.again) {
+            Some(index) => self.each(look, image, index, None).await,
+            None => self.signed_or_each(look, image, name).await,
+        };
+        if said.is_ok() || said.as_ref().is_err_and(|refusal| refusal.code.judged()) {
+            *slot = Some(SignaturesAtHand::new(look, said.clone()));
+        }
+        said
+    }
+
+    async fn signed_or_each(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+        name: String,
+    ) -> Result<Arc<Evidence>, Refusal> {
+        let SignedImage { repository, digest } = image;
+        let half = RootLook {
+            deadline: share(Instant::now(), look.deadline, 2),
+            ..look
+        };
+        let refusal = match self.of_signatures(half, repository, digest).await {
+            Ok(evidence) => return Ok(evidence),
+            Err(refusal) => refusal,
+        };
+        if !matches!(refusal.code, Code::NoStatement | Code::BadSignature) {
+            return Err(refusal);
+        }
+        let index = ImageRef {
+            repository: look.beside.unwrap_or(repository).clone(),
+            tag: None,
+            digest: Some(digest),
+        };
+        let index = self.sources.describe(&index, look.deadline).await?;
+        // A manifest has no others to be signed in its place.
+        if index.manifests.is_empty() {
+            return Err(refusal);
+        }
+        self.each(look, image, index.bytes, Some(name)).await
+    }
+
+    /// `name`: the file as which the index is to be cached, if it is not yet.
+    async fn each(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+        index: Vec<u8>,
+        name: Option<String>,
+    ) -> Result<Arc<Evidence>, Refusal> {
+        let Ok(Document::Index { manifests, .. }) = Document::parse(&index) else {
+            return Err(super::signatures::not_of_digests());
+        };
+        if manifests.len() > MOST_MANIFESTS {
+            return Err(Refusal::new(
+                Code::OverLimit,
+                format!("{} lists {} manifests", image.digest, manifests.len()),
+                format!("at most {MOST_MANIFESTS} where each must be signed"),
+                "have its publisher sign the index itself",
+            ));
+        }
+        let (mut signed, mut files) = (Vec::new(), Vec::new());
+        for (at, entry) in manifests.iter().enumerate() {
+            let look = RootLook {
+                deadline: share(Instant::now(), look.deadline, manifests.len() - at),
+                ..look
+            };
+            let digest = entry.descriptor.digest;
+            let evidence = self.of_signatures(look, image.repository, digest).await;
+            let evidence = evidence.map_err(|mut refusal| {
+                refusal.found = format!("of the index {}: {}", image.digest, refusal.found);
+                refusal
+            })?;
+            files.extend(evidence.unsaved_files());
+            signed.push(evidence);
+        }
+        let all: Vec<_> = signed.iter().map(|one| Arc::clone(&one.verified)).collect();
+        let verified = by_manifests(image, &index, &all)?;
+        files.extend(name.map(|name| (name, index)));
+        Ok(Arc::new(Evidence {
+            valid_until: verified.get().expires,
+            verified: Arc::new(verified),
+            progress: Vec::new(),
+            origin: origin(look.root, image.repository),
+            contact: look.now,
+            asked: Mutex::new(look.now),
+            unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
+        }))
+    }
+}

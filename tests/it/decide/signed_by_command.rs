@@ -1,0 +1,183 @@
+//! Signatures beside images in the commands: scans, bundles, and what a policy's roots bind.
+
+use std::path::Path;
+use std::process::Command;
+
+use rootpin_trust::image::Digest;
+use serde_json::Value;
+
+use super::setup::Server;
+use super::signatures::{IMAGE, Place, alone, folder, read};
+use crate::world::run;
+
+/// A policy with the builder's key, in a folder.
+fn policy(folder: &Path, text: &str, key: &str) -> String {
+    std::fs::create_dir_all(folder.join("roots")).unwrap();
+    let text = format!("version = 1\ndefault = \"deny\"\n{text}");
+    std::fs::write(folder.join("policy.toml"), text).unwrap();
+    let pem = read("keys", &format!("{key}.pub"));
+    std::fs::write(folder.join("roots/p256.pub"), pem).unwrap();
+    folder.display().to_string()
+}
+
+/// Runs rootpin: the exit code and its object.
+async fn rootpin(words: &[&str]) -> (i32, Value) {
+    let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+    let work = move || {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        let ended = run(command.args(&words).arg("--json"), b"");
+        let value = serde_json::from_str(&ended.out);
+        (
+            ended.code,
+            value.unwrap_or_else(|_| panic!("{words:?}: {ended:?}")),
+        )
+    };
+    tokio::task::spawn_blocking(work).await.unwrap()
+}
+
+async fn signed(fixture: &str) -> (Server, tempfile::TempDir) {
+    let server = Server::empty().await;
+    server.sign(Place::Referrers, fixture);
+    let image = std::fs::read(folder("image.json")).unwrap();
+    assert_eq!(Digest::of(&image).to_string(), IMAGE);
+    server.put("manifests/v1", image);
+    (
+        server,
+        tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap(),
+    )
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_of_signatures_is_verified_again_and_holds_without_a_registry() {
+    let (mut server, dir) = signed("bundle-p256").await;
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let text = alone(&server);
+    let good = policy(&dir.path().join("good"), &text, "p256");
+    let other = policy(&dir.path().join("other"), &text, "other");
+    let (name, bundle) = (server.name(), path("bundle"));
+    let export = [
+        "bundle", "export", "--root", "builder", "--name", &name, "--policy", &good, &bundle,
+    ];
+    let (code, exported) = rootpin(&export).await;
+    assert_eq!((code, &exported["files"]), (0, &1.into()), "{exported}");
+    let (code, refused) = rootpin(&[
+        "bundle",
+        "export",
+        "--root",
+        "builder",
+        "--name",
+        &name,
+        "--policy",
+        &other,
+        &path("none"),
+    ])
+    .await;
+    assert_eq!(
+        (code, &refused["failed"][0]["code"]),
+        (1, &"bad-signature".into()),
+        "{refused}"
+    );
+    server.stop().await;
+    let by_digest = format!("{name}@{IMAGE}");
+    let (state, again) = (path("state"), path("again"));
+    let verify = ["verify", &by_digest, "--policy", &good, "--state", &state];
+    assert_eq!(rootpin(&verify).await.0, 2);
+    let (code, imported) = rootpin(&[
+        "bundle", "import", "--policy", &good, "--state", &state, &bundle,
+    ])
+    .await;
+    assert_eq!(
+        (code, &imported["roots"][0]["new_files"]),
+        (0, &1.into()),
+        "{imported}"
+    );
+    let (code, verdict) = rootpin(&verify).await;
+    assert_eq!(
+        (code, &verdict["outcome"]),
+        (0, &"allowed".into()),
+        "{verdict}"
+    );
+    // What that host has goes on to the next one, as far as the pattern means it.
+    let pattern = format!("{}/team/*", name.split('/').next().unwrap());
+    let from_state = [
+        "bundle", "export", "--root", "builder", "--match", &pattern, "--policy", &good, "--state",
+        &state, &again,
+    ];
+    assert_eq!(rootpin(&from_state).await.0, 0);
+    assert_eq!(
+        std::fs::read(&again).unwrap(),
+        std::fs::read(&bundle).unwrap()
+    );
+    let elsewhere = from_state.map(|word| {
+        if word == pattern {
+            "other.example/*"
+        } else {
+            word
+        }
+    });
+    assert_eq!(rootpin(&elsewhere).await.0, 1);
+    let (code, refused) = rootpin(&[
+        "bundle",
+        "import",
+        "--policy",
+        &other,
+        "--state",
+        &path("third"),
+        &bundle,
+    ])
+    .await;
+    assert_eq!(
+        (code, &refused["code"]),
+        (1, &"bad-signature".into()),
+        "{refused}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_shows_the_formats_and_the_keys_that_an_image_s_signatures_name() {
+    for (fixture, format, names) in [
+        ("bundle-p256", "sigstore-bundle", Some("SHA256:")),
+        ("jws-p256", "notation-jws", Some("(certificate \"p256\")")),
+        ("cose-p384", "notation-cose", Some("(certificate \"p384\")")),
+    ] {
+        let (server, dir) = signed(fixture).await;
+        let good = policy(dir.path(), &alone(&server), "p256");
+        let (code, scanned) = rootpin(&["pin", "scan", &server.name(), "--policy", &good]).await;
+        assert_eq!((code, &scanned["verified"]), (0, &false.into()));
+        let found = &scanned["scanned"][0];
+        assert_eq!(
+            (&found["digest"], &found["signatures"][0]["format"]),
+            (&IMAGE.into(), &format.into()),
+            "{scanned}"
+        );
+        let claimed = found["signatures"][0]["claimed_key"].as_str();
+        assert!(
+            names.is_none_or(|part| claimed.unwrap().contains(part)),
+            "{claimed:?}"
+        );
+        // Without a rule too, before anything is pinned.
+        let nothing = policy(dir.path(), "", "p256");
+        let (code, scanned) = rootpin(&["pin", "scan", &server.name(), "--policy", &nothing]).await;
+        assert_eq!((code, scanned["scanned"].as_array().unwrap().len()), (0, 1));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_root_binds_is_shown_by_check_explain_and_lint() {
+    let (server, dir) = signed("bundle-p256").await;
+    let dir = policy(dir.path(), &alone(&server), "p256");
+    let none = serde_json::json!({ "id": "builder", "binds": { "name": false, "tag": false, "freshness": false } });
+    let (_, checked) = rootpin(&["policy", "check", &dir]).await;
+    assert_eq!(checked["roots"][0], none);
+    let (_, explained) = rootpin(&["policy", "explain", "--policy", &dir, &server.name()]).await;
+    assert_eq!(
+        (&explained["roots"][0], &explained["binds_tag"]),
+        (&none, &false.into())
+    );
+    let (code, linted) = rootpin(&["policy", "lint", &dir]).await;
+    let text = linted.to_string();
+    assert!(
+        code == 1 && text.contains("moved-tags") && text.contains("not name, tag, freshness"),
+        "{text}"
+    );
+}

@@ -1,0 +1,154 @@
+//! An index that nobody signed, whose manifests are signed each: where the rule takes that.
+
+use std::time::Duration;
+
+use rootpin_trust::image::Digest;
+use serde_json::{Value, json};
+
+use super::setup::{Host, Server, after, pull, pull_at, rule, said};
+use super::signatures::{decider, decider_of};
+use crate::cosign;
+
+const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+const TAKEN: &str = "tags = \"unbound\"\nindex = \"by-manifests\"";
+const UNBOUND: &str = "tags = \"unbound\"";
+
+fn described(bytes: &[u8]) -> Value {
+    json!({ "mediaType": MANIFEST, "digest": Digest::of(bytes).to_string(), "size": bytes.len() })
+}
+
+impl Server {
+    /// An image of that name.
+    fn platform(&self, name: &str) -> Vec<u8> {
+        let config = json!({ "mediaType": "config", "digest": Digest::of(name.as_bytes()).to_string(), "size": name.len() });
+        let bytes =
+            json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] });
+        let bytes = bytes.to_string().into_bytes();
+        self.put(&format!("manifests/{}", Digest::of(&bytes)), bytes.clone());
+        bytes
+    }
+
+    fn index(&self, platforms: &[&[u8]]) -> Digest {
+        let all: Vec<Value> = platforms.iter().map(|bytes| described(bytes)).collect();
+        let bytes = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": all })
+            .to_string()
+            .into_bytes();
+        let digest = Digest::of(&bytes);
+        self.put(&format!("manifests/{digest}"), bytes);
+        digest
+    }
+
+    fn sign_by(&self, seed: u8, digest: Digest) {
+        let (payload, signature) = cosign::simple(&self.repository(), &digest.to_string(), seed);
+        let mut layer = described(&payload);
+        layer["mediaType"] = json!(cosign::SIMPLE);
+        layer["annotations"] = json!({ cosign::SIGNATURE: signature });
+        self.put(&format!("blobs/{}", Digest::of(&payload)), payload);
+        let manifest = json!({ "schemaVersion": 2, "layers": [layer] });
+        let tag = format!("manifests/sha256-{}.sig", digest.hex());
+        self.put(&tag, manifest.to_string().into_bytes());
+    }
+
+    /// The same as cosign 3 does.
+    fn sign_in_a_bundle(&self, seed: u8, digest: Digest) {
+        let bundle = cosign::bundle(&digest.to_string(), seed);
+        let mut layer = described(&bundle);
+        layer["mediaType"] = json!(cosign::BUNDLE);
+        self.put(&format!("blobs/{}", Digest::of(&bundle)), bundle);
+        let subject = json!({ "digest": digest.to_string() });
+        let manifest = json!({ "schemaVersion": 2, "subject": subject, "layers": [layer] });
+        let manifest = manifest.to_string().into_bytes();
+        let list = json!({ "schemaVersion": 2, "manifests": [described(&manifest)] });
+        self.put(&format!("manifests/{}", Digest::of(&manifest)), manifest);
+        let tag = format!("manifests/sha256-{}", digest.hex());
+        self.put(&tag, list.to_string().into_bytes());
+    }
+
+    fn policy(&self, more: &str) -> String {
+        let root = "[[root]]\nid = \"signer\"\ntype = \"cosign\"\nkeys = [\"roots/own1.pub\"]\n";
+        format!("{root}{}", rule(&self.repository(), &["signer"], more))
+    }
+}
+
+#[tokio::test]
+async fn an_index_whose_manifests_are_all_signed_is_taken_where_the_rule_says_so() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let (one, two) = (server.platform("one"), server.platform("two"));
+    let index = server.index(&[&one, &two]);
+    let asked = async |more: &str, digest| {
+        let decider = decider(&host, &server.policy(more));
+        said(&pull(&decider, &server.name(), digest).await)
+    };
+    server.sign_by(1, Digest::of(&one));
+    assert_eq!(asked(TAKEN, index).await, "refused no-statement");
+    server.sign_by(2, Digest::of(&two));
+    assert_eq!(asked(TAKEN, index).await, "refused bad-signature");
+    server.sign_by(1, Digest::of(&two));
+    assert_eq!(asked(UNBOUND, index).await, "refused no-statement");
+    assert_eq!(asked(TAKEN, index).await, "allowed signed");
+    assert_eq!(asked(TAKEN, Digest::of(&one)).await, "allowed signed");
+    // One more manifest, which nobody signed.
+    let more = server.index(&[&one, &two, &server.platform("three")]);
+    assert_eq!(asked(TAKEN, more).await, "refused no-statement");
+    assert_eq!(
+        asked(TAKEN, server.index(&[])).await,
+        "refused no-statement"
+    );
+    assert_eq!(
+        asked(TAKEN, Digest::of(b"nothing")).await,
+        "refused no-statement"
+    );
+}
+
+#[tokio::test]
+async fn a_signature_of_the_index_counts_for_its_platforms_with_and_without_that() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let index = server.index(&[&server.platform("one"), &server.platform("two")]);
+    server.sign_in_a_bundle(1, index);
+    for more in [UNBOUND, TAKEN] {
+        let decider = decider(&host, &server.policy(more));
+        assert_eq!(
+            said(&pull(&decider, &server.name(), index).await),
+            "allowed signed"
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_index_of_signed_manifests_is_asked_for_once_and_holds_without_a_registry() {
+    let (mut server, mut host) = (Server::empty().await, Host::new());
+    let (one, two) = (server.platform("one"), server.platform("two"));
+    let index = server.index(&[&one, &two]);
+    server.sign_by(1, Digest::of(&one));
+    server.sign_by(1, Digest::of(&two));
+    let policy = server.policy(TAKEN);
+    let first = decider(&host, &policy);
+    assert_eq!(
+        said(&pull(&first, &server.name(), index).await),
+        "allowed signed"
+    );
+    server.asked();
+    assert_eq!(
+        said(&pull_at(&first, &server.name(), index, after("9000h")).await),
+        "allowed signed"
+    );
+    assert_eq!(server.asked_of_registry(), 0);
+    let name = server.name();
+    server.stop().await;
+    drop(first);
+    host.restart();
+    let again = decider_of(&host, &policy, Duration::from_secs(5));
+    assert_eq!(said(&pull(&again, &name, index).await), "allowed signed");
+}
+
+#[tokio::test]
+async fn an_index_of_more_manifests_than_are_looked_at_is_refused() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let all: Vec<Vec<u8>> = (0..33).map(|at| server.platform(&at.to_string())).collect();
+    let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
+    let decider = decider(&host, &server.policy(TAKEN));
+    let verdict = pull(&decider, &server.name(), server.index(&all)).await;
+    assert_eq!(said(&verdict), "unjudged over-limit");
+    assert!(server.asked_of_registry() < 6);
+}
