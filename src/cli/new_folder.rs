@@ -38,7 +38,7 @@ pub(super) fn write(out: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) ->
     if fs::symlink_metadata(out).is_ok() {
         return Err(ErrorKind::AlreadyExists.into());
     }
-    let made = draft.keep();
-    fs::set_permissions(&made, Permissions::from_mode(mode))?;
-    fs::rename(&made, out).inspect_err(|_| drop(fs::remove_dir_all(&made)))
+    let folder = draft.keep();
+    fs::set_permissions(&folder, Permissions::from_mode(mode))?;
+    fs::rename(&folder, out).inspect_err(|_| drop(fs::remove_dir_all(&folder)))
 }

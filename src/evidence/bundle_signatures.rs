@@ -15,7 +15,7 @@ use super::signatures::{CacheFile, Pins, counted, origin, read_cached};
 use super::{MAX_CACHED, Repositories, RootLook};
 use crate::sources::{Bundle, SIGNATURES};
 use crate::state::Additions;
-use rootpin_policy::{Policy, Root};
+use rootpin_policy::{IndexSigning, Policy, Root};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::tuf::Question;
 use rootpin_trust::{Code, Refusal, SignedImage, Subject};
@@ -96,7 +96,7 @@ impl Repositories {
         let signed = signed.filter(|_| look.root.binds().name);
         let repository = signed.as_ref().unwrap_or(&name.repository);
         let question = match rule {
-            Some(rule) if rule.by_manifests => Question::Index(digest),
+            Some(rule) if rule.index == IndexSigning::OrManifests => Question::Index(digest),
             _ => Question::Digest(digest),
         };
         let evidence = self.evidence(look, repository, &question).await?;

@@ -136,9 +136,10 @@ impl ApiServer {
         let path = daemonset_path(namespace, daemonset)?;
         let owner =
             json!({ "apiVersion": "batch/v1", "kind": "Job", "name": name(job)?, "uid": uid });
-        let patch = json!([{ "op": "add", "path": "/metadata/ownerReferences", "value": [owner] }]);
+        let change =
+            json!([{ "op": "add", "path": "/metadata/ownerReferences", "value": [owner] }]);
         let response = self
-            .send(Method::PATCH, &path, Some(patch.to_string()))
+            .send(Method::PATCH, &path, Some(change.to_string()))
             .await?;
         match response.status().as_u16() {
             200 => Ok(()),

@@ -340,10 +340,10 @@ fn stand_in() {
     let image = std::env::var("ROOTPIN_IMAGE").unwrap();
     let flag = |name: &str| {
         let prefix = format!("--image-credential-provider-{name}=");
-        let value = words
+        let mut value = words
             .split_whitespace()
             .filter_map(|word| word.strip_prefix(&prefix));
-        value.last().unwrap().to_owned()
+        value.next_back().unwrap().to_owned()
     };
     let config: Config =
         serde_json::from_str(&fs::read_to_string(flag("config")).unwrap()).unwrap();

@@ -28,14 +28,23 @@ pub struct Rule {
     /// Whether a quorum may come together that binds no tag: a person decided that a moved tag
     /// passes.
     pub tags_unbound: bool,
-    /// Whether an index that is not signed is taken if each manifest that it lists is.
-    pub by_manifests: bool,
+    /// What must be signed of an index.
+    pub index: IndexSigning,
     /// Whether no fragment may take names from it.
     pub is_final: bool,
     /// Whether these names may be pulled with this host's credentials.
     pub credentials: bool,
     /// Where it stands.
     pub location: Location,
+}
+
+/// What must be signed of an image's index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IndexSigning {
+    /// The index: its signature counts for every platform's manifest.
+    Itself,
+    /// The index, or each manifest that it lists.
+    OrManifests,
 }
 
 /// A name with tag, and the only digests that it may be used for.

@@ -29,7 +29,7 @@ use rootpin_trust::image::{Digest, Repository, Tag};
 
 pub use break_glass::{BreakGlass, BreakGlassUse, NoBreakGlass};
 pub use duration::parse_positive as parse_duration;
-pub use entry::{BoundImage, Exempt, Rule};
+pub use entry::{BoundImage, Exempt, IndexSigning, Rule};
 pub use files::{Files, Unreadable, hash};
 pub use finding::{Diagnostic, Fault, FindingCode, Location, Severity};
 pub use lint::{AllowedLint, LintCode};

@@ -1,6 +1,7 @@
 //! Policies in; what they mean, and what is wrong with them, out.
 
 mod mistakes;
+mod mistakes_in_entries;
 mod signed;
 mod tuf;
 

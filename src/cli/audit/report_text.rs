@@ -108,7 +108,10 @@ pub(super) fn host_text(value: &Value) -> String {
 fn unbound(root: &Value) -> Option<String> {
     let all = ["name", "tag", "freshness"].iter();
     let not: Vec<_> = all
-        .filter(|what| root["binds"][**what] == Value::Bool(false))
+        .filter(|what| {
+            let binds = root.get("binds").and_then(|binds| binds.get(**what));
+            binds.and_then(Value::as_bool) == Some(false)
+        })
         .copied()
         .collect();
     let (id, kind) = (text(root, "id"), text(root, "type"));

@@ -1,6 +1,7 @@
 //! The signatures beside an image now: their formats, and the keys that they say they are by.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::time::Instant;
 
 use serde_json::{Value, json};
@@ -84,7 +85,7 @@ impl ScannedSignatures {
         let mut lines = format!("signatures beside {name}, which is {}\n", self.digest);
         for one in &found {
             let by = one["claimed_key"].as_str().unwrap_or("names no key");
-            lines.push_str(&format!("  {:<16} {by}\n", text(one, "format")));
+            let _ = writeln!(lines, "  {:<16} {by}", text(one, "format"));
         }
         if found.is_empty() {
             lines.push_str("  none\n");

@@ -187,7 +187,7 @@ fn held_metadata(page: &mut HtmlPage, report: &HostReport) {
             ]
         })
         .collect();
-    sheet.table(
+    page.table(
         "Pinned roots",
         "No root is pinned.",
         &["Root", "Type", "Binds beside the digest"],

@@ -193,7 +193,7 @@ fn keys(members: &Map<String, Value>, read: ReadFile<'_>) -> Result<Vec<PublicKe
         } else {
             let bytes = STANDARD.decode(text.as_bytes());
             (
-                name.to_string(),
+                (*name).clone(),
                 bytes.map_err(|error| format!("{name}: {error}"))?,
             )
         };

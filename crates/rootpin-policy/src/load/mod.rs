@@ -21,7 +21,7 @@ use self::report::{At, Place, Report, Source};
 use self::root::RootDraft;
 use self::section::Section;
 use self::settings::Settings;
-use crate::entry::{BoundImage, Exempt, Rule};
+use crate::entry::{BoundImage, Exempt, IndexSigning, Rule};
 use crate::files::{Files, Reading, Unreadable};
 use crate::finding::{Diagnostic, FindingCode};
 use crate::lint::AllowedLint;
@@ -229,7 +229,10 @@ fn assemble_rule(draft: RuleDraft<'_>, roots: &BTreeMap<String, Arc<Root>>) -> O
         audit_until: draft.audit_until.map(|at| at.value),
         signed_as: draft.signed_as.map(|at| at.value),
         tags_unbound: draft.unbound.is_some(),
-        by_manifests: draft.by_manifests.is_some(),
+        index: match draft.by_manifests {
+            Some(_) => IndexSigning::OrManifests,
+            None => IndexSigning::Itself,
+        },
         is_final: draft.is_final,
         credentials: draft.credentials,
         location: draft.place.location(),

@@ -31,7 +31,7 @@ fn a_file_that_is_not_utf8_is_an_error_of_the_whole_file() {
 }
 
 /// Each text, after the head of a policy, and the one finding that it makes.
-fn each_is_found(mistakes: &[(&str, &str)]) {
+pub(super) fn each_is_found(mistakes: &[(&str, &str)]) {
     for (text, wanted) in mistakes {
         assert_eq!(after_head(text), [*wanted], "in\n{HEAD}{text}");
     }
@@ -41,7 +41,7 @@ fn root_with(line: &str) -> String {
     format!("{}{line}\n{}", root("a"), rule("h.example/**"))
 }
 
-fn rule_with(line: &str) -> String {
+pub(super) fn rule_with(line: &str) -> String {
     format!("{}{}{line}\n", root("a"), rule("h.example/**"))
 }
 
@@ -194,119 +194,6 @@ fn each_mistake_in_a_rule_is_found_at_its_place() {
         (
             &format!("{}{}", rule_with(""), rule("h.example/*/x")),
             "14:9: ambiguous",
-        ),
-    ]);
-}
-
-#[test]
-fn each_mistake_in_an_image_is_found_at_its_place() {
-    each_is_found(&[
-        (
-            "[[image]]\nname = \"h.example/a\"\ndigest = \"DIGEST\"\n",
-            "4:8: bad-name",
-        ),
-        (
-            "[[image]]\nname = \"pause:3\"\ndigest = \"DIGEST\"\n",
-            "4:8: bad-name",
-        ),
-        (
-            "[[image]]\nname = \"docker.io/alpine:3\"\ndigest = \"DIGEST\"\n",
-            "4:8: bad-name",
-        ),
-        (
-            "[[image]]\nname = \"h.example/a:3@DIGEST\"\ndigest = \"DIGEST\"\n",
-            "4:8: bad-name",
-        ),
-        (
-            "[[image]]\nname = \"h.example/a:3\"\ndigest = \"sha512:00\"\n",
-            "5:10: bad-digest",
-        ),
-        ("[[image]]\nname = \"h.example/a:3\"\n", "3:1: missing-key"),
-        (
-            "[[image]]\nname = \"h.example/a:3\"\ndigest = \"DIGEST\"\n[[image]]\nname = \"h.example/a:3\"\ndigest = \"DIGEST\"\n",
-            "7:8: duplicate",
-        ),
-    ]);
-}
-
-#[test]
-fn each_mistake_in_an_exemption_is_found_at_its_place() {
-    each_is_found(&[
-        (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-12-01\nreason = \"x\"\n",
-            "5:9: bad-value",
-        ),
-        (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-12-01T00:00:00\nreason = \"x\"\n",
-            "5:9: bad-value",
-        ),
-        (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = \"2026-12-01T00:00:00Z\"\nreason = \"x\"\n",
-            "5:9: bad-value",
-        ),
-        (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2027-02-19T00:00:00Z\nreason = \"x\"\n",
-            "5:9: until",
-        ),
-        (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-01-01T00:00:00Z\nreason = \"x\"\n",
-            "5:9: until",
-        ),
-        (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-12-01T00:00:00Z\n",
-            "3:1: missing-key",
-        ),
-        (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-12-01T00:00:00Z\nreason = \" \"\n",
-            "6:10: bad-value",
-        ),
-        (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-12-01T00:00:00Z\nreason = \"x\"\ndigests = []\n",
-            "7:11: bad-value",
-        ),
-    ]);
-}
-
-#[test]
-fn each_mistake_in_a_trial_or_a_revocation_is_found_at_its_place() {
-    each_is_found(&[
-        (
-            &rule_with("audit-until = 2027-02-19T00:00:00Z"),
-            "12:15: until",
-        ),
-        (
-            &rule_with("audit-until = 2026-01-01T00:00:00Z"),
-            "12:15: until",
-        ),
-        (
-            &rule_with("audit-until = \"2026-12-01T00:00:00Z\""),
-            "12:15: bad-value",
-        ),
-        ("audit-until = 2026-12-01T00:00:00Z\n", "3:15: no-effect"),
-        (
-            "mode = \"audit\"\naudit-until = 2026-01-01T00:00:00Z\n",
-            "4:15: until",
-        ),
-        (
-            "mode = \"audit\"\naudit-until = 2026-12-01\n",
-            "4:15: bad-value",
-        ),
-        (
-            &format!(
-                "mode = \"audit\"\n{}",
-                rule_with("audit-until = 2026-12-01T00:00:00Z")
-            ),
-            "13:15: no-effect",
-        ),
-        ("[[revoked]]\nreason = \"x\"\n", "3:1: missing-key"),
-        ("[[revoked]]\ndigest = \"DIGEST\"\n", "3:1: missing-key"),
-        (
-            "[[revoked]]\ndigest = \"DIGEST\"\nkey = \"KEY\"\nreason = \"x\"\n",
-            "5:1: bad-value",
-        ),
-        (
-            "[[revoked]]\nkey = \"roots/acme.pub\"\nreason = \"x\"\n",
-            "4:7: bad-key",
         ),
     ]);
 }

@@ -325,7 +325,7 @@ async fn ask_all(
         let upstream = upstream.map_err(|refusal| {
             PublishError::Wrong(Problem::hinted(
                 format!("{path}: {}; nothing is signed", refusal.found),
-                refusal.hint.to_string(),
+                refusal.hint.clone(),
             ))
         })?;
         found.insert(path, upstream);
@@ -353,13 +353,13 @@ async fn look(
             Ok(now) if !update => return Ok(Upstream::Moved(now)),
             Ok(_) => {}
             Err(refusal) if unanswered(&refusal) => return Err(refusal),
-            Err(refusal) => return Ok(Upstream::Without(refusal.found.to_string())),
+            Err(refusal) => return Ok(Upstream::Without(refusal.found.clone())),
         }
     }
     let described = match sources.describe(&upstream, Instant::now() + DEADLINE).await {
         Ok(described) => described,
         Err(refusal) if unanswered(&refusal) => return Err(refusal),
-        Err(refusal) => return Ok(Upstream::Without(refusal.found.to_string())),
+        Err(refusal) => return Ok(Upstream::Without(refusal.found.clone())),
     };
     if name.pulled_as != name.repository {
         let mirrored = of(&name.pulled_as, Some(described.digest));
