@@ -152,3 +152,37 @@ async fn an_index_of_more_manifests_than_are_looked_at_is_refused() {
     assert_eq!(said(&verdict), "unjudged over-limit");
     assert!(server.asked_of_registry() < 6);
 }
+
+#[tokio::test]
+async fn an_index_that_engines_would_read_as_another_one_is_refused() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let (signed, evil) = (server.platform("signed"), server.platform("evil"));
+    server.sign_by(1, Digest::of(&signed));
+    let list = |bytes: &[u8]| json!([described(bytes)]).to_string();
+    let (good, bad) = (list(&signed), list(&evil));
+    for members in [
+        format!("\"manifests\":{good},\"Manifests\":{bad}"),
+        format!("\"Manifests\":{bad},\"manifests\":{good}"),
+        format!("\"manifests\":{good},\"manife\u{17f}ts\":{bad}"),
+    ] {
+        let index =
+            format!("{{\"schemaVersion\":2,\"mediaType\":\"{INDEX}\",{members}}}").into_bytes();
+        let digest = Digest::of(&index);
+        server.put(&format!("manifests/{digest}"), index);
+        let verdict = pull(
+            &decider(&host, &server.policy(TAKEN)),
+            &server.name(),
+            digest,
+        )
+        .await;
+        assert_ne!(verdict.decision.outcome(), "allowed", "{members}");
+    }
+    let index = server.index(&[&signed]);
+    let verdict = pull(
+        &decider(&host, &server.policy(TAKEN)),
+        &server.name(),
+        index,
+    )
+    .await;
+    assert_eq!(said(&verdict), "allowed signed");
+}

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use crate::canonical::{JsonError, Limits, Text, rewrite_doubles};
 
-use super::{Digest, DigestError};
+use super::{Digest, DigestError, member_names};
 
 /// One entry of a manifest or an index (OCI image-spec, "Content Descriptors"). Membership is all
 /// three, never the digest alone.
@@ -112,6 +112,11 @@ impl Document {
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
         let text = rewrite_doubles(bytes, Self::LIMITS)?;
         let value = Text::of(&text);
+        if member_names::are_ambiguous(value) {
+            return Err(ManifestError::Shape(
+                "a member's name that engines take for another one",
+            ));
+        }
         let kind = value.get("mediaType").map(|kind| {
             kind.as_str()
                 .ok_or(ManifestError::Shape("mediaType is not a string"))
@@ -222,5 +227,33 @@ mod tests {
         assert!(Document::parse(lies.as_bytes()).is_err());
         let twice = r#"{"manifests":[],"manifests":[]}"#;
         assert!(Document::parse(twice.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_document_that_go_would_read_as_another_one_is_refused() {
+        let (good, evil) = (described("m"), described("evil"));
+        for document in [
+            format!(r#"{{"manifests":[{good}],"Manifests":[{evil}]}}"#),
+            format!(r#"{{"Manifests":[{evil}],"manifests":[{good}]}}"#),
+            format!(r#"{{"manifests":[{good}],"manife\u017ft\u017f":[{evil}]}}"#),
+            format!(r#"{{"manifests":[{good}],"MANIFESTS":null}}"#),
+            format!(r#"{{"manifests":[{good}],"Config":{evil},"Layers":[]}}"#),
+            format!(r#"{{"config":{good},"layers":[],"FSLAYERS":[]}}"#),
+            format!(
+                r#"{{"manifests":[{}]}}"#,
+                good.replace("\"size\"", "\"Digest\":\"sha256:00\",\"size\"")
+            ),
+            format!(
+                r#"{{"config":{good},"layers":[{}]}}"#,
+                good.replace("\"size\"", "\"\u{17f}ize\":2,\"size\"")
+            ),
+        ] {
+            assert!(Document::parse(document.as_bytes()).is_err(), "{document}");
+        }
+        // Annotations have names of their own, and another member is nobody's.
+        let free = format!(
+            r#"{{"manifests":[{good}],"annotations":{{"Digest":"x"}},"org.example.Other":1}}"#
+        );
+        assert!(Document::parse(free.as_bytes()).is_ok());
     }
 }

@@ -2,6 +2,7 @@
 
 mod digest;
 mod manifest;
+mod member_names;
 mod membership;
 mod reference;
 
