@@ -165,7 +165,7 @@ impl Reset {
                 self.root
             )
         })?;
-        let owns = |floor: &Floor| root.owns(floor);
+        let owns = |floor: &Floor| root.forgets(floor, &loaded);
         state::forget_root(&store, &owns, dry_run).map_err(|error| failed(&error))
     }
 

@@ -214,8 +214,12 @@ fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, String> {
         .roots
         .get(id)
         .ok_or_else(|| format!("the policy has no root {id:?}; hint: rootpin pin list"))?;
-    let forgotten = state::forget_root(decider.store(), &|floor| root.owns(floor), dry_run)
-        .map_err(|error| error.to_string())?;
+    let forgotten = state::forget_root(
+        decider.store(),
+        &|floor| root.forgets(floor, &policy),
+        dry_run,
+    )
+    .map_err(|error| error.to_string())?;
     if !dry_run {
         decider.forget();
         log::warn!("state reset for root {id}: {forgotten}");

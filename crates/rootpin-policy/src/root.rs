@@ -206,6 +206,21 @@ impl Root {
         }
     }
 
+    /// Whether `rootpin state reset` forgets a floor for this root: its own, and one that only former
+    /// ids have, if it can bind this root.
+    #[must_use]
+    pub fn forgets(&self, floor: &Floor, policy: &crate::Policy) -> bool {
+        let RootKind::Tuf(tuf) = &self.kind else {
+            return self.owns(floor);
+        };
+        let is_former = floor.owner.as_ref().is_some_and(|owner| {
+            let mut ids = owner.ids.iter();
+            !ids.any(|id| policy.roots.contains_key(id.as_str()))
+        });
+        let is_related = !floor.root_keys.is_disjoint(tuf.pinned.signers());
+        self.owns(floor) || (is_former && is_related)
+    }
+
     /// Those of the kept floors that bind this root.
     #[must_use]
     pub fn floors<'a>(&self, kept: &'a [Floor]) -> Vec<&'a Floor> {

@@ -79,6 +79,24 @@ fn floors_of_before_a_root_s_keys_were_replaced_bind_a_later_file_too() {
 }
 
 #[test]
+fn floors_bind_a_later_file_that_has_no_root_key_of_the_earlier_one_until_the_role_s_keys_go() {
+    let (old, mut new, mut host) = seen_two();
+    new.root = vec![7];
+    new.publish_root(&[1]);
+    let timestamp = old.files["timestamp.json"].clone();
+    pin(&mut host, &new, 2);
+    // The host never saw how the first root handed over.
+    assert!(host.floors.iter().all(|floor| {
+        let keys = host.pins.root.signers();
+        floor.root_keys.is_disjoint(keys)
+    }));
+    let mut back = new.clone();
+    back.files.insert("timestamp.json".to_owned(), timestamp);
+    assert_eq!(host.code(&back), "rollback");
+    assert_eq!(host.code(&new), "ok");
+}
+
+#[test]
 fn floors_bind_a_later_file_under_another_id_too_where_they_were_seen_under_it() {
     let (back, new, mut host) = rotated();
     host.pins.id = "another name".to_owned();
