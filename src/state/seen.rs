@@ -150,8 +150,12 @@ impl SeenState {
         statement: &Digest,
         signers: &BTreeSet<KeyId>,
     ) -> Option<&Subject> {
+        // A server chooses which signatures it shows: the keys that its roles list count too.
         let is_of = |record: &SeenRecord| {
-            record.statements.contains(statement) && !record.signers.is_disjoint(signers)
+            let mut listed = record.floors.iter().map(|floor| &floor.keys);
+            record.statements.contains(statement)
+                && (!record.signers.is_disjoint(signers)
+                    || listed.any(|keys| !keys.is_disjoint(signers)))
         };
         let mut others = self.repositories.iter().filter(|(one, _)| *one != subject);
         others
