@@ -42,7 +42,8 @@ impl SignaturesAtHand {
 
     /// What it says now, unless a registry is to be asked.
     pub(super) fn answer(&self, look: RootLook<'_>) -> Option<Result<Arc<Evidence>, Refusal>> {
-        let is_recent = look.now < later(self.asked, super::AGAIN);
+        // A clock that ran ahead and was set back makes no answer recent until that time comes.
+        let is_recent = self.asked <= look.now && look.now < later(self.asked, super::AGAIN);
         match &self.said {
             Ok(evidence) if look.now < evidence.valid_until && (!look.again || is_recent) => {
                 Some(Ok(Arc::clone(evidence)))

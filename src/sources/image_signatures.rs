@@ -5,7 +5,7 @@
 //! one step at a time, reads a bounded number of manifests and blobs of each list, so that no list
 //! hides what another one has, and ends when its caller has enough.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,9 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 const MOST_MANIFESTS: usize = 32;
 /// Pages of one list of referrers.
 const MOST_PAGES: usize = 4;
+/// Signatures that one manifest of such a list may have, so that one can't use up the whole list's:
+/// tools write one or two.
+const MOST_LAYERS: usize = 8;
 /// Bytes of one signature's manifest; cosign's `.sig` manifest grows with each signature.
 const MANIFEST_BYTES: usize = 512 << 10;
 /// What the list's own words say is a signature is read first. They leave nothing out: cosign with
@@ -259,9 +262,11 @@ impl<'a> SignatureSearch<'a> {
             match listed {
                 Ok(listed) => all.extend(listed),
                 Err(error) if page > 0 => return Err(error),
-                // One that answers everything with a page of its own has no such list.
+                // One that answers everything with a page of its own has no such list. A list that
+                // is too long, or broken, is this image's alone: who may push beside it made it.
                 Err(_) => {
-                    if !is_of_repository(&reply) {
+                    let is_list = reply.status.as_u16() == 200 && reply.body.starts_with(b"{");
+                    if !is_list && !is_of_repository(&reply) {
                         self.known.add(endpoint.api());
                     }
                     return Ok(());
@@ -310,7 +315,12 @@ impl<'a> SignatureSearch<'a> {
         if has_subject && !subject.is_some_and(|subject| subject.is(&self.digest.to_string())) {
             return Err(wrong(&reply.url, "a manifest that refers to another image"));
         }
-        let mut files = Vec::new();
+        let most = if has_subject {
+            MOST_LAYERS
+        } else {
+            MOST_SIGNATURES
+        };
+        let (mut files, mut known) = (Vec::new(), HashSet::new());
         for layer in manifest
             .get("layers")
             .and_then(Text::elements)
@@ -325,14 +335,17 @@ impl<'a> SignatureSearch<'a> {
             if !is_small || !(self.wanted)(&descriptor.media_type) {
                 continue;
             }
-            if self.files >= MOST_SIGNATURES {
-                break;
-            }
-            self.files += 1;
             let signature = layer
                 .get("annotations")
                 .and_then(|annotations| annotations.get(SIGNATURE)?.as_str());
             let signature = signature.map(std::borrow::Cow::into_owned);
+            if !known.insert((descriptor.digest, signature.clone())) {
+                continue;
+            }
+            if self.files >= MOST_SIGNATURES || files.len() >= most {
+                break;
+            }
+            self.files += 1;
             let bytes = self.blob(endpoint, descriptor.digest, deadline).await?;
             files.push(SignatureFile {
                 media_type: descriptor.media_type,

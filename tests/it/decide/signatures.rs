@@ -256,6 +256,45 @@ async fn a_thousand_junk_referrers_cost_bounded_work_and_hide_no_other_root_s_ye
 }
 
 #[tokio::test]
+async fn a_manifest_of_junk_layers_hides_no_signature_that_is_listed_after_it() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let good = server.sign(Place::Referrers, "bundle-p256");
+    let blob = b"x".to_vec();
+    let layer = |at: usize| {
+        json!({ "mediaType": "application/vnd.dev.sigstore.bundle.v0.3+json", "digest": Digest::of(&blob).to_string(),
+            "size": 1, "annotations": { "dev.cosignproject.cosign/signature": at.to_string() } })
+    };
+    let layers: Vec<Value> = (0..64).map(layer).collect();
+    let junk = json!({ "schemaVersion": 2, "subject": { "digest": IMAGE }, "layers": layers });
+    let junk = junk.to_string().into_bytes();
+    let (name, size) = (Digest::of(&junk).to_string(), junk.len());
+    server.put(&format!("manifests/{name}"), junk);
+    server.put(&format!("blobs/{}", Digest::of(&blob)), blob.clone());
+    let entry = json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": name, "size": size,
+        "artifactType": "application/vnd.dev.sigstore.bundle.v0.3+json" });
+    let all: Vec<Value> = [entry].into_iter().chain(good).collect();
+    server.list(Place::Referrers, &all);
+    let verdict = pull(&decider(&host, &alone(&server)), &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "allowed signed");
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_for_one_image_switches_off_no_other_image_s_list() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let good = server.sign(Place::Referrers, "bundle-p256");
+    let annotations: serde_json::Map<String, Value> =
+        (0..60_000).map(|at| (at.to_string(), json!(""))).collect();
+    let long = json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": IMAGE, "size": 1, "annotations": annotations });
+    server.list(Place::Referrers, &[long]);
+    let decider = decider(&host, &alone(&server));
+    let verdict = pull(&decider, &server.name(), digest()).await;
+    assert_ne!(verdict.decision.outcome(), "allowed");
+    server.list(Place::Referrers, &good);
+    let verdict = pull_at(&decider, &server.name(), digest(), after("6s")).await;
+    assert_eq!(said(&verdict), "allowed signed");
+}
+
+#[tokio::test]
 async fn a_registry_that_hangs_hides_no_other_root_s_yes() {
     let (server, host) = (Server::empty().await, Host::new());
     let root = own(&server, "v1", IMAGE);
