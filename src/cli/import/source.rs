@@ -91,7 +91,14 @@ pub(super) fn read(
 fn guessed(path: &Path) -> Result<Format, Failure> {
     let name = path.file_name().and_then(|name| name.to_str());
     match name {
-        _ if path.is_dir() => Ok(Format::DockerTrustDir),
+        _ if path.join("tuf").is_dir() => Ok(Format::DockerTrustDir),
+        _ if path.is_dir() => Err(Failure::Usage(Problem::hinted(
+            format!(
+                "{} is no trust directory: there is no tuf in it",
+                path.display()
+            ),
+            "name the file: daemon.json, policy.json, trustpolicy.json, or Notary's config.json",
+        ))),
         Some("daemon.json") => Ok(Format::DockerDaemon),
         Some("policy.json") => Ok(Format::ContainersPolicy),
         Some(name) if name.starts_with("trustpolicy") => Ok(Format::NotationTrustpolicy),
@@ -261,12 +268,14 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
 }
 
 fn trust_directory(path: &Path) -> Result<TrustDirectory, Failure> {
-    TrustDirectory::read(path).map_err(|error| {
-        Failure::Unknown(Problem::hinted(
-            format!("{}: {error}", path.display()),
-            "wanted a folder such as ~/.docker/trust, with tuf/NAME/metadata/root.json in it",
-        ))
-    })
+    TrustDirectory::read(path).map_err(|error| no_trust_directory(path, &error.to_string()))
+}
+
+fn no_trust_directory(path: &Path, why: &str) -> Failure {
+    Failure::Unknown(Problem::hinted(
+        format!("{}: {why}", path.display()),
+        "wanted a folder such as ~/.docker/trust, with tuf/NAME/metadata/root.json in it",
+    ))
 }
 
 fn text(path: &Path) -> Result<Vec<u8>, Failure> {

@@ -138,14 +138,14 @@ fn one(requirement: &Value, read: ReadFile<'_>) -> Result<Requirement, String> {
         }
         Some("sigstoreSigned") => {
             let other = |start: &str| members.keys().find(|key| key.starts_with(start));
-            if let Some(log) = other("rekor") {
-                return Err(format!(
-                    "sigstoreSigned with {log}: a log's entry is not looked at: where the key alone is enough, take {log} out of a copy of the file, and import that"
-                ));
-            }
             if let Some(keyless) = other("fulcio").or_else(|| other("pki")) {
                 return Err(format!(
                     "sigstoreSigned with {keyless}: there is no key to pin: verify it where you publish, then rootpin repo endorse, and pin that root"
+                ));
+            }
+            if let Some(log) = other("rekor") {
+                return Err(format!(
+                    "sigstoreSigned with {log}: a log's entry is not looked at: where the key alone is enough, take {log} out of a copy of the file, and import that"
                 ));
             }
             only(&[

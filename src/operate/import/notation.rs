@@ -38,14 +38,16 @@ pub(crate) fn notation_trust_policy(
 ) -> Result<Proposal, String> {
     let policy = strict_json::object(text)?;
     let version = policy.get("version").and_then(Value::as_str);
-    if version != Some("1.0") {
-        return Err(format!(
-            "its version is {:?}: wanted \"1.0\"",
-            version.unwrap_or_default()
-        ));
+    match version {
+        Some("1.0") => {}
+        Some(other) => return Err(format!("its version is {other:?}: wanted \"1.0\"")),
+        None => return Err("it has no version: wanted \"1.0\"".to_owned()),
     }
     let policies = policy.get("trustPolicies").and_then(Value::as_array);
     let policies = policies.ok_or("it has no list of trustPolicies")?;
+    if policies.is_empty() {
+        return Err("its list of trustPolicies is empty".to_owned());
+    }
     let mut proposal = Proposal::default();
     for other in policy.keys() {
         if !["version", "trustPolicies"].contains(&other.as_str()) {
@@ -53,6 +55,15 @@ pub(crate) fn notation_trust_policy(
         }
     }
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    for (number, one) in policies.iter().enumerate() {
+        let scopes = one.get("registryScopes").and_then(texts);
+        if scopes.is_none_or(|scopes| scopes.is_empty()) {
+            return Err(format!(
+                "trust policy {} has no list of registryScopes: notation refuses the file",
+                number + 1
+            ));
+        }
+    }
     for scope in policies.iter().flat_map(scopes_of) {
         *times.entry(scope).or_default() += 1;
     }
@@ -115,6 +126,9 @@ fn signers(
         return Err(format!("its member {other:?} is not known here"));
     }
     let verification = policy.get("signatureVerification").unwrap_or(&Value::Null);
+    if !verification.is_object() {
+        return Err("its signatureVerification is no object".to_owned());
+    }
     let level = text_of(verification, "level");
     match level {
         "strict" | "permissive" => {}

@@ -10,6 +10,7 @@ use super::Proposal;
 use super::containers_scopes::{is_within, patterns, refuse_within};
 use super::render::quoted;
 use crate::hosts_toml::{DOCKER_HUB, HostsFile};
+use rootpin_policy::Pattern;
 
 /// Adds what the files say, of which a later one counts for the same prefix.
 pub(crate) fn add_registries(proposal: &mut Proposal, files: &[(String, Vec<u8>)]) {
@@ -42,7 +43,7 @@ pub(crate) fn add_registries(proposal: &mut Proposal, files: &[(String, Vec<u8>)
         .collect();
     let why = "registries.conf blocks it";
     refuse_within(proposal, why, |name| {
-        let all = registries.keys().filter(|prefix| is_within(name, prefix));
+        let all = registries.keys().filter(|prefix| has_prefix(name, prefix));
         let longest = all.max_by_key(|prefix| prefix.len());
         longest.is_some_and(|longest| blocked.contains(&longest))
     });
@@ -52,8 +53,16 @@ pub(crate) fn add_registries(proposal: &mut Proposal, files: &[(String, Vec<u8>)
                 proposal.refuse(pattern.as_str(), why);
             }
         }
+        if let Some(repository) = repository_of_one(prefix)
+            && let Ok(pattern) = repository.parse::<Pattern>()
+            && pattern.is_exact()
+        {
+            let why = format!("registries.conf blocks {prefix}, and a rule is for all tags");
+            proposal.leave("registries.conf", format!("blocked {prefix}"), why.clone());
+            proposal.refuse(pattern.as_str(), &why);
+        }
         if prefix.starts_with("*.") {
-            let why = "a rule names its registry: what no rule names is refused";
+            let why = "a rule names its registry: those that a rule names are refused, and what no rule names is too";
             proposal.leave("registries.conf", format!("blocked {prefix}"), why);
         }
     }
@@ -62,6 +71,26 @@ pub(crate) fn add_registries(proposal: &mut Proposal, files: &[(String, Vec<u8>)
             add_mirrors(proposal, file, prefix, registry);
         }
     }
+}
+
+/// Whether a prefix of the file is one of a name: `*.` stands for any hosts below a domain.
+fn has_prefix(name: &str, prefix: &str) -> bool {
+    let Some(domain) = prefix.strip_prefix('*') else {
+        return is_within(name, prefix);
+    };
+    let host = name.split('/').next().unwrap_or_default();
+    let host = host.split(':').next().unwrap_or_default();
+    domain.starts_with('.') && host.ends_with(domain)
+}
+
+/// The repository of a prefix that is one tag or one digest.
+fn repository_of_one(prefix: &str) -> Option<&str> {
+    if let Some((repository, _)) = prefix.split_once('@') {
+        return Some(repository);
+    }
+    let slash = prefix.rfind('/')?;
+    let colon = prefix.get(slash..)?.find(':')?;
+    prefix.get(..slash + colon)
 }
 
 fn add_mirrors(proposal: &mut Proposal, file: &str, prefix: &str, registry: &Table) {

@@ -23,6 +23,7 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
     if proposal.audit {
         text.push_str("# The source lets pass what fails, and reports it.\nmode = \"audit\"\n");
     }
+    let mut unconfirmed = Vec::new();
     for (index, root) in proposal.roots.iter().enumerate() {
         let patterns: Vec<&str> = proposal.patterns_of(index).collect();
         if patterns.is_empty() {
@@ -42,17 +43,23 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
             );
             for pattern in patterns {
                 let _ = writeln!(text, "#   {}", line(pattern));
+                unconfirmed.push((pattern, "nobody confirmed its keys"));
             }
         }
     }
     add_signed(&mut text, &mut files, proposal);
-    let mut refused = proposal
+    let refused = proposal
         .rules
         .iter()
         .filter_map(|(pattern, rule)| match rule {
-            ImportedRule::Refused(why) => Some((pattern, why)),
+            ImportedRule::Refused(why) => Some((pattern.as_str(), why.as_str())),
             ImportedRule::Root(_) | ImportedRule::Signed(_) => None,
         });
+    // The rule of another root may cover what nobody confirmed.
+    let covered = unconfirmed
+        .into_iter()
+        .filter(|_| text.contains("[[rule]]"));
+    let mut refused = refused.chain(covered.collect::<Vec<_>>());
     if let Some(first) = refused.next() {
         let _ = write!(
             text,

@@ -266,6 +266,31 @@ fn what_docker_saw_first_is_proposed_and_not_confirmed() {
 }
 
 #[test]
+fn a_name_whose_keys_nobody_confirmed_stays_refused_where_a_confirmed_rule_covers_it() {
+    let trust = trust_directory();
+    let mut proposal = trust.proposal("trust", |_| ServerChoice::default());
+    let name = proposal.rules.keys().next().unwrap().clone();
+    let seen = &proposal.roots[0];
+    let broad = ImportedRoot {
+        keys: vec![ImportedKey {
+            id: id(9).parse().unwrap(),
+            key: None,
+            confirmed: true,
+        }],
+        id: String::new(),
+        server: seen.server.clone(),
+        tls_ca: None,
+        role: seen.role.clone(),
+    };
+    let (registry, _) = name.split_once('/').unwrap();
+    proposal.allow(&format!("{registry}/**"), broad);
+    let policy = loaded(&proposal);
+    assert_eq!(admitted(&policy, &name), BTreeSet::new());
+    let other = format!("{registry}/another/one");
+    assert_eq!(admitted(&policy, &other), BTreeSet::from([id(9)]));
+}
+
+#[test]
 fn a_certificate_that_notary_pins_leads_to_its_key_and_an_authority_to_none() {
     let trust = trust_directory();
     let gun = trust.repositories[0].gun.to_string();

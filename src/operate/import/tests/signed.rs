@@ -456,3 +456,28 @@ location = "elsewhere.example/team"
     );
     assert_eq!(left(&broken), ["all of it"]);
 }
+
+#[test]
+fn what_registries_conf_blocks_by_a_domain_a_tag_or_a_digest_is_refused() {
+    let source = json!({ "default": [{ "type": "reject" }], "transports": { "docker": {
+        "r.example.com": signed(&["p256"], &Value::Null),
+        "r.other.com": signed(&["p256"], &Value::Null),
+    } } });
+    let of = |prefix: &str| {
+        let mut proposal = imported(&source, false);
+        let conf = format!("[[registry]]\nprefix = {prefix:?}\nblocked = true\n");
+        let file = ("registries.conf".to_owned(), conf.into_bytes());
+        add_registries(&mut proposal, &[file]);
+        loaded(&proposal)
+    };
+    let by =
+        |policy: &Policy, name: &str| ours(policy, (name, "v1"), &[("p256", format!("{name}:v1"))]);
+    let domain = of("*.example.com");
+    assert!(!by(&domain, "r.example.com/team/app") && by(&domain, "r.other.com/team/app"));
+    let digest = format!("r.example.com/team/app@sha256:{}", "0".repeat(64));
+    for one in ["r.example.com/team/app:1.0", &digest] {
+        let policy = of(one);
+        assert!(!by(&policy, "r.example.com/team/app"), "{one}");
+        assert!(by(&policy, "r.example.com/team/other"), "{one}");
+    }
+}
