@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use rootpin_policy::Policy;
 use rootpin_policy::judge::{Ask, Denial, Heard, Judgement, Need, Question};
 use rootpin_trust::image::{Digest, ImageRef, Tag};
-use rootpin_trust::tuf;
+use rootpin_trust::{Code, Refusal, tuf};
 
 use super::session::JudgeSession;
 use super::{Decider, Decision, Door, Pull, Verdict};
@@ -55,7 +55,8 @@ async fn some_tag(session: &mut JudgeSession<'_>, policy: &Policy, name: &ImageR
     let rule = policy.rule_for(&name.repository);
     let signed_name = rule.and_then(|rule| rule.signed_name(&name.repository));
     for (rule, repository) in rule.into_iter().zip(signed_name) {
-        for (at, root) in rule.roots.iter().enumerate() {
+        let listing = rule.roots.iter().enumerate();
+        for (at, root) in listing.filter(|(_, root)| root.lists_tags()) {
             let ask = |again| Ask {
                 need: Need::Root(root.clone(), repository.clone(), tuf::Question::Any),
                 again,
@@ -80,9 +81,20 @@ async fn some_tag(session: &mut JudgeSession<'_>, policy: &Policy, name: &ImageR
     }
     // What is exempt whatever its bytes are is so with these; else this says what is missing.
     let nothing = Digest::of(b"");
-    session
+    let mut judgement = session
         .judge(Question::pull(name.with_digest(nothing), nothing))
-        .await
+        .await;
+    if let (Err(denial), Some(rule)) = (&mut judgement.result, rule)
+        && !rule.roots.iter().any(|root| root.lists_tags())
+    {
+        denial.refusal = Refusal::new(
+            Code::NoStatement,
+            "the repository alone, as the kubelet names it, and roots that sign digests and list no tags",
+            "a tag that a root lists",
+            "add a root of type tuf to the rule, or an [[exempt]] for these names: docs/credentials.md",
+        );
+    }
+    judgement
 }
 
 /// What the policy itself says of the repository's bytes.

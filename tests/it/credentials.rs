@@ -166,8 +166,13 @@ fn runs(world: &World) -> Vec<String> {
 
 /// Beside the rule of the world: names that are exempt, bound, or may have no credentials.
 fn policy(world: &World) -> String {
+    fs::create_dir_all(world.path("policy/roots")).unwrap();
+    let builder = include_str!("../data/keys/ed25519.pub");
+    fs::write(world.path("policy/roots/builder.pub"), builder).unwrap();
     format!(
         "{}[[rule]]\nmatch = \"r.test/public/*\"\nroots = [\"acme\"]\ncredentials = false\n\
+         [[root]]\nid = \"builder\"\ntype = \"cosign\"\nkeys = [\"roots/builder.pub\"]\n\
+         [[rule]]\nmatch = \"r.test/signed/*\"\nroots = [\"builder\"]\ntags = \"unbound\"\n\
          [[exempt]]\nmatch = \"r.test/many/*\"\nuntil = 2026-12-31T00:00:00Z\nreason = \"x\"\n\
          [[exempt]]\nmatch = \"r.test/public/exempt\"\nuntil = 2026-12-31T00:00:00Z\nreason = \"x\"\n\
          [[exempt]]\nmatch = \"r2.example/many/*\"\nuntil = 2026-12-31T00:00:00Z\nreason = \"x\"\n\
@@ -214,6 +219,7 @@ fn the_kubelet_gets_credentials_for_what_is_admitted_and_an_empty_answer_for_all
             "evil.test/team/app",
             "r2.example.evil.test/bound/app",
             "r.test/public/exempt",
+            "r.test/signed/app",
         ] {
             let begun = Instant::now();
             assert_eq!(kubelet.provide(image), DockerConfig::new(), "{image}");
@@ -232,6 +238,9 @@ fn the_kubelet_gets_credentials_for_what_is_admitted_and_an_empty_answer_for_all
     assert_eq!(of("r.test/team/app")["outcome"], "allowed");
     assert_eq!(of("r.test/team/unsigned")["let_through"], false);
     assert_eq!(of("r.test/other/app")["code"], "no-rule");
+    let of_signatures = of("r.test/signed/app");
+    let hint = of_signatures["hint"].as_str().unwrap();
+    assert!(hint.contains("a root of type tuf"), "{of_signatures}");
     let withheld = asked
         .iter()
         .find(|record| record["event"] == "credentials-withheld");
