@@ -80,8 +80,8 @@ impl UpstreamLine {
         if stars(path) > 1 || carried != stars(path) {
             return Err("one * is for a part of the name, on both sides of as".to_owned());
         }
-        // Letters in place of the star must make names in full form.
-        line.of("x", "x")?;
+        // Letters in place of the stars must make names in full form.
+        line.of("x", &line.tags.replace('*', "x"))?;
         Ok(line)
     }
 
@@ -233,6 +233,9 @@ mod tests {
             "docker.io/library/alpine:3 as m.example/alpine more",
             "docker.io/library/Alpine:3",
             "docker.io/library/alpine:3@sha256:00",
+            "docker.io/library/alpine:3.*@sha256:00",
+            "docker.io/library/alpine:3:4",
+            "docker.io/library/alpine:é",
         ] {
             let error = read(&format!("# names\n\n{bad}\n")).unwrap_err();
             assert!(error.starts_with("line 3: "), "{bad}: {error}");

@@ -45,7 +45,7 @@ pub(super) async fn carry_out(
     let mut transaction = here.transaction(working, options.local)?;
     let (activity, now) = (transaction.activity.clone(), transaction.now);
     let prepared = with_progress(output, &activity, transaction.prepare(&mut change)).await?;
-    let mut shown = json!({});
+    let mut shown = json!({ "about": about });
     if prepared.todo != Todo::Nothing {
         shown = plan_json(&prepared.before, &prepared.plan, &working.keyring, about);
         if !output.json {

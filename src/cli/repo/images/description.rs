@@ -33,7 +33,7 @@ pub(super) async fn describe(
         // The hint of a refusal is for hosts; here no name is taken with a digest in it.
         let hint = match refusal.code {
             Code::NoStatement => {
-                "push the image first, or check the name; what is not there yet is signed by --digest sha256:… --length BYTES"
+                "push the image first, or check the name; what is not there yet is signed by: rootpin repo sign NAME:TAG --digest sha256:… --length BYTES"
             }
             Code::SourceDenied => "log in as somebody who may pull there (docker login REGISTRY), or give --docker-config DIR",
             _ => &refusal.hint,

@@ -59,7 +59,7 @@ pub(super) async fn run(
     let sources = Arc::new(Sources::new(Arc::clone(&here.credentials)));
     let activity = Activity::default();
     let expanding = expand(&sources, &lines, &activity);
-    let names = with_progress(output, &activity, expanding).await?;
+    let (names, empty) = with_progress(output, &activity, expanding).await?;
     let mine = |name: &&UpstreamName| !working.settings.may_endorse(&name.pulled_as);
     if let Some(other) = names.values().find(mine) {
         let repository = &other.pulled_as;
@@ -75,7 +75,11 @@ pub(super) async fn run(
     let asking = ask_all(&sources, &names, &signed, verb.update, &activity);
     let found = with_progress(output, &activity, asking).await?;
 
-    let (mut targets, mut notes) = (BTreeMap::new(), Vec::new());
+    let mut targets = BTreeMap::new();
+    let mut notes: Vec<String> = empty
+        .iter()
+        .map(|number| format!("line {number}: the registry lists no such name"))
+        .collect();
     let (mut moved, mut unchanged) = (0_usize, 0_usize);
     for (path, upstream) in found {
         let was = signed
@@ -145,12 +149,13 @@ fn lines(list: &Path) -> Result<Vec<UpstreamLine>, PublishError> {
     Ok(lines)
 }
 
-/// The names that the lines mean, by what the registries list.
+/// The names that the lines mean, by what the registries list; and the lines that mean none.
 async fn expand(
     sources: &Sources,
     lines: &[UpstreamLine],
     activity: &Activity,
-) -> Result<Names, PublishError> {
+) -> Result<(Names, Vec<usize>), PublishError> {
+    let mut empty = Vec::new();
     let (mut names, mut catalogs) = (Names::new(), BTreeMap::<String, Vec<String>>::new());
     let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in lines {
@@ -169,6 +174,7 @@ async fn expand(
             }
             (None, None) => Vec::new(),
         };
+        let mut means = false;
         for repository in paths {
             let path = repository.path().to_owned();
             let of_line: Vec<String> = match line.tag() {
@@ -195,6 +201,7 @@ async fn expand(
                         "let one name be of one publisher's image",
                     ));
                 }
+                means = true;
                 names.insert(signed, name);
                 if names.len() > MOST {
                     return Err(PublishError::wrong(
@@ -204,8 +211,11 @@ async fn expand(
                 }
             }
         }
+        if !means {
+            empty.push(line.number);
+        }
     }
-    Ok(names)
+    Ok((names, empty))
 }
 
 fn listed_by(
@@ -220,9 +230,9 @@ fn listed_by(
             "check the name, or write each one on a line of its own",
         )),
         Err(error) => Err(PublishError::wrong(
-            error.to_string(),
+            format!("{whose}: {error}"),
             format!(
-                "if that registry lists no {what} (Docker Hub lists no repositories), write each one on a line of its own"
+                "check the network, or name a registry that lists its {what}; Docker Hub lists no repositories: write each one on a line of its own"
             ),
         )),
     }
