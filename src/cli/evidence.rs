@@ -45,8 +45,8 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
             let failed =
                 |error: crate::publish::key::SigningError| Failure::Unknown(error.problem());
             let name = file.display().to_string();
-            let passphrase = arguments.passphrases.of(&name).map_err(failed)?;
-            Some(PrivateKey::load(file, &passphrase).map_err(failed)?)
+            let passphrase = || arguments.passphrases.of(&name);
+            Some(PrivateKey::ask(file, passphrase).map_err(failed)?)
         }
     };
     let beside = arguments.config.parent().map(Path::to_owned);

@@ -12,7 +12,15 @@ use crate::problem::Problem;
 /// Refuses a folder that is there already; before anything is asked of anybody.
 pub(super) fn check(out: &Path) -> Result<(), Failure> {
     if fs::symlink_metadata(out).is_err() {
-        return Ok(());
+        let parent = parent(out);
+        return if parent.is_dir() {
+            Ok(())
+        } else {
+            Err(Failure::Unknown(Problem::hinted(
+                format!("{}: there is no such folder", parent.display()),
+                format!("mkdir -p {}", parent.display()),
+            )))
+        };
     }
     Err(Failure::Usage(Problem::hinted(
         format!("{} is there already", out.display()),
@@ -20,13 +28,16 @@ pub(super) fn check(out: &Path) -> Result<(), Failure> {
     )))
 }
 
+fn parent(out: &Path) -> &Path {
+    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
+}
+
 /// Writes the files, by their paths in the folder, and gives the folder that mode.
 pub(super) fn write(out: &Path, files: &BTreeMap<String, Vec<u8>>, mode: u32) -> io::Result<()> {
-    let parent = out.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let parent = parent.unwrap_or(Path::new("."));
     let draft = tempfile::Builder::new()
         .prefix(".rootpin-new-")
-        .tempdir_in(parent)?;
+        .tempdir_in(parent(out))?;
     for (name, bytes) in files {
         let path = draft.path().join(name);
         if let Some(folder) = path.parent() {

@@ -219,6 +219,18 @@ impl PrivateKey {
         LockedKey::read(file)?.unlock(passphrase)
     }
 
+    /// Opens a key file, once it is one that a passphrase could open.
+    ///
+    /// # Errors
+    /// The file is none, nobody gives a passphrase, or it is another.
+    pub fn ask(
+        file: &Path,
+        passphrase: impl FnOnce() -> Result<String, SigningError>,
+    ) -> Result<Self, SigningError> {
+        let locked = LockedKey::read(file)?;
+        locked.unlock(&passphrase()?)
+    }
+
     fn from_pkcs8(der: &[u8]) -> Result<Self, SigningError> {
         let of_curve = |algorithm| EcdsaKeyPair::from_pkcs8(algorithm, der).ok();
         let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(der)

@@ -75,9 +75,14 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         (true, None) => vec![at_url(&arguments.name, tls_ca)?],
         (false, Some(server)) => vec![at_server(&arguments.name, server, tls_ca)?],
         (false, None) => {
-            let policy = load(&arguments.policy.policy)?;
             let name = image(&arguments.name)?;
-            let rule = policy.rule_for(&name.repository);
+            let is_there = arguments.policy.policy.join("policy.toml").exists();
+            let policy = is_there
+                .then(|| load(&arguments.policy.policy))
+                .transpose()?;
+            let rule = policy
+                .as_ref()
+                .and_then(|policy| policy.rule_for(&name.repository));
             is_covered = rule.is_some();
             let is_beside = |rule: &Rule| rule.roots.iter().any(|root| !root.lists_tags());
             let repository = name.repository.clone();
@@ -112,9 +117,6 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
                 let (text, value) = found.shown(name);
                 texts.push(text);
                 scanned.push(value);
-            }
-            Err(_) if targets.is_empty() && !is_covered => {
-                return Err(not_covered(&name.repository));
             }
             Err(refusal) if targets.is_empty() => return Err(unknown(&refusal)),
             Err(refusal) => {

@@ -41,7 +41,9 @@ pub(super) fn run(arguments: &Arguments, json: bool) -> (String, u8) {
     for path in &arguments.inventory {
         inventory.path(path);
     }
-    let asked = (!arguments.inventory.is_empty()).then_some(&inventory);
+    // What is missing of the inventory may be what an entry is for.
+    let is_whole = !arguments.inventory.is_empty() && inventory.unreadable.is_empty();
+    let asked = is_whole.then_some(&inventory);
     let linted = lint(policy, &files, asked, now);
     let exit = if inventory.unreadable.is_empty() {
         linted.exit_code()

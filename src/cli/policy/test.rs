@@ -34,6 +34,12 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         None if is_policy(&arguments.dir) => (arguments.dir.clone(), arguments.dir.join("tests")),
         None => (arguments.dir.join(".."), arguments.dir.clone()),
     };
+    if !cases.is_dir() {
+        return Err(Problem::hinted(
+            format!("{} is no folder of cases", cases.display()),
+            "name the folder that has the *.toml files with [[case]]: docs/policy-tools.md",
+        ));
+    }
     let now = Timestamp::now();
     let files = PolicyDir::open(&policy, Owner::RootOrCaller);
     let loaded = rootpin_policy::load(&files, now);

@@ -166,7 +166,17 @@ fn read(path: &Path) -> Result<CaseFile, String> {
     let file = File::open(path).map_err(|error| error.to_string())?;
     let read = file.take(MAX_FILE).read_to_string(&mut text);
     read.map_err(|error| error.to_string())?;
-    toml::from_str(&text).map_err(|error| error.to_string())
+    toml::from_str(&text).map_err(|error| {
+        let line = error.span().map(|span| {
+            text.get(..span.start)
+                .unwrap_or_default()
+                .lines()
+                .count()
+                .max(1)
+        });
+        let at = line.map_or(String::new(), |line| format!("line {line}: "));
+        format!("{at}{}", error.message())
+    })
 }
 
 async fn judge(

@@ -16,7 +16,11 @@ fn manifests(fixture: &str) -> Vec<Value> {
     let mut names: Vec<_> = std::fs::read_dir(super::signatures::folder(fixture))
         .unwrap()
         .map(|file| file.unwrap().file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".json"))
+        .filter(|name| {
+            std::path::Path::new(name)
+                .extension()
+                .is_some_and(|ends| ends == "json")
+        })
         .collect();
     names.sort();
     let read = |name: &String| serde_json::from_slice(&read(fixture, name)).unwrap();

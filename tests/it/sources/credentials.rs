@@ -112,9 +112,10 @@ async fn a_kubelet_s_provider_opens_a_private_registry_again_after_its_token_s_e
 async fn a_password_that_is_refused_before_its_end_is_asked_for_anew_and_not_at_each_question() {
     for by_token in [true, false] {
         let password = Arc::new(Mutex::new("first".to_owned()));
-        let fake = match by_token {
-            true => private(&password).await,
-            false => plain_private(&password).await,
+        let fake = if by_token {
+            private(&password).await
+        } else {
+            plain_private(&password).await
         };
         let (folder, credentials) = kubelet(fake.port, "12h");
         let client = client(credentials);
