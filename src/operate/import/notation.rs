@@ -45,9 +45,6 @@ pub(crate) fn notation_trust_policy(
     }
     let policies = policy.get("trustPolicies").and_then(Value::as_array);
     let policies = policies.ok_or("it has no list of trustPolicies")?;
-    if policies.is_empty() {
-        return Err("its list of trustPolicies is empty".to_owned());
-    }
     let mut proposal = Proposal::default();
     for other in policy.keys() {
         if !["version", "trustPolicies"].contains(&other.as_str()) {
@@ -55,13 +52,15 @@ pub(crate) fn notation_trust_policy(
         }
     }
     let mut times: BTreeMap<String, usize> = BTreeMap::new();
+    if policies.is_empty() {
+        proposal.leave(file, "trustPolicies", "the list is empty");
+    }
     for (number, one) in policies.iter().enumerate() {
         let scopes = one.get("registryScopes").and_then(texts);
         if scopes.is_none_or(|scopes| scopes.is_empty()) {
-            return Err(format!(
-                "trust policy {} has no list of registryScopes: notation refuses the file",
-                number + 1
-            ));
+            let what = format!("trust policy {}", number + 1);
+            let why = "it has no list of registryScopes: notation refuses the file";
+            proposal.leave(file, what, why);
         }
     }
     for scope in policies.iter().flat_map(scopes_of) {
