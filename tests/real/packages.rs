@@ -133,7 +133,7 @@ fn steps(listed: &str, install: &str, upgrade: &str, remove: &str) -> String {
          engine() {{ systemctl show -p MainPID --value containerd; }}\n\
          until_active containerd; first=$(engine); list >/run/before\n\
          {install} >/run/install 2>&1; echo installed=$?; cat /run/install; echo told=$(grep -c '^rootpin: ' /run/install)\n\
-         for unit in rootpind.service rootpind.socket rootpind-resolver.socket rootpin-{{doctor,prove,audit,metrics,refresh}}.timer; do \
+         for unit in {units}; do \
            echo \"$unit=$(systemctl is-enabled $unit) $(systemctl is-active $unit)\"; done\n\
          systemd-analyze verify /usr/lib/systemd/system/rootpin* >/run/verify 2>&1; echo verified=$?; cat /run/verify; echo complaints=$(grep -c rootpin /run/verify)\n\
          echo policy=$(ls /etc/rootpin)\n\
@@ -157,23 +157,32 @@ fn steps(listed: &str, install: &str, upgrade: &str, remove: &str) -> String {
          echo kept=$(test -e /etc/rootpin/policy.toml -a -n \"$(ls /var/lib/rootpin)\" && echo yes); echo left=$(systemctl list-unit-files --no-legend 'rootpin*' | wc -l)\n\
          [[ $(engine) == \"$first\" ]]; echo engine=$?\n",
         other = "0".repeat(64),
+        units = units().join(" "),
     )
+}
+
+/// The units that an administrator enables: every socket and timer, and the daemon.
+fn units() -> Vec<String> {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging/systemd");
+    let files = fs::read_dir(folder).unwrap();
+    let mut units: Vec<String> = files
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|unit| !unit.ends_with(".service") || unit == "rootpind.service")
+        .collect();
+    units.sort();
+    assert!(units.len() > 5, "{units:?}");
+    units
 }
 
 fn installs_and_goes(kind: &str, script: &str) {
     let told = host(kind).boot(script, 150);
-    for unit in [
-        "rootpind.service",
-        "rootpind.socket",
-        "rootpind-resolver.socket",
-        "rootpin-doctor.timer",
-        "rootpin-prove.timer",
-        "rootpin-audit.timer",
-        "rootpin-metrics.timer",
-        "rootpin-refresh.timer",
-        "rootpin-take-over.timer",
-    ] {
-        assert_eq!(told.text(unit), "disabled inactive", "{unit}\n{}", told.log);
+    for unit in units() {
+        assert_eq!(
+            told.text(&unit),
+            "disabled inactive",
+            "{unit}\n{}",
+            told.log
+        );
     }
     for (name, wanted) in [
         ("installed", "0"),
