@@ -1,7 +1,10 @@
 //! Roots of type "tuf": what they say, and what is wrong with them.
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::{MetadataUrl, RootKind};
+use rootpin_trust::{Floor, FloorOwner, KeyId};
 
 const ROOT: &[u8] = include_bytes!("../../../../tests/data/tuf/1.root.json");
 
@@ -136,5 +139,43 @@ fn two_tuf_roots_of_one_file_are_one_voice() {
             .unwrap_err()
             .iter()
             .all(|finding| finding.ends_with(": quorum"))
+    );
+}
+
+#[test]
+fn a_reset_forgets_the_root_s_own_floors_and_those_of_former_ids_that_share_its_keys() {
+    let policy = findings_in(&tuf("")).unwrap();
+    let root = &policy.roots["a"];
+    let RootKind::Tuf(of_tuf) = &root.kind else {
+        panic!("not tuf")
+    };
+    let other = Digest::of(b"another file");
+    let floor = |pin: Digest, id: &str, root_keys: BTreeSet<KeyId>| Floor {
+        role: "timestamp".to_owned(),
+        root_keys,
+        version: 5,
+        signed: other,
+        keys: BTreeSet::new(),
+        threshold: 1,
+        listed: BTreeMap::new(),
+        since: None,
+        owner: Some(FloorOwner {
+            pin,
+            ids: [id.to_owned()].into(),
+            under: other,
+        }),
+    };
+    let own = || of_tuf.pinned.signers().clone();
+    let forgets = |floor: &Floor| root.forgets(floor, &policy);
+    assert!(forgets(&floor(of_tuf.pinned.statement(), "b", own())));
+    assert!(forgets(&floor(other, "a", BTreeSet::new())));
+    assert!(forgets(&floor(other, "a former id", own())));
+    assert!(!forgets(&floor(other, "a former id", BTreeSet::new())));
+    let both = tuf("").replace("[[rule]]", "[[root]]\nid = \"b\"\ntype = \"notary\"\nserver = \"https://n.example\"\nkeys = [\"KEY\"]\nrole = \"targets\"\n[[rule]]\nmatch = \"h.example/b/*\"\nroots = [\"b\"]\n[[rule]]");
+    let both = findings_in(&both).unwrap();
+    let alive = floor(other, "b", own());
+    assert!(
+        !both.roots["a"].forgets(&alive, &both),
+        "b is another root of the policy"
     );
 }
