@@ -128,6 +128,9 @@ fn no_entry(policy: &Policy, name: &ImageRef) -> String {
 
 /// What a rule asks for, in words.
 fn evidence(rule: &Rule, name: &ImageRef) -> String {
+    if rule.roots.is_empty() {
+        return format!("another rule: {rule} names no root, and refuses its names");
+    }
     let roots: Vec<String> = rule.roots.iter().map(ToString::to_string).collect();
     let who = match (rule.quorum, rule.roots.len()) {
         (1, 1) => roots.join(""),

@@ -85,6 +85,7 @@ async fn some_tag(session: &mut JudgeSession<'_>, policy: &Policy, name: &ImageR
         .judge(Question::pull(name.with_digest(nothing), nothing))
         .await;
     if let (Err(denial), Some(rule)) = (&mut judgement.result, rule)
+        && !rule.roots.is_empty()
         && !rule.roots.iter().any(|root| root.lists_tags())
     {
         denial.refusal = Refusal::new(

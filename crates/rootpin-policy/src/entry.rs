@@ -15,7 +15,7 @@ use crate::{Mode, Pattern, Root};
 pub struct Rule {
     /// The names.
     pub pattern: Pattern,
-    /// The roots to ask; at least one.
+    /// The roots to ask; none: the names are refused.
     pub roots: Vec<Arc<Root>>,
     /// How many of the roots must map the name to the digest.
     pub quorum: usize,

@@ -7,11 +7,6 @@ use super::{ImportedRoot, ImportedRule, Proposal, SignedRoot, Signers};
 use crate::observe::plain_lines;
 use crate::publish::to_pem;
 
-/// The root of names that are refused: no key has this ID, and nothing answers at this address.
-const REFUSED: &str = "refused";
-const NO_KEY: &str = "0000000000000000000000000000000000000000000000000000000000000000";
-const NO_SERVER: &str = "https://127.0.0.1:1";
-
 /// `policy.toml` and the files that it names. A root with a key that nobody confirmed is not in it,
 /// only a comment that says so.
 pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
@@ -32,7 +27,7 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
         if root.is_confirmed() {
             add_root(&mut text, &mut files, root);
             for pattern in patterns {
-                add_rule(&mut text, pattern, &root.id);
+                add_rule(&mut text, pattern, &[&root.id]);
             }
         } else {
             let _ = write!(
@@ -59,17 +54,9 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
     let covered = unconfirmed
         .into_iter()
         .filter(|_| text.contains("[[rule]]"));
-    let mut refused = refused.chain(covered.collect::<Vec<_>>());
-    if let Some(first) = refused.next() {
-        let _ = write!(
-            text,
-            "\n# No key has this ID: what only this root could admit is refused.\n[[root]]\nid     = \"{REFUSED}\"\n\
-             type   = \"notary\"\nserver = \"{NO_SERVER}\"\nkeys   = [\"{NO_KEY}\"]\nrole   = \"targets\"\n"
-        );
-        for (pattern, why) in [first].into_iter().chain(refused) {
-            let _ = write!(text, "\n# {}", line(why));
-            add_rule(&mut text, pattern, REFUSED);
-        }
+    for (pattern, why) in refused.chain(covered.collect::<Vec<_>>()) {
+        let _ = write!(text, "\n# {}", line(why));
+        add_rule(&mut text, pattern, &[]);
     }
     if !proposal.left_behind.is_empty() {
         text.push_str("\n# Left behind:\n");
@@ -189,12 +176,14 @@ fn add_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &Imp
     );
 }
 
-fn add_rule(text: &mut String, pattern: &str, root: &str) {
+/// A rule without roots refuses its names.
+fn add_rule(text: &mut String, pattern: &str, roots: &[&str]) {
+    let roots: Vec<String> = roots.iter().map(|root| quoted(root)).collect();
     let _ = write!(
         text,
         "\n[[rule]]\nmatch = {}\nroots = [{}]\n",
         quoted(pattern),
-        quoted(root)
+        roots.join(", ")
     );
 }
 

@@ -58,6 +58,12 @@ pub(super) fn no_signed_name(rule: &Rule, name: &ImageRef) -> Refusal {
     Refusal::new(Code::NoStatement, found, wanted, hint)
 }
 
+pub(super) fn no_roots() -> Refusal {
+    let found = "a rule without roots, which refuses its names";
+    let hint = "add a root to the rule, or list the image by [[image]] or [[exempt]]";
+    Refusal::new(Code::NoStatement, found, "a root that signs them", hint)
+}
+
 pub(super) fn no_tag(collection: &Collection, tag: &Tag) -> Refusal {
     no_statement(collection, &format!("tag {tag}"), "a tag that is signed")
 }

@@ -9,6 +9,7 @@ use rootpin_trust::{Refusal, tuf};
 use super::answer::{Denial, Judgement, rank};
 use super::entries::{EntryKind, Lookup, Why, entries};
 use super::question::Question;
+use super::roots::without_roots;
 use super::{Ask, Asked, Heard, Judge, Need, refusals};
 use crate::{Mode, Root, Rule};
 
@@ -87,6 +88,9 @@ impl Judge<'_> {
     /// The digest that a quorum of a rule's roots names for the tag, or all that its roots name.
     /// Where roots that list no tags can make the quorum, the registry proposes the digest too.
     fn signed(&self, rule: &Rule, name: &ImageRef, tag: &Tag) -> Asked<Proposed> {
+        if let Some(denial) = without_roots(rule) {
+            return Ok((Vec::new(), Some(denial)));
+        }
         let (listing, others): (Vec<_>, Vec<_>) = rule
             .roots
             .iter()

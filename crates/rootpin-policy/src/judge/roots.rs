@@ -51,6 +51,9 @@ impl Judge<'_> {
         about: impl Fn(&Root) -> tuf::Question,
         wanted: impl Fn(&Collection) -> Result<T, Refusal>,
     ) -> Asked<Votes<T>> {
+        if let Some(denial) = without_roots(rule) {
+            return Ok((Vec::new(), Some(denial)));
+        }
         let Some(repository) = rule.signed_name(&name.repository) else {
             let refusal = refusals::no_signed_name(rule, name);
             return Ok((Vec::new(), Some(by_roots(rule, refusal))));
@@ -135,6 +138,12 @@ impl Judge<'_> {
             Basis::Doubtful
         }
     }
+}
+
+/// The answer of a rule that names no root.
+pub(super) fn without_roots(rule: &Rule) -> Option<Denial> {
+    let is_without = rule.roots.is_empty();
+    is_without.then(|| by_roots(rule, refusals::no_roots()))
 }
 
 fn by_roots(rule: &Rule, refusal: Refusal) -> Denial {

@@ -177,6 +177,7 @@ fn what_the_policy_settles_is_asked_of_nobody() {
                 .to_owned(),
             "exempt",
         ),
+        ("[[rule]]\nmatch = \"r.example/team/app\"\nroots = []\n".to_owned(), "no-statement"),
     ] {
         let policy = policy(1, &more);
         let (_, judgement) = pull(&policy, nobody);
@@ -217,6 +218,11 @@ fn a_tag_is_the_digest_that_the_roots_name_and_each_digest_is_judged_as_a_pull_o
     };
     let (_, said, _) = resolve(&policy(2, ""), &split);
     assert_eq!(said, "digest-mismatch");
+    let refused = "[[rule]]\nmatch = \"r.example/team/app\"\nroots = []\n";
+    assert_eq!(
+        resolve(&policy(1, refused), &good),
+        (0, "no-statement", None)
+    );
 }
 
 #[test]

@@ -223,7 +223,7 @@ fn assemble_rule(draft: RuleDraft<'_>, roots: &BTreeMap<String, Arc<Root>>) -> O
     let named: Option<Vec<_>> = named.collect();
     Some(Rule {
         pattern: draft.pattern?.value,
-        roots: named.filter(|roots| !roots.is_empty())?,
+        roots: named?,
         quorum: draft.quorum.value,
         mode: draft.mode.map(|at| at.value),
         audit_until: draft.audit_until.map(|at| at.value),

@@ -32,7 +32,7 @@ fn mandatory(title: &str, key: &str) -> Option<&'static str> {
         ("[[root]]", "file") => "the root file to begin with, as roots/acme.root.json",
         ("[[root]]", "sha256") => "the digest of that file, as sha256sum prints it",
         ("[[rule]]", "match") => "the names that it is for, as registry.example/team/**",
-        ("[[rule]]", "roots") => "the ids of the roots to ask",
+        ("[[rule]]", "roots") => "the ids of the roots to ask; [] refuses the names",
         ("[[image]]", "name") => super::entries::NAME,
         ("[[image]]", "digest") => super::values::DIGEST,
         ("[[exempt]]", "match") => "the names that it is for, as registry.example/legacy/app",
@@ -168,7 +168,8 @@ impl<'r, 'a> Section<'r, 'a> {
         parse: impl Fn(&str) -> Result<T, Fault>,
     ) -> Option<Vec<At<'r, T>>> {
         let list = self.typed(key, "a list of texts", DeValue::as_array)?;
-        if list.value.is_empty() {
+        // A rule without roots refuses its names.
+        if list.value.is_empty() && (self.title.as_str(), key) != ("[[rule]]", "roots") {
             let hint = "list one at least, or leave the key out where it is optional";
             list.place
                 .error(BadValue, format!("{key:?} is empty"), hint);

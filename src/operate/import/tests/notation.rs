@@ -36,7 +36,7 @@ fn imported(policies: &Value) -> Proposal {
 /// The subjects that the proposal admits for a repository; none: it admits nobody.
 fn ours(policy: &Policy, name: &str) -> Option<usize> {
     let rule = policy.rule_for(&Repository::from_full(name).unwrap())?;
-    match &rule.roots[0].kind {
+    match &rule.roots.first()?.kind {
         RootKind::Notation(notation) => {
             assert!(rule.tags_unbound);
             Some(notation.subjects.len())
