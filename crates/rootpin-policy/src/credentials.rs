@@ -2,14 +2,16 @@
 //! of a rule.
 
 use super::pattern::Pattern;
-use super::{CredentialsTo, Policy};
+use super::{CredentialsTo, Policy, Rule};
 use rootpin_trust::image::Repository;
 
 impl Policy {
     /// Why a repository is asked for without this host's credentials, if it is.
     #[must_use]
     pub fn withholds(&self, repository: &Repository) -> Option<String> {
+        // A rule without roots refuses the names: they need no credentials.
         let rule = self.rule_for(repository);
+        let rule = rule.filter(|rule| !rule.roots.is_empty());
         if let Some(rule) = rule.filter(|rule| !rule.credentials) {
             return Some(format!("{rule} says credentials = false"));
         }
@@ -30,14 +32,19 @@ impl Policy {
         let exact = Some(place)
             .filter(|_| !path.is_empty())
             .and_then(|place| Repository::from_full(place).ok());
-        if let Some(rule) = exact.as_ref().and_then(|exact| self.rule_for(exact)) {
+        let named = |rule: &&Rule| !rule.roots.is_empty();
+        let of_exact = exact.as_ref().and_then(|exact| self.rule_for(exact));
+        if let Some(rule) = of_exact.filter(named) {
             return (!rule.credentials).then(|| format!("{rule} says credentials = false"));
         }
         let is_in = |pattern: &Pattern| {
             below.as_ref().is_some_and(|below| below.overlaps(pattern))
                 || exact.as_ref().is_some_and(|exact| pattern.matches(exact))
         };
-        let rules = || self.rules.iter().filter(|rule| is_in(&rule.pattern));
+        let rules = || {
+            let rules = self.rules.iter().filter(named);
+            rules.filter(|rule| is_in(&rule.pattern))
+        };
         let refused = |exempt: &Pattern| {
             let mut rules = self.rules.iter().filter(|rule| !rule.credentials);
             rules.any(|rule| rule.pattern.contains(exempt))
@@ -83,6 +90,20 @@ mod tests {
         let files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
         crate::load(&files, "2026-11-20T00:00:00Z".parse().unwrap())
             .unwrap_or_else(|findings| panic!("{findings:?}"))
+    }
+
+    #[test]
+    fn a_rule_that_refuses_its_names_gives_them_no_credentials() {
+        let refusing = "[[rule]]\nmatch = \"evil.example/**\"\nroots = []\n[[rule]]\nmatch = \"h.example/team/old\"\nroots = []\n";
+        let policy = policy(&format!("{refusing}[credentials]\nonly-to = \"rooted\"\n"));
+        for name in ["evil.example/x", "h.example/team/old"] {
+            let repository = Repository::from_full(name).unwrap();
+            assert!(policy.withholds(&repository).is_some(), "{name}");
+        }
+        for place in ["evil.example", "evil.example/x"] {
+            assert!(policy.withholds_all(place).is_some(), "{place}");
+        }
+        assert_eq!(policy.withholds_all("h.example"), None);
     }
 
     #[test]

@@ -108,7 +108,8 @@ fn unreachable(linter: &mut Linter<'_>, rule: &Rule) {
         .iter()
         .filter(|root| can_sign(linter.policy, root));
     let able = able.count();
-    if able < rule.quorum {
+    // One without roots is meant to admit nothing.
+    if able < rule.quorum && !rule.roots.is_empty() {
         let message = format!(
             "{} of its roots can sign, and {} must: the keys of the others are revoked",
             able, rule.quorum
@@ -200,7 +201,8 @@ fn unmet(linter: &mut Linter<'_>) {
     let policy = linter.policy;
     let hint = "take it out if nothing uses its names any more";
     let names = || inventory.images.iter().map(|(name, _)| &name.repository);
-    for rule in &policy.rules {
+    // What a rule without roots refuses is not there, or should not be.
+    for rule in policy.rules.iter().filter(|rule| !rule.roots.is_empty()) {
         let decides = |name: &Repository| policy.rule_for(name).is_some_and(|known| known == rule);
         if !names().any(decides) {
             let message = "no image of the inventory is judged by it";
