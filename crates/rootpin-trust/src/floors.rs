@@ -65,14 +65,14 @@ impl Floors {
         // A file of the same id that has no root key of the earlier one excuses the root role alone:
         // each other role's keys say themselves whether its floor falls.
         let own = related.iter().copied();
-        let own: Vec<Floor> = own
-            .filter(|floor| floor.is_of(&owner) && floor.role != "root")
-            .cloned()
-            .collect();
+        let own = own.filter(|floor| floor.is_of(&owner) && floor.role != "root");
+        let own: Vec<&Floor> = own.collect();
         let mut floors = Self::of_related(related, chain, Some(owner));
-        let own = own.into_iter();
-        let disjoint: Vec<Floor> = own.filter(|floor| !floors.binds(floor)).collect();
-        floors.applied.extend(disjoint);
+        for floor in own {
+            if !floors.binds(floor) {
+                floors.applied.push(floor.clone());
+            }
+        }
         let under = |floor: &Floor| floor.owner.as_ref().map(|owner| owner.under);
         let shown = others
             .into_iter()

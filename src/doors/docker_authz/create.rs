@@ -6,6 +6,7 @@
 
 use super::odd;
 use rootpin_trust::canonical::{self, Limits, Text};
+use rootpin_trust::image::is_same_to_go;
 use rootpin_trust::{Code, Refusal};
 
 /// dockerd shows at most 4 MiB. A container of a thousand mounts has ten thousand values.
@@ -85,9 +86,8 @@ fn member<'a>(value: Text<'a>, name: &str) -> Result<Option<Text<'a>>, Refusal> 
             Err(malformed(&format!("what should hold {name} is no object")))
         };
     };
-    let wanted = folded(name);
     let mut found = members
-        .filter(|(known, _)| folded(known) == wanted)
+        .filter(|(known, _)| is_same_to_go(known, name))
         .map(|(_, value)| value);
     let first = found.next().filter(|value| !value.is_null());
     if found.next().is_some() {
@@ -97,16 +97,6 @@ fn member<'a>(value: Text<'a>, name: &str) -> Result<Option<Text<'a>>, Refusal> 
     } else {
         Ok(first)
     }
-}
-
-/// A name as encoding/json compares it: two letters beyond ASCII are folded to ASCII ones.
-fn folded(name: &str) -> String {
-    let fold = |character: char| match character {
-        '\u{17f}' => 's',
-        '\u{212a}' => 'k',
-        other => other.to_ascii_lowercase(),
-    };
-    name.chars().map(fold).collect()
 }
 
 fn malformed(why: &str) -> Refusal {

@@ -35,18 +35,19 @@ pub(super) fn are_ambiguous(value: Text<'_>) -> bool {
     }
     let members = value.members().into_iter().flatten();
     members.into_iter().any(|(name, value)| {
-        let folded = folded(&name);
-        let known = KNOWN.iter().find(|known| folded == self::folded(known));
+        let known = KNOWN.iter().find(|known| is_same_to_go(&name, known));
         known.is_some_and(|known| *known != name) || (name != "annotations" && are_ambiguous(value))
     })
 }
 
-/// As Go folds a name: letters of ASCII, and the two others that fold to one (`unicode.SimpleFold`).
-fn folded(name: &str) -> String {
+/// Whether Go's `encoding/json` takes a member of one name for a field of the other: letters of ASCII
+/// are the same in both cases, and two others fold to one of them (`unicode.SimpleFold`).
+#[must_use]
+pub fn is_same_to_go(name: &str, field: &str) -> bool {
     let fold = |sign| match sign {
         '\u{17f}' => 's',
         '\u{212a}' => 'k',
-        sign => sign.to_ascii_lowercase(),
+        sign => char::to_ascii_lowercase(&sign),
     };
-    name.chars().map(fold).collect()
+    name.chars().map(fold).eq(field.chars().map(fold))
 }
