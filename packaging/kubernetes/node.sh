@@ -106,7 +106,7 @@ alone() {
       case $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) in *"/node.sh ready "*) pods=$process ;; esac
     done
     [ -n "$pods" ] || return 0
-    [ "$left" -gt 0 ] || die "the chart's own pod runs on this node, so nothing is removed; hint: helm uninstall, or kubectl delete daemonset with the name of this pod's"
+    [ "$left" -gt 0 ] || die "the chart's own pod runs on this node (process ${pods#/proc/}), so nothing is removed; hint: helm uninstall, or kubectl delete the DaemonSet of this clean-up"
     left=$((left - 2))
     sleep 2
   done

@@ -131,6 +131,10 @@ fn a_node_where_a_step_fails_or_the_pod_is_killed_is_as_it_was_and_keeps_its_tai
          for process in $(grep -l node.sh /proc/[0-9]*/cmdline | cut -d/ -f3); do kill -KILL $process 2>/dev/null; done; wait\n\
          echo half=$(ls -A /opt/rootpin | grep -c undo); node uninstall; echo killed=$?; first=$(engine); as_before killed_node\n\
          node install & began; kill -TERM $(readlink /run/rootpin-node.lock); wait $!; echo ended=$?; first=$(engine); as_before ended_node\n\
+         # somebody edits what rootpin wrote, so that the engine can't be taken back: it goes on asking, and is answered\n\
+         node install EXCEPT=no/such & began; drop=$(grep -rl /run/rootpin/ /etc/containerd/conf.d); cp $drop /run/drop; sed -i 's,/run/rootpin/,/run/nobody/,' $drop; wait $!; echo edited=$?\n\
+         echo answered=$(systemctl is-active rootpind) $(ls -A /opt/rootpin | grep -c undo) $(ls /opt/rootpin/bin | xargs)\n\
+         cp /run/drop $drop; node uninstall; echo later=$?; first=$(engine); as_before edited_node\n\
          ctr -n k8s.io images import --no-unpack /image.tar >/dev/null; first=$(engine); node install; echo not_admitted=$?; as_before images\n\
          policy 'mode = \"audit\"'; node install >/dev/null; echo audited=$?; echo mode=$(cat /pod/run/rootpin/proven)\n\
          ctr -n other images import --digests --base-name chart /chart.tar; echo imported=$?\n";
@@ -152,6 +156,10 @@ fn a_node_where_a_step_fails_or_the_pod_is_killed_is_as_it_was_and_keeps_its_tai
             ("killed_node", "0 0 inactive  same"),
             ("ended", "1"),
             ("ended_node", "0 0 inactive  same"),
+            ("edited", "1"),
+            ("answered", "active 1 rootpin rootpin-verifier rootpind"),
+            ("later", "0"),
+            ("edited_node", "0 0 inactive  same"),
             ("not_admitted", "1"),
             ("images", "0 0 inactive  same"),
             ("audited", "0"),
