@@ -151,22 +151,30 @@ pub fn add_root_to_rule(text: &str, pattern: &str, id: &str) -> Result<String, E
     })
 }
 
-/// The text with more entries at the end of a list that has some.
+/// The text with more entries at the end of a list.
 fn with_entries(
     text: &str,
     keys: &Spanned<DeValue<'_>>,
     entries: &[String],
 ) -> Result<String, EditError> {
     let elements = keys.get_ref().as_array().ok_or(EditError::ByHand)?;
-    let last = elements.iter().next_back().ok_or(EditError::ByHand)?.span();
-    // From behind the last entry to the bracket: perhaps a comma, comments, line breaks.
-    let close = keys.span().end.checked_sub(1).ok_or(EditError::ByHand)?;
-    let rest = text.get(last.end..close).ok_or(EditError::ByHand)?;
-    let comma = trailing_comma(rest);
     let quoted: Vec<String> = entries
         .iter()
         .map(|entry| Value::String(entry.clone()).to_string())
         .collect();
+    let Some(last) = elements.iter().next_back().map(Spanned::span) else {
+        // A comment in it would be lost.
+        if text.get(keys.span()) != Some("[]") {
+            return Err(EditError::ByHand);
+        }
+        let mut out = text.to_owned();
+        out.replace_range(keys.span(), &format!("[{}]", quoted.join(", ")));
+        return Ok(out);
+    };
+    // From behind the last entry to the bracket: perhaps a comma, comments, line breaks.
+    let close = keys.span().end.checked_sub(1).ok_or(EditError::ByHand)?;
+    let rest = text.get(last.end..close).ok_or(EditError::ByHand)?;
+    let comma = trailing_comma(rest);
     let mut out = text.to_owned();
     if let Some(line) = rest
         .rfind('\n')

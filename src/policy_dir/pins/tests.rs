@@ -118,6 +118,18 @@ fn a_key_is_taken_out_with_its_line_and_no_other() {
 }
 
 #[test]
+fn a_root_comes_into_a_rule_that_refused_its_names_and_no_comment_is_lost() {
+    let refusing = format!("{POLICY}\n[[rule]]\nmatch = \"x.example/*\"\nroots = []\n");
+    assert_eq!(
+        add_root_to_rule(&refusing, "x.example/*", "acme").unwrap(),
+        refusing.replace("roots = []", "roots = [\"acme\"]")
+    );
+    let told = refusing.replace("[]", "[ # nobody\n]");
+    let edited = add_root_to_rule(&told, "x.example/*", "acme");
+    assert_eq!(edited.unwrap_err(), EditError::ByHand);
+}
+
+#[test]
 fn a_root_is_taken_out_with_its_rules_and_the_comments_around_it_stay() {
     let without = remove_from_rules(POLICY, "acme", false).unwrap();
     assert_eq!(
