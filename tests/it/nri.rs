@@ -616,7 +616,7 @@ fn what_lies_deeper_or_behind_more_indexes_than_are_read_is_not_local() {
             );
         });
         let (_daemon, nri) = start(&world);
-        let mut containerd = nri.take_up(0);
+        let mut containerd = nri.take_up(20_000);
         assert_refused(containerd.start("evil"), ": no-rule: ");
     }
 }
