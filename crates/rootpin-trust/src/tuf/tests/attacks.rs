@@ -25,26 +25,6 @@ pub(super) fn seen_two() -> (Publisher, Publisher, Host) {
     (old, publisher, host)
 }
 
-/// The adversary's own repository, whose root a host pins too.
-pub(super) fn own_repository() -> Publisher {
-    let mut own = Publisher::new();
-    (own.root, own.timestamp) = (vec![61], vec![62]);
-    (own.snapshot, own.targets) = (vec![63], vec![64]);
-    own.versions.clear();
-    own.files.clear();
-    own.publish_root(&[]);
-    own.publish();
-    own
-}
-
-/// A host that pins that one too, with the floors of the first.
-fn of_own(host: &Host, own: &Publisher) -> Host {
-    let mut other = Host::of(own);
-    other.pins.id = "own".to_owned();
-    other.floors.clone_from(&host.floors);
-    other
-}
-
 #[test]
 fn an_older_repository_is_refused_with_and_without_a_cache() {
     let (old, new, mut host) = seen_two();
@@ -485,68 +465,4 @@ fn a_delegated_role_can_not_have_a_host_compare_patterns_for_ever() {
         .unwrap_err();
     assert_eq!(refusal.code.as_str(), "over-limit", "{}", refusal.found);
     assert_eq!(host.tag(&publisher, &gun, "7"), Some(Digest::of(b"other")));
-}
-
-#[test]
-fn whoever_has_one_root_key_and_a_pinned_root_of_its_own_raises_no_floor_of_the_other_root() {
-    let (old, new, mut host) = seen_two();
-    let mut own = own_repository();
-    // One of the victim's root keys signs its roots too.
-    own.root = vec![61, 1];
-    own.publish_root(&[]);
-    own.versions.insert("timestamp".to_owned(), 1_000_000);
-    for _ in 0..8 {
-        own.publish_root(&[]);
-    }
-    own.publish();
-    let mut other = of_own(&host, &own);
-    assert_eq!(other.code(&own), "ok");
-    host.floors = other.floors;
-    for cached in [true, false] {
-        host.restart();
-        if !cached {
-            host.cache.clear();
-        }
-        assert_eq!(host.clone().code(&new), "ok");
-        assert_eq!(host.clone().code(&old), "rollback");
-    }
-}
-
-#[test]
-fn a_pinned_root_that_hands_over_to_another_s_keys_and_forks_raises_no_floor_of_the_other_root() {
-    let (_, mut victim, mut host) = seen_two();
-    victim.publish_root(&[]);
-    victim.publish_root(&[]);
-    victim.publish();
-    assert_eq!(host.code(&victim), "ok");
-    // Without a key of the victim's: the second root lists its root key, so its third one follows.
-    let mut own = own_repository();
-    own.root = vec![61, 1];
-    own.publish_root(&[]);
-    let second = sign(&signed(&own, "2.root.json"), &[61]);
-    own.files.insert("2.root.json".to_owned(), second.clone());
-    let mut handed = victim.clone();
-    for version in [1, 2] {
-        let name = format!("{version}.root.json");
-        handed.files.insert(name.clone(), own.files[&name].clone());
-    }
-    let mut other = of_own(&host, &own);
-    assert_eq!(other.code(&handed), "ok");
-    // A host that lost its cache meets another third root.
-    other.restart();
-    other.cache.clear();
-    for version in 3..9 {
-        own.publish_root(&[]);
-        let name = format!("{version}.root.json");
-        let forked = sign(&signed(&own, &name), &[61]);
-        own.files.insert(name, forked);
-    }
-    own.versions.insert("timestamp".to_owned(), 1_000_000);
-    own.publish();
-    assert_eq!(other.code(&own), "ok");
-    host.floors = other.floors;
-    host.restart();
-    assert_eq!(host.clone().code(&victim), "ok");
-    host.cache.clear();
-    assert_eq!(host.code(&victim), "ok");
 }

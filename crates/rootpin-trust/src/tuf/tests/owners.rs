@@ -5,15 +5,35 @@ use std::sync::Arc;
 
 use crate::tuf::PinnedRoot;
 
-use super::attacks::{own_repository, seen_two};
+use super::attacks::{seen_two, signed};
 use super::host::Host;
-use super::publisher::Publisher;
+use super::publisher::{Publisher, sign};
 
 fn pin(host: &mut Host, publisher: &Publisher, version: u64) {
     let bytes = publisher.files[&format!("{version}.root.json")].clone();
     host.pins.root = Arc::new(PinnedRoot::read(bytes).unwrap());
     host.restart();
     host.cache.clear();
+}
+
+/// The adversary's own repository, whose root a host pins too.
+fn own_repository() -> Publisher {
+    let mut own = Publisher::new();
+    (own.root, own.timestamp) = (vec![61], vec![62]);
+    (own.snapshot, own.targets) = (vec![63], vec![64]);
+    own.versions.clear();
+    own.files.clear();
+    own.publish_root(&[]);
+    own.publish();
+    own
+}
+
+/// A host that pins that one too, with the floors of the first.
+fn of_own(host: &Host, own: &Publisher) -> Host {
+    let mut other = Host::of(own);
+    other.pins.id = "own".to_owned();
+    other.floors.clone_from(&host.floors);
+    other
 }
 
 /// A publisher who replaced its root key, a host that pins the first root and saw all of it, and
@@ -158,4 +178,68 @@ fn floors_of_an_earlier_rootpin_bind_each_root_that_shares_a_root_key_and_none_t
     let after = host.floors.clone();
     assert_eq!(host.code(&new), "ok");
     assert_eq!(host.floors, after);
+}
+
+#[test]
+fn whoever_has_one_root_key_and_a_pinned_root_of_its_own_raises_no_floor_of_the_other_root() {
+    let (old, new, mut host) = seen_two();
+    let mut own = own_repository();
+    // One of the victim's root keys signs its roots too.
+    own.root = vec![61, 1];
+    own.publish_root(&[]);
+    own.versions.insert("timestamp".to_owned(), 1_000_000);
+    for _ in 0..8 {
+        own.publish_root(&[]);
+    }
+    own.publish();
+    let mut other = of_own(&host, &own);
+    assert_eq!(other.code(&own), "ok");
+    host.floors = other.floors;
+    for cached in [true, false] {
+        host.restart();
+        if !cached {
+            host.cache.clear();
+        }
+        assert_eq!(host.clone().code(&new), "ok");
+        assert_eq!(host.clone().code(&old), "rollback");
+    }
+}
+
+#[test]
+fn a_pinned_root_that_hands_over_to_another_s_keys_and_forks_raises_no_floor_of_the_other_root() {
+    let (_, mut victim, mut host) = seen_two();
+    victim.publish_root(&[]);
+    victim.publish_root(&[]);
+    victim.publish();
+    assert_eq!(host.code(&victim), "ok");
+    // Without a key of the victim's: the second root lists its root key, so its third one follows.
+    let mut own = own_repository();
+    own.root = vec![61, 1];
+    own.publish_root(&[]);
+    let second = sign(&signed(&own, "2.root.json"), &[61]);
+    own.files.insert("2.root.json".to_owned(), second.clone());
+    let mut handed = victim.clone();
+    for version in [1, 2] {
+        let name = format!("{version}.root.json");
+        handed.files.insert(name.clone(), own.files[&name].clone());
+    }
+    let mut other = of_own(&host, &own);
+    assert_eq!(other.code(&handed), "ok");
+    // A host that lost its cache meets another third root.
+    other.restart();
+    other.cache.clear();
+    for version in 3..9 {
+        own.publish_root(&[]);
+        let name = format!("{version}.root.json");
+        let forked = sign(&signed(&own, &name), &[61]);
+        own.files.insert(name, forked);
+    }
+    own.versions.insert("timestamp".to_owned(), 1_000_000);
+    own.publish();
+    assert_eq!(other.code(&own), "ok");
+    host.floors = other.floors;
+    host.restart();
+    assert_eq!(host.clone().code(&victim), "ok");
+    host.cache.clear();
+    assert_eq!(host.code(&victim), "ok");
 }
