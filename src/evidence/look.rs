@@ -1,5 +1,6 @@
 //! One question's look at one root: its time, its deadline, and how long the cache may serve.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
@@ -39,14 +40,19 @@ pub(super) enum SourceFailure {
     /// Nobody answered: what the cache holds may serve.
     Silent(String),
     /// An answer, and it is no.
-    No(Refusal),
+    No {
+        refusal: Refusal,
+        /// Whether the refusal names the source: it is the source's own answer, and not what was
+        /// found in its files.
+        names_source: bool,
+    },
 }
 
 impl SourceFailure {
     /// The refusal that it is where nothing else answers.
     pub(super) fn refusal(self) -> Refusal {
         match self {
-            Self::No(refusal) => refusal,
+            Self::No { refusal, .. } => refusal,
             Self::Silent(why) => Refusal::new(
                 Code::SourceUnreachable,
                 format!("no answer: {why}"),
@@ -55,11 +61,31 @@ impl SourceFailure {
             ),
         }
     }
+
+    /// The same, with the address of the source that showed what was found.
+    pub(super) fn seen_at(self, source: &impl Display) -> Self {
+        match self {
+            Self::No {
+                refusal,
+                names_source: false,
+            } => Self::No {
+                refusal: Refusal {
+                    found: format!("{} (seen at {source})", refusal.found),
+                    ..refusal
+                },
+                names_source: true,
+            },
+            other => other,
+        }
+    }
 }
 
 impl From<Refusal> for SourceFailure {
     fn from(refusal: Refusal) -> Self {
-        Self::No(refusal)
+        Self::No {
+            refusal,
+            names_source: false,
+        }
     }
 }
 
@@ -68,7 +94,10 @@ impl From<SourceError> for SourceFailure {
         if error.is_silent() {
             Self::Silent(error.to_string())
         } else {
-            Self::No(error.refusal())
+            Self::No {
+                refusal: error.refusal(),
+                names_source: true,
+            }
         }
     }
 }

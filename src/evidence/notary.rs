@@ -129,8 +129,15 @@ impl NotaryLook<'_> {
                 laggards.remove(&source);
                 self.at_hand(collection, updates, self.look.now, self.look.recheck())
             }
-            Err(SourceFailure::No(refusal)) if refusal.source_behind => {
-                let refusal = self.seen_at(refusal);
+            Err(SourceFailure::No {
+                refusal,
+                names_source,
+            }) if refusal.source_behind => {
+                let no = SourceFailure::No {
+                    refusal,
+                    names_source,
+                };
+                let refusal = no.seen_at(&self.origin.source).refusal();
                 let done = self
                     .without_server(known, contact, &refusal.found, updates)
                     .await;
@@ -139,7 +146,7 @@ impl NotaryLook<'_> {
                 laggards.add(source, &refusal, done.evidence.valid_until, self.look.now);
                 Ok(done)
             }
-            Err(SourceFailure::No(refusal)) => Err(refusal),
+            Err(SourceFailure::No { refusal, .. }) => Err(refusal),
             Err(SourceFailure::Silent(why)) => {
                 self.without_server(known, contact, &why, updates).await
             }
@@ -225,14 +232,6 @@ impl NotaryLook<'_> {
         Ok(NotaryAtHand { evidence, floors })
     }
 
-    fn seen_at(&self, refusal: Refusal) -> Refusal {
-        if refusal.found.contains("://") {
-            return refusal;
-        }
-        let found = format!("{} (seen at {})", refusal.found, self.origin.source);
-        Refusal { found, ..refusal }
-    }
-
     /// Runs an update with the files of a source.
     async fn update(
         &self,
@@ -283,7 +282,7 @@ impl NotaryLook<'_> {
         self.update(&source, updates)
             .await
             .map_err(|failure| match failure {
-                SourceFailure::No(refusal) => refusal,
+                SourceFailure::No { refusal, .. } => refusal,
                 SourceFailure::Silent(why) => self.not_in_cache(&why),
             })
     }

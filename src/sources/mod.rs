@@ -48,7 +48,15 @@ use rootpin_trust::{Code, Refusal};
 /// cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SourceError {
-    /// Its server could not be reached: connect, DNS or TLS failure.
+    /// Its server showed a certificate that is not trusted.
+    #[error("{url}: {cause}")]
+    Untrusted {
+        /// What was asked for.
+        url: String,
+        /// What is wrong with the certificate.
+        cause: String,
+    },
+    /// Its server could not be reached: connect or DNS failure, or any other failure of TLS.
     #[error("{url}: {cause}")]
     Unreachable {
         /// What was asked for.
@@ -121,7 +129,7 @@ impl SourceError {
     #[must_use]
     pub fn is_silent(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } => true,
+            Self::Untrusted { .. } | Self::Unreachable { .. } | Self::Silent { .. } => true,
             Self::Answered { status, .. } => matches!(status, 429 | 500..=599),
             _ => false,
         }
@@ -131,6 +139,10 @@ impl SourceError {
     fn at(self, url: &str, more: &str) -> Self {
         let url = url.to_owned();
         match self {
+            Self::Untrusted { cause, .. } => Self::Untrusted {
+                url,
+                cause: cause + more,
+            },
             Self::Unreachable { cause, .. } => Self::Unreachable {
                 url,
                 cause: cause + more,
@@ -165,7 +177,7 @@ impl SourceError {
     #[must_use]
     pub fn refusal(&self) -> Refusal {
         match self {
-            Self::Unreachable { url, cause } if cause.contains("certificate") => Refusal::new(
+            Self::Untrusted { url, cause } => Refusal::new(
                 Code::SourceUnreachable,
                 format!("no trusted connection to {url}: {cause}"),
                 "an answer over TLS that verifies",
@@ -326,7 +338,7 @@ mod tests {
                 Code::Malformed,
             ),
             (
-                SourceError::Unreachable {
+                SourceError::Untrusted {
                     url: url(),
                     cause: "invalid peer certificate: UnknownIssuer".into(),
                 },

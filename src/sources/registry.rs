@@ -154,7 +154,9 @@ pub(super) fn endpoints(
 /// answers nothing, or 400.
 fn speaks_plain(error: &SourceError) -> bool {
     match error {
-        SourceError::Unreachable { .. } | SourceError::Silent { .. } => false,
+        SourceError::Untrusted { .. }
+        | SourceError::Unreachable { .. }
+        | SourceError::Silent { .. } => false,
         SourceError::Answered { status, .. } => *status != 400,
         SourceError::Other { .. }
         | SourceError::Denied { .. }

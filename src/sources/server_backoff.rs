@@ -79,7 +79,9 @@ impl ServerBackoff {
             known.pause = None;
         }
         match error {
-            Some(error @ SourceError::Unreachable { .. }) => known.server.failed(error, now),
+            Some(error @ (SourceError::Untrusted { .. } | SourceError::Unreachable { .. })) => {
+                known.server.failed(error, now)
+            }
             Some(error) if error.is_silent() => {
                 known.server = Quiet::default();
                 known.make_room(repository);

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::source::{TufSource, open, seen_at};
+use super::source::{TufSource, open};
 use super::update::not_in_cache;
 use super::{EarlierUpdate, TufLook};
 use crate::evidence::behind::keep_worst;
@@ -28,7 +28,7 @@ impl TufLook<'_> {
             .await
         {
             Ok(found) => return Ok(found),
-            Err(SourceFailure::No(refusal)) => return Err(refusal),
+            Err(SourceFailure::No { refusal, .. }) => return Err(refusal),
             // A file that only a source can have.
             Err(SourceFailure::Silent(file)) => {
                 silent.push(format!("no {file} in the cache that fits"));
@@ -42,14 +42,14 @@ impl TufLook<'_> {
                     let found = self
                         .search_from(&self.at(&reader, deadline), trusted, about, updates)
                         .await;
-                    found.map_err(|failure| seen_at(place, failure))
+                    found.map_err(|failure| failure.seen_at(&reader.url()))
                 }
                 Err(failure) => Err(failure),
             };
             match done {
                 Ok(found) => return Ok(found),
                 Err(SourceFailure::Silent(why)) => silent.push(why),
-                Err(SourceFailure::No(refusal)) => keep_worst(&mut refused, refusal),
+                Err(SourceFailure::No { refusal, .. }) => keep_worst(&mut refused, refusal),
             }
         }
         Err(refused.unwrap_or_else(|| unreachable_role(&silent.join("; "))))
@@ -83,7 +83,7 @@ impl TufLook<'_> {
         let mut search = Search::earlier(&earlier.trusted, newest, &seen, about, self.look.now)?;
         match drive(&mut search, &self.in_cache()).await {
             Ok(found) => Ok(found.collection),
-            Err(SourceFailure::No(refusal)) => Err(refusal),
+            Err(SourceFailure::No { refusal, .. }) => Err(refusal),
             Err(SourceFailure::Silent(file)) => Err(not_in_cache(&file, "behind")),
         }
     }

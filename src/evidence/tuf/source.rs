@@ -7,7 +7,7 @@ use super::TufLook;
 use crate::evidence::drive::Fetch;
 use crate::evidence::look::SourceFailure;
 use crate::sources::{SourceError, TufLocation, TufReader};
-use rootpin_trust::{Answer, FetchFrom, Refusal, Want};
+use rootpin_trust::{Answer, FetchFrom, Want};
 
 /// Where one verification gets its files.
 pub(in crate::evidence) struct TufSource<'a> {
@@ -83,20 +83,4 @@ pub(in crate::evidence) async fn open(
 ) -> Result<TufReader, SourceFailure> {
     let location = place.as_ref().map_err(Clone::clone)?;
     Ok(location.open(deadline.into()).await?)
-}
-
-/// A refusal that says which of the places showed what was found.
-pub(super) fn seen_at(
-    place: &Result<Arc<TufLocation>, SourceError>,
-    failure: SourceFailure,
-) -> SourceFailure {
-    match (failure, place) {
-        (SourceFailure::No(refusal), Ok(place)) if !refusal.found.contains("://") => {
-            SourceFailure::No(Refusal {
-                found: format!("{} (seen at {})", refusal.found, place.url()),
-                ..refusal
-            })
-        }
-        (failure, _) => failure,
-    }
 }

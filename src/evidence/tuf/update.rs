@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use jiff::Timestamp;
 
-use super::source::{TufSource, open, seen_at};
+use super::source::{TufSource, open};
 use super::{TufAtHand, TufLook, at_hand};
 use crate::evidence::behind::keep_worst;
 use crate::evidence::drive::VerifiedUpdates;
@@ -33,7 +33,7 @@ impl TufLook<'_> {
                 Ok(reader) => self
                     .update_from(&self.at(&reader, deadline), previous, updates)
                     .await
-                    .map_err(|failure| seen_at(place, failure)),
+                    .map_err(|failure| failure.seen_at(&reader.url())),
                 Err(failure) => Err(failure),
             };
             match done {
@@ -45,7 +45,7 @@ impl TufLook<'_> {
                 Err(SourceFailure::Silent(why)) => silent.push(why),
                 // The most telling no is told: a place that lies is of more weight than one that is
                 // only behind.
-                Err(SourceFailure::No(refusal)) => keep_worst(&mut refused, refusal),
+                Err(SourceFailure::No { refusal, .. }) => keep_worst(&mut refused, refusal),
             }
         }
         match refused {
@@ -84,7 +84,7 @@ impl TufLook<'_> {
                 let until = (contact, self.repositories.cached_until(self.look, limit));
                 return Ok(at_hand(trusted, known, self.look, until));
             }
-            Err(SourceFailure::No(refusal)) => refusal,
+            Err(SourceFailure::No { refusal, .. }) => refusal,
             Err(SourceFailure::Silent(file)) => return Err(not_in_cache(&file, &why)),
         };
         let Some(known) = known.filter(|_| refusal.source_behind) else {

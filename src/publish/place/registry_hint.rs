@@ -22,7 +22,9 @@ pub(super) fn of(error: &SourceError) -> Option<&'static str> {
         words.iter().any(|word| text.contains(word))
     };
     match error {
-        SourceError::Unreachable { .. } | SourceError::Silent { .. } => Some(AWAY),
+        SourceError::Untrusted { .. }
+        | SourceError::Unreachable { .. }
+        | SourceError::Silent { .. } => Some(AWAY),
         SourceError::Denied { said, .. } if says(said, &["quota", "storage", "limit"]) => {
             Some(QUOTA)
         }

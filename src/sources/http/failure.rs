@@ -1,5 +1,8 @@
 //! Why a server gave no answer, in words.
 
+use std::error::Error;
+use std::io;
+
 use reqwest::header::{HeaderMap, HeaderValue, LOCATION, RETRY_AFTER};
 use reqwest::{StatusCode, Url};
 
@@ -60,6 +63,8 @@ pub(super) fn failed(url: &Url, error: &reqwest::Error) -> SourceError {
     let (url, cause) = (shown(url), cause(error));
     if error.is_builder() {
         SourceError::Other { url, cause }
+    } else if refuses_certificate(error) {
+        SourceError::Untrusted { url, cause }
     } else if error.is_connect() {
         SourceError::Unreachable { url, cause }
     } else {
@@ -67,9 +72,28 @@ pub(super) fn failed(url: &Url, error: &reqwest::Error) -> SourceError {
     }
 }
 
+/// Whether the server's certificate is why there is no connection.
+fn refuses_certificate(error: &(dyn Error + 'static)) -> bool {
+    // The source of an `io::Error` is not what it wraps, but the source of that.
+    let wrapped = error
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    let next = match wrapped {
+        Some(wrapped) => {
+            let wrapped: &(dyn Error + 'static) = wrapped;
+            Some(wrapped)
+        }
+        None => error.source(),
+    };
+    matches!(
+        error.downcast_ref(),
+        Some(rustls::Error::InvalidCertificate(_))
+    ) || next.is_some_and(refuses_certificate)
+}
+
 /// The deepest cause, which says what happened; the outer ones only say that something did.
 pub(super) fn cause(error: &reqwest::Error) -> String {
-    let mut deepest: &dyn std::error::Error = error;
+    let mut deepest: &dyn Error = error;
     while let Some(source) = deepest.source() {
         deepest = source;
     }

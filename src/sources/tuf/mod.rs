@@ -128,6 +128,12 @@ impl TufLocation {
 }
 
 impl TufReader {
+    /// The URL of the place, as it may be shown, and by which mirror.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.location.url()
+    }
+
     /// One file, or `None` where it is not there. `role`: the delegated role that it belongs to,
     /// which in a registry may have a tag of its own.
     ///
