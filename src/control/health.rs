@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::decide::{Decider, RootExpiry};
+use crate::problem::Problem;
 use crate::state::{HostTime, MarkStanding, StateMark};
 
 /// A root that expires within this time is to be renewed by its publisher.
@@ -16,33 +17,43 @@ pub(super) fn state(mark: &StateMark, decider: &Decider, red: &mut Vec<String>) 
     let trouble = decider.store().trouble();
     let standing = mark.standing(decider.store());
     let folder = decider.store().directory().display();
-    let told = match &standing {
+    let problem = match &standing {
         MarkStanding::Acknowledged => None,
-        MarkStanding::New(origin) => Some(format!(
-            "new since {}: nothing that this host saw before protects it from rollback; hint: on a new host, `rootpin state acknowledge`; else \
-             look for the volume of {folder}",
-            origin.begun
+        MarkStanding::New(origin) => Some(Problem::hinted(
+            format!(
+                "new since {}: nothing that this host saw before protects it from rollback",
+                origin.begun
+            ),
+            format!(
+                "on a new host, `rootpin state acknowledge`; else look for the volume of {folder}"
+            ),
         )),
-        MarkStanding::Lost { known, origin } => Some(format!(
-            "LOST: {} names the state {known}, and {folder} has {}; hint: mount or restore the folder and restart rootpind; if the floors are gone \
-             for good, `rootpin state acknowledge --lost`",
-            mark.path().display(),
-            origin
-                .as_ref()
-                .map_or("one without an ID".to_owned(), |origin| format!(
-                    "another one, begun at {}",
-                    origin.begun
-                ))
+        MarkStanding::Lost { known, origin } => Some(Problem::hinted(
+            format!(
+                "LOST: {} names the state {known}, and {folder} has {}",
+                mark.path().display(),
+                origin
+                    .as_ref()
+                    .map_or("one without an ID".to_owned(), |origin| format!(
+                        "another one, begun at {}",
+                        origin.begun
+                    ))
+            ),
+            "mount or restore the folder and restart rootpind; if the floors are gone for good, `rootpin state acknowledge --lost`",
         )),
-        MarkStanding::Unknown(why) => trouble
-            .is_none()
-            .then(|| format!("whether it is the one that was acknowledged can't be told: {why}")),
+        MarkStanding::Unknown(why) => trouble.is_none().then(|| {
+            Problem::new(format!(
+                "whether it is the one that was acknowledged can't be told: {why}"
+            ))
+        }),
     };
     red.extend(trouble.iter().map(|_| "the state is in trouble".to_owned()));
     if matches!(standing, MarkStanding::Lost { .. }) {
         red.push("the state is not the one that was acknowledged on this host".to_owned());
     }
-    json!({ "ok": trouble.is_none() && !matches!(standing, MarkStanding::Lost { .. }), "trouble": trouble, "standing": standing.as_str(), "told": told })
+    json!({ "ok": trouble.is_none() && !matches!(standing, MarkStanding::Lost { .. }), "trouble": trouble, "standing": standing.as_str(),
+        "told": problem.as_ref().map(ToString::to_string), "what": problem.as_ref().map(|problem| &problem.what),
+        "hint": problem.as_ref().and_then(|problem| problem.hint.as_ref()) })
 }
 
 /// A root and until when its own metadata holds. Nothing is signed under it after that, so an

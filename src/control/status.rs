@@ -10,6 +10,34 @@ use crate::observe::{
     CredentialAsker, CredentialCounts, Observer, SelfChecks, StatusBoard, Swept, Unproven,
 };
 
+/// What is known of whether an engine asks a door.
+struct DoorProof {
+    state: &'static str,
+    /// `false`: the engine is known to pass the door by. `None`: that is not known.
+    asked: Option<bool>,
+    detail: Option<String>,
+}
+
+impl DoorProof {
+    fn not_asked(detail: String) -> Self {
+        Self {
+            state: "not checked",
+            asked: Some(false),
+            detail: Some(detail),
+        }
+    }
+}
+
+impl From<(&'static str, Option<String>)> for DoorProof {
+    fn from((state, detail): (&'static str, Option<String>)) -> Self {
+        Self {
+            state,
+            asked: (state == "proven").then_some(true),
+            detail,
+        }
+    }
+}
+
 /// Why the verifier is not checked.
 const UNTOLD: &str =
     "containerd doesn't tell whether it runs the verifier: a question that comes is the proof";
@@ -165,30 +193,29 @@ fn credentials(board: &StatusBoard, observer: &Observer) -> Vec<Value> {
     asked.into_iter().map(row).collect()
 }
 
-fn row(
-    door: Door,
-    engine: Option<&str>,
-    last: Option<&str>,
-    (state, detail): (&str, Option<String>),
-) -> Value {
-    json!({ "door": door.as_str(), "engine": engine, "state": state, "last_question": last, "detail": detail })
+fn row(door: Door, engine: Option<&str>, last: Option<&str>, proof: impl Into<DoorProof>) -> Value {
+    let DoorProof {
+        state,
+        asked,
+        detail,
+    } = proof.into();
+    json!({ "door": door.as_str(), "engine": engine, "state": state, "asked": asked, "last_question": last, "detail": detail })
 }
 
 /// Whether containerd asks before it makes containers, and whether it had made some that may not
 /// run.
-fn runs(running: &Result<usize, String>, is_asked: bool) -> (&'static str, Option<String>) {
+fn runs(running: &Result<usize, String>, is_asked: bool) -> DoorProof {
     let asks = if is_asked { "proven" } else { "configured" };
     match running {
-        Ok(0) => (asks, None),
+        Ok(0) => (asks, None).into(),
         Ok(refused) => {
             let detail =
                 format!("containers that ran already and may not run: {refused}, see the log");
-            (asks, Some(detail))
+            (asks, Some(detail)).into()
         }
-        Err(why) => {
-            let detail = format!("NOT ASKED, containers are made all the same: {why}");
-            ("not checked", Some(detail))
-        }
+        Err(why) => DoorProof::not_asked(format!(
+            "NOT ASKED, containers are made all the same: {why}"
+        )),
     }
 }
 
@@ -231,25 +258,17 @@ impl SelfChecks {
 
     /// What the last self-check of a door says of it; one that is passed by is for a person to
     /// mend.
-    fn proof(
-        &self,
-        door: Door,
-        engine: &str,
-        red: &mut Vec<String>,
-    ) -> (&'static str, Option<String>) {
+    fn proof(&self, door: Door, engine: &str, red: &mut Vec<String>) -> DoorProof {
         match self.canaries.get(engine) {
-            None => ("not checked", None),
-            Some((_, Ok(()))) => ("proven", None),
+            None => ("not checked", None).into(),
+            Some((_, Ok(()))) => ("proven", None).into(),
             Some((at, Err(Unproven::Silent(why)))) => {
                 red.push(format!("{engine} does not answer"));
-                ("not checked", Some(format!("at {}: {why}", seconds(*at))))
+                ("not checked", Some(format!("at {}: {why}", seconds(*at)))).into()
             }
             Some((at, Err(Unproven::Passed(why)))) => {
                 red.push(format!("{engine} does not ask {}", door.as_str()));
-                (
-                    "not checked",
-                    Some(format!("NOT ASKED at {}: {why}", seconds(*at))),
-                )
+                DoorProof::not_asked(format!("NOT ASKED at {}: {why}", seconds(*at)))
             }
             Some((at, Err(Unproven::Bypassed(why)))) => {
                 red.push(format!("{engine} has a way past {}", door.as_str()));
@@ -257,6 +276,7 @@ impl SelfChecks {
                     "bypassed",
                     Some(format!("BYPASSED at {}: {why}", seconds(*at))),
                 )
+                    .into()
             }
         }
     }

@@ -267,7 +267,7 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
         .unwrap_or_default();
     for door in doors {
         let detail = door["detail"].as_str().unwrap_or_default();
-        if detail.starts_with("NOT LISTENING") {
+        if door["state"] == "not listening" {
             let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
             let change = "end what listens there, or name another place in rootpin.toml; rootpind takes the socket by itself once it is free";
             holes.push(
@@ -279,7 +279,7 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
                 .change(change),
             );
         }
-        if detail.starts_with("NOT ASKED") {
+        if door["asked"] == false {
             let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
             let change = "close the other holes of this engine and restart it; if none is left, see rootpin status and the engine's log";
             holes.push(
@@ -293,10 +293,8 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
         }
     }
     if let Some(known) = status.map(|status| &status["state"]) {
-        let found = known["told"].as_str().unwrap_or_default();
-        let (found, change) = found
-            .split_once("; hint: ")
-            .unwrap_or((found, "rootpin status"));
+        let found = known["what"].as_str().unwrap_or_default();
+        let change = known["hint"].as_str().unwrap_or("rootpin status");
         match known["standing"].as_str() {
             Some("lost") => holes.push(Hole::new(Code::StateLost, "", found).change(change)),
             Some("new") => holes.push(Hole::new(Code::StateNew, "", found).change(change)),

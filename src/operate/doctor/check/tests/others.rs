@@ -66,7 +66,7 @@ fn each_engine_that_nobody_named_is_given_a_name_that_none_has() {
 fn what_the_daemon_says_of_itself_is_told() {
     let status = json!({
         "policy": {"in_force": true, "mode": "audit"},
-        "doors": [{"door": "gate", "engine": "main", "detail": "NOT ASKED at noon: it passed"}, {"door": "apply", "engine": "main", "detail": "no differ"}],
+        "doors": [{"door": "gate", "engine": "main", "asked": false, "detail": "NOT ASKED at noon: it passed"}, {"door": "apply", "engine": "main", "detail": "no differ"}],
     });
     let found: Vec<_> = super::super::daemon(Some(&status), None)
         .iter()
