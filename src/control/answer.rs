@@ -4,26 +4,33 @@ use std::time::Duration;
 
 use tonic::{Code, Status};
 
+use crate::problem::Problem;
+
 /// The daemon may hang at any point of an answer.
 pub(super) async fn in_time<T>(
     time: Duration,
-    answer: impl Future<Output = Result<T, String>>,
-) -> Result<T, String> {
-    tokio::time::timeout(time, answer).await.unwrap_or_else(|_| {
-        Err(format!(
-            "the daemon does not answer within {time:?}; hint: see `journalctl -u rootpind`; `systemctl restart rootpind` starts it anew"
-        ))
-    })
+    answer: impl Future<Output = Result<T, Problem>>,
+) -> Result<T, Problem> {
+    tokio::time::timeout(time, answer)
+        .await
+        .unwrap_or_else(|_| {
+            Err(Problem::hinted(
+                format!("the daemon does not answer within {time:?}"),
+                "see `journalctl -u rootpind`; `systemctl restart rootpind` starts it anew",
+            ))
+        })
 }
 
-pub(super) fn said(status: &Status) -> String {
+/// The problem that a status is; the daemon's own text has its hint in it.
+pub(super) fn said(status: &Status) -> Problem {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => {
-            format!(
-                "the daemon went away before it answered: {}; hint: see `journalctl -u rootpind`",
+            let what = format!(
+                "the daemon went away before it answered: {}",
                 status.message()
-            )
+            );
+            Problem::hinted(what, "see `journalctl -u rootpind`")
         }
-        _ => status.message().to_owned(),
+        _ => Problem::from(status.message()),
     }
 }

@@ -13,6 +13,7 @@ use super::wire::{
     BreakGlassRequest, CredentialsRequest, CredentialsResponse, DecideRequest, DecideResponse,
     Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest,
 };
+use crate::problem::Problem;
 
 /// A host with thousands of repositories has a long answer to a survey.
 const MAX_MESSAGE: usize = 64 << 20;
@@ -28,8 +29,8 @@ impl DaemonClient {
     /// Connects; the time-out is that of each later answer as well.
     ///
     /// # Errors
-    /// One line that says which socket, and what to do.
-    pub async fn connect(socket: &Path, timeout: Duration) -> Result<Self, String> {
+    /// Says which socket, and what to do.
+    pub async fn connect(socket: &Path, timeout: Duration) -> Result<Self, Problem> {
         let unreachable = |why: &(dyn std::error::Error + 'static)| {
             let hint = match deepest_io(why).map(std::io::Error::kind) {
                 Some(std::io::ErrorKind::PermissionDenied) => {
@@ -37,11 +38,9 @@ impl DaemonClient {
                 }
                 _ => "is rootpind running? see `systemctl status rootpind`",
             };
-            format!(
-                "the daemon does not answer at {}: {}; hint: {hint}",
-                socket.display(),
-                deepest(why)
-            )
+            let why = deepest(why);
+            let what = format!("the daemon does not answer at {}: {why}", socket.display());
+            Problem::hinted(what, hint)
         };
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))
             .map_err(|error| unreachable(&error))?;
@@ -59,13 +58,13 @@ impl DaemonClient {
     /// May this name be pulled as this digest?
     ///
     /// # Errors
-    /// One line; what is wrong with the question is told apart from a daemon that doesn't answer.
+    /// What is wrong with the question is told apart from a daemon that doesn't answer.
     pub async fn decide(
         &mut self,
         door: &str,
         name: &str,
         digest: &str,
-    ) -> Result<DecideResponse, String> {
+    ) -> Result<DecideResponse, Problem> {
         let request = DecideRequest {
             door: door.to_owned(),
             name: name.to_owned(),
@@ -77,19 +76,19 @@ impl DaemonClient {
     /// May this image, or this server, have this host's credentials?
     ///
     /// # Errors
-    /// One line.
+    /// The daemon refuses, or does not answer.
     pub async fn credentials(
         &mut self,
         request: CredentialsRequest,
-    ) -> Result<CredentialsResponse, String> {
+    ) -> Result<CredentialsResponse, Problem> {
         answered(self.time, self.inner.credentials(request)).await
     }
 
     /// Which rule covers a name?
     ///
     /// # Errors
-    /// One line.
-    pub async fn explain(&mut self, name: &str) -> Result<Report, String> {
+    /// The daemon refuses, or does not answer.
+    pub async fn explain(&mut self, name: &str) -> Result<Report, Problem> {
         let request = ExplainRequest {
             name: name.to_owned(),
         };
@@ -99,51 +98,51 @@ impl DaemonClient {
     /// Doors, policy, engines.
     ///
     /// # Errors
-    /// One line.
-    pub async fn status(&mut self) -> Result<Report, String> {
+    /// The daemon refuses, or does not answer.
+    pub async fn status(&mut self) -> Result<Report, Problem> {
         answered(self.time, self.inner.status(Empty {})).await
     }
 
     /// Look at the policy now.
     ///
     /// # Errors
-    /// One line.
-    pub async fn reload(&mut self) -> Result<Report, String> {
+    /// The daemon refuses, or does not answer.
+    pub async fn reload(&mut self) -> Result<Report, Problem> {
         answered(self.time, self.inner.reload(Empty {})).await
     }
 
     /// What this host has seen, or the explicit way to forget some of it.
     ///
     /// # Errors
-    /// One line.
-    pub async fn state(&mut self, request: StateRequest) -> Result<Report, String> {
+    /// The daemon refuses, or does not answer.
+    pub async fn state(&mut self, request: StateRequest) -> Result<Report, Problem> {
         answered(self.time, self.inner.state(request)).await
     }
 
     /// What policy, state and cache say of what is here already.
     ///
     /// # Errors
-    /// One line.
-    pub(crate) async fn survey(&mut self, request: SurveyRequest) -> Result<Report, String> {
+    /// The daemon refuses, or does not answer.
+    pub(crate) async fn survey(&mut self, request: SurveyRequest) -> Result<Report, Problem> {
         answered(self.time, self.inner.survey(request)).await
     }
 
     /// Judges every name on this host's engines again. `dry_run`: removes nothing.
     ///
     /// # Errors
-    /// One line.
-    pub async fn sweep(&mut self, dry_run: bool) -> Result<Report, String> {
+    /// The daemon refuses, or does not answer.
+    pub async fn sweep(&mut self, dry_run: bool) -> Result<Report, Problem> {
         answered(self.time, self.inner.sweep(SweepRequest { dry_run })).await
     }
 
     /// Takes up a bundle, whose parts come one by one.
     ///
     /// # Errors
-    /// One line.
+    /// The daemon refuses, or does not answer.
     pub async fn import(
         &mut self,
         parts: impl tokio_stream::Stream<Item = ImportRequest> + Send + 'static,
-    ) -> Result<Report, String> {
+    ) -> Result<Report, Problem> {
         answered(self.time, self.inner.import(parts)).await
     }
 
@@ -151,27 +150,27 @@ impl DaemonClient {
     /// this root.
     ///
     /// # Errors
-    /// One line.
-    pub async fn prove(&mut self, port: u16, root: &[u8]) -> Result<ProofCall, String> {
+    /// The daemon refuses, or does not answer.
+    pub async fn prove(&mut self, port: u16, root: &[u8]) -> Result<ProofCall, Problem> {
         ProofCall::begin(&mut self.inner, self.time, port, root).await
     }
 
     /// Break-glass: begins or ends it, or says whether it is in force.
     ///
     /// # Errors
-    /// One line.
+    /// The daemon refuses, or does not answer.
     pub(crate) async fn break_glass(
         &mut self,
         request: BreakGlassRequest,
-    ) -> Result<Report, String> {
+    ) -> Result<Report, Problem> {
         answered(self.time, self.inner.break_glass(request)).await
     }
 
     /// Prometheus text.
     ///
     /// # Errors
-    /// One line.
-    pub async fn metrics(&mut self) -> Result<String, String> {
+    /// The daemon refuses, or does not answer.
+    pub async fn metrics(&mut self) -> Result<String, Problem> {
         answered(self.time, self.inner.metrics(Empty {}))
             .await
             .map(|answer| answer.text)
@@ -182,7 +181,7 @@ impl DaemonClient {
 async fn answered<T>(
     time: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
-) -> Result<T, String> {
+) -> Result<T, Problem> {
     in_time(time, async {
         call.await
             .map(tonic::Response::into_inner)

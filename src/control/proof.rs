@@ -12,6 +12,7 @@ use super::wire::control_client::ControlClient;
 use super::wire::prove_request::Path;
 use super::wire::prove_response::Asked;
 use super::wire::{ProveRequest, ProveResponse};
+use crate::problem::Problem;
 
 /// A proof that the daemon has let begin.
 #[derive(Debug)]
@@ -37,7 +38,7 @@ impl ProofCall {
         time: Duration,
         port: u16,
         root: &[u8],
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Problem> {
         let (requests, sent) = mpsc::channel(2);
         let first = ProveRequest {
             port: port.into(),
@@ -77,16 +78,16 @@ impl ProofCall {
     /// Every question about the proof's names so far.
     ///
     /// # Errors
-    /// The proof is over; one line.
-    pub async fn asked(&mut self) -> Result<Vec<Asked>, String> {
+    /// The proof is over.
+    pub async fn asked(&mut self) -> Result<Vec<Asked>, Problem> {
         self.tell(ProveRequest::default()).await
     }
 
     /// Ends the proof with what came of it.
     ///
     /// # Errors
-    /// It was over before; one line.
-    pub async fn end(mut self, found: &[FoundPath]) -> Result<(), String> {
+    /// It was over before.
+    pub async fn end(mut self, found: &[FoundPath]) -> Result<(), Problem> {
         let paths = found
             .iter()
             .map(|found| Path {
@@ -103,7 +104,7 @@ impl ProofCall {
         .map(|_| ())
     }
 
-    async fn tell(&mut self, request: ProveRequest) -> Result<Vec<Asked>, String> {
+    async fn tell(&mut self, request: ProveRequest) -> Result<Vec<Asked>, Problem> {
         // Where it is over the answer says why.
         let answer = async {
             let _ = self.requests.send(request).await;
@@ -112,6 +113,6 @@ impl ProofCall {
         let answer = in_time(self.time, answer).await?;
         answer
             .map(|answer| answer.asked)
-            .ok_or_else(|| "the proof was over before its end".to_owned())
+            .ok_or_else(|| Problem::new("the proof was over before its end"))
     }
 }

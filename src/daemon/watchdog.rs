@@ -10,6 +10,7 @@ use crate::control::DaemonClient;
 use crate::decide::Door;
 use crate::doors::EngineGates;
 use crate::observe::StatusBoard;
+use crate::problem::Problem;
 
 /// What is asked.
 pub(super) struct Watchdog {
@@ -27,7 +28,8 @@ impl Watchdog {
         loop {
             let begun = Instant::now();
             let asked = tokio::time::timeout(every, self.ask(every)).await;
-            let asked = asked.unwrap_or_else(|_| Err(format!("no answer within {every:?}")));
+            let asked =
+                asked.unwrap_or_else(|_| Err(Problem::new(format!("no answer within {every:?}"))));
             match &asked {
                 Ok(()) => super::notify(&[sd_notify::NotifyState::Watchdog]),
                 Err(why) if was_well => {
@@ -40,7 +42,7 @@ impl Watchdog {
         }
     }
 
-    async fn ask(&self, time: Duration) -> Result<(), String> {
+    async fn ask(&self, time: Duration) -> Result<(), Problem> {
         DaemonClient::connect(&self.control, time)
             .await?
             .status()
@@ -52,7 +54,7 @@ impl Watchdog {
                 gates
                     .ask_by_socket(*door, socket)
                     .await
-                    .map_err(|why| format!("{}: {why}", socket.display()))?;
+                    .map_err(|why| Problem::new(why).about(socket.display()))?;
             }
         }
         Ok(())

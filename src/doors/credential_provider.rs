@@ -16,6 +16,7 @@ use crate::config::DEFAULT_CONTROL;
 use crate::control::DaemonClient;
 use crate::control::wire::{CredentialsRequest, CredentialsResponse};
 use crate::credentials::{API_VERSIONS, forbid_core_dumps};
+use crate::problem::Problem;
 
 /// The kubelet gives a provider a minute.
 const TIMEOUT: Duration = Duration::from_secs(45);
@@ -62,12 +63,14 @@ fn run(words: impl Iterator<Item = String>, input: &[u8]) -> Result<(Value, Stri
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    let answer = runtime.block_on(ask(&control, &asked.image))?;
+    let answer = runtime
+        .block_on(ask(&control, &asked.image))
+        .map_err(|why| why.to_string())?;
     let why = answer.reason.clone();
     Ok((response(&asked.api_version, answer), why))
 }
 
-async fn ask(control: &Path, image: &str) -> Result<CredentialsResponse, String> {
+async fn ask(control: &Path, image: &str) -> Result<CredentialsResponse, Problem> {
     let mut client = DaemonClient::connect(control, TIMEOUT).await?;
     client
         .credentials(CredentialsRequest {

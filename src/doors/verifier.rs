@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::config::DEFAULT_CONTROL;
 use crate::control::DaemonClient;
+use crate::problem::Problem;
 use rootpin_trust::canonical::{self, Limits, Text};
 use rootpin_trust::image::Digest;
 
@@ -69,14 +70,15 @@ fn run() -> Result<(bool, String), String> {
         };
         tokio::time::timeout(TIMEOUT, call)
             .await
-            .unwrap_or_else(|_| Err(format!("no answer within {TIMEOUT:?}")))
-    })?;
+            .unwrap_or_else(|_| Err(Problem::new(format!("no answer within {TIMEOUT:?}"))))
+    });
+    let answer = answer.map_err(|why| why.to_string())?;
     Ok((answer.let_through, answer.reason))
 }
 
 /// While rootpind restarts its socket is away for a moment, and a pull that fails of it is not
 /// tried again by everybody.
-async fn connect(control: &Path) -> Result<DaemonClient, String> {
+async fn connect(control: &Path) -> Result<DaemonClient, Problem> {
     let end = Instant::now() + RESTART;
     loop {
         match DaemonClient::connect(control, TIMEOUT).await {

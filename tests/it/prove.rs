@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use rootpin::canary::Canary;
 use rootpin::control::{DaemonClient, FoundPath, ProofCall};
+use rootpin::problem::Problem;
 use rootpin::publish::OneOff;
 use rootpin_trust::image::{Digest, ImageRef};
 
@@ -32,7 +33,7 @@ impl Prover {
         })
     }
 
-    fn begin(&self) -> Result<ProofCall, String> {
+    fn begin(&self) -> Result<ProofCall, Problem> {
         self.world.runtime.block_on(async {
             let mut client = DaemonClient::connect(&self.world.path("control"), PATIENCE).await?;
             client.prove(self.port, self.key.root()).await
@@ -46,7 +47,7 @@ impl Prover {
             match self.begin() {
                 Ok(call) => return call,
                 Err(why) => assert!(
-                    why.contains("another proof runs") && Instant::now() < end,
+                    why.what.contains("another proof runs") && Instant::now() < end,
                     "{why}"
                 ),
             }
@@ -157,7 +158,13 @@ fn there_is_one_proof_at_a_time_and_it_ends_when_whoever_began_it_goes_away() {
     };
     let call = prover.begin().unwrap();
     prover.sign(&call);
-    assert!(prover.begin().unwrap_err().contains("another proof runs"));
+    assert!(
+        prover
+            .begin()
+            .unwrap_err()
+            .what
+            .contains("another proof runs")
+    );
     let name = prover.name(&call, Canary::Signed);
     drop(call);
     prover.daemon.line("is over: left");
@@ -195,9 +202,10 @@ fn a_policy_that_changes_ends_a_proof_and_one_that_forbids_it_lets_none_begin() 
             .runtime
             .block_on(call.asked())
             .unwrap_err()
+            .what
             .contains("the policy changed")
     );
-    assert!(prover.begin().unwrap_err().contains("prove = false"));
+    assert!(prover.begin().unwrap_err().what.contains("prove = false"));
 }
 
 #[test]
@@ -212,7 +220,7 @@ fn what_is_no_proof_is_refused_in_one_line() {
                     .await?;
             client.prove(port, root).await.map(|_| ())
         });
-        let why = why.unwrap_err();
+        let why = why.unwrap_err().to_string();
         assert!(!why.is_empty() && !why.contains('\n'), "{why:?}");
     }
     // Nothing of them is left in the way.

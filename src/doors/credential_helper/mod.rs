@@ -118,7 +118,10 @@ async fn by_daemon(control: &Path, servers: &[String]) -> Result<BTreeMap<String
             image: String::new(),
             server: server.clone(),
         };
-        let answer = client.credentials(request).await?;
+        let answer = client
+            .credentials(request)
+            .await
+            .map_err(|why| why.to_string())?;
         if !answer.given {
             withheld.insert(server.clone(), answer.reason);
         }

@@ -30,6 +30,7 @@ use jiff::Timestamp;
 use crate::config::{Config, Dockerd, Engine};
 use crate::control::DaemonClient;
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
 use crate::sockets::is_dead;
 use rootpin_policy::{CredentialsTo, Policy};
 
@@ -58,7 +59,7 @@ pub async fn examine(
     config_path: &Path,
     config: &Config,
     tools: &Tools,
-    daemon: Result<DaemonClient, String>,
+    daemon: Result<DaemonClient, Problem>,
 ) -> Examination {
     let wanted = wanted(config, tools);
     let policy = read_policy(config_path, config);
@@ -174,16 +175,16 @@ impl Examination {
     }
 
     /// Asks rootpind.
-    async fn daemon(&mut self, daemon: Result<DaemonClient, String>, policy: Option<&Policy>) {
+    async fn daemon(&mut self, daemon: Result<DaemonClient, Problem>, policy: Option<&Policy>) {
         let status = match daemon {
             Ok(mut client) => client.status().await,
             Err(why) => Err(why),
         };
         let status = status.and_then(|report| {
-            serde_json::from_str(&report.json).map_err(|error| error.to_string())
+            serde_json::from_str(&report.json).map_err(|error| Problem::new(error.to_string()))
         });
         if let Err(why) = &status {
-            self.report.untold("rootpind", why);
+            self.report.untold("rootpind", &why.to_string());
         }
         let holes = check::daemon(status.as_ref().ok(), policy);
         self.report.holes.extend(holes);

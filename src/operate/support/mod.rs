@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::control::DaemonClient;
 use crate::control::wire::StateRequest;
 use crate::operate::doctor::{self, Tools};
+use crate::problem::Problem;
 use redact::redacted;
 
 /// The most of one text, before the rest is cut.
@@ -174,7 +175,7 @@ async fn of_daemon(question: &SupportQuestion<'_>) -> Vec<(&'static str, String)
         Err(why) => return vec![("status.json", format!("rootpind does not answer: {why}"))],
     };
     let said =
-        |answer: Result<String, String>| answer.unwrap_or_else(|why| format!("not known: {why}"));
+        |answer: Result<String, Problem>| answer.unwrap_or_else(|why| format!("not known: {why}"));
     let status = client.status().await.map(|report| report.json);
     let state = client.state(StateRequest::default()).await;
     let state = state.map(|report| report.json);
