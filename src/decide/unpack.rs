@@ -9,7 +9,7 @@ use super::{Claim, Decider, Decision, Denial, NamespaceView, Unpack, Verdict, de
 use crate::state::RowKind;
 use rootpin_policy::Policy;
 use rootpin_policy::judge::{Action, Question};
-use rootpin_trust::image::{Chain, Descriptor, Digest};
+use rootpin_trust::image::{Chain, Descriptor, Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
 impl Decider {
@@ -54,16 +54,27 @@ impl Decider {
                 })
             }
         };
-        let (name, digest) = named.unzip();
-        let namespaces = unpack.places.iter();
-        Verdict {
-            engine: Some(unpack.engine.clone()),
-            namespaces: namespaces.map(|place| place.namespace.clone()).collect(),
-            name,
-            digest,
-            layer: Some(unpack.layer.digest),
-            ..Verdict::of(decision, unpack.door, now, begun)
+        unpack.verdict(decision, named, now)
+    }
+
+    /// The yes to a layer in one namespace of which a part was gathered: some names of the most
+    /// believed source that there can be. What was left out can't make it a no: of more names of
+    /// that source one is enough, and names of other sources don't count then (docs/policy.md, rule
+    /// 2). No other answer is given: a no, and a yes by `[local]`, rest on what is not there.
+    pub async fn unpack_by_part(&self, unpack: &Unpack, now: Timestamp) -> Option<Verdict> {
+        let policy = self.policy().ok()?;
+        let [place] = unpack.places.as_slice() else {
+            return None;
+        };
+        if self.proving_at().is_some() {
+            return None;
         }
+        let judged = self.place_by(&policy, place, &unpack.layer, now, unpack.begun);
+        let (Decision::Allow(admission), Some(claim)) = judged.await else {
+            return None;
+        };
+        let named = Some((claim.name, claim.chain.top()));
+        Some(unpack.verdict(Decision::Allow(admission), named, now))
     }
 
     /// What one namespace says of a layer, and the claim that decided.
@@ -98,6 +109,26 @@ impl Decider {
         let subject = claim.map(|claim| (&claim.name, claim.chain.top()));
         let decision = self.conclude(session, judgement, subject, &rows).await;
         (decision, claim.cloned())
+    }
+}
+
+impl Unpack {
+    fn verdict(
+        &self,
+        decision: Decision,
+        named: Option<(ImageRef, Digest)>,
+        now: Timestamp,
+    ) -> Verdict {
+        let (name, digest) = named.unzip();
+        let namespaces = self.places.iter();
+        Verdict {
+            engine: Some(self.engine.clone()),
+            namespaces: namespaces.map(|place| place.namespace.clone()).collect(),
+            name,
+            digest,
+            layer: Some(self.layer.digest),
+            ..Verdict::of(decision, self.door, now, self.begun)
+        }
     }
 }
 

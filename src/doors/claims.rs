@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tonic::Status;
 
+use super::layer_hints::LayerHints;
 use crate::decide::{Claim, NameSource, NamespaceView};
 use crate::engines::containerd::{BlobInfo, ContainerdClient, RecordedName};
 use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef, MAX_INDEXES, Repository};
@@ -51,6 +52,7 @@ impl From<Status> for LayerUnknown {
 pub(super) async fn gather(
     containerd: &ContainerdClient,
     names: &(dyn NameLookup + Sync),
+    hints: &LayerHints,
     namespace: &str,
     layer: &Descriptor,
     annotations: &HashMap<String, String>,
@@ -78,7 +80,70 @@ pub(super) async fn gather(
             .variants
             .push((variant, search.variant(names, &records, variant).await?));
     }
+    let document = |digest: &Digest| containerd.known_document(digest);
+    hints.learn(namespace, &blobs, &records, document);
     Ok(place)
+}
+
+/// A part of what a namespace knows of a layer: documents and names that an earlier listing hinted
+/// at, asked for anew, and of the names those of the most believed source that there can be. None:
+/// the hints don't lead to such a name.
+pub(super) async fn gather_by_hints(
+    containerd: &ContainerdClient,
+    names: &(dyn NameLookup + Sync),
+    hints: &LayerHints,
+    namespace: &str,
+    layer: &Descriptor,
+    annotations: &HashMap<String, String>,
+) -> Option<NamespaceView> {
+    let hints = hints.of(namespace)?;
+    let (annotated, manifest) = annotation(annotations);
+    let documents = hints.above(&layer.digest, manifest);
+    // An annotation is believed before all else, and comes with the question; without one, nothing is
+    // believed before a record.
+    let (most_believed, recorded) = match annotated {
+        Some(_) => (NameSource::Annotation, Vec::new()),
+        None => (NameSource::Record, hints.names(&documents)),
+    };
+    if documents.is_empty() || most_believed == NameSource::Record && recorded.is_empty() {
+        return None;
+    }
+    let (blobs, records) = tokio::try_join!(
+        async {
+            let mut blobs = Vec::new();
+            for digest in &documents {
+                blobs.extend(containerd.info(namespace, digest).await?);
+            }
+            Ok::<_, Status>(blobs)
+        },
+        async {
+            let mut records = Vec::new();
+            for name in recorded {
+                records.extend(containerd.recorded_name(namespace, name).await?);
+            }
+            Ok(records)
+        }
+    )
+    .ok()?;
+    let search = ClaimSearch {
+        containerd,
+        namespace,
+        by_digest: blobs.iter().map(|info| (info.digest, info)).collect(),
+        blobs: &blobs,
+    };
+    let place = search.place(names, &records, layer, annotations).await;
+    let mut place = place.ok()?;
+    place.claims.retain(|claim| claim.told_by == most_believed);
+    (!place.claims.is_empty()).then_some(place)
+}
+
+/// The name that a layer's annotation claims, and the manifest that it goes with.
+fn annotation(annotations: &HashMap<String, String>) -> (Option<ImageRef>, Option<Digest>) {
+    let name = annotations.get(IMAGE_REF);
+    let name = name.and_then(|name| name.parse().ok());
+    let manifest = annotations.get(MANIFEST_DIGEST);
+    let manifest = manifest.filter(|_| name.is_some());
+    (name, manifest.and_then(|digest| digest.parse().ok()))
 }
 
 /// Names of image records whose target is a chain's top. Clients write full names; what would first
@@ -265,15 +330,9 @@ impl ClaimSearch<'_> {
         place: &mut NamespaceView,
         annotations: &HashMap<String, String>,
     ) -> Result<(), LayerUnknown> {
-        let Some(name) = annotations
-            .get(IMAGE_REF)
-            .and_then(|name| name.parse::<ImageRef>().ok())
-        else {
+        let (Some(name), manifest) = annotation(annotations) else {
             return Ok(());
         };
-        let manifest: Option<Digest> = annotations
-            .get(MANIFEST_DIGEST)
-            .and_then(|digest| digest.parse().ok());
         for chain in &place.chains {
             if manifest.is_none_or(|manifest| manifest == chain.manifest()) {
                 place.claims.push(Claim {

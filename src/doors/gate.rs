@@ -17,16 +17,21 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::claims::{self, LayerUnknown, NameLookup};
+use super::claims::{self, LayerUnknown};
 use super::fail_closed::ProcessMark;
+use super::layer_hints::LayerHints;
 use super::socket;
 use crate::decide::{Decider, Decision, Door, NamespaceView, Unpack, Verdict, too_slow};
 use crate::engines::containerd::{ContainerdClient, header, within};
 use crate::nonce;
 use crate::observe::Observer;
-use crate::sources::is_of_host;
 use rootpin_trust::image::{Descriptor, Digest, Repository};
 use rootpin_trust::{self, Refusal};
+
+mod by_hints;
+mod names;
+
+use names::LookedUpNames;
 
 /// Generated from `proto/`; the messages are containerd-client's.
 mod wire {
@@ -55,6 +60,7 @@ pub(crate) struct EngineGates {
     pub name: String,
     /// Its containerd.
     pub containerd: ContainerdClient,
+    hints: LayerHints,
     pub(super) decider: Arc<Decider>,
     observer: Arc<Observer>,
     mark: ProcessMark,
@@ -89,6 +95,7 @@ impl EngineGates {
         Ok(Self {
             name: config.name.clone(),
             containerd,
+            hints: LayerHints::default(),
             decider,
             observer,
             mark,
@@ -209,7 +216,16 @@ impl Gate {
         if decrypts(message, layer) {
             return (self.unjudged(layer, decrypted(), begun), None);
         }
-        let places = match self.gather(metadata, message, layer).await {
+        let namespaces = match self.namespaces(metadata, &layer.digest).await {
+            Ok(namespaces) => namespaces,
+            Err(status) => return (self.unjudged(layer, unknown(&status.into()), begun), None),
+        };
+        if let [only] = namespaces.as_slice()
+            && let Some(verdict) = self.by_hints(only, message, layer, begun).await
+        {
+            return (verdict, Some(only.clone()));
+        }
+        let places = match self.gather(namespaces, message, layer).await {
             Ok(places) => places,
             Err(why) => return (self.unjudged(layer, unknown(&why), begun), None),
         };
@@ -242,12 +258,11 @@ impl Gate {
 
     async fn gather(
         &self,
-        metadata: &MetadataMap,
+        namespaces: Vec<String>,
         message: &ApplyRequest,
         layer: &Descriptor,
     ) -> Result<Vec<NamespaceView>, LayerUnknown> {
         let containerd = &self.engine.containerd;
-        let namespaces = self.namespaces(metadata, &layer.digest).await?;
         let annotations = message.diff.as_ref().map(|diff| &diff.annotations);
         let none = HashMap::new();
         let mut places = Vec::new();
@@ -258,6 +273,7 @@ impl Gate {
             let place = claims::gather(
                 containerd,
                 &names,
+                &self.engine.hints,
                 &namespace,
                 layer,
                 annotations.unwrap_or(&none),
@@ -395,35 +411,6 @@ impl Drop for Pass<'_> {
         self.engine
             .unpacks
             .send_modify(|running| *running = running.saturating_sub(1));
-    }
-}
-
-/// Names from the ledger, and registries from the policy.
-struct LookedUpNames<'a> {
-    decider: &'a Decider,
-}
-
-impl NameLookup for LookedUpNames<'_> {
-    fn admitted(&self, top: &Digest) -> Vec<rootpin_trust::image::ImageRef> {
-        let rows = self.decider.store().admitted(top).unwrap_or_default();
-        rows.into_iter()
-            .filter(|row| row.top == *top)
-            .map(|row| row.name)
-            .collect()
-    }
-
-    fn registries(&self, host: &str) -> Vec<String> {
-        let Ok(policy) = self.decider.policy() else {
-            return Vec::new();
-        };
-        let proving = self.decider.proving_at();
-        policy
-            .hosts()
-            .into_iter()
-            .chain(proving.as_deref())
-            .filter(|registry| is_of_host(registry, host))
-            .map(str::to_owned)
-            .collect()
     }
 }
 

@@ -8,6 +8,7 @@ pub mod credential_provider;
 mod docker_authz;
 mod fail_closed;
 mod gate;
+mod layer_hints;
 mod nri;
 mod resolver;
 pub mod socket;

@@ -214,16 +214,8 @@ impl ContainerdClient {
             .list(request)
             .await?
             .into_inner();
-        let record = |image: containerd_client::services::v1::Image| {
-            let target = image.target?.digest.parse().ok()?;
-            let is_of_registry = record_is_of_registry(&image.name, &image.labels);
-            Some(RecordedName {
-                name: image.name,
-                target,
-                is_of_registry,
-            })
-        };
-        Ok(answer.images.into_iter().filter_map(record).collect())
+        let images = answer.images.into_iter();
+        Ok(images.filter_map(RecordedName::of).collect())
     }
 
     /// Name and digest of every image record of a namespace, as they stand there.
@@ -264,6 +256,13 @@ impl ContainerdClient {
             .unwrap_or_else(PoisonError::into_inner)
             .known
             .contains_key(digest)
+    }
+
+    /// The index or manifest that a blob was found to be, if it was read.
+    pub(crate) fn known_document(&self, digest: &Digest) -> Option<Arc<Blob>> {
+        let documents = self.documents.lock();
+        let documents = documents.unwrap_or_else(PoisonError::into_inner);
+        documents.known.get(digest).cloned().flatten()
     }
 
     /// The index or manifest that a blob is, read from the bytes and hashed; none for every other

@@ -28,6 +28,7 @@ mod doctor;
 mod documents;
 mod evidence;
 mod fixtures;
+mod gate_hints;
 mod gates;
 mod grid;
 mod help;

@@ -37,6 +37,7 @@ use containerd_client::services::v1::{
 use containerd_client::types::v1::Process;
 use containerd_client::types::{Descriptor, Envelope};
 use http::{HeaderMap, Request, Response};
+use http_body_util::BodyExt as _;
 use prost::Message;
 use tokio::net::UnixListener;
 use tokio::sync::mpsc;
@@ -110,6 +111,8 @@ struct Inner {
     listeners: Mutex<Vec<mpsc::UnboundedSender<Envelope>>>,
     deleted: Mutex<Vec<DeleteImageRequest>>,
     listed: AtomicUsize,
+    requests: AtomicUsize,
+    sent: AtomicUsize,
     compares: AtomicBool,
     moved: Mutex<HashMap<String, String>>,
 }
@@ -126,6 +129,8 @@ impl Containerd {
             listeners: Mutex::default(),
             deleted: Mutex::default(),
             listed: AtomicUsize::new(0),
+            requests: AtomicUsize::new(0),
+            sent: AtomicUsize::new(0),
             compares: AtomicBool::new(true),
             moved: Mutex::default(),
         };
@@ -133,8 +138,20 @@ impl Containerd {
             inner: Arc::new(inner),
         };
         let inner = Arc::clone(&this.inner);
-        let router =
-            axum::Router::new().fallback(move |request| answer(Arc::clone(&inner), request));
+        let router = axum::Router::new().fallback(move |request| {
+            let inner = Arc::clone(&inner);
+            async move {
+                inner.requests.fetch_add(1, Ordering::Relaxed);
+                let answer = answer(Arc::clone(&inner), request).await;
+                answer.map(|body| {
+                    Body::new(body.map_frame(move |frame| {
+                        let length = frame.data_ref().map_or(0, bytes::Bytes::len);
+                        inner.sent.fetch_add(length, Ordering::Relaxed);
+                        frame
+                    }))
+                })
+            }
+        });
         let _ = std::fs::remove_file(socket);
         let connections = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
         tokio::spawn(
@@ -218,6 +235,12 @@ impl Containerd {
     /// How often images were listed.
     pub fn listed(&self) -> usize {
         self.inner.listed.load(Ordering::Relaxed)
+    }
+
+    /// How many requests there were, and how many bytes were sent to answer them.
+    pub fn load(&self) -> (usize, usize) {
+        let read = |count: &AtomicUsize| count.load(Ordering::Relaxed);
+        (read(&self.inner.requests), read(&self.inner.sent))
     }
 
     /// Whether it compares what a record stands for before it deletes it: 2.x does, 1.7 does not.

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use containerd_client::services::v1::Image;
 use rootpin_trust::image::{Descriptor, Digest};
 
 use super::MAX_DOCUMENT;
@@ -45,14 +46,21 @@ impl BlobInfo {
     /// `BuildKit` and imports write, and with manifests under CRI's `discard_unpacked_layers`,
     /// which have a label for their config only.
     pub(crate) fn may_list(&self, digests: &HashSet<String>) -> bool {
+        self.referred().any(|(_, digest)| digests.contains(digest))
+            || self.listed().next().is_none()
+    }
+
+    /// The layers and manifests that the garbage collector's labels say it lists.
+    pub(crate) fn listed(&self) -> impl Iterator<Item = &str> {
+        let lists = |kind: &str| kind.starts_with("l.") || kind.starts_with("m.");
+        let listed = self.referred().filter(move |(kind, _)| lists(kind));
+        listed.map(|(_, digest)| digest.as_str())
+    }
+
+    fn referred(&self) -> impl Iterator<Item = (&str, &String)> {
         const REFERS: &str = "containerd.io/gc.ref.content.";
-        let referred = || {
-            self.labels
-                .iter()
-                .filter_map(|(name, digest)| Some((name.strip_prefix(REFERS)?, digest)))
-        };
-        referred().any(|(_, digest)| digests.contains(digest))
-            || !referred().any(|(kind, _)| kind.starts_with("l.") || kind.starts_with("m."))
+        let labels = self.labels.iter();
+        labels.filter_map(|(name, digest)| Some((name.strip_prefix(REFERS)?, digest)))
     }
 
     /// Registry host (without port) and repository for each
@@ -119,6 +127,19 @@ pub(crate) struct RecordedName {
     pub target: Digest,
     /// Whether the record itself shows that a registry was asked, though the blobs may not.
     pub(crate) is_of_registry: bool,
+}
+
+impl RecordedName {
+    /// What an image record tells, where it stands for a sha256 digest.
+    pub(super) fn of(image: Image) -> Option<Self> {
+        let target = image.target?.digest.parse().ok()?;
+        let is_of_registry = record_is_of_registry(&image.name, &image.labels);
+        Some(Self {
+            name: image.name,
+            target,
+            is_of_registry,
+        })
+    }
 }
 
 /// Whether a record shows that a registry was asked: by a label, or by a name of which a pull

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::{
-    DeleteImageRequest, GetImageRequest, InfoRequest, ListImagesRequest,
+    DeleteImageRequest, GetImageRequest, Image, InfoRequest, ListImagesRequest,
 };
 use containerd_client::types::Descriptor;
 use tonic::{Code, Status};
 
-use super::{BlobInfo, ContainerdClient, record_is_of_registry, within};
+use super::{BlobInfo, ContainerdClient, RecordedName, record_is_of_registry, within};
 use crate::decide::ImageContents;
 use rootpin_trust::image::{Blob, Digest, ImageRef, IndexEntry};
 
@@ -197,6 +197,24 @@ impl ContainerdClient {
         namespace: &str,
         name: &str,
     ) -> Result<Option<RecordTarget>, Status> {
+        let image = self.image(namespace, name).await?;
+        Ok(image.map(|image| target(image.target)))
+    }
+
+    /// What a record of this name tells now; none where it is gone.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub(crate) async fn recorded_name(
+        &self,
+        namespace: &str,
+        name: &str,
+    ) -> Result<Option<RecordedName>, Status> {
+        let image = self.image(namespace, name).await?;
+        Ok(image.and_then(RecordedName::of))
+    }
+
+    async fn image(&self, namespace: &str, name: &str) -> Result<Option<Image>, Status> {
         let request = within(
             namespace,
             GetImageRequest {
@@ -208,7 +226,7 @@ impl ContainerdClient {
             .get(request)
             .await
         {
-            Ok(answer) => Ok(answer.into_inner().image.map(|image| target(image.target))),
+            Ok(answer) => Ok(answer.into_inner().image),
             Err(status) if status.code() == Code::NotFound => Ok(None),
             Err(status) => Err(status),
         }
