@@ -8,6 +8,7 @@ mod in_containerd;
 mod in_docker;
 mod judging;
 mod pending;
+mod period;
 mod swept_image;
 mod watch;
 

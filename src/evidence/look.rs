@@ -5,15 +5,12 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::due::later;
 use super::statement::MetadataOrigin;
 use crate::sources::SourceError;
 use rootpin_policy::{Policy, Root};
 use rootpin_trust::image::Repository;
 use rootpin_trust::{Code, Refusal};
-
-/// A source is asked before its time at most this often for names that it may not have: whoever
-/// asks for such names must not choose how much work that is.
-pub(crate) const AGAIN: SignedDuration = SignedDuration::from_secs(5);
 
 /// What to do where no place answers.
 pub(super) const CHECK_PLACES: &str = "check the addresses that the root names, their certificates and the network between; of a file:// place, that it is there and mounted";
@@ -114,11 +111,6 @@ impl RootLook<'_> {
         later(self.now, self.root.recheck)
     }
 
-    /// Whether the source may be asked once more, which was asked then.
-    pub(super) fn asks_again(&self, asked: Timestamp) -> bool {
-        self.again && later(asked, AGAIN) <= self.now
-    }
-
     /// The last good contact, and the end of the time for which the cache may serve from there on.
     pub(super) fn offline_limit(
         &self,
@@ -177,10 +169,6 @@ pub(super) fn clock(now: Timestamp, since: Duration) -> Timestamp {
         now,
         SignedDuration::try_from(since + Duration::from_millis(100)).unwrap_or(SignedDuration::MAX),
     )
-}
-
-pub(crate) fn later(time: Timestamp, by: SignedDuration) -> Timestamp {
-    time.checked_add(by).unwrap_or(Timestamp::MAX)
 }
 
 /// An equal part of the time that is left, for the first of so many: one that keeps us waiting must

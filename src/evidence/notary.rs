@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 
 use super::drive::{Fetch, VerifiedUpdates};
+use super::due::{Due, MetadataTimes};
 use super::look::SourceFailure;
 use super::per_key::PerKeyCache;
 use super::tuf::source_for;
@@ -57,16 +58,16 @@ impl Repositories {
         // One question at a time: those that wait find the answer of the first.
         let mut slot = slot.lock().await;
         let clock = look.clock();
-        let fresh = slot
-            .as_ref()
-            .map(|known| &known.evidence)
-            .filter(|known| look.now < known.valid_until && known.contact <= clock)
-            .cloned();
-        let again = !self.failures.are_remembered()
-            && fresh
-                .as_ref()
-                .is_some_and(|known| look.asks_again(known.asked()));
-        if let Some(known) = fresh.as_ref().filter(|_| !again) {
+        let at_hand = slot.as_ref().map(|known| &known.evidence);
+        let times = at_hand.map(|known| MetadataTimes {
+            contact: known.contact,
+            asked: known.asked(),
+            valid_until: known.valid_until,
+        });
+        let again = look.again && !self.failures.are_remembered();
+        let due = Due::of(times, look.now, clock, again);
+        let fresh = at_hand.filter(|_| due != Due::Update).cloned();
+        if let Some(known) = fresh.as_ref().filter(|_| due == Due::Nothing) {
             return Ok(Arc::clone(known));
         }
         if let Some(refusal) = self.failures.of(&look.root.id, Some(gun)) {

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 
 use super::drive::VerifiedUpdates;
+use super::due::{Due, MetadataTimes};
 use super::per_key::PerKeyCache;
 use super::{Evidence, MetadataOrigin, Repositories, RootLook};
 use rootpin_policy::TufRoot;
@@ -47,6 +48,14 @@ struct EarlierUpdate {
 }
 
 impl TufAtHand {
+    fn times(&self) -> MetadataTimes {
+        MetadataTimes {
+            contact: self.contact,
+            asked: self.asked,
+            valid_until: self.valid_until,
+        }
+    }
+
     /// What the cache held at the last contact; it answers nothing by itself.
     pub(super) fn verified_at(trusted: Trusted, contact: Timestamp) -> Self {
         Self {
@@ -149,15 +158,10 @@ impl TufLook<'_> {
         updates: &mut VerifiedUpdates,
     ) -> Result<bool, Refusal> {
         let (look, id, failures) = (self.look, &self.look.root.id, &self.repositories.failures);
-        let fresh = slot
-            .as_ref()
-            .is_some_and(|known| look.now < known.valid_until && known.contact <= clock);
-        let again = fresh
-            && !failures.are_remembered()
-            && slot
-                .as_ref()
-                .is_some_and(|known| look.asks_again(known.asked));
-        if fresh && !again {
+        let times = slot.as_ref().map(TufAtHand::times);
+        let again = look.again && !failures.are_remembered();
+        let due = Due::of(times, look.now, clock, again);
+        if due == Due::Nothing {
             return Ok(true);
         }
         if let Some(refusal) = failures.of(id, None) {
@@ -176,7 +180,7 @@ impl TufLook<'_> {
             }
             // What was asked before its time takes nothing away from what holds; what was verified
             // binds all the same.
-            Err(_) if again => {
+            Err(_) if due == Due::Newer => {
                 updates.keep().await;
                 if let Some(known) = slot.as_mut() {
                     known.asked = look.now;

@@ -17,6 +17,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use rootpin_trust::image::Digest;
+
 use self::doors::Answer;
 use self::host::Host;
 use self::model::{Clock, Door, Entry, Facts, Modes, Names, Origin, Revoked, Source};
@@ -43,6 +45,16 @@ static GRID: LazyLock<BTreeMap<Facts, Answers>> = LazyLock::new(|| {
         grid
     })
 });
+
+/// Writes a repository of The Update Framework in which these names are these digests, and returns
+/// its first root.
+pub(crate) fn folder_of_names(folder: &Path, names: &[(String, Digest)]) -> Vec<u8> {
+    let names = names.iter();
+    let names: Vec<_> = names
+        .map(|(name, digest)| (name.clone(), *digest, Vec::new()))
+        .collect();
+    tuf::write(folder, 7, &names, tuf::Flaw::None)
+}
 
 /// Compares lines with a recorded file, or writes it.
 fn assert_recorded(name: &str, lines: &[String]) {

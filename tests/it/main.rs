@@ -28,6 +28,7 @@ mod doctor;
 mod documents;
 mod evidence;
 mod fixtures;
+mod fleet;
 mod gate_hints;
 mod gates;
 mod grid;

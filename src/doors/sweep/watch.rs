@@ -14,12 +14,11 @@ use super::engine::SweptEngine;
 use super::findings::{EngineFindings, FindingAction, Stage, keys_of};
 use super::judging::{JudgedImage, by_cache, by_sources};
 use super::pending::{Pending, Work};
+use super::period::until_next;
 use super::swept_image::{Removal, SweptImage, SweptName};
 use crate::decide::{Decider, Verdict};
 use crate::observe::{Observer, StatusBoard, Swept, label_value, plain};
 
-/// Between sweeps that nothing has asked for, ten percent more or less.
-const PERIOD: Duration = Duration::from_secs(3600);
 /// What is written together is looked at together; and a storm of events costs no more than this.
 const PAUSE: Duration = Duration::from_millis(250);
 /// Until an engine that went away is looked for again, at first and at last.
@@ -98,7 +97,7 @@ impl Watch {
                 // What is being asked is asked again.
                 asking.abort_all();
                 while asking.join_next().await.is_some() {}
-                next = Instant::now() + PERIOD * 9 / 10 + PERIOD / 5 * chance() / 256;
+                next = Instant::now() + until_next(chance());
             }
             let doubted = self.look(look, removes).await;
             if !doubted.is_empty() {
