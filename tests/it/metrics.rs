@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
-use std::process::Command;
 use std::time::Duration;
 
 use rootpin::observe::METRICS;
+use yaml_rust2::{Yaml, YamlLoader};
 
-use crate::documents::{quoted, text, top};
+use crate::documents::{quoted, text};
 use crate::world::World;
+
+/// For `promtool test rules`.
+const ALERTS: &str = "tests/data/prometheus/alerts.yml";
 
 /// Of `rootpin doctor --metrics` and `rootpin metrics --textfile`.
 const OTHERS: [&str; 5] = [
@@ -97,25 +100,69 @@ fn rules_and_dashboard_name_metrics_that_there_are() {
     assert!(dashboard["panels"].as_array().unwrap().len() > 10);
 }
 
-/// Each alert leads to a command or a page.
+/// A list of a YAML document.
+fn list<'a>(yaml: &'a Yaml, key: &str) -> &'a [Yaml] {
+    let found = yaml[key].as_vec();
+    found.unwrap_or_else(|| panic!("no list {key} in {yaml:?}"))
+}
+
+fn yaml(file: &str) -> Yaml {
+    YamlLoader::load_from_str(&text(file)).unwrap().remove(0)
+}
+
+fn word<'a>(yaml: &'a Yaml, key: &str) -> &'a str {
+    let found = yaml[key].as_str();
+    found.unwrap_or_else(|| panic!("no {key} in {yaml:?}"))
+}
+
+/// Each alert leads to a command or a page, and is set off in a test, by series that rootpin has.
+/// tests/real/alerts.rs runs it.
 #[test]
-#[allow(clippy::disallowed_macros, reason = "a test that did not run says so")]
-fn promtool_takes_the_rules() {
-    let rules = text("packaging/prometheus/rules.yml");
-    let alerts = rules.matches("- alert: ").count();
-    assert_eq!(rules.matches("\n          look: ").count(), alerts);
-    let file = top().join("packaging/prometheus/rules.yml");
-    let Ok(checked) = Command::new("promtool")
-        .args(["check", "rules"])
-        .arg(file)
-        .output()
-    else {
-        eprintln!("not run: no promtool (Debian: prometheus)");
-        return;
-    };
-    let told = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success(), "{told}");
-    assert!(told.contains(&format!("{alerts} rules found")), "{told}");
+fn each_alert_says_where_to_look_and_has_a_test_of_series_that_there_are() {
+    let rules = yaml("packaging/prometheus/rules.yml");
+    let alerts: BTreeSet<_> = list(&list(&rules, "groups")[0], "rules")
+        .iter()
+        .map(|rule| {
+            for key in ["summary", "look"] {
+                assert!(!word(&rule["annotations"], key).is_empty());
+            }
+            word(rule, "alert").to_owned()
+        })
+        .collect();
+    let tests = yaml(ALERTS);
+    let worlds = list(&tests, "tests");
+    assert_eq!(worlds.len(), 2);
+    for (world, sets_off) in worlds.iter().zip([true, false]) {
+        let mut tested = BTreeSet::new();
+        for test in list(world, "alert_rule_test") {
+            assert_eq!(!list(test, "exp_alerts").is_empty(), sets_off, "{test:?}");
+            tested.insert(word(test, "alertname").to_owned());
+        }
+        assert_eq!(tested, alerts);
+        for input in list(world, "input_series") {
+            is_of_rootpin(word(input, "series"));
+        }
+    }
+}
+
+/// Whether rootpin writes such a series; Prometheus adds the instance.
+fn is_of_rootpin(series: &str) {
+    let (name, labels) = series.trim_end_matches('}').split_once('{').unwrap();
+    assert!(samples().contains(name), "{series}");
+    let of = METRICS.iter().find(|metric| {
+        name == metric.name
+            || metric.kind == "histogram" && name == format!("{}_bucket", metric.name)
+    });
+    let known: BTreeSet<&str> = of
+        .map_or("code, severity", |metric| metric.labels)
+        .split(", ")
+        .filter(|label| !label.is_empty())
+        .collect();
+    for label in labels.split(',').filter_map(|label| label.split_once('=')) {
+        let (label, _) = label;
+        let added = label == "instance" || label == "le" && name.ends_with("_bucket");
+        assert!(added || known.contains(label), "{series}: {label}");
+    }
 }
 
 #[test]

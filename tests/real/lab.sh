@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
-#   lab.sh fetch GROUP...        engines old docker notary push build clients boot bare sign: unpack Debian packages into the cache
+#   lab.sh fetch GROUP...        engines old docker notary push build clients boot bare sign alerts: unpack Debian packages into the cache
 #   lab.sh configure NAME...     the main files of containerd16, containerd17, containerd2, containerd23, without starting them
 #   lab.sh start SERVICE...      registry registry-tls notary containerd16 containerd17 containerd2 dockerd26 dockerd28
 #                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2; with ROOTPIN_ENGINES also
@@ -166,6 +166,7 @@ cmd_fetch() {
     push) unpack "$SUITE_2" oras ;;
     clients) unpack "$SUITE_HOST" skopeo libgpgme11 libassuan0 libdevmapper1.02.1; unpack "$SUITE_2" oras docker-compose ;;
     sign) unpack "$SUITE_17" cosign; unpack "$SUITE_2" cosign notation ;; # cosign 2.5, cosign 3.1, notation 1.3
+    alerts) unpack "$SUITE_HOST" prometheus ;; # for promtool
     boot) unpack_boot ;;
     bare) make_bare ;;
     build) unpack "$SUITE_2" docker-buildx ;; # for both dockers: the builder itself is in dockerd
@@ -495,6 +496,7 @@ LAB_BIN23=$PKG_23/usr/bin
 LAB_BIN17=$PKG_17/usr/bin
 LAB_BIN2=$PKG_2/usr/bin
 LAB_BARE=$PKG_BARE
+LAB_PROMTOOL=$PKG_HOST/usr/bin/promtool
 LAB_BUILDX=$PKG_2/usr/libexec/docker/cli-plugins
 ENV
 }

@@ -4,6 +4,7 @@
 #![allow(clippy::too_many_lines, reason = "a test tells one story, to its end")]
 
 mod advice;
+mod alerts;
 mod ansible;
 mod audit;
 mod authz;
