@@ -336,6 +336,7 @@ impl wire::control_server::Control for ControlService {
     }
 
     async fn status(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
+        self.status.check_now(status::CHECKED_WITHIN).await;
         let (value, exit) = status::report(&self.status, &self.decider, &self.observer);
         Ok(report(&value, exit))
     }

@@ -1,6 +1,8 @@
 //! `rootpin status`: what is known of the doors: proven, configured or not checked, and never more
 //! than was shown.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -37,6 +39,9 @@ impl From<(&'static str, Option<String>)> for DoorProof {
         }
     }
 }
+
+/// How long a status waits for the self-checks that it demands.
+pub(super) const CHECKED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Why the verifier is not checked.
 const UNTOLD: &str =

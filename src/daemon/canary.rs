@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use crate::doors::EngineGates;
 use crate::observe::{self, Observer, StatusBoard, Unproven};
 
@@ -21,8 +19,10 @@ pub(super) async fn prove(
     observer: Arc<Observer>,
 ) {
     let mut last = Ok(());
+    let mut demands = status.checked_on_demand(&gates.name);
     loop {
-        let result = gates.canary().await;
+        let demand = demands.begin();
+        let (result, differs) = tokio::join!(gates.canary(), gates.differs());
         if let Err(Unproven::Passed(why)) = &result
             && result != last
         {
@@ -38,19 +38,18 @@ pub(super) async fn prove(
             label,
             f64::from(u8::from(result.is_ok())),
         );
-        status.canary(&gates.name, Timestamp::now(), result);
-        let differs = gates.differs().await;
         status.applier(
             &gates.name,
             differs
                 .map(|known| known.contains(&apply))
                 .map_err(|error| error.message().to_owned()),
         );
-        tokio::time::sleep(if last.is_ok() {
+        status.canary(&gates.name, demand, result);
+        let pause = if last.is_ok() {
             CANARY
         } else {
             CANARY_UNPROVEN
-        })
-        .await;
+        };
+        demands.demanded_within(pause).await;
     }
 }

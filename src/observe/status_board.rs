@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
+use tokio::sync::watch;
 
 use crate::decide::{Decider, Door};
 use crate::state::StateMark;
@@ -32,6 +34,29 @@ pub(crate) struct StatusBoard {
     pub(crate) kubelet: bool,
     mark: StateMark,
     inner: Mutex<SelfChecks>,
+    /// The number of the last demand for self-checks that are made now.
+    demands: watch::Sender<u64>,
+    /// Of each engine that is checked: which demand its last check answers.
+    answered: watch::Sender<BTreeMap<String, u64>>,
+}
+
+/// The demands for self-checks of one engine.
+#[derive(Debug)]
+pub(crate) struct CheckDemands(watch::Receiver<u64>);
+
+impl CheckDemands {
+    /// The demand that a check which begins now answers, as every one before it.
+    pub(crate) fn begin(&mut self) -> u64 {
+        *self.0.borrow_and_update()
+    }
+
+    /// Waits for so long, or for a demand that no check which has begun answers.
+    pub(crate) async fn demanded_within(&mut self, time: Duration) {
+        if let Ok(Err(_)) = tokio::time::timeout(time, self.0.changed()).await {
+            // Nobody can demand any more.
+            tokio::time::sleep(time).await;
+        }
+    }
 }
 
 /// What was found last.
@@ -84,7 +109,31 @@ impl StatusBoard {
             kubelet,
             mark,
             inner: Mutex::default(),
+            demands: watch::Sender::default(),
+            answered: watch::Sender::default(),
         }
+    }
+
+    /// From now on an engine is checked, whenever somebody demands it.
+    pub(crate) fn checked_on_demand(&self, engine: &str) -> CheckDemands {
+        self.answered.send_modify(|answered| {
+            answered.insert(engine.to_owned(), 0);
+        });
+        CheckDemands(self.demands.subscribe())
+    }
+
+    /// Has each engine checked now, and waits for that, no longer than `within`: what was found last
+    /// may be of an engine that was restarted since.
+    pub(crate) async fn check_now(&self, within: Duration) {
+        let mut answered = self.answered.subscribe();
+        let mut demand = 0;
+        self.demands.send_modify(|last| {
+            *last += 1;
+            demand = *last;
+        });
+        let all = answered.wait_for(|answered| answered.values().all(|known| *known >= demand));
+        // An engine that hangs is shown as it was found last.
+        let _ = tokio::time::timeout(within, all).await;
     }
 
     /// All that was found last.
@@ -98,11 +147,14 @@ impl StatusBoard {
         &self.mark
     }
 
-    /// What an engine's canary brought back.
-    pub(crate) fn canary(&self, engine: &str, at: Timestamp, result: Result<(), Unproven>) {
+    /// What an engine's canary brought back, which answers this demand.
+    pub(crate) fn canary(&self, engine: &str, demand: u64, result: Result<(), Unproven>) {
         self.checks()
             .canaries
-            .insert(engine.to_owned(), (at, result));
+            .insert(engine.to_owned(), (Timestamp::now(), result));
+        self.answered.send_modify(|answered| {
+            answered.insert(engine.to_owned(), demand);
+        });
     }
 
     /// Whether an engine has a differ at its applying gate's socket.

@@ -11,6 +11,7 @@ use containerd_client::services::v1::ApplyRequest;
 use rootpin::state::Store;
 use serde_json::Value;
 
+use crate::containerd::Differ;
 use crate::world::{GUN, Image, World, ended, start};
 
 const V1: &str = "r.test/team/app:v1";
@@ -279,6 +280,32 @@ fn a_second_daemon_leaves_the_first_ones_sockets_alone_and_says_whose_they_are()
     );
     assert!(lines.iter().any(|line| line.contains(&told)), "{lines:?}");
     assert_eq!(judged(&world, &image), "allowed");
+}
+
+#[test]
+fn the_status_tells_how_an_engine_is_now_and_not_how_it_was_before_its_restart() {
+    let Some((world, _)) = host("d-status-now") else {
+        return;
+    };
+    let _daemon = world.start();
+    let gate = Differ::AsksGate(world.path("gate"));
+    world.containerd.differ(gate.clone());
+    world.door_when("gate", |row| row["state"] == "proven");
+    // Each time the first answer counts: the self-checks of their own accord come once a minute.
+    for _ in 0..3 {
+        world.containerd.differ(Differ::Applies);
+        let (status, exit) = world.rootpin_json(&["status"]);
+        assert_eq!((exit, status["ok"].as_bool()), (1, Some(false)), "{status}");
+        assert_ne!(world.door("gate")["state"], "proven");
+        world.containerd.differ(gate.clone());
+        let (status, exit) = world.rootpin_json(&["status"]);
+        assert_eq!((exit, status["ok"].as_bool()), (0, Some(true)), "{status}");
+    }
+    // One that hangs does not keep the status.
+    world.containerd.hang(true);
+    let (status, _) = world.rootpin_json(&["status"]);
+    assert_eq!(status["version"], 1, "{status}");
+    world.containerd.hang(false);
 }
 
 #[test]

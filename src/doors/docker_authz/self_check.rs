@@ -4,8 +4,6 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::AuthzPlugin;
 use crate::engines::dockerd::{GRPC_BYPASS, GRPC_CALL};
 use crate::nonce;
@@ -52,7 +50,9 @@ impl AuthzPlugin {
     /// Proves over and over that dockerd asks the plugin.
     pub(crate) async fn prove(self: Arc<Self>, status: Arc<StatusBoard>) {
         let mut last = Ok(());
+        let mut demands = status.checked_on_demand(&self.name);
         loop {
+            let demand = demands.begin();
             let result = self.canary().await;
             if result != last {
                 match &result {
@@ -71,10 +71,11 @@ impl AuthzPlugin {
                 label,
                 f64::from(u8::from(result.is_ok())),
             );
-            status.canary(&self.name, Timestamp::now(), result);
+            status.canary(&self.name, demand, result);
             // What is bypassed is so until somebody changes dockerd.
             let settled = matches!(last, Ok(()) | Err(Unproven::Bypassed(_)));
-            tokio::time::sleep(if settled { EVERY } else { UNPROVEN }).await;
+            let pause = if settled { EVERY } else { UNPROVEN };
+            demands.demanded_within(pause).await;
         }
     }
 
