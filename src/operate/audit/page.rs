@@ -226,6 +226,7 @@ fn held_metadata(page: &mut HtmlPage, report: &HostReport) {
 #[must_use]
 pub fn fleet_page(fleet: &Fleet) -> String {
     let mut page = HtmlPage::new("What the fleet trusts");
+    page.hosts(fleet.hosts.iter().map(|host| &*host.host));
     fleet_facts(&mut page, fleet);
     if !fleet.unreadable.is_empty() {
         page.paragraph(
@@ -235,7 +236,11 @@ pub fn fleet_page(fleet: &Fleet) -> String {
     }
     summary::of_fleet(&mut page, fleet);
     summary::images(&mut page, fleet);
-    let rows: Vec<_> = fleet.hosts.iter().map(host).collect();
+    // Those that a person must look at come first.
+    let mut hosts: Vec<_> = fleet.hosts.iter().collect();
+    hosts.sort_by_key(|host| (host.drift.is_empty(), host.counts.refused == 0));
+    let expected = fleet.expected.policy.as_deref();
+    let rows: Vec<_> = hosts.into_iter().map(|one| host(one, expected)).collect();
     page.table(
         "Hosts",
         "No report was read.",

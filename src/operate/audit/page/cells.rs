@@ -145,12 +145,25 @@ pub(super) fn trusted(one: &TrustedRepository) -> Vec<Cell> {
     ]
 }
 
-pub(super) fn host(host: &FleetHost) -> Vec<Cell> {
-    let drift: Vec<_> = host
+/// Ways in which a host differs that its row shows: the report has them all.
+const MAX_DRIFTS: usize = 5;
+
+/// The row of a host, where most have the policy `expected`.
+pub(super) fn host(host: &FleetHost, expected: Option<&str>) -> Vec<Cell> {
+    let mut drift: Vec<_> = host
         .drift
         .iter()
+        .take(MAX_DRIFTS)
         .map(|drift| format!("{}: {}", drift.code, drift.detail))
         .collect();
+    if host.drift.len() > MAX_DRIFTS {
+        drift.push(format!("and {} more", host.drift.len() - MAX_DRIFTS));
+    }
+    let policy = match host.policy.as_deref() {
+        None => Cell::Word("bad", "none".to_owned()),
+        policy if policy == expected => Cell::Word("dim", "as expected".to_owned()),
+        Some(hash) => Cell::Code(hash.to_owned()),
+    };
     vec![
         Cell::text(&*host.host),
         if drift.is_empty() {
@@ -161,7 +174,7 @@ pub(super) fn host(host: &FleetHost) -> Vec<Cell> {
         Cell::text(seconds(&host.at)),
         outcome(host.outcome),
         host.mode.as_deref().map_or(Cell::text("-"), mode),
-        Cell::Code(host.policy.as_deref().unwrap_or("none").to_owned()),
+        policy,
         Cell::count(host.counts.images),
         Cell::count(host.counts.refused),
         Cell::count(host.counts.unjudged),

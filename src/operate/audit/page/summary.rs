@@ -1,16 +1,12 @@
 //! What a page says first: how many of how many, and why.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::collections::{BTreeMap, HashMap};
 
 use rootpin_trust::Code;
 
 use super::super::fleet::{DriftCode, Fleet};
-use super::super::html_page::{Cell, HtmlPage};
+use super::super::html_page::{Cell, HtmlPage, MAX_HOSTS};
 use super::super::report::ResidentImage;
-
-/// Of so many hosts at most the names are written out.
-const MAX_NAMES: usize = 1000;
 
 /// How many images are refused, and by which cause.
 pub(super) fn of_images(page: &mut HtmlPage, images: &[ResidentImage]) {
@@ -79,28 +75,28 @@ pub(super) fn of_fleet(page: &mut HtmlPage, fleet: &Fleet) {
             sum(|counts| counts.unjudged)
         ),
     );
-    let mut causes: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for host in &fleet.hosts {
+    let mut causes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (place, host) in fleet.hosts.iter().enumerate() {
         for drift in &host.drift {
             let of = causes.entry(drift.code).or_default();
-            if of.last() != Some(&&*host.host) {
-                of.push(&host.host);
+            if of.last() != Some(&place) {
+                of.push(place);
             }
         }
         if host.counts.refused > 0 {
-            causes.entry("images refused").or_default().push(&host.host);
+            causes.entry("images refused").or_default().push(place);
         }
         if host.policy.is_none() {
-            causes.entry("no policy").or_default().push(&host.host);
+            causes.entry("no policy").or_default().push(place);
         }
     }
     let mut causes: Vec<_> = causes.into_iter().collect();
     causes.sort_by_key(|(_, of)| std::cmp::Reverse(of.len()));
-    let row = |(code, of): (&str, Vec<&str>)| {
+    let row = |(code, of): (&str, Vec<usize>)| {
         let known = DriftCode::ALL.iter().find(|known| known.as_str() == code);
         vec![
             Cell::Code(code.to_owned()),
-            names(&of, hosts),
+            hosts_of(of, hosts),
             Cell::text(known.map_or("", |known| known.meaning())),
         ]
     };
@@ -113,23 +109,36 @@ pub(super) fn of_fleet(page: &mut HtmlPage, fleet: &Fleet) {
     );
 }
 
-/// Which hosts have which image.
+/// Which hosts have which image; those that are not allowed come first.
 pub(super) fn images(page: &mut HtmlPage, fleet: &Fleet) {
+    let places: HashMap<&str, usize> = fleet
+        .hosts
+        .iter()
+        .enumerate()
+        .map(|(place, host)| (&*host.host, place))
+        .collect();
     let row = |image: &super::super::fleet::FleetImage| {
         let class = match image.outcome {
             "allowed" => "good",
             "refused" => "bad",
             _ => "odd",
         };
-        let of: Vec<&str> = image.hosts.iter().map(|host| &**host).collect();
+        let of = image.hosts.iter();
+        let of = of.filter_map(|host| places.get(&**host).copied()).collect();
         vec![
             Cell::text(&*image.name),
             Cell::Code(image.digest.as_deref().unwrap_or("-").to_owned()),
             Cell::Word(class, image.outcome.to_owned()),
-            names(&of, fleet.hosts.len()),
+            hosts_of(of, fleet.hosts.len()),
         ]
     };
-    let rows: Vec<_> = fleet.images.iter().map(row).collect();
+    let mut images: Vec<_> = fleet.images.iter().collect();
+    images.sort_by_key(|image| match image.outcome {
+        "refused" => 0,
+        "allowed" => 2,
+        _ => 1,
+    });
+    let rows: Vec<_> = images.into_iter().map(row).collect();
     page.table(
         "Which hosts have an image",
         "No host has one.",
@@ -144,22 +153,16 @@ pub(super) fn images(page: &mut HtmlPage, fleet: &Fleet) {
     }
 }
 
-fn names(of: &[&str], all: usize) -> Cell {
+/// Hosts by their places; a host beyond those that the page names is counted only.
+fn hosts_of(mut of: Vec<usize>, all: usize) -> Cell {
     if of.len() == all {
         return Cell::text(format!("all {all}"));
     }
-    let mut text = of
-        .iter()
-        .take(MAX_NAMES)
-        .copied()
-        .collect::<Vec<_>>()
-        .join(", ");
-    if of.len() > MAX_NAMES {
-        // Writing to a String can't fail.
-        let _ = write!(text, " and {} more", of.len() - MAX_NAMES);
+    let count = of.len();
+    of.retain(|place| *place < MAX_HOSTS);
+    if of.len() == count {
+        Cell::Hosts(of)
+    } else {
+        Cell::count(count)
     }
-    if of.len() <= 3 {
-        return Cell::text(text);
-    }
-    Cell::Hosts(of.len().to_string(), text)
 }
