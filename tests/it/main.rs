@@ -52,6 +52,7 @@ mod policy_tools;
 mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod recipes;
 mod registry;
 mod repo;
 mod repo_keys;

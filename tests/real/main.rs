@@ -39,6 +39,7 @@ mod platforms;
 mod prove;
 #[path = "../support/publisher.rs"]
 mod publisher;
+mod recipes;
 mod registry_tls;
 mod resolver;
 mod roads;

@@ -1,0 +1,17 @@
+#!/bin/sh
+# Has the containerd of a kind node ask rootpin, for the cluster of kind.yaml:
+#
+#   for node in $(kind get nodes); do docker exec -i "$node" sh -s <kind-node.sh; done
+#
+# It may be run again. Containers that run go on; containerd is restarted, because a kind node has no other work than the cluster's.
+# The node's image brings Kubernetes' own images with it, and the policy must admit them before it enforces: rootpin sweep --dry-run
+set -eu
+files=${ROOTPIN_FILES:-/opt/rootpin-files}
+dpkg --install "$files/rootpin.deb"
+rootpin policy check "$files/policy"
+/usr/libexec/rootpin/put-policy "$files/policy"
+systemctl enable --now rootpind
+rootpin state acknowledge
+rootpin install --platform kind --yes
+systemctl restart containerd
+rootpin doctor
