@@ -8,7 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use rootpin_policy::Policy;
 use rootpin_trust::Code;
 
-use super::look::{clock, later, offline_limit, offline_of};
+use super::due::later;
+use super::look::{clock, offline_limit, offline_of};
 
 fn at(text: &str) -> Timestamp {
     text.parse().unwrap()
