@@ -1,4 +1,6 @@
-//! Text of others made fit for a terminal, a log line or a report.
+//! Text of others made fit for a terminal, a log line, a report or a shell.
+
+use std::path::Path;
 
 /// Longer text is no name, and no sentence for a table.
 const MAX_CHARACTERS: usize = 2000;
@@ -21,6 +23,26 @@ pub(crate) fn plain_lines(text: &str) -> String {
     text.chars().map(written(safe)).collect()
 }
 
+/// One word of a command that is typed into a shell.
+#[must_use]
+pub(crate) fn shell_word(word: &str) -> String {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._/:@+,=%".contains(&byte);
+    if !word.is_empty() && word.bytes().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// The command that shows each mistake of the policy in a folder.
+#[must_use]
+pub(crate) fn policy_check(dir: &Path) -> String {
+    format!(
+        "rootpin policy check {}",
+        shell_word(&dir.to_string_lossy())
+    )
+}
+
 fn written(is_safe: impl Fn(char) -> bool) -> impl Fn(char) -> String {
     move |character| {
         if is_safe(character) {
@@ -39,6 +61,28 @@ fn is_safe(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_is_quoted_only_where_a_shell_would_read_more_into_it() {
+        for plain in [
+            "/etc/rootpin",
+            "https://t.example:8/a",
+            "oci://r.example/a:latest",
+            "a@sha256:0",
+        ] {
+            assert_eq!(shell_word(plain), plain);
+        }
+        for (odd, quoted) in [
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(x)", "'$(x)'"),
+            ("~root/x", "'~root/x'"),
+            ("it's", r"'it'\''s'"),
+            ("http://[::1]", "'http://[::1]'"),
+        ] {
+            assert_eq!(shell_word(odd), quoted);
+        }
+    }
 
     #[test]
     fn what_could_lead_a_reader_astray_is_written_out() {

@@ -1,6 +1,5 @@
 //! Why a command did nothing, with its exit code.
 
-use super::EXIT_USAGE;
 use super::output::Output;
 use crate::problem::Problem;
 
@@ -19,10 +18,7 @@ impl Failure {
     /// Says it, and gives the exit code.
     pub(super) fn exit(self, output: Output) -> u8 {
         match self {
-            Self::Usage(problem) => {
-                output.refused(problem);
-                EXIT_USAGE
-            }
+            Self::Usage(problem) => output.misused(problem),
             Self::Refused(problem) => {
                 output.refused(problem);
                 1

@@ -134,7 +134,7 @@ impl Done {
     pub(super) fn nobody_to_ask(&self, verb: &str, output: Output) -> bool {
         let nobody = matches!(self, Self::NobodyToAsk);
         if nobody {
-            output.error(Problem::hinted(
+            output.misused(Problem::hinted(
                 format!("{verb} asks before it writes, and nobody is at a terminal"),
                 "--dry-run shows what would be written, --yes writes it",
             ));

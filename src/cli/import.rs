@@ -14,9 +14,10 @@ use jiff::Timestamp;
 use super::failure::Failure;
 use super::given_fingerprint::GivenFingerprint;
 use super::new_folder;
-use super::output::{Output, shell_word, unwritable};
+use super::output::{Output, unwritable};
 use super::pin::{Asking, broken, scan};
 use crate::operate::import::{ImportedRoot, Proposal, ServerChoice, files};
+use crate::plain_text::policy_check;
 use crate::sources::Sources;
 use confirm::confirm;
 use rootpin_trust::KeyId;
@@ -103,10 +104,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     new_folder::write(out, &files, 0o755)
         .map_err(|error| Failure::Unknown(unwritable(out, &error)))?;
     let waiting = proposal.roots.iter().any(|root| !root.is_confirmed());
-    let next = format!(
-        "rootpin policy check {}",
-        shell_word(&out.to_string_lossy())
-    );
+    let next = policy_check(out);
     let report = report::proposed(&proposal, &shown, &files, (out, &next));
     output.value(&report, report::proposed_text);
     Ok(u8::from(waiting))

@@ -125,14 +125,13 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
                 .any(|docker| docker.name == *name)
     };
     if let Some(name) = host.names.iter().find(|name| !known(name)) {
-        output.error(Problem::hinted(
+        return Ok(output.misused(Problem::hinted(
             format!(
                 "{} has no [[engine]] or [[docker]] named {name:?}",
                 arguments.config.display()
             ),
             "name one that it has, or add it there",
-        ));
-        return Ok(EXIT_USAGE);
+        )));
     }
     let place = Place::of(arguments, host.platform, image.is_some());
     let staged = |name: &str| image.as_ref().map(|image| image.program(name));

@@ -21,16 +21,18 @@ mod metrics;
 mod new_folder;
 mod output;
 mod pin;
-pub mod policy;
+mod policy;
 mod prove;
 mod repo;
 mod state;
 mod status;
 mod support;
 mod sweep;
+mod typed_command;
 mod verify;
 mod verify_file;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -39,6 +41,7 @@ use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcomma
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
+use crate::plain_text::policy_check;
 use crate::problem::Problem;
 use output::Output;
 use rootpin_trust::image::ImageRef;
@@ -190,9 +193,10 @@ pub fn daemon_command() -> clap::Command {
 /// Runs `rootpin`. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
-    let parsed = command()
-        .try_get_matches()
-        .and_then(|matches| Arguments::from_arg_matches(&matches));
+    let parsed = command().try_get_matches().and_then(|matches| {
+        typed_command::remember(&command(), &matches);
+        Arguments::from_arg_matches(&matches)
+    });
     let arguments = match parsed {
         Ok(arguments) => arguments,
         Err(error) => return usage(&error.format(&mut command())),
@@ -283,6 +287,13 @@ pub fn daemon_main() -> u8 {
 /// Help and version are no mistakes; everything else is.
 fn usage(error: &clap::Error) -> u8 {
     let _ = error.print();
+    let is_option = |word: &OsString| word != "--";
+    let mut options = std::env::args_os().take_while(is_option);
+    if error.use_stderr() && options.any(|word| word == "--json") {
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        Output::misused_document(first.strip_prefix("error: ").unwrap_or(first));
+    }
     if error.kind() == ErrorKind::MissingRequiredArgument {
         let command = std::env::args().skip(1).fold(command(), |command, word| {
             let below = command.find_subcommand(&word).cloned();
@@ -299,8 +310,12 @@ fn usage(error: &clap::Error) -> u8 {
 /// A policy has errors, and which command shows them.
 fn policy_fails(errors: &[rootpin_policy::Diagnostic], dir: &std::path::Path) -> Problem {
     Problem::hinted(
-        format!("the policy has {}", output::counted(errors.len(), "error")),
-        format!("rootpin policy check {}", dir.display()),
+        format!(
+            "the policy in {} has {}",
+            dir.display(),
+            output::counted(errors.len(), "error")
+        ),
+        policy_check(dir),
     )
 }
 
@@ -309,10 +324,8 @@ fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
     typed
         .parse()
         .map_err(|error| {
-            output.error(Problem::hinted(
-                format!("{error}"),
-                "wanted NAME[:TAG][@sha256:…]",
-            ));
+            let hint = "wanted NAME[:TAG][@sha256:…]";
+            output.misused(Problem::hinted(format!("{error}"), hint))
         })
         .ok()
 }

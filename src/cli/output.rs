@@ -5,8 +5,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::EXIT_USAGE;
+use super::typed_command::{completed, completed_text, completed_value};
 use crate::control::wire::Report;
 use crate::observe::plain_lines;
+pub(super) use crate::plain_text::shell_word;
 use crate::problem::Problem;
 
 /// So many of something, as English has it.
@@ -15,16 +18,6 @@ pub(super) fn counted(count: usize, what: &str) -> String {
         _ if count == 1 => format!("1 {what}"),
         Some(stem) => format!("{count} {stem}ies"),
         None => format!("{count} {what}s"),
-    }
-}
-
-/// One word of a command that is typed into a shell.
-pub(super) fn shell_word(word: &str) -> String {
-    let plain = |sign: char| sign.is_ascii_alphanumeric() || "/._:-[]".contains(sign);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', "'\\''"))
     }
 }
 
@@ -77,12 +70,8 @@ impl Output {
     /// The daemon's report, as it is or as text.
     pub(super) fn report(self, report: &Report, text: impl FnOnce(&Value) -> String) -> u8 {
         let exit = u8::try_from(report.exit_code).unwrap_or(2);
-        if self.json {
-            say(&report.json);
-            return exit;
-        }
         match serde_json::from_str(&report.json) {
-            Ok(value) => say(&text(&value)),
+            Ok(value) => self.value(&value, text),
             Err(error) => {
                 self.error(format!("the daemon's answer is not understood: {error}"));
                 return 2;
@@ -93,16 +82,17 @@ impl Output {
 
     /// Text that is ready, with its exit code.
     pub(super) fn finished((text, exit): (String, u8)) -> u8 {
-        say(&text);
+        say(&completed_text(&text));
         exit
     }
 
     /// One object or its text.
     pub(super) fn value(self, value: &Value, text: impl FnOnce(&Value) -> String) {
+        let value = completed_value(value);
         say(&if self.json {
             value.to_string()
         } else {
-            plain_lines(&text(value))
+            completed_text(&plain_lines(&text(&value))).into_owned()
         });
     }
 
@@ -135,10 +125,32 @@ impl Output {
         self.failed("refused", &problem.into());
     }
 
+    /// The same of a command that was typed wrong, with its exit code.
+    pub(super) fn misused(self, problem: impl Into<Problem>) -> u8 {
+        self.failed("usage", &problem.into());
+        EXIT_USAGE
+    }
+
+    /// The words of a mistake alone, whose document is on standard output already.
+    pub(super) fn aside(problem: impl Into<Problem>) {
+        Self { json: false }.failed("", &problem.into());
+    }
+
+    /// The document of a mistake alone: its words are on standard error already.
+    pub(super) fn misused_document(error: &str) {
+        say(&mistake("usage", error).to_string());
+    }
+
     fn failed(self, outcome: &str, problem: &Problem) {
+        let problem = Problem {
+            what: completed_text(&problem.what).into_owned(),
+            hint: problem
+                .hint
+                .as_deref()
+                .map(|hint| completed(hint).into_owned()),
+        };
         if self.json {
-            let error = problem.to_string();
-            say(&json!({ "version": 1, "outcome": outcome, "error": error }).to_string());
+            say(&mistake(outcome, &problem.to_string()).to_string());
         }
         let mut errors = std::io::stderr();
         let _ = writeln!(errors, "rootpin: {}", plain_lines(&problem.what));
@@ -146,6 +158,22 @@ impl Output {
             let _ = writeln!(errors, "hint: {}", plain_lines(hint));
         }
     }
+}
+
+/// The document of a command that came to no answer: docs/troubleshooting.md describes it.
+pub(super) fn mistake(outcome: &str, error: &str) -> Value {
+    json!({ "version": 1, "outcome": outcome, "error": error })
+}
+
+/// The document of an answer, which says too why it is none where the exit code is 2.
+pub(super) fn unjudged_if(exit: u8, mut document: Value, error: impl FnOnce() -> String) -> Value {
+    if exit == 2
+        && let Some(members) = document.as_object_mut()
+        && let Value::Object(more) = mistake("unjudged", &error())
+    {
+        members.extend(more);
+    }
+    document
 }
 
 /// Writes to standard output. Nobody reads any more: then there is nothing left to say.

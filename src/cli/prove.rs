@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::TIMEOUT;
 use super::output::{Output, table};
-use super::{EXIT_USAGE, TIMEOUT};
 use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
 use crate::operate::prove::{DoorState, PathVerdict, ProofReport, ProvenHost};
@@ -43,8 +43,7 @@ pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8
     super::block_on(async {
         let mut host = ProvenHost::look(&config).await;
         if let Err(unknown) = host.pick(&verb.paths, &verb.except) {
-            output.error(unknown);
-            return Ok(EXIT_USAGE);
+            return Ok(output.misused(unknown));
         }
         if verb.list {
             let names = host.names();

@@ -56,11 +56,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         return Ok(super::EXIT_USAGE);
     };
     if name.digest.is_some() {
-        output.error(Problem::hinted(
+        return Ok(output.misused(Problem::hinted(
             "the name has a digest",
             "write NAME:VERSION; the digest is the file's",
-        ));
-        return Ok(super::EXIT_USAGE);
+        )));
     }
     let failed = |path: &Path| {
         let path = path.display().to_string();

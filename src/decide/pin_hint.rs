@@ -1,7 +1,6 @@
 //! The hint for a root that no pinned key signed: how to compare it, and how to pin it.
 
-use std::borrow::Cow;
-
+use crate::plain_text::shell_word;
 use rootpin_policy::{DEFAULT_DIR, Policy, Root, RootKind};
 use rootpin_trust::Refusal;
 use rootpin_trust::image::ImageRef;
@@ -25,7 +24,7 @@ pub(super) fn with_pin_command(
         RootKind::Tuf(tuf) => tuf
             .metadata
             .first()
-            .map(|url| format!("--replace --scan {}", word(&url.to_string()))),
+            .map(|url| format!("--replace --scan {}", shell_word(&url.to_string()))),
         RootKind::Cosign(_) | RootKind::Notation(_) => None,
     };
     let Some(source) = source else { return refusal };
@@ -33,23 +32,15 @@ pub(super) fn with_pin_command(
         .dir
         .as_deref()
         .filter(|dir| *dir != DEFAULT_DIR)
-        .map_or(String::new(), |dir| format!(" --policy {}", word(dir)));
+        .map_or(String::new(), |dir| {
+            format!(" --policy {}", shell_word(dir))
+        });
     let hint = format!(
         "see what differs: rootpin pin diff{dir} {}; if the publisher changed the root key, have them tell you its fingerprint by another \
          way than this source, then run: rootpin pin add {}{dir} {source}   # asks for the fingerprint",
         name.repository, root.id
     );
     Refusal { hint, ..refusal }
-}
-
-/// One word for a shell.
-fn word(text: &str) -> Cow<'_, str> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~/:@+,=%".contains(&byte);
-    if !text.is_empty() && text.bytes().all(plain) {
-        text.into()
-    } else {
-        format!("'{}'", text.replace('\'', r"'\''")).into()
-    }
 }
 
 #[cfg(test)]
@@ -59,26 +50,6 @@ mod tests {
     use super::*;
     use rootpin_policy::load;
     use rootpin_trust::Code;
-
-    #[test]
-    fn a_word_is_quoted_only_where_a_shell_would_read_more_into_it() {
-        for plain in [
-            "/etc/rootpin",
-            "https://t.example:8/a",
-            "oci://r.example/a:latest",
-        ] {
-            assert_eq!(word(plain), plain);
-        }
-        for (odd, quoted) in [
-            ("", "''"),
-            ("a b", "'a b'"),
-            ("$(x)", "'$(x)'"),
-            ("it's", r"'it'\''s'"),
-            ("http://[::1]", "'http://[::1]'"),
-        ] {
-            assert_eq!(word(odd), quoted);
-        }
-    }
 
     #[test]
     fn the_command_stands_last_and_holds_no_key() {

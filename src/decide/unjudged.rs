@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::{Decider, Decision, Denial, Door, InForce, Pull, Verdict, denied};
+use crate::plain_text::policy_check;
 use rootpin_policy::judge::{Lookup, entries};
 use rootpin_policy::{Diagnostic, Mode, Policy};
 use rootpin_trust::image::{Digest, ImageRef};
@@ -131,8 +132,8 @@ pub(crate) fn policy_refused(findings: &[Diagnostic], dir: &Path) -> Refusal {
     };
     Refusal {
         hint: format!(
-            "`rootpin policy check {}` shows each error with its line and what to write",
-            dir.display()
+            "`{}` shows each error with its line and what to write",
+            policy_check(dir)
         ),
         ..policy_unusable(&found)
     }

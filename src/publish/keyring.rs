@@ -14,6 +14,7 @@ use super::key_file::{LockedKey, PrivateKey};
 use super::private_file::{read_private, read_public, write_new};
 use super::public_key::{key_object, only_key, to_pem};
 use super::token::{self, TokenFile};
+use crate::plain_text::shell_word;
 use crate::problem::Problem;
 use rootpin_trust::{KeyId, PublicKey};
 
@@ -102,10 +103,11 @@ impl Keyring {
                     Err(error) => log::warn!("the key {name} is not used: {error}"),
                 }
             } else if !folder.join(format!("{name}.pub")).exists() {
+                let typed = shell_word(&path.to_string_lossy());
                 let path = path.display();
                 let problem = Problem::hinted(
                     format!("{path} is not used: there is no {name}.pub beside it"),
-                    format!("rootpin repo key add {name} --file {path}"),
+                    format!("rootpin repo key add {name} --file {typed}"),
                 );
                 log::warn!("{problem}");
             }

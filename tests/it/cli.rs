@@ -519,9 +519,9 @@ fn a_host_without_a_policy_is_told_how_it_gets_one() {
     for made in [false, true] {
         let ended = rootpin(&["policy", "check", &dir]);
         assert!(
-            ended.code == 1
+            ended.code == 2
                 && ended.out.contains(&format!(
-                    "hint: write {dir}/policy.toml, or have `rootpin pin add` write it"
+                    "hint: write {dir}/policy.toml, or have `rootpin pin add --policy {dir}` write it"
                 )),
             "{made}: {ended:?}"
         );
@@ -546,7 +546,7 @@ fn a_policy_is_checked_with_every_error_at_its_place() {
     for place in ["policy.toml:2:", "policy.toml:3:"] {
         assert!(checked.out.contains(place), "{checked:?}");
     }
-    assert_eq!(rootpin(&["policy", "check", "/no/such/folder"]).code, 1);
+    assert_eq!(rootpin(&["policy", "check", "/no/such/folder"]).code, 2);
     assert_eq!(
         rootpin(&["policy", "explain", V1, "--policy", &policy]).code,
         2

@@ -1,5 +1,8 @@
 //! What a newcomer types wrong: each answer says what to type instead.
 
+mod mistakes;
+mod typed;
+
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -70,7 +73,7 @@ const WRONG: &[(&str, i32, &str)] = &[
     (
         "bundle export --root nope --policy policy b",
         2,
-        "`rootpin pin list`",
+        "`rootpin pin list --policy policy`",
     ),
     (
         "bundle export --root team --policy nope b",
@@ -160,7 +163,7 @@ const WRONG: &[(&str, i32, &str)] = &[
     (
         "pin remove team aaaa --policy policy",
         1,
-        "rootpin pin add team --replace",
+        "rootpin pin add --policy policy team --replace",
     ),
     (
         "pin revoke aaaa --reason lost --policy policy",
@@ -217,16 +220,16 @@ const WRONG: &[(&str, i32, &str)] = &[
         2,
         "mkdir -p no",
     ),
-    ("policy check policy/policy.toml", 1, "name a folder, as "),
+    ("policy check policy/policy.toml", 2, "name a folder, as "),
     (
         "policy check nope",
-        1,
-        "/policy.toml, or have `rootpin pin add`",
+        2,
+        "/policy.toml, or have `rootpin pin add --policy nope`",
     ),
     (
         "policy explain r.test/x --policy nope",
         2,
-        "`rootpin pin add`",
+        "`rootpin pin add --policy nope`",
     ),
     ("repo list --repo nope", 2, "rootpin repo init DIR"),
     (
@@ -392,7 +395,7 @@ fn the_daemons_socket_is_an_option_of_the_verbs_that_ask_it() {
         Path::new("."),
         &["policy", "check", "/nope", "--control", "/x"],
     );
-    assert_eq!(taken.code, 1, "{taken:?}");
+    assert_eq!(taken.code, 2, "{taken:?}");
 }
 
 #[test]

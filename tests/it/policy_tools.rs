@@ -2,5 +2,6 @@
 
 mod cases;
 mod lint;
+mod samples;
 mod schema;
 mod simulate;

@@ -90,7 +90,7 @@ impl Authority {
     }
 }
 
-fn pem(label: &str, der: &[u8]) -> String {
+pub(crate) fn pem(label: &str, der: &[u8]) -> String {
     let lines: Vec<String> = STANDARD
         .encode(der)
         .as_bytes()

@@ -195,8 +195,8 @@ fn unsigned(image: SignedImage<'_>, wanted: &Wanted<'_>) -> Refusal {
         format!("no signature of {} in {}", image.digest, image.repository),
         format!("signatures by {threshold} of the keys {keys}"),
         format!(
-            "have its publisher sign it ({} …), or pull an image that is signed; `rootpin verify {}` shows what is there",
-            wanted.command, image.repository
+            "have its publisher sign it ({} …), or pull an image that is signed; `rootpin verify {}@{}` shows what is there",
+            wanted.command, image.repository, image.digest
         ),
     )
 }

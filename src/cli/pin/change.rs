@@ -11,10 +11,11 @@ use similar::TextDiff;
 
 use super::{Changing, Failure, broken, load, shown};
 use crate::cli::output::Output;
+use crate::cli::typed_command::again_with;
 use crate::policy_dir::pins::EditError;
 use crate::policy_dir::{EditRefused, Editing, Owner, Proposal};
 use crate::problem::Problem;
-use rootpin_policy::Policy;
+use rootpin_policy::{FindingCode, Policy};
 use rootpin_trust::image::Digest;
 
 /// A policy that is being changed.
@@ -22,6 +23,8 @@ use rootpin_trust::image::Digest;
 pub(super) struct PolicyChange {
     editing: Editing,
     changing: Changing,
+    /// The option of this command by which the policy would load, for a mistake of that kind.
+    offer: Option<(FindingCode, &'static str)>,
 }
 
 /// A change of the policy's files, and the report of it.
@@ -46,7 +49,19 @@ pub(super) const MAIN: &str = "policy.toml";
 impl PolicyChange {
     pub(super) fn begin(changing: Changing) -> Result<Self, Failure> {
         let editing = Editing::begin(&changing.dir.policy, Owner::RootOrCaller)?;
-        Ok(Self { editing, changing })
+        Ok(Self {
+            editing,
+            changing,
+            offer: None,
+        })
+    }
+
+    /// Offers an option of this command, where the policy would not load for want of it.
+    pub(super) fn offering(self, code: FindingCode, option: &'static str) -> Self {
+        Self {
+            offer: Some((code, option)),
+            ..self
+        }
     }
 
     /// The policy as it is; none where there is no policy.toml yet.
@@ -111,8 +126,16 @@ impl PolicyChange {
             .check(proposal, Timestamp::now())
             .map_err(|findings| {
                 let what = "with this change the policy would not load, so nothing is changed";
-                let hint = findings.first().map_or("", |first| &first.hint);
-                Failure::Refused(broken(what, &findings, hint))
+                let first = findings.first();
+                let hint = first.map_or("", |first| &first.hint);
+                let option = self
+                    .offer
+                    .filter(|(code, _)| first.is_some_and(|first| first.code == *code));
+                let hint = option.map_or_else(
+                    || hint.to_owned(),
+                    |(_, option)| format!("{}; or {hint}", again_with(option)),
+                );
+                Failure::Refused(broken(what, &findings, &hint))
             })?;
         if !holds(&checked.policy) {
             return Err(Failure::Unknown(Problem::hinted(

@@ -20,6 +20,7 @@ use jiff::Timestamp;
 use super::failure::Failure;
 use super::output::Output;
 use crate::config::DEFAULT_POLICY;
+use crate::plain_text::policy_check;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
 use crate::sources::Credentials;
@@ -144,7 +145,7 @@ fn load(dir: &Path) -> Result<Policy, Failure> {
         Failure::Unknown(broken(
             "the policy does not load",
             &findings,
-            &format!("rootpin policy check {}", dir.display()),
+            &policy_check(dir),
         ))
     })
 }

@@ -207,7 +207,10 @@ fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
     if matches!(root.kind, RootKind::Tuf(_)) {
         return Err(Failure::Refused(Problem::hinted(
             format!("the root {} pins a root file, not keys", root.id),
-            format!("rootpin pin add {} --replace", root.id),
+            format!(
+                "rootpin pin add {} --replace --from ROOT.json puts another in its place",
+                root.id
+            ),
         )));
     }
     let is_it = |id: &KeyId, fingerprint: Option<&Fingerprint>| {

@@ -7,69 +7,81 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::cli::output::{counted, list, text};
+use crate::cli::output::{Output, counted, list, mistake, text};
+use crate::cli::policy_fails;
 use crate::control;
 use crate::decide::survey::ReportedBinding;
 use crate::policy_dir::{Owner, PolicyDir};
-use rootpin_policy::{self, Diagnostic, Policy, Root, Severity};
+use rootpin_policy::{self, Diagnostic, FindingCode, Policy, Root, Severity};
 use rootpin_trust::image::ImageRef;
 
-/// `policy check [DIR]`: loads the policy exactly as the daemon does. What to print, and 0, or 1
-/// with every finding.
-#[must_use]
-pub fn check(dir: &Path, json: bool) -> (String, u8) {
+/// `policy check [DIR]`: loads the policy exactly as the daemon does. 0, 1 with every finding, or 2
+/// where a file can't be read.
+pub(super) fn check(dir: &Path, output: Output) -> u8 {
     let loaded = load(dir);
-    let exit = u8::from(loaded.is_err());
-    let text = if json {
-        check_json(&loaded).to_string()
-    } else {
-        check_text(&loaded)
+    let Err(findings) = &loaded else {
+        output.value(&check_json(&loaded), |_| check_text(&loaded));
+        return 0;
     };
-    (text, exit)
+    let is_unread = findings
+        .iter()
+        .any(|finding| finding.code == FindingCode::Unreadable);
+    let (outcome, exit) = if is_unread {
+        ("unjudged", 2)
+    } else {
+        ("refused", 1)
+    };
+    let document = unloaded_json(dir, findings, outcome, &loaded);
+    output.value(&document, |_| check_text(&loaded));
+    exit
 }
 
-/// `policy explain NAME --policy DIR`: what to print, and 0, 2 if the policy doesn't load, 64 if
-/// the name is none.
-#[must_use]
-pub fn explain(dir: &Path, name: &str, json: bool) -> (String, u8) {
-    let image = match name.parse::<ImageRef>() {
-        Ok(image) => image,
-        Err(error) if json => {
-            return (
-                json!({ "version": 1, "error": error.to_string() }).to_string(),
-                64,
-            );
-        }
-        Err(error) => {
-            return (
-                format!(
-                    "{error}\nhint: write HOST/PATH[:TAG][@DIGEST], as docker.io/library/alpine:3.20"
-                ),
-                64,
-            );
-        }
-    };
-    let loaded = load(dir);
-    match &loaded {
+/// Says of a verb that needs a policy that this one does not load: what `policy check` says of it.
+/// 2, as it can't be told what was asked.
+pub(super) fn unloaded(dir: &Path, findings: Vec<Diagnostic>, output: Output) -> u8 {
+    let problem = policy_fails(&findings, dir);
+    let loaded = Err(findings);
+    if output.json {
+        let findings = loaded.as_ref().err().map_or(&[][..], Vec::as_slice);
+        let document = unloaded_json(dir, findings, "unjudged", &loaded);
+        output.value(&document, |_| String::new());
+    } else {
+        output.value(&Value::Null, |_| check_text(&loaded));
+    }
+    Output::aside(problem);
+    2
+}
+
+fn unloaded_json(
+    dir: &Path,
+    findings: &[Diagnostic],
+    outcome: &str,
+    loaded: &Result<Policy, Vec<Diagnostic>>,
+) -> Value {
+    let error = policy_fails(findings, dir).to_string();
+    let mut document = check_json(loaded);
+    if let (Some(members), Value::Object(more)) =
+        (document.as_object_mut(), mistake(outcome, &error))
+    {
+        members.extend(more);
+    }
+    document
+}
+
+/// `policy explain NAME --policy DIR`: 0, or 2 if the policy doesn't load.
+pub(super) fn explain(dir: &Path, image: &ImageRef, output: Output) -> u8 {
+    match load(dir) {
         Ok(policy) => {
-            let explained = control::explain(policy, &image, Timestamp::now());
-            (
-                if json {
-                    explained.to_string()
-                } else {
-                    explain_text(&explained)
-                },
-                0,
-            )
+            let explained = control::explain(&policy, image, Timestamp::now());
+            output.value(&explained, explain_text);
+            0
         }
-        Err(_) if json => (check_json(&loaded).to_string(), 2),
-        Err(_) => (check_text(&loaded), 2),
+        Err(findings) => unloaded(dir, findings, output),
     }
 }
 
 /// The text of an explanation in JSON.
-#[must_use]
-pub fn explain_text(explained: &Value) -> String {
+pub(super) fn explain_text(explained: &Value) -> String {
     let mut out = format!(
         "name   {}\nmode   {}\n",
         text(explained, "name"),
@@ -104,7 +116,7 @@ pub(super) fn load(dir: &Path) -> Result<Policy, Vec<Diagnostic>> {
     rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now())
 }
 
-pub(super) fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
+fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
     let findings = loaded
         .as_ref()
         .map_or_else(Vec::as_slice, |policy| &policy.warnings);
@@ -142,7 +154,7 @@ pub(super) fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
     out
 }
 
-pub(super) fn check_json(loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
+fn check_json(loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
     let findings = loaded
         .as_ref()
         .map_or_else(Vec::as_slice, |policy| &policy.warnings);
@@ -262,15 +274,5 @@ mod tests {
         );
         let text = explain_text(&explained);
         assert!(text.starts_with("name   h.example/a:1\nmode   enforce\nneeds  a [[rule]] whose match covers h.example/a"), "{text}");
-    }
-
-    #[test]
-    fn what_is_no_name_is_wrong_usage() {
-        assert_eq!(explain(Path::new("/nonexistent"), "UPPER/x", false).1, 64);
-        assert_eq!(
-            explain(Path::new("/nonexistent"), "h.example/x", false).1,
-            2
-        );
-        assert_eq!(check(Path::new("/nonexistent"), false).1, 1);
     }
 }

@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::check::{check_json, check_text};
-use crate::cli::output::counted;
+use super::check::unloaded;
+use crate::cli::output::{Output, counted, unjudged_if};
 use crate::config::DEFAULT_POLICY;
 use crate::operate::audit::Reports as _;
-use crate::operate::policy_tools::{Inventory, LintFinding, Linted, lint};
+use crate::operate::policy_tools::{Inventory, LeftOut, LintFinding, Linted, exit_code, lint};
 use crate::policy_dir::{Owner, PolicyDir};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin policy lint\n  rootpin policy lint ./policy --inventory reports/\n\n\
-    exit codes: 0 nothing, or all of it allowed, 1 findings, 2 the policy does not load, or a report can't be read;\n\
+    exit codes: 0 nothing, or all of it allowed, 1 findings, 2 the policy does not load, or no finding and a report can't be read;\n\
     docs/policy-tools.md explains the codes";
 
 #[derive(Debug, clap::Args)]
@@ -27,41 +27,29 @@ pub(in crate::cli) struct Arguments {
     inventory: Vec<PathBuf>,
 }
 
-/// What to print, and the exit code.
-pub(super) fn run(arguments: &Arguments, json: bool) -> (String, u8) {
+pub(super) fn run(arguments: &Arguments, output: Output) -> u8 {
     let now = Timestamp::now();
     let files = PolicyDir::open(&arguments.dir, Owner::RootOrCaller);
-    let loaded = rootpin_policy::load(&files, now);
-    let policy = match &loaded {
+    let policy = match rootpin_policy::load(&files, now) {
         Ok(policy) => policy,
-        Err(_) if json => return (check_json(&loaded).to_string(), 2),
-        Err(_) => return (check_text(&loaded), 2),
+        Err(findings) => return unloaded(&arguments.dir, findings, output),
     };
     let mut inventory = Inventory::default();
     for path in &arguments.inventory {
         inventory.path(path);
     }
     // What is missing of the inventory may be what an entry is for.
-    let is_whole = !arguments.inventory.is_empty() && inventory.unreadable.is_empty();
-    let asked = is_whole.then_some(&inventory);
-    let linted = lint(policy, &files, asked, now);
-    let exit = if inventory.unreadable.is_empty() {
-        linted.exit_code()
-    } else {
-        2
-    };
+    let is_whole = !arguments.inventory.is_empty() && inventory.left_out.is_empty();
+    let linted = lint(&policy, &files, is_whole.then_some(&inventory), now);
+    let exit = exit_code(linted.has_open(), &inventory.left_out);
     let hash = policy.hash.to_string();
-    if json {
-        (
-            object(&linted, &hash, &inventory.unreadable).to_string(),
-            exit,
-        )
-    } else {
-        (text(&linted, &hash, &inventory.unreadable), exit)
-    }
+    let value = object(&linted, &hash, &inventory.left_out);
+    let value = unjudged_if(exit, value, || inventory.left_out.to_string());
+    output.value(&value, |_| text(&linted, &hash, &inventory.left_out));
+    exit
 }
 
-fn text(linted: &Linted, hash: &str, unreadable: &[String]) -> String {
+fn text(linted: &Linted, hash: &str, left_out: &LeftOut) -> String {
     let mut out = String::new();
     let (allowed, open): (Vec<_>, Vec<_>) = linted
         .findings
@@ -71,8 +59,11 @@ fn text(linted: &Linted, hash: &str, unreadable: &[String]) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(out, "{}\n", finding_text(finding));
     }
-    for line in unreadable {
-        let _ = writeln!(out, "not read: {line}");
+    for line in left_out.lines() {
+        let _ = writeln!(out, "{line}");
+    }
+    if !left_out.is_empty() {
+        out.push_str("the inventory is not whole, so nothing is looked for in it\n");
     }
     let (open, allowed) = (open.len(), allowed.len());
     let _ = writeln!(
@@ -96,7 +87,7 @@ fn finding_text(finding: &LintFinding) -> String {
     format!("{at}: {code}: {allowed}{message}\n    {line}\n    {pad}^\n{last}")
 }
 
-fn object(linted: &Linted, hash: &str, unreadable: &[String]) -> Value {
+fn object(linted: &Linted, hash: &str, left_out: &LeftOut) -> Value {
     let finding = |finding: &LintFinding| {
         json!({
             "file": &*finding.location.file,
@@ -110,9 +101,10 @@ fn object(linted: &Linted, hash: &str, unreadable: &[String]) -> Value {
     };
     json!({
         "version": 1,
-        "ok": linted.exit_code() == 0 && unreadable.is_empty(),
+        "ok": !linted.has_open() && left_out.is_empty(),
         "hash": hash,
         "findings": linted.findings.iter().map(finding).collect::<Vec<_>>(),
-        "unreadable": unreadable,
+        "left_out": left_out.count(),
+        "unreadable": left_out.named(),
     })
 }

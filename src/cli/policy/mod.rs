@@ -7,7 +7,7 @@ mod test;
 
 use std::path::{Path, PathBuf};
 
-pub use check::{check, explain, explain_text};
+use check::{check, explain, explain_text};
 
 use super::output::Output;
 use super::{EXIT_USAGE, asked, asked_or, image_name, status};
@@ -57,19 +57,20 @@ pub(super) enum Verb {
 
 pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Problem> {
     match verb {
-        Verb::Check { dir } => Ok(Output::finished(check(&dir, output.json))),
-        Verb::Explain {
-            name,
-            policy: Some(dir),
-        } => Ok(Output::finished(explain(&dir, &name, output.json))),
-        Verb::Explain { name, policy: None } => match image_name(&name, output) {
-            None => Ok(EXIT_USAGE),
-            Some(_) => asked_or(control, "--policy DIR", async |client| {
+        Verb::Check { dir } => Ok(check(&dir, output)),
+        Verb::Explain { name, policy } => {
+            let Some(image) = image_name(&name, output) else {
+                return Ok(EXIT_USAGE);
+            };
+            if let Some(dir) = policy {
+                return Ok(explain(&dir, &image, output));
+            }
+            asked_or(control, "--policy DIR", async |client| {
                 let report = client.explain(&name).await?;
                 Ok(output.report(&report, explain_text))
-            }),
-        },
-        Verb::Lint(arguments) => Ok(Output::finished(lint::run(&arguments, output.json))),
+            })
+        }
+        Verb::Lint(arguments) => Ok(lint::run(&arguments, output)),
         Verb::Simulate(arguments) => simulate::simulate(&arguments, output),
         Verb::Diff(arguments) => simulate::diff(&arguments, output),
         Verb::Test(arguments) => test::run(&arguments, output),

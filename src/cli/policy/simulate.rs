@@ -8,14 +8,14 @@ use rootpin_policy::Policy;
 use rootpin_trust::image::ImageRef;
 use serde_json::{Value, json};
 
-use super::check::explain_text;
-use crate::cli::output::{Output, counted, list, text as member};
-use crate::cli::policy_fails;
+use super::check::{explain_text, unloaded};
+use crate::cli::output::{Output, counted, list, text as member, unjudged_if};
 use crate::control;
 use crate::operate::audit::Reports as _;
 use crate::operate::evidence_folder::report_of;
 use crate::operate::policy_tools::{
-    Comparison, HostChange, ImageChange, Simulated, Simulation, differing_entries,
+    Comparison, HostChange, ImageChange, LeftOut, Simulated, Simulation, differing_entries,
+    exit_code,
 };
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
@@ -23,11 +23,11 @@ use crate::problem::Problem;
 pub(super) const SIMULATE_EXAMPLES: &str = "examples:\n  rootpin policy simulate ./new --reports reports/\n  \
     rootpin policy simulate ./new --host\n  \
     rootpin policy simulate ./new --reports audit.jsonl --old /etc/rootpin\n\n\
-    exit codes: 0 nothing would be newly refused, 1 something would, 2 it can't be told of something";
+    exit codes: 0 nothing would be newly refused, 1 something would, 2 nothing is known to be, and something can't be told or read";
 
 pub(super) const DIFF_EXAMPLES: &str = "examples:\n  rootpin policy diff /etc/rootpin ./new\n  \
     rootpin policy diff /etc/rootpin ./new --inventory reports/\n\n\
-    exit codes: 0 no difference, 1 differences, 2 a policy or a report can't be read";
+    exit codes: 0 no difference, 1 differences, 2 a policy does not load, or no difference and a report can't be read";
 
 /// So many hosts of an image are named in text.
 const SHOWN_HOSTS: usize = 5;
@@ -60,15 +60,23 @@ pub(in crate::cli) struct DiffArguments {
     inventory: Vec<PathBuf>,
 }
 
-fn load(dir: &Path) -> Result<Policy, Problem> {
+/// The policy in a folder; if it does not load, that is said, and the exit code given.
+fn load(dir: &Path, output: Output) -> Result<Policy, u8> {
     let files = PolicyDir::open(dir, Owner::RootOrCaller);
     let loaded = rootpin_policy::load(&files, Timestamp::now());
-    loaded.map_err(|errors| policy_fails(&errors, dir))
+    loaded.map_err(|findings| unloaded(dir, findings, output))
 }
 
 pub(super) fn simulate(arguments: &SimulateArguments, output: Output) -> Result<u8, Problem> {
-    let new = load(&arguments.new)?;
-    let old = arguments.old.as_deref().map(load).transpose()?;
+    let new = match load(&arguments.new, output) {
+        Ok(new) => new,
+        Err(exit) => return Ok(exit),
+    };
+    let old = match arguments.old.as_deref().map(|old| load(old, output)) {
+        Some(Err(exit)) => return Ok(exit),
+        Some(Ok(old)) => Some(old),
+        None => None,
+    };
     let mut simulation = Simulation::of(&new, old.as_ref(), Timestamp::now());
     if arguments.host {
         let asked = report_of(&["audit", "--json"]);
@@ -84,9 +92,11 @@ pub(super) fn simulate(arguments: &SimulateArguments, output: Output) -> Result<
         simulation.path(path);
     }
     let simulated = simulation.end();
+    let exit = simulated.exit_code();
     let value = serde_json::to_value(&simulated).map_err(|error| error.to_string())?;
+    let value = unjudged_if(exit, value, || simulated.why_unknown());
     output.value(&value, |_| text(&simulated));
-    Ok(simulated.exit_code())
+    Ok(exit)
 }
 
 fn text(simulated: &Simulated) -> String {
@@ -112,8 +122,19 @@ fn text(simulated: &Simulated) -> String {
             host.newly_refused
         );
     }
-    for line in &simulated.unreadable {
-        let _ = writeln!(out, "not read: {line}");
+    for line in &simulated.not_read {
+        let _ = writeln!(out, "{line}");
+    }
+    let passed_over = [
+        (simulated.superseded, "report", "of a host with a later one"),
+        (
+            simulated.without_name,
+            "image",
+            "without a name or a digest that a pull could have",
+        ),
+    ];
+    for (count, what, why) in passed_over.into_iter().filter(|(count, ..)| *count > 0) {
+        let _ = writeln!(out, "passed over: {} {why}", counted(count, what));
     }
     let sum = |of: fn(&HostChange) -> usize| -> usize { simulated.hosts.iter().map(of).sum() };
     let _ = writeln!(
@@ -155,7 +176,12 @@ fn change(image: &ImageChange) -> String {
 }
 
 pub(super) fn diff(arguments: &DiffArguments, output: Output) -> Result<u8, Problem> {
-    let (old, new) = (load(&arguments.old)?, load(&arguments.new)?);
+    let loaded =
+        load(&arguments.old, output).and_then(|old| Ok((old, load(&arguments.new, output)?)));
+    let (old, new) = match loaded {
+        Ok(both) => both,
+        Err(exit) => return Ok(exit),
+    };
     let now = Timestamp::now();
     let (gone, come) = differing_entries(&old, &new);
     let mut comparison = Comparison::of(&old, &new, now);
@@ -178,17 +204,16 @@ pub(super) fn diff(arguments: &DiffArguments, output: Output) -> Result<u8, Prob
         "only_old": gone,
         "only_new": come,
         "images": names,
-        "unreadable": comparison.unreadable,
+        "left_out": comparison.left_out.count(),
+        "unreadable": comparison.left_out.named(),
     });
-    output.value(&value, diff_text);
-    Ok(if comparison.unreadable.is_empty() {
-        u8::from(differs)
-    } else {
-        2
-    })
+    let exit = exit_code(differs, &comparison.left_out);
+    let value = unjudged_if(exit, value, || comparison.left_out.to_string());
+    output.value(&value, |value| diff_text(value, &comparison.left_out));
+    Ok(exit)
 }
 
-fn diff_text(value: &Value) -> String {
+fn diff_text(value: &Value, left_out: &LeftOut) -> String {
     let mut out = String::new();
     for (sign, key) in [("-", "only_old"), ("+", "only_new")] {
         for entry in list(value, key).iter().filter_map(Value::as_str) {
@@ -211,8 +236,8 @@ fn diff_text(value: &Value) -> String {
             }
         }
     }
-    for line in list(value, "unreadable").iter().filter_map(Value::as_str) {
-        let _ = writeln!(out, "not read: {line}");
+    for line in left_out.lines() {
+        let _ = writeln!(out, "{line}");
     }
     if out.is_empty() {
         out.push_str("no difference\n");

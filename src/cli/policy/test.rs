@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
-use crate::cli::output::{Output, counted};
-use crate::cli::policy_fails;
+use super::check::unloaded;
+use crate::cli::output::{Output, counted, unjudged_if};
 use crate::config::DEFAULT_POLICY;
 use crate::operate::policy_tools::{Tested, test};
 use crate::policy_dir::{Owner, PolicyDir};
@@ -14,7 +14,7 @@ use crate::problem::Problem;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin policy test ./policy           (the files in ./policy/tests)\n  \
     rootpin policy test ./cases --policy ./policy\n\n\
-    exit codes: 0 each answer is as expected, 1 one is not, 2 something can't be read, or there is no case;\n\
+    exit codes: 0 each answer is as expected, 1 one is not, 2 none is, and something can't be read or there is no case;\n\
     docs/policy-tools.md explains the files";
 
 #[derive(Debug, clap::Args)]
@@ -42,13 +42,23 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
     }
     let now = Timestamp::now();
     let files = PolicyDir::open(&policy, Owner::RootOrCaller);
-    let loaded = rootpin_policy::load(&files, now);
-    let loaded = loaded.map_err(|errors| policy_fails(&errors, &policy))?;
+    let loaded = match rootpin_policy::load(&files, now) {
+        Ok(loaded) => loaded,
+        Err(findings) => return Ok(unloaded(&policy, findings, output)),
+    };
     super::super::block_on(async {
         let tested = test(loaded, &cases, now).await;
+        let exit = tested.exit_code();
         let value = serde_json::to_value(&tested).map_err(|error| error.to_string())?;
+        let why = || {
+            let first = tested.unreadable.first();
+            first.map_or("there is no case".to_owned(), |first| {
+                format!("not read: {first}")
+            })
+        };
+        let value = unjudged_if(exit, value, why);
         output.value(&value, |_| text(&tested));
-        Ok(tested.exit_code())
+        Ok(exit)
     })
 }
 

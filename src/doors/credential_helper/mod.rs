@@ -18,6 +18,7 @@ use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_POLICY};
 use crate::control::DaemonClient;
 use crate::control::wire::CredentialsRequest;
 use crate::credentials::{forbid_core_dumps, withholds_key};
+use crate::plain_text::policy_check;
 use crate::policy_dir::{Owner, PolicyDir};
 use backend::Backend;
 
@@ -133,9 +134,9 @@ fn by_policy(dir: &Path, servers: &[String]) -> Result<BTreeMap<String, String>,
     let (loaded, _) = PolicyDir::open(dir, Owner::RootOrCaller).load(Timestamp::now());
     let policy = loaded.map_err(|_| {
         format!(
-            "rootpin: the policy in {} can't be read, so no credentials are given; hint: rootpin policy check {}",
+            "rootpin: the policy in {} can't be read, so no credentials are given; hint: {}",
             dir.display(),
-            dir.display()
+            policy_check(dir)
         )
     })?;
     let why = |server: &String| Some((server.clone(), withholds_key(&policy, server)?));

@@ -87,12 +87,15 @@ impl Tested {
         self.cases.iter().filter(|case| !case.passed).count()
     }
 
-    /// 0 if all are as expected, 1 if one is not, 2 if one could not be read, or there is none.
+    /// 0 if all are as expected, 1 if one is not, 2 if none is that and one could not be read, or
+    /// there is none.
     pub(crate) fn exit_code(&self) -> u8 {
-        if self.cases.is_empty() || !self.unreadable.is_empty() {
+        if self.failed() > 0 {
+            1
+        } else if self.cases.is_empty() || !self.unreadable.is_empty() {
             2
         } else {
-            u8::from(self.failed() > 0)
+            0
         }
     }
 }

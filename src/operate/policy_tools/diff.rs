@@ -7,10 +7,10 @@ use jiff::Timestamp;
 use rootpin_policy::{Policy, Root};
 use rootpin_trust::image::ImageRef;
 
+use super::left_out::LeftOut;
 use super::reported::{Judged, Report, Seen};
-use super::suppose::{Answer, suppose};
+use super::suppose::{Answer, Proposed, suppose};
 use crate::decide::survey::terms;
-use crate::observe::plain;
 use crate::operate::audit::Reports;
 
 /// The entries of a policy in words that say all that decides, one an entry, without their places.
@@ -107,13 +107,13 @@ pub fn differing_entries(old: &Policy, new: &Policy) -> (Vec<String>, Vec<String
 /// Compares what two policies would answer about the images of reports, on the same evidence.
 #[derive(Debug)]
 pub struct Comparison<'a> {
-    old: &'a Policy,
-    new: &'a Policy,
+    old: Proposed<'a>,
+    new: Proposed<'a>,
     now: Timestamp,
     /// By name with digest: both answers, where they differ on some host.
     pub changed: BTreeMap<ImageRef, (String, String)>,
     /// What could not be read.
-    pub unreadable: Vec<String>,
+    pub left_out: LeftOut,
 }
 
 impl<'a> Comparison<'a> {
@@ -121,11 +121,11 @@ impl<'a> Comparison<'a> {
     #[must_use]
     pub fn of(old: &'a Policy, new: &'a Policy, now: Timestamp) -> Self {
         Self {
-            old,
-            new,
+            old: Proposed::of(old),
+            new: Proposed::of(new),
             now,
             changed: BTreeMap::new(),
-            unreadable: Vec::new(),
+            left_out: LeftOut::default(),
         }
     }
 }
@@ -145,10 +145,21 @@ impl Reports for Comparison<'_> {
         let Ok(at) = report.at.parse::<Timestamp>() else {
             return self.unreadable(origin, "its time is none");
         };
+        if report.version != 1 {
+            return self.unreadable(origin, "a report of another version");
+        }
         let judged = Judged::of_report(&mut report);
-        for seen in report.images.into_iter().filter_map(Seen::of_image) {
-            let old = suppose(self.old, &judged, &seen, at, self.now);
-            let new = suppose(self.new, &judged, &seen, at, self.now);
+        for image in std::mem::take(&mut report.images) {
+            let seen = match Seen::of_image(image) {
+                Ok(Some(seen)) => seen,
+                Ok(None) => continue,
+                Err(why) => {
+                    self.unreadable(origin, &why);
+                    continue;
+                }
+            };
+            let old = suppose(&self.old, &judged, &seen, at, self.now);
+            let new = suppose(&self.new, &judged, &seen, at, self.now);
             let answer = |of: &Answer| (of.outcome, of.why.clone(), of.let_through);
             if answer(&old) != answer(&new) {
                 let name = match seen.name.digest {
@@ -161,8 +172,6 @@ impl Reports for Comparison<'_> {
     }
 
     fn unreadable(&mut self, origin: &str, why: &str) {
-        if self.unreadable.len() < 1000 {
-            self.unreadable.push(format!("{origin}: {}", plain(why)));
-        }
+        self.left_out.add(origin, why);
     }
 }

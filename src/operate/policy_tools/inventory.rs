@@ -6,13 +6,12 @@ use jiff::{SignedDuration, Timestamp};
 use rootpin_trust::image::{Digest, ImageRef};
 use serde::Deserialize;
 
-use crate::observe::plain;
+use super::left_out::LeftOut;
+use super::reported::{Pulled, pulled};
 use crate::operate::audit::Reports;
 
 /// Names and digests are kept up to here; a fleet that has more is no inventory to lint by.
 const MAX_IMAGES: usize = 1_000_000;
-/// So many bad reports are listed.
-const MAX_UNREADABLE: usize = 100;
 
 /// What the reports of a fleet say.
 #[derive(Debug, Default)]
@@ -25,8 +24,8 @@ pub struct Inventory {
     pub(super) validity: BTreeMap<String, SignedDuration>,
     /// By root ID when the newest root file that some host holds expires.
     pub(super) root_expires: BTreeMap<String, Timestamp>,
-    /// Reports that could not be read.
-    pub unreadable: Vec<String>,
+    /// Reports and images that could not be read.
+    pub left_out: LeftOut,
 }
 
 #[derive(Deserialize)]
@@ -93,11 +92,20 @@ impl Reports for Inventory {
             }
         }
         for image in report.images {
-            let digest = image.digest.and_then(|digest| digest.parse().ok());
-            if let (Ok(name), Some(digest)) = (image.name.parse(), digest)
-                && self.images.len() < MAX_IMAGES
-            {
-                self.images.insert((name, digest));
+            match pulled(
+                &image.name,
+                image.digest.as_deref(),
+                image.judgement.is_some(),
+            ) {
+                Pulled::Image(name, digest) if self.images.len() < MAX_IMAGES => {
+                    self.images.insert((name, digest));
+                }
+                Pulled::Image(name, _) => {
+                    let why = format!("{name}, one image more than the {MAX_IMAGES} that are kept");
+                    self.unreadable(origin, &why);
+                }
+                Pulled::Unread(why) => self.unreadable(origin, &why),
+                Pulled::Nothing => {}
             }
             for word in image.judgement.into_iter().flat_map(|judged| judged.roots) {
                 self.word(word, at);
@@ -106,9 +114,7 @@ impl Reports for Inventory {
     }
 
     fn unreadable(&mut self, origin: &str, why: &str) {
-        if self.unreadable.len() < MAX_UNREADABLE {
-            self.unreadable.push(format!("{origin}: {}", plain(why)));
-        }
+        self.left_out.add(origin, why);
     }
 }
 

@@ -4,6 +4,8 @@
 mod cases;
 mod diff;
 mod inventory;
+mod known_answers;
+mod left_out;
 mod lint;
 mod reported;
 mod simulate;
@@ -12,5 +14,6 @@ mod suppose;
 pub(crate) use cases::{Tested, test};
 pub use diff::{Comparison, differing_entries};
 pub use inventory::Inventory;
+pub use left_out::{LeftOut, exit_code};
 pub use lint::{LintFinding, Linted, lint};
 pub use simulate::{HostChange, ImageChange, Simulated, Simulation};

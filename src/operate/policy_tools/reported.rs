@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::ops::Deref;
 
 use jiff::Timestamp;
 use rootpin_policy::{Policy, Root, RootKind};
@@ -10,6 +11,26 @@ use rootpin_trust::{Code, KeyId};
 use serde::Deserialize;
 
 use crate::decide::survey::terms;
+
+/// A text of a report, which is borrowed from its bytes; of an `Option<Cow<str>>` serde would make a
+/// copy.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Deref for Text<'_> {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Text<'_> {
+    fn into_owned(self) -> String {
+        self.0.into_owned()
+    }
+}
 
 /// A report of `rootpin audit --json`, as far as a simulation reads it.
 #[derive(Debug, Deserialize)]
@@ -46,7 +67,7 @@ pub(super) struct ReportedImage<'a> {
     #[serde(borrow)]
     pub(super) name: Cow<'a, str>,
     #[serde(borrow)]
-    pub(super) digest: Option<Cow<'a, str>>,
+    pub(super) digest: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) judgement: Option<Reported<'a>>,
 }
@@ -59,15 +80,15 @@ pub(super) struct Reported<'a> {
     #[serde(default)]
     pub(super) let_through: bool,
     #[serde(borrow)]
-    pub(super) code: Option<Cow<'a, str>>,
+    pub(super) code: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) ground: Option<Cow<'a, str>>,
+    pub(super) ground: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) rule: Option<Cow<'a, str>>,
+    pub(super) rule: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) roots: Vec<Word<'a>>,
     #[serde(borrow)]
-    pub(super) found: Option<Cow<'a, str>>,
+    pub(super) found: Option<Text<'a>>,
 }
 
 /// What one root said.
@@ -76,15 +97,15 @@ pub(super) struct Word<'a> {
     #[serde(borrow)]
     pub(super) root: Cow<'a, str>,
     #[serde(borrow)]
-    pub(super) repository: Option<Cow<'a, str>>,
+    pub(super) repository: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) role: Option<Cow<'a, str>>,
+    pub(super) role: Option<Text<'a>>,
     #[serde(default)]
     pub(super) root_keys: Vec<KeyText>,
     #[serde(default)]
     pub(super) signers: Vec<KeyText>,
     #[serde(borrow)]
-    pub(super) contact: Option<Cow<'a, str>>,
+    pub(super) contact: Option<Text<'a>>,
 }
 
 /// A line of the audit file, as far as a simulation reads it.
@@ -95,22 +116,22 @@ pub(super) struct Record<'a> {
     #[serde(borrow)]
     pub(super) time: Cow<'a, str>,
     #[serde(borrow)]
-    pub(super) policy: Option<Cow<'a, str>>,
+    pub(super) policy: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) name: Option<Cow<'a, str>>,
+    pub(super) name: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) digest: Option<Cow<'a, str>>,
+    pub(super) digest: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) outcome: Cow<'a, str>,
     #[serde(borrow)]
-    pub(super) code: Option<Cow<'a, str>>,
+    pub(super) code: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) ground: Option<Cow<'a, str>>,
+    pub(super) ground: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) rule: Option<Cow<'a, str>>,
+    pub(super) rule: Option<Text<'a>>,
     pub(super) roots: Vec<String>,
     #[serde(borrow)]
-    pub(super) found: Option<Cow<'a, str>>,
+    pub(super) found: Option<Text<'a>>,
     pub(super) let_through: bool,
 }
 
@@ -120,20 +141,20 @@ pub(super) struct KeyText(pub(super) Option<KeyId>);
 
 impl<'de> Deserialize<'de> for KeyText {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = Cow::<'de, str>::deserialize(deserializer)?;
+        let text = Text::<'de>::deserialize(deserializer)?;
         Ok(Self(text.parse().ok()))
     }
 }
 
 /// What a root of that policy proves by a statement.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct JudgedRoot {
     terms: String,
     sources: Vec<String>,
 }
 
 /// The policy by which a host judged, as far as it decides what its evidence proves.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Judged {
     /// Each root, by its ID.
     roots: BTreeMap<String, JudgedRoot>,
@@ -176,12 +197,12 @@ impl Judged {
 impl Judged {
     /// Whether what that root said, it would say by this one too: it verifies in the same way, and
     /// reads what the other one read.
-    pub(super) fn is_same(&self, id: &str, root: &Root) -> bool {
-        let present = sources(root);
-        self.roots.get(id).is_some_and(|judged| {
-            let mut known = judged.sources.iter();
-            judged.terms == terms(root) && known.all(|source| present.contains(source))
-        })
+    pub(super) fn is_same(&self, id: &str, others: &Self, other: &str) -> bool {
+        let (Some(judged), Some(present)) = (self.roots.get(id), others.roots.get(other)) else {
+            return false;
+        };
+        let mut known = judged.sources.iter();
+        judged.terms == present.terms && known.all(|source| present.sources.contains(source))
     }
 }
 
@@ -196,7 +217,7 @@ fn sources(root: &Root) -> Vec<String> {
 }
 
 /// An image, the answer that it had, and what that answer proves.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Seen {
     pub(super) name: ImageRef,
     pub(super) digest: Digest,
@@ -216,7 +237,7 @@ pub(super) struct Was {
 }
 
 /// A root that vouched for the image.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Vote {
     pub(super) root: String,
     pub(super) repository: String,
@@ -224,7 +245,29 @@ pub(super) struct Vote {
     /// `None` where they are not known.
     pub(super) root_keys: Option<Vec<KeyId>>,
     pub(super) signers: Option<Vec<KeyId>>,
-    pub(super) contact: Option<Timestamp>,
+    pub(super) contact: Contact,
+}
+
+/// How old a root's evidence was when a host reported it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Contact {
+    /// Of that time, or it is not known.
+    At(Option<Timestamp>),
+    /// Whether it is older than a policy's `offline` allows.
+    TooOld(bool),
+}
+
+impl Contact {
+    /// By that policy, for a report of that time.
+    pub(super) fn is_too_old(self, policy: &Policy, at: Timestamp) -> bool {
+        match self {
+            Self::TooOld(known) => known,
+            Self::At(contact) => {
+                let limit = contact.and_then(|time| time.checked_add(policy.limits.offline).ok());
+                limit.is_some_and(|limit| limit < at)
+            }
+        }
+    }
 }
 
 fn known(keys: Vec<KeyText>) -> Option<Vec<KeyId>> {
@@ -233,27 +276,34 @@ fn known(keys: Vec<KeyText>) -> Option<Vec<KeyId>> {
 }
 
 impl Seen {
-    /// `None` for an image without a name or digest that a pull could have.
-    pub(super) fn of_image(image: ReportedImage<'_>) -> Option<Self> {
-        let name: ImageRef = image.name.parse().ok()?;
-        let digest: Digest = image.digest?.parse().ok()?;
+    /// `None` for an image that no pull could mean.
+    ///
+    /// # Errors
+    /// The host judged it, and its name or digest is none.
+    pub(super) fn of_image(image: ReportedImage<'_>) -> Result<Option<Self>, String> {
+        let is_judged = image.judgement.is_some();
+        let (name, digest) = match pulled(&image.name, image.digest.as_deref(), is_judged) {
+            Pulled::Image(name, digest) => (name, digest),
+            Pulled::Nothing => return Ok(None),
+            Pulled::Unread(why) => return Err(why),
+        };
         let Some(reported) = image.judgement else {
-            return Some(Self::unknown(name, digest));
+            return Ok(Some(Self::unknown(name, digest)));
         };
         let was = Was {
             why: why(reported.code.as_deref(), reported.ground.as_deref()),
             outcome: reported.outcome.into_owned(),
             let_through: reported.let_through,
-            rule: reported.rule.map(Cow::into_owned),
+            rule: reported.rule.map(Text::into_owned),
         };
         let is_yes = was.outcome == "allowed";
         let is_no = was.outcome == "refused";
         let code = reported.code.as_deref().and_then(code_of);
-        let found = reported.found.map(Cow::into_owned).unwrap_or_default();
+        let found = reported.found.map(Text::into_owned).unwrap_or_default();
         let mut roots = reported.roots;
         let no = match (roots.as_mut_slice(), code) {
             ([only], Some(code)) if is_no => {
-                let repository = only.repository.take().map(Cow::into_owned);
+                let repository = only.repository.take().map(Text::into_owned);
                 repository.map(|of| (only.root.to_string(), of, code, found))
             }
             _ => None,
@@ -262,26 +312,48 @@ impl Seen {
             Some(Vote {
                 root: word.root.into_owned(),
                 repository: word.repository?.into_owned(),
-                role: word.role.map(Cow::into_owned).unwrap_or_default(),
+                role: word.role.map(Text::into_owned).unwrap_or_default(),
                 root_keys: known(word.root_keys),
                 signers: known(word.signers),
-                contact: word.contact.and_then(|at| at.parse().ok()),
+                contact: Contact::At(word.contact.and_then(|at| at.parse().ok())),
             })
         };
         let votes = roots.into_iter().filter(|_| is_yes).filter_map(vote);
-        Some(Self {
+        Ok(Some(Self {
             name,
             digest,
             votes: votes.collect(),
             was,
             no,
-        })
+        }))
     }
 
-    /// `by`: the policy that the daemon had in force then.
-    pub(super) fn of_record(record: Record<'_>, by: Option<&Policy>) -> Option<Self> {
-        let name: ImageRef = record.name.as_ref()?.parse().ok()?;
-        let digest: Digest = record.digest.as_ref()?.parse().ok()?;
+    /// The same without the times of contact, in which hosts differ: all that an answer by that
+    /// policy rests on.
+    pub(super) fn without_times(mut self, policy: &Policy, at: Timestamp) -> Self {
+        for vote in &mut self.votes {
+            vote.contact = Contact::TooOld(vote.contact.is_too_old(policy, at));
+        }
+        self
+    }
+
+    /// `None` for a question without a name or a digest. `by`: the policy that the daemon had in
+    /// force then.
+    ///
+    /// # Errors
+    /// Its name or digest is none.
+    pub(super) fn of_record(
+        record: Record<'_>,
+        by: Option<&Policy>,
+    ) -> Result<Option<Self>, String> {
+        let (Some(name), Some(digest)) = (&record.name, &record.digest) else {
+            return Ok(None);
+        };
+        let (name, digest) = match pulled(name, Some(&**digest), true) {
+            Pulled::Image(name, digest) => (name, digest),
+            Pulled::Nothing => return Ok(None),
+            Pulled::Unread(why) => return Err(why),
+        };
         let rule = by.and_then(|policy| policy.rule_for(&name.repository));
         let signed = rule.and_then(|rule| rule.signed_name(&name.repository));
         let signed = signed.map(|repository| repository.to_string());
@@ -289,10 +361,10 @@ impl Seen {
             why: why(record.code.as_deref(), record.ground.as_deref()),
             outcome: record.outcome.into_owned(),
             let_through: record.let_through,
-            rule: record.rule.map(Cow::into_owned),
+            rule: record.rule.map(Text::into_owned),
         };
         let code = record.code.as_deref().and_then(code_of);
-        let found = record.found.map(Cow::into_owned).unwrap_or_default();
+        let found = record.found.map(Text::into_owned).unwrap_or_default();
         let no = match (record.roots.as_slice(), code, &signed) {
             ([only], Some(code), Some(signed)) if was.outcome == "refused" => {
                 Some((only.clone(), signed.clone(), code, found))
@@ -306,18 +378,18 @@ impl Seen {
                 role: String::new(),
                 root_keys: None,
                 signers: None,
-                contact: None,
+                contact: Contact::At(None),
             })
         };
         let is_yes = was.outcome == "allowed";
         let roots = record.roots.into_iter().filter(|_| is_yes);
-        Some(Self {
+        Ok(Some(Self {
             name,
             digest,
             votes: roots.filter_map(vote).collect(),
             was,
             no,
-        })
+        }))
     }
 
     fn unknown(name: ImageRef, digest: Digest) -> Self {
@@ -333,6 +405,31 @@ impl Seen {
             was,
             votes: Vec::new(),
             no: None,
+        }
+    }
+}
+
+/// An image of a report, as a pull would mean it.
+pub(super) enum Pulled {
+    /// By this name and digest.
+    Image(ImageRef, Digest),
+    /// It has no name or no digest of a registry, and its host did not judge it.
+    Nothing,
+    /// Its host judged it, and what the report says of it is not understood.
+    Unread(String),
+}
+
+/// The image that a report names.
+pub(super) fn pulled(name: &str, digest: Option<&str>, is_judged: bool) -> Pulled {
+    let parsed = (name.parse(), digest.map(str::parse));
+    match parsed {
+        (Ok(name), Some(Ok(digest))) => Pulled::Image(name, digest),
+        (_, None) => Pulled::Nothing,
+        _ if !is_judged => Pulled::Nothing,
+        (Err(_), _) => Pulled::Unread(format!("{name:?} is no image name")),
+        (_, Some(Err(_))) => {
+            let digest = digest.unwrap_or_default();
+            Pulled::Unread(format!("{digest:?} is no digest, of {name}"))
         }
     }
 }

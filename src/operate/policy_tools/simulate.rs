@@ -11,27 +11,29 @@ use jiff::Timestamp;
 use rootpin_policy::Policy;
 use serde::Serialize;
 
+use super::known_answers::KnownAnswers;
+use super::left_out::LeftOut;
 use super::reported::{Judged, Record, Report, Seen, Was};
-use super::suppose::{Answer, suppose};
+use super::suppose::{Answer, Proposed, suppose};
 use crate::observe::plain;
 use crate::operate::audit::Reports;
-
-/// So many bad reports are listed.
-const MAX_UNREADABLE: usize = 1000;
 
 /// Takes in reports and lines of audit files.
 #[derive(Debug)]
 pub struct Simulation<'a> {
-    policy: &'a Policy,
+    policy: Proposed<'a>,
     /// The policy that was in force, for the evidence of audit files.
     old: Option<&'a Policy>,
     old_judged: Judged,
     now: Timestamp,
+    known: KnownAnswers,
     changes: Vec<ImageChange>,
     numbers: HashMap<(String, Was, Answer), usize>,
     hosts: BTreeMap<Arc<str>, HostAnswers>,
     reports: usize,
-    unreadable: Vec<String>,
+    superseded: usize,
+    without_name: usize,
+    left_out: LeftOut,
 }
 
 #[derive(Debug, Default)]
@@ -92,8 +94,17 @@ pub struct Simulated {
     pub images: Vec<ImageChange>,
     /// Every host.
     pub hosts: Vec<HostChange>,
-    /// What could not be read.
+    /// Reports that count for nothing, because their host made a later one.
+    pub superseded: usize,
+    /// Images and questions that no pull could mean: without a name, or without a digest.
+    pub without_name: usize,
+    /// How many reports, lines and images could not be read.
+    pub left_out: usize,
+    /// The first of them, and why.
     pub unreadable: Vec<String>,
+    /// The same, as lines of text.
+    #[serde(skip)]
+    pub not_read: Vec<String>,
 }
 
 impl<'a> Simulation<'a> {
@@ -101,26 +112,39 @@ impl<'a> Simulation<'a> {
     #[must_use]
     pub fn of(policy: &'a Policy, old: Option<&'a Policy>, now: Timestamp) -> Self {
         Self {
-            policy,
+            policy: Proposed::of(policy),
             old,
             old_judged: old.map(Judged::by).unwrap_or_default(),
             now,
+            known: KnownAnswers::default(),
             changes: Vec::new(),
             numbers: HashMap::new(),
             hosts: BTreeMap::new(),
             reports: 0,
-            unreadable: Vec::new(),
+            superseded: 0,
+            without_name: 0,
+            left_out: LeftOut::default(),
         }
     }
 
-    fn answer(&mut self, host: &mut HostAnswers, judged: &Judged, seen: &Seen, at: Timestamp) {
-        let answer = suppose(self.policy, judged, seen, at, self.now);
+    /// `judged`: by which policy, and its number among those that were met.
+    fn answer(
+        &mut self,
+        host: &mut HostAnswers,
+        (judged, number): (&Judged, Option<usize>),
+        seen: Seen,
+        at: Timestamp,
+    ) {
+        let seen = seen.without_times(self.policy.policy, at);
+        let (policy, now) = (&self.policy, self.now);
+        let find = |seen: &Seen| suppose(policy, judged, seen, at, now);
+        let (seen, answer) = self.known.of(number, seen, find);
         host.images += 1;
         host.refused += usize::from(answer.outcome == "refused" && !answer.let_through);
         let was = &seen.was;
         let is_same = was.outcome == answer.outcome && was.let_through == answer.let_through;
         if !is_same {
-            host.changes.push(self.number(seen, answer));
+            host.changes.push(self.number(&seen, answer));
         }
     }
 
@@ -182,17 +206,24 @@ impl<'a> Simulation<'a> {
         }
         let host: Arc<str> = plain(&report.host).into();
         // Of two reports of one host the later one counts.
-        if self.hosts.get(&host).is_some_and(|known| known.at >= at) {
-            return;
+        match self.hosts.get(&host) {
+            Some(known) if known.at >= at => {
+                self.superseded += 1;
+                return;
+            }
+            known => self.superseded += usize::from(known.is_some()),
         }
         let mut answers = HostAnswers {
             at,
             ..HostAnswers::default()
         };
         let judged = Judged::of_report(&mut report);
+        let number = self.known.number(&judged);
         for image in std::mem::take(&mut report.images) {
-            if let Some(seen) = Seen::of_image(image) {
-                self.answer(&mut answers, &judged, &seen, at);
+            match Seen::of_image(image) {
+                Ok(Some(seen)) => self.answer(&mut answers, (&judged, number), seen, at),
+                Ok(None) => self.without_name += 1,
+                Err(why) => self.unreadable(origin, &why),
             }
         }
         self.hosts.insert(host, answers);
@@ -214,8 +245,11 @@ impl<'a> Simulation<'a> {
         let host: Arc<str> = plain(&record.host).into();
         let mut answers = self.hosts.remove(&host).unwrap_or_default();
         answers.at = answers.at.max(at);
-        if let Some(seen) = Seen::of_record(record, old) {
-            self.answer(&mut answers, &judged, &seen, at);
+        let number = self.known.number(&judged);
+        match Seen::of_record(record, old) {
+            Ok(Some(seen)) => self.answer(&mut answers, (&judged, number), seen, at),
+            Ok(None) => self.without_name += 1,
+            Err(why) => self.unreadable(origin, &why),
         }
         self.hosts.insert(host, answers);
         if old.is_some() {
@@ -260,23 +294,38 @@ impl<'a> Simulation<'a> {
         });
         Simulated {
             version: 1,
-            policy: self.policy.hash.to_string(),
+            policy: self.policy.policy.hash.to_string(),
             reports: self.reports,
             images: self.changes,
             hosts,
-            unreadable: self.unreadable,
+            superseded: self.superseded,
+            without_name: self.without_name,
+            left_out: self.left_out.count(),
+            unreadable: self.left_out.named().to_vec(),
+            not_read: self.left_out.lines(),
         }
     }
 }
 
 impl Simulated {
+    /// Why nobody can tell, where the exit code is 2.
+    #[must_use]
+    pub fn why_unknown(&self) -> String {
+        let unknown = self.images.iter().filter(|image| image.kind == "unknown");
+        match (self.unreadable.first(), unknown.count()) {
+            (Some(first), _) => format!("{} not read, the first: {first}", self.left_out),
+            (None, 0) => "no host was reported".to_owned(),
+            (None, unknown) => format!("the answers about {unknown} images can't be told"),
+        }
+    }
+
     /// 0 nothing would be newly refused, 1 something would, 2 nobody can tell of something.
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let any = |kind: &str| self.images.iter().any(|image| image.kind == kind);
         if any("refused") {
             1
-        } else if any("unknown") || !self.unreadable.is_empty() || self.hosts.is_empty() {
+        } else if any("unknown") || self.left_out > 0 || self.hosts.is_empty() {
             2
         } else {
             0
@@ -299,9 +348,7 @@ impl Reports for Simulation<'_> {
     }
 
     fn unreadable(&mut self, origin: &str, why: &str) {
-        if self.unreadable.len() < MAX_UNREADABLE {
-            self.unreadable.push(format!("{origin}: {}", plain(why)));
-        }
+        self.left_out.add(origin, why);
     }
 }
 

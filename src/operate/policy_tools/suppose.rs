@@ -24,37 +24,61 @@ pub(super) struct Answer {
     pub(super) rule: Option<String>,
 }
 
+/// A policy by which is judged anew, and what its roots prove by a statement.
+#[derive(Debug)]
+pub(super) struct Proposed<'a> {
+    pub(super) policy: &'a Policy,
+    roots: Judged,
+}
+
+impl<'a> Proposed<'a> {
+    pub(super) fn of(policy: &'a Policy) -> Self {
+        let roots = Judged::by(policy);
+        Self { policy, roots }
+    }
+}
+
 /// What the new policy says of an image that a host had at that time.
 pub(super) fn suppose(
-    policy: &Policy,
+    proposed: &Proposed<'_>,
     judged: &Judged,
     seen: &Seen,
     at: Timestamp,
     now: Timestamp,
 ) -> Answer {
+    let policy = proposed.policy;
     let question = Question::pull(seen.name.clone(), seen.digest);
     let mut judge = Supposing::start(policy, question, now);
-    let mut supposed = None;
+    let (mut supposed, mut missing) = (None, None);
+    let unknown = |why: &str| Answer {
+        outcome: "unknown",
+        why: why.to_owned(),
+        let_through: false,
+        rule: policy
+            .rule_for(&seen.name.repository)
+            .map(ToString::to_string),
+    };
     loop {
         let ask = match judge.next(supposed.take()) {
             Ok(supposition) => {
+                // Whatever the other root says, it takes nothing from a quorum that is met.
+                let is_met = matches!(&supposition.result, Ok(("signed", _)));
+                if let Some(why) = missing.filter(|_| !is_met) {
+                    return unknown(why);
+                }
                 let through = supposition.result.is_ok() || supposition.mode == Mode::Audit;
                 return answer(supposition.result, through);
             }
             Err(ask) => ask,
         };
-        match said(policy, judged, seen, at, &ask) {
+        match said(proposed, judged, seen, at, &ask) {
             Ok(said) => supposed = Some(said),
-            Err(why) => {
-                return Answer {
-                    outcome: "unknown",
-                    why: why.to_owned(),
-                    let_through: false,
-                    rule: policy
-                        .rule_for(&seen.name.repository)
-                        .map(ToString::to_string),
-                };
+            Err(why) if matches!(ask.need, Need::Root(..)) => {
+                missing = missing.or(Some(why));
+                let refusal = Refusal::new(Code::SourceUnreachable, why, "", "");
+                supposed = Some(Supposed::Heard(Heard::Root(Err(refusal))));
             }
+            Err(why) => return unknown(why),
         }
     }
 }
@@ -85,7 +109,7 @@ fn answer(
 
 /// What is known of a root's answer, or why it is not.
 fn said(
-    policy: &Policy,
+    proposed: &Proposed<'_>,
     judged: &Judged,
     seen: &Seen,
     at: Timestamp,
@@ -94,7 +118,8 @@ fn said(
     let Need::Root(root, repository, _) = &ask.need else {
         return Err("the registry's present answer is not known");
     };
-    let is_same = |id: &str| judged.is_same(id, root);
+    let policy = proposed.policy;
+    let is_same = |id: &str| judged.is_same(id, &proposed.roots, &root.id);
     let is_about = |of: &str| of == repository.as_str();
     let votes = seen.votes.iter();
     let mut votes = votes.filter(|vote| is_same(&vote.root) && is_about(&vote.repository));
@@ -152,10 +177,7 @@ fn yes(
         }
         _ => {}
     }
-    let limit = vote
-        .contact
-        .and_then(|at| at.checked_add(policy.limits.offline).ok());
-    if limit.is_some_and(|limit| limit < at) {
+    if vote.contact.is_too_old(policy, at) {
         return Err("its evidence is older than `offline` allows");
     }
     let target = Target {

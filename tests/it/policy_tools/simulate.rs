@@ -9,11 +9,11 @@ use serde_json::{Value, json};
 
 const AT: &str = "2026-11-26T10:00:00Z";
 
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     Digest::of(text.as_bytes()).to_string()
 }
 
-fn policy(folder: &Path, name: &str, more: &str) -> String {
+pub(super) fn policy(folder: &Path, name: &str, more: &str) -> String {
     let dir = folder.join(name);
     fs::create_dir(&dir).unwrap();
     let key = "1".repeat(64);
@@ -47,7 +47,7 @@ fn terms() -> String {
 }
 
 /// A report of 20 signed images, an exempt one and one without an entry.
-fn report(host: usize) -> Value {
+pub(super) fn report(host: usize) -> Value {
     let judged = |name: String, judgement: Value| json!({ "engine": "main", "namespace": null, "digest": digest(&name), "name": name, "judgement": judgement });
     let word = |repository: &str| {
         json!({ "root": "a", "repository": repository, "role": "targets", "root_keys": ["1".repeat(64)],
@@ -86,7 +86,7 @@ fn report(host: usize) -> Value {
     })
 }
 
-const EXEMPT: &str = "[[exempt]]\nmatch = \"r.example/old/app\"\nuntil = 2099-01-01T00:00:00Z\nreason = \"old\"\n[limits]\nmax-exempt = \"40000d\"\n";
+pub(super) const EXEMPT: &str = "[[exempt]]\nmatch = \"r.example/old/app\"\nuntil = 2099-01-01T00:00:00Z\nreason = \"old\"\n[limits]\nmax-exempt = \"40000d\"\n";
 
 #[test]
 fn exactly_the_images_that_change_are_named_with_their_hosts_and_nothing_is_guessed() {
@@ -189,6 +189,118 @@ fn a_line_of_an_audit_file_tells_as_much_as_the_policy_that_was_in_force_then() 
     };
     assert_eq!(kinds(&["--old", &old]), ["refused"]);
     assert_eq!(kinds(&[]), ["refused", "unknown"]);
+}
+
+#[test]
+fn an_image_that_many_hosts_have_is_judged_by_each_hosts_own_evidence() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let new = policy(folder.path(), "new", EXEMPT);
+    let mut old = report(1);
+    let mut other = report(2);
+    let contact = "/images/0/judgement/roots/0/contact";
+    // Longer ago than `offline` allows; by other terms; by a key more.
+    *old.pointer_mut(contact).unwrap() = json!("2026-11-01T10:00:00Z");
+    other["roots"][0]["terms"] = json!(digest("others"));
+    let mut keys = report(3);
+    keys["images"][0]["judgement"]["roots"][0]["signers"] = json!(["3".repeat(64)]);
+    let revoked = format!(
+        "{EXEMPT}[[revoked]]\nkey = \"{}\"\nreason = \"x\"\n",
+        "3".repeat(64)
+    );
+    let revoking = policy(folder.path(), "revoking", &revoked);
+    let file = folder.path().join("reports.jsonl");
+    let all = [report(0), old, other, keys, report(4)].map(|report| report.to_string());
+    for lines in [all.clone(), {
+        let mut turned = all;
+        turned.reverse();
+        turned
+    }] {
+        fs::write(&file, lines.join("\n")).unwrap();
+        let hosts_of = |dir: &str| {
+            let (value, _) = rootpin(&["simulate", dir, "--reports", file.to_str().unwrap()]);
+            let images = value["images"].as_array().unwrap();
+            let first = images.iter().filter(|image| {
+                image["image"]
+                    .as_str()
+                    .unwrap()
+                    .starts_with("r.example/team/app0:")
+            });
+            let first = first.map(|image| (image["now"].to_string(), image["hosts"].clone()));
+            first.collect::<Vec<_>>()
+        };
+        let unknown = hosts_of(&new);
+        let hosts: Vec<_> = unknown.iter().map(|(_, hosts)| hosts.clone()).collect();
+        assert!(hosts.contains(&json!(["node-001"])), "{unknown:?}");
+        assert!(hosts.contains(&json!(["node-002"])), "{unknown:?}");
+        assert_eq!(hosts.len(), 2, "{unknown:?}");
+        // Who else signed for it is not known, so nobody's answer is.
+        let unknown = hosts_of(&revoking);
+        let named: usize = unknown
+            .iter()
+            .map(|(_, hosts)| hosts.as_array().unwrap().len())
+            .sum();
+        assert_eq!(named, 5, "{unknown:?}");
+    }
+}
+
+#[test]
+fn each_report_line_and_image_that_is_left_out_is_counted_and_named() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let (old, new) = (
+        policy(folder.path(), "old", EXEMPT),
+        policy(folder.path(), "new", EXEMPT),
+    );
+    let mut earlier = report(1);
+    earlier["at"] = json!("2026-11-25T10:00:00Z");
+    let mut odd = report(2);
+    odd["images"][0]["name"] = json!("NO NAME");
+    odd["images"][1]["digest"] = json!("sha256:0");
+    // Neither is one that a pull could mean, and neither was judged.
+    odd["images"][2] = json!({ "engine": "main", "namespace": null, "digest": null, "name": "r.example/team/x:1", "judgement": null });
+    odd["images"][3] = json!({ "engine": "main", "namespace": null, "digest": digest("x"), "name": "NO NAME", "judgement": null });
+    let mut version = report(3);
+    version["version"] = json!(2);
+    let lines = [report(1), earlier, odd, version].map(|report| report.to_string());
+    let file = folder.path().join("reports.jsonl");
+    fs::write(&file, format!("{}\nnonsense\n", lines.join("\n"))).unwrap();
+    let file = file.display().to_string();
+    let (value, code) = rootpin(&["simulate", &new, "--reports", &file]);
+    assert_eq!(
+        (code, &value["outcome"]),
+        (2, &json!("unjudged")),
+        "{value}"
+    );
+    assert_eq!(
+        (
+            &value["left_out"],
+            &value["superseded"],
+            &value["without_name"]
+        ),
+        (&json!(4), &json!(1), &json!(2)),
+        "{value}"
+    );
+    let named = value["unreadable"].as_array().unwrap();
+    for (at, why) in [
+        "\"NO NAME\" is no image name",
+        "is no digest",
+        "another version",
+        "no report",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let line = named[at].as_str().unwrap();
+        assert!(line.starts_with(&file) && line.contains(why), "{line}");
+    }
+    let (value, code) = rootpin(&["diff", &old, &new, "--inventory", &file]);
+    assert_eq!((code, &value["left_out"]), (2, &json!(4)), "{value}");
+    // What is found is found, whatever was left out.
+    let gone = policy(folder.path(), "gone", "");
+    let (value, code) = rootpin(&["simulate", &gone, "--reports", &file]);
+    assert_eq!((code, &value["left_out"]), (1, &json!(4)), "{value}");
+    assert_eq!(value["outcome"], Value::Null);
+    let (value, code) = rootpin(&["diff", &old, &gone, "--inventory", &file]);
+    assert_eq!((code, &value["left_out"]), (1, &json!(4)), "{value}");
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub(super) fn no_rule(name: &ImageRef) -> Denial {
     let found = format!("no rule that covers {repository}");
     let wanted = "a [[rule]], [[image]] or [[exempt]] for it";
     let hint = format!(
-        "see `rootpin policy explain {repository}`; add a [[rule]] with the roots that may sign it"
+        "see `rootpin policy explain {name}`; add a [[rule]] with the roots that may sign it"
     );
     Denial::plain(Refusal::new(Code::NoRule, found, wanted, hint))
 }

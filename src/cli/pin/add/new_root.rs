@@ -17,7 +17,7 @@ use super::{
 use crate::cli::output::Output;
 use crate::policy_dir::pins::{self, NewTable};
 use crate::problem::Problem;
-use rootpin_policy::{Pattern, Policy, Rule};
+use rootpin_policy::{FindingCode, Pattern, Policy, Rule};
 use rootpin_trust::PublicKey;
 
 /// A root that the policy doesn't have yet, and its rules.
@@ -71,6 +71,12 @@ pub(super) fn add_new(
             let after = pins::append(&text, &tables(values, id, fields, &matches))?;
             let mut edit = edit_of_keys(id, &keys, file, before, after, files);
             edit.words = [vec![edit.words], more].concat().join("\n");
+            let may_say_so = !matches.is_empty() && !fields.tags_unbound;
+            let change = if may_say_so {
+                change.offering(FindingCode::UnboundTags, "--tags-unbound")
+            } else {
+                change
+            };
             finish_keys(change, edit, id, &keys, output)
         }
         Material::Keys(keys) => {

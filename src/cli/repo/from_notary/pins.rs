@@ -10,6 +10,7 @@ use crate::cli::failure::Failure;
 use crate::cli::output::counted;
 use crate::cli::pin::material;
 use crate::config::DEFAULT_POLICY;
+use crate::plain_text::policy_check;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::publish::PublishError;
 use rootpin_policy::{NotaryRoot, Policy, Root, RootKind};
@@ -45,8 +46,8 @@ impl Pins {
             PublishError::wrong(
                 format!("the policy in {} has {found}", dir.display()),
                 format!(
-                    "name the publisher's root key by --root-key ID; or: rootpin policy check {}",
-                    dir.display()
+                    "name the publisher's root key by --root-key ID; or: {}",
+                    policy_check(&dir)
                 ),
             )
         })?;

@@ -12,6 +12,7 @@ use super::super::version::Version;
 use crate::config::DEFAULT_CONFIG;
 use crate::hosts_toml::{Certificates, DEFAULT, DOCKER_HUB, RegistryFolder, registries};
 use crate::operate::hosts::{HostsCode, check_folder, close, mirrored, without_host_table};
+use crate::plain_text::shell_word;
 
 /// dockerd with images in containerd reads them from this version on, there and nowhere else.
 const DOCKERD: (Version, &str) = (Version(28, 0, 0), "/etc/docker/certs.d");
@@ -30,11 +31,11 @@ pub(in super::super) struct ResolverAddress<'a> {
 impl ResolverAddress<'_> {
     /// The command that closes the files of registries in a folder, as it is typed.
     fn write(&self, dir: &Path, registries: &str) -> String {
-        let dir = dir.display();
+        let dir = shell_word(&dir.to_string_lossy());
         let config = if self.config == Path::new(DEFAULT_CONFIG) {
             String::new()
         } else {
-            format!("--config {} ", self.config.display())
+            format!("--config {} ", shell_word(&self.config.to_string_lossy()))
         };
         format!("rootpin hosts write {config}--dir {dir} {registries}")
     }

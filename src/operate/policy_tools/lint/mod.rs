@@ -41,11 +41,11 @@ pub struct Linted {
 }
 
 impl Linted {
-    /// 0, or 1 if a finding is not allowed.
+    /// Whether a finding is not allowed.
     #[must_use]
-    pub fn exit_code(&self) -> u8 {
+    pub fn has_open(&self) -> bool {
         let open = |finding: &LintFinding| finding.allowed.is_none();
-        u8::from(self.findings.iter().any(open))
+        self.findings.iter().any(open)
     }
 }
 
