@@ -230,7 +230,10 @@ fn identity(identity: Option<&Value>) -> Result<SignedIdentity, String> {
     };
     match kind {
         "matchRepoDigestOrExact" => Ok(SignedIdentity::WholeName),
-        "matchExact" => Ok(SignedIdentity::TaggedName),
+        "matchExact" => Err(
+            "matchExact refuses a name by digest alone, and no rule does: matchRepoDigestOrExact, the default, takes one whose repository is signed"
+                .to_owned(),
+        ),
         "matchRepository" => Ok(SignedIdentity::Repository),
         "exactRepository" => Ok(SignedIdentity::OtherRepository(text("dockerRepository")?)),
         "remapIdentity" => Ok(SignedIdentity::Remapped {

@@ -35,8 +35,6 @@ pub(super) struct SignedBy {
 pub(super) enum SignedIdentity {
     /// The image's; of an image that is named by its digest, its repository.
     WholeName,
-    /// The image's, which must have a tag.
-    TaggedName,
     /// The image's repository, whatever the tag.
     Repository,
     /// This repository, whatever the tag.
@@ -247,7 +245,7 @@ fn signed_name(
     below: bool,
 ) -> Result<Option<String>, String> {
     let name = match identity {
-        SignedIdentity::WholeName | SignedIdentity::TaggedName | SignedIdentity::Repository => {
+        SignedIdentity::WholeName | SignedIdentity::Repository => {
             return Ok(None);
         }
         SignedIdentity::OtherRepository(other) if below => {
@@ -288,9 +286,6 @@ fn notes(all: &[SignedBy], tags_unbound: bool) -> Vec<&'static str> {
         .any(|one| matches!(one.identity, SignedIdentity::OtherRepository(_)))
     {
         notes.push("exactRepository: here the signature must name the tag that is asked for");
-    }
-    if has(SignedIdentity::TaggedName) {
-        notes.push("matchExact: a name by digest alone is allowed, if its repository is signed for the digest");
     }
     notes
 }

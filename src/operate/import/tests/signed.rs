@@ -38,8 +38,11 @@ fn imported(policy: &Value, unbound: bool) -> Proposal {
 /// A signature: its key, and the name that it gives.
 type Signature = (&'static str, String);
 
-/// Whether the proposal admits a tag of a repository whose bytes have these signatures.
-fn ours(policy: &Policy, (repository, tag): (&str, &str), signatures: &[Signature]) -> bool {
+/// A repository, and the tag by which an image of it is pulled; `""`: by its digest alone.
+type Pulled<'a> = (&'a str, &'a str);
+
+/// Whether the proposal admits a name whose bytes have these signatures.
+fn ours(policy: &Policy, (repository, tag): Pulled<'_>, signatures: &[Signature]) -> bool {
     let repository = Repository::from_full(repository).unwrap();
     let Some(rule) = policy.rule_for(&repository) else {
         return false;
@@ -53,6 +56,7 @@ fn ours(policy: &Policy, (repository, tag): (&str, &str), signatures: &[Signatur
         };
         signatures.iter().any(|(key, reference)| {
             let named = match cosign.binds_tag {
+                Some(TagBinding::Reference) if tag.is_empty() => is_of(reference, signed.as_str()),
                 Some(TagBinding::Reference) => *reference == format!("{signed}:{tag}"),
                 _ => true,
             };
@@ -62,10 +66,20 @@ fn ours(policy: &Policy, (repository, tag): (&str, &str), signatures: &[Signatur
     rule.roots.iter().filter(says_yes).count() >= rule.quorum
 }
 
+fn is_of(reference: &str, repository: &str) -> bool {
+    reference
+        .rsplit_once(':')
+        .is_some_and(|(name, _)| name == repository)
+}
+
 /// The same of policy.json, as containers-policy.json(5) has it.
-fn theirs(policy: &Value, (repository, tag): (&str, &str), signatures: &[Signature]) -> bool {
+fn theirs(policy: &Value, (repository, tag): Pulled<'_>, signatures: &[Signature]) -> bool {
     let docker = &policy["transports"]["docker"];
-    let mut names = vec![format!("{repository}:{tag}"), repository.to_owned()];
+    let whole = match tag {
+        "" => format!("{repository}@{DIGEST}"),
+        tag => format!("{repository}:{tag}"),
+    };
+    let mut names = vec![whole, repository.to_owned()];
     let mut shorter = repository;
     while let Some((start, _)) = shorter.rsplit_once('/') {
         shorter = start;
@@ -96,29 +110,31 @@ fn theirs(policy: &Value, (repository, tag): (&str, &str), signatures: &[Signatu
             })
 }
 
-fn names_it(identity: &Value, (repository, tag): (&str, &str), reference: &str) -> bool {
+fn names_it(identity: &Value, (repository, tag): Pulled<'_>, reference: &str) -> bool {
     let text = |member: &str| identity[member].as_str().unwrap();
-    let of = |repository: &str| {
-        reference
-            .rsplit_once(':')
-            .is_some_and(|(name, _)| name == repository)
+    let of = |repository: &str| is_of(reference, repository);
+    // The whole name, and of a name by digest the repository (policy_reference_match.go of
+    // containers/image, `matchRepoDigestOrExactReferenceValues`).
+    let exact_or_digest = |repository: &str| match tag {
+        "" => of(repository),
+        tag => reference == format!("{repository}:{tag}"),
     };
     match identity["type"].as_str() {
-        None | Some("matchRepoDigestOrExact" | "matchExact") => {
-            reference == format!("{repository}:{tag}")
-        }
+        None | Some("matchRepoDigestOrExact") => exact_or_digest(repository),
+        // These signatures give a tag, which a name by digest does not have.
+        Some("matchExact") => !tag.is_empty() && exact_or_digest(repository),
         Some("matchRepository") => of(repository),
         Some("exactReference") => reference == text("dockerReference"),
         Some("exactRepository") => of(text("dockerRepository")),
         Some("remapIdentity") => {
             let rest = repository.strip_prefix(text("prefix"));
             match rest.filter(|rest| rest.is_empty() || rest.starts_with('/')) {
-                None => reference == format!("{repository}:{tag}"),
+                None => exact_or_digest(repository),
                 Some(rest) => {
                     let name = format!("{}{rest}", text("signedPrefix"));
                     let is_full =
                         Repository::from_full(&name).is_ok_and(|full| full.as_str() == name);
-                    is_full && reference == format!("{name}:{tag}")
+                    is_full && exact_or_digest(&name)
                 }
             }
         }
@@ -126,13 +142,17 @@ fn names_it(identity: &Value, (repository, tag): (&str, &str), reference: &str) 
     }
 }
 
-const SCOPES: [&str; 16] = [
+/// Of the image that is pulled by it.
+const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
+
+const SCOPES: [&str; 17] = [
     "r.example",
     "r.example/team",
     "r.example/team/app",
     "r.example/team/app/web",
     "r.example/team/app:v1",
     "r.example/other/app:v1",
+    "r.example/team/app@sha256:0000000000000000000000000000000000000000000000000000000000000001",
     "r.example/tea",
     "m.example:5000",
     "m.example:5000/hub",
@@ -214,7 +234,7 @@ proptest! {
             .flat_map(|name| ["v1", "v2"].map(|tag| format!("{name}:{tag}")))
             .collect();
         for name in NAMES {
-            for tag in ["v1", "v2"] {
+            for tag in ["v1", "v2", ""] {
                 for reference in &references {
                     for keys in [&KEYS[..1], &KEYS[1..2], &KEYS[2..], &KEYS[..]] {
                         let signatures: Vec<Signature> =
@@ -259,6 +279,7 @@ fn what_a_policy_of_containers_admits_by_its_keys_is_admitted_and_the_rest_is_na
                 "r.example/team/gpg": [{ "type": "signedBy", "keyType": "GPGKeys", "keyPath": "/k.gpg" }],
                 "r.example/data": [{ "type": "sigstoreSigned", "keyData": data }],
                 "r.example/both": [signed(&["p256"], &Value::Null)[0], signed(&["p384"], &Value::Null)[0]],
+                "r.example/exact": signed(&["p256"], &json!({ "type": "matchExact" })),
                 "r.example/any": signed(&["p256"], &json!({ "type": "matchRepository" })),
                 "r.example/log": [{ "type": "sigstoreSigned", "keyPath": "/keys/p256.pub", "rekorPublicKeyPath": "/r.pub" }],
                 "r.example/keyless": [{ "type": "sigstoreSigned", "fulcio": {} }],
@@ -290,6 +311,15 @@ fn what_a_policy_of_containers_admits_by_its_keys_is_admitted_and_the_rest_is_na
         ("r.example/data", "v1"),
         &[("p384", "r.example/data:v1")]
     ));
+    // By its digest alone.
+    assert!(yes(
+        ("r.example/data", ""),
+        &[("p384", "r.example/data:v1")]
+    ));
+    assert!(!yes(
+        ("r.example/data", ""),
+        &[("p384", "r.example/both:v1")]
+    ));
     let both = "r.example/both:v1";
     assert!(yes(
         ("r.example/both", "v1"),
@@ -306,7 +336,14 @@ fn what_a_policy_of_containers_admits_by_its_keys_is_admitted_and_the_rest_is_na
         ("m.example:5000/x/y", "1"),
         &[("ed25519", "m.example:5000/x/y:1")]
     ));
-    for refused in ["team/secret", "team/gpg/x", "log", "keyless", "gone"] {
+    for refused in [
+        "team/secret",
+        "team/gpg/x",
+        "log",
+        "keyless",
+        "gone",
+        "exact",
+    ] {
         let name = format!("r.example/{refused}");
         let reference = format!("{name}:v1");
         let all = KEYS.map(|key| (key, reference.as_str()));
@@ -318,6 +355,7 @@ fn what_a_policy_of_containers_admits_by_its_keys_is_admitted_and_the_rest_is_na
             "default: insecureAcceptAnything",
             "docker m.example:5000/hub: sigstoreSigned",
             "docker r.example/any: sigstoreSigned",
+            "docker r.example/exact: sigstoreSigned",
             "docker r.example/gone",
             "docker r.example/keyless",
             "docker r.example/log",
