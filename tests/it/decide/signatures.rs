@@ -155,6 +155,10 @@ async fn a_signature_is_found_at_each_place_and_one_of_another_key_is_refused() 
         let (server, host) = (Server::empty().await, Host::new());
         let unsigned = pull(&decider(&host, &alone(&server)), &server.name(), digest()).await;
         assert_eq!(said(&unsigned), "refused no-statement");
+        let hint = &unsigned.decision.denial().unwrap().refusal.hint;
+        let command = format!("`rootpin verify {}@{IMAGE}`", server.repository());
+        let binds = "; root builder binds digest; not name, tag, freshness";
+        assert!(hint.contains(&command) && hint.ends_with(binds), "{hint}");
         // Referrers, the tag in their place, and the `.sig` tag.
         assert_eq!(server.asked_of_registry(), 3);
         server.sign(place, fixture);

@@ -146,7 +146,15 @@ pub(super) fn without_roots(rule: &Rule) -> Option<Denial> {
     is_without.then(|| by_roots(rule, refusals::no_roots()))
 }
 
-fn by_roots(rule: &Rule, refusal: Refusal) -> Denial {
+/// A no of a rule's roots. Where signatures beside an image would make the quorum, the hint says
+/// what they would bind; a command that pins a root stays the last of its hint.
+fn by_roots(rule: &Rule, mut refusal: Refusal) -> Denial {
+    if !refusal.unpinned_root {
+        for root in rule.roots.iter().filter(|root| !root.lists_tags()) {
+            let binding = format!("; root {} {}", root.id, root.binds());
+            refusal.hint.push_str(&binding);
+        }
+    }
     let mut denial = Denial::by(rule.to_string(), refusal);
     denial.roots = rule.roots.iter().map(|root| root.id.clone()).collect();
     denial
