@@ -10,6 +10,7 @@ mod host;
 mod image;
 mod model;
 mod products;
+mod signed;
 mod simulated;
 mod tuf;
 

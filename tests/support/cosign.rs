@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::{Signature, SigningKey};
-use serde_json::json;
+use serde_json::{Value, json};
 
 pub(crate) const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 pub(crate) const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
@@ -48,7 +48,17 @@ pub(crate) fn bundle(digest: &str, seed: u8) -> Vec<u8> {
 
 /// What cosign 2 writes of a digest in a repository, and its signature.
 pub(crate) fn simple(repository: &str, digest: &str, seed: u8) -> (Vec<u8>, String) {
-    let payload = json!({ "critical": { "identity": { "docker-reference": repository }, "image": { "docker-manifest-digest": digest }, "type": "cosign container image signature" }, "optional": null });
+    annotated(repository, digest, &Value::Null, seed)
+}
+
+/// The same with signed annotations, as `cosign sign -a tag=v1` writes them.
+pub(crate) fn annotated(
+    repository: &str,
+    digest: &str,
+    annotations: &Value,
+    seed: u8,
+) -> (Vec<u8>, String) {
+    let payload = json!({ "critical": { "identity": { "docker-reference": repository }, "image": { "docker-manifest-digest": digest }, "type": "cosign container image signature" }, "optional": annotations });
     let payload = payload.to_string().into_bytes();
     let signature = signed(seed, &payload);
     (payload, signature)

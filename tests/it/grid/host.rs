@@ -15,8 +15,9 @@ use rootpin_policy::Policy;
 use rootpin_trust::image::{Chain, Digest, ImageRef};
 use tokio::net::TcpListener;
 
-use super::image::{Image, MANIFEST, Platform};
+use super::image::{INDEX, Image, MANIFEST, Platform};
 use super::model::{Bytes, Clock, Entry, Facts, Keys, Modes, Names, Revoked, Root};
+use super::signed::Beside;
 use super::tuf::{self, Flaw, targets_key};
 
 pub(super) const NOW: &str = "2030-01-01T00:00:00Z";
@@ -29,6 +30,8 @@ pub(super) struct Host {
     registry: String,
     /// What the registry has under every tag.
     served: Arc<Mutex<Option<Digest>>>,
+    /// The signatures beside the images, and the keys that the policy pins for them.
+    beside: Arc<Beside>,
     folder: tempfile::TempDir,
     images: BTreeMap<&'static str, Image>,
     roots: BTreeMap<&'static str, Vec<u8>>,
@@ -50,11 +53,12 @@ fn exempt(repository: &str, until: &str, digest: Option<Digest>) -> String {
 impl Host {
     pub(super) async fn new() -> Self {
         let served = Arc::<Mutex<Option<Digest>>>::default();
-        let registry = serve(Arc::clone(&served)).await;
         let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
         let images: BTreeMap<_, _> = ["signed", "older", "unsigned"]
             .map(|name| (name, Image::named(name)))
             .into();
+        let beside = Arc::new(beside(&images));
+        let registry = serve(Arc::clone(&served), Arc::clone(&beside)).await;
         let target = |tag: &str, name: &str| {
             let image = &images[name];
             let path = format!("{registry}/team/app:{tag}");
@@ -83,6 +87,7 @@ impl Host {
         let mut host = Self {
             registry,
             served,
+            beside,
             images,
             roots: roots.into(),
             empty,
@@ -259,6 +264,7 @@ impl Host {
             .roots
             .iter()
             .map(|(name, bytes)| (format!("{name}.json"), bytes.clone()))
+            .chain(self.beside.pinned.clone())
             .chain([("policy.toml".to_owned(), text.as_bytes().to_vec())])
             .collect();
         let now: Timestamp = NOW.parse().unwrap();
@@ -297,6 +303,9 @@ impl Host {
             ),
             Entry::QuorumSilent => self.root("two", "second", &path("gone")),
             Entry::QuorumNone => self.root("two", "without", &path("without")),
+            Entry::Cosign | Entry::CosignAndTuf | Entry::CosignOrTuf => COSIGN.to_owned(),
+            Entry::CosignTag => format!("{COSIGN}binds-tag = \"annotation:tag\"\n"),
+            Entry::Notation | Entry::NotationAndTuf => NOTATION.to_owned(),
             _ => String::new(),
         };
         let mode = match facts.modes {
@@ -339,6 +348,8 @@ impl Host {
         let (index, manifest) = (signed.index.digest(), signed.first());
         let ruled = || rule(&own, &["one"], facts.modes, "");
         let two = || rule(&own, &["one", "two"], facts.modes, "quorum = 2\n");
+        let signed_beside = |roots: &[&str], more: &str| rule(&own, roots, facts.modes, more);
+        let unbound = "tags = \"unbound\"\n";
         let bound = |digest| format!("[[image]]\nname = \"{own}:v1\"\ndigest = \"{digest}\"\n");
         let exempted = |digest| exempt(&own, "2030-02-01T00:00:00Z", digest);
         let over = || exempt(&own, "2029-12-31T00:00:00Z", None);
@@ -358,6 +369,10 @@ impl Host {
                     &format!("signed-as = \"{signed_as}\"\n"),
                 )
             }
+            Entry::Cosign | Entry::Notation => signed_beside(&["two"], unbound),
+            Entry::CosignTag => signed_beside(&["two"], ""),
+            Entry::CosignAndTuf | Entry::NotationAndTuf => two(),
+            Entry::CosignOrTuf => signed_beside(&["one", "two"], unbound),
             Entry::Image => bound(index),
             Entry::ImageManifest => bound(manifest),
             Entry::ImageRule => bound(index) + &ruled(),
@@ -376,6 +391,11 @@ impl Host {
     fn revoked(&self, facts: &Facts, root: Root) -> String {
         let what = match facts.revoked {
             Revoked::Nothing => return String::new(),
+            Revoked::Key if facts.entry.reads_signatures() => {
+                let is_notation = matches!(facts.entry, Entry::Notation | Entry::NotationAndTuf);
+                let file = if is_notation { "leaf.crt" } else { "own.pub" };
+                format!("key = \"{}\"", self.beside.key_of(file))
+            }
             Revoked::Key => {
                 let number = match root {
                     Root::Good | Root::Silent | Root::Cached => 1,
@@ -446,14 +466,48 @@ pub(super) fn sources() -> Arc<Sources> {
     Arc::new(Sources::new(Arc::new(Credentials::none())))
 }
 
-/// A registry that has one digest under every tag.
-async fn serve(served: Arc<Mutex<Option<Digest>>>) -> String {
+const COSIGN: &str = "[[root]]\nid = \"two\"\ntype = \"cosign\"\nkeys = [\"own.pub\"]\n";
+const NOTATION: &str =
+    "[[root]]\nid = \"two\"\ntype = \"notation\"\ncertificates = [\"leaf.crt\"]\n";
+
+/// The signatures of the images, by what is signed of them: each for the tag that it is meant for,
+/// and one image by a key of somebody else.
+fn beside(images: &BTreeMap<&'static str, Image>) -> Beside {
+    let mut beside = Beside::new();
+    for image in images.values() {
+        beside.serve(INDEX, image.text.as_bytes());
+        for platform in &image.platforms {
+            beside.serve(MANIFEST, platform.text.as_bytes());
+        }
+    }
+    beside.sign(images["signed"].index.digest(), "v1");
+    beside.sign(images["older"].index.digest(), "v2");
+    beside.sign_by_another(images["unsigned"].index.digest());
+    beside
+}
+
+/// A registry that has one digest under every tag, and the signatures beside images.
+async fn serve(served: Arc<Mutex<Option<Digest>>>, beside: Arc<Beside>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let host = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
-    let app = axum::Router::new().fallback(move || {
+    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
         let digest = served.lock().unwrap().unwrap();
+        let path = request.uri().path().to_owned();
+        let found = beside.at(&path);
         async move {
-            Response::builder()
+            let reply = Response::builder();
+            if let Some((media_type, bytes)) = found {
+                let digest = Digest::of(&bytes).to_string();
+                return reply
+                    .header("docker-content-digest", digest)
+                    .header("content-type", media_type)
+                    .body(axum::body::Body::from(bytes))
+                    .unwrap();
+            }
+            if path.contains("/manifests/sha256-") {
+                return reply.status(404).body(axum::body::Body::empty()).unwrap();
+            }
+            reply
                 .header("docker-content-digest", digest.to_string())
                 .header("content-type", MANIFEST)
                 .body(axum::body::Body::empty())

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use rootpin_trust::image::{Blob, Descriptor, Digest};
 
 pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// An index over two platforms.
 pub(super) struct Image {
     pub(super) platforms: [Platform; 2],
     pub(super) index: Arc<Blob>,
+    pub(super) text: String,
 }
 
 /// A manifest with one layer.
@@ -18,7 +20,7 @@ pub(super) struct Platform {
     pub(super) layer: Descriptor,
     pub(super) config: Digest,
     pub(super) manifest: Arc<Blob>,
-    size: usize,
+    pub(super) text: String,
 }
 
 fn entry(kind: &str, digest: Digest, size: usize) -> String {
@@ -44,7 +46,7 @@ impl Platform {
             layer,
             config,
             manifest,
-            size: text.len(),
+            text,
         }
     }
 }
@@ -54,10 +56,14 @@ impl Image {
         let platforms = [name.to_owned(), format!("{name} 2nd")].map(|name| Platform::named(&name));
         let listed = platforms
             .each_ref()
-            .map(|platform| entry(MANIFEST, platform.manifest.digest(), platform.size));
-        let index = format!(r#"{{"manifests":[{}]}}"#, listed.join(","));
-        let index = Arc::new(Blob::read(index.as_bytes()).unwrap());
-        Self { platforms, index }
+            .map(|platform| entry(MANIFEST, platform.manifest.digest(), platform.text.len()));
+        let text = format!(r#"{{"manifests":[{}]}}"#, listed.join(","));
+        let index = Arc::new(Blob::read(text.as_bytes()).unwrap());
+        Self {
+            platforms,
+            index,
+            text,
+        }
     }
 
     pub(super) fn first(&self) -> Digest {

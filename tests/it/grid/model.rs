@@ -27,6 +27,12 @@ dimension! {
         QuorumSilent = "rule:2-one-silent",
         QuorumNone = "rule:2-one-without",
         SignedAs = "rule:signed-as",
+        Cosign = "rule:cosign,unbound",
+        CosignTag = "rule:cosign,annotated",
+        Notation = "rule:notation,unbound",
+        CosignAndTuf = "rule:2-cosign-and-tuf",
+        NotationAndTuf = "rule:2-notation-and-tuf",
+        CosignOrTuf = "rule:cosign-or-tuf,unbound",
         Image = "image",
         ImageManifest = "image:manifest",
         ImageRule = "image+rule",
@@ -160,6 +166,21 @@ pub(super) struct Facts {
 
 pub(super) const HEADER: &str =
     "policy\tmode\tallows\trevoked\tnames\tbytes\tname-source\torigin\troot\tclock";
+
+impl Entry {
+    /// Whether a root of its rule reads signatures beside the image.
+    pub(super) fn reads_signatures(self) -> bool {
+        matches!(
+            self,
+            Self::Cosign
+                | Self::CosignTag
+                | Self::Notation
+                | Self::CosignAndTuf
+                | Self::NotationAndTuf
+                | Self::CosignOrTuf
+        )
+    }
+}
 
 impl Names {
     pub(super) fn is_one(self) -> bool {

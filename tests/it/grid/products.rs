@@ -94,6 +94,7 @@ pub(super) fn all() -> BTreeSet<Facts> {
         docker(),
         trials(),
         break_glass(),
+        signatures(),
     ] {
         all.extend(product.into_iter().filter(is_meaningful));
     }
@@ -351,6 +352,50 @@ fn trials() -> Vec<Facts> {
             .names(&[Names::Nothing])
             .bytes(&[Bytes::Other])
             .told(NAMELESS),
+    ]
+    .map(|product| product.0)
+    .concat()
+}
+
+/// Roots that read signatures beside an image: alone, with a root of metadata, and instead of one.
+fn signatures() -> Vec<Facts> {
+    use Entry::{Cosign, CosignAndTuf, CosignOrTuf, CosignTag, Notation, NotationAndTuf};
+    let all = [
+        Cosign,
+        CosignTag,
+        Notation,
+        CosignAndTuf,
+        NotationAndTuf,
+        CosignOrTuf,
+    ];
+    let mixed = [CosignAndTuf, NotationAndTuf, CosignOrTuf];
+    let bytes = [Bytes::Signed, Bytes::Older, Bytes::Other];
+    [
+        // A tag that was moved to other bytes of the same keys.
+        Product::usual().entries(&all).bytes(&bytes),
+        Product::usual().entries(&all).names(&[
+            Names::Unsigned,
+            Names::Both,
+            Names::Wrong,
+            Names::TagFree,
+        ]),
+        Product::usual()
+            .entries(&all)
+            .bytes(&[Bytes::Second, Bytes::Unlisted, Bytes::Platform]),
+        Product::usual()
+            .entries(&all)
+            .modes(&[Modes::Audit, Modes::Stricter, Modes::Trial])
+            .bytes(&[Bytes::Other]),
+        Product::usual().entries(&all).revoked(&Revoked::ALL[1..]),
+        Product::usual()
+            .entries(&mixed)
+            .bytes(&[Bytes::Signed, Bytes::Other])
+            .roots(&[Root::Silent, Root::Cached, Root::Expired, Root::Bad]),
+        Product::usual().entries(&all).told(&[
+            (Source::Record, Origin::Registry),
+            (Source::Record, Origin::Local),
+            (Source::Ledger, Origin::Elsewhere),
+        ]),
     ]
     .map(|product| product.0)
     .concat()
