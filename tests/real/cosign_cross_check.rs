@@ -57,6 +57,14 @@ enum Deed {
     Payload,
     /// cosign: a signed report in place of a signature.
     Attestation,
+    /// cosign: a statement whose predicate's type is nearly that of a signature.
+    Predicate,
+    /// cosign: two keys must sign, and both did.
+    Both,
+    /// cosign: two keys must sign, and one did.
+    OneOfTwo,
+    /// cosign: two keys must sign, and one did so twice.
+    OneTwice,
     /// notation: a signature that is over.
     Expired,
     /// notation: another subject is wanted.
@@ -79,7 +87,8 @@ struct Case {
 impl Case {
     fn by(chance: &mut Chance) -> Self {
         use Deed::{
-            Attestation, Expired, Honest, OtherDigest, OtherKey, Payload, Subject, Unsigned,
+            Attestation, Both, Expired, Honest, OneOfTwo, OneTwice, OtherDigest, OtherKey, Payload,
+            Predicate, Subject, Unsigned,
         };
         let tool = chance.of(&[Tool::Cosign2, Tool::Cosign3, Tool::Notation]);
         let (keys, deeds) = match tool {
@@ -107,6 +116,9 @@ impl Case {
                     OtherKey,
                     OtherDigest,
                     Payload,
+                    Both,
+                    OneOfTwo,
+                    OneTwice,
                 ][..],
             ),
             Tool::Cosign3 => (
@@ -120,6 +132,10 @@ impl Case {
                     OtherDigest,
                     Payload,
                     Attestation,
+                    Predicate,
+                    Both,
+                    OneOfTwo,
+                    OneTwice,
                 ][..],
             ),
         };
@@ -130,6 +146,36 @@ impl Case {
             signs_tag: chance.of(&[None, Some("v1"), Some("v2")]),
             wants_tag: chance.below(3) == 0,
             other_form: chance.below(3) == 0,
+        }
+    }
+}
+
+impl Case {
+    /// The keys that sign, one after the other.
+    fn signers(&self) -> Vec<&'static str> {
+        match self.deed {
+            Deed::Unsigned => Vec::new(),
+            Deed::Both => vec![self.key, "other"],
+            Deed::OneTwice => vec![self.key; 2],
+            _ => vec![self.key],
+        }
+    }
+
+    /// The keys that must all have signed.
+    fn wanted(&self) -> Vec<&'static str> {
+        match self.deed {
+            Deed::OtherKey => vec!["other"],
+            Deed::Both | Deed::OneOfTwo | Deed::OneTwice => vec![self.key, "other"],
+            _ => vec![self.key],
+        }
+    }
+
+    /// The type of the statement in the place of a signature.
+    fn predicate(&self) -> Option<&'static str> {
+        match self.deed {
+            Deed::Attestation => Some("custom"),
+            Deed::Predicate => Some("https://sigstore.dev/cosign/sign/v2"),
+            _ => None,
         }
     }
 }
@@ -230,9 +276,9 @@ impl<'a> Bench<'a> {
         command
     }
 
-    fn sign(&self, case: &Case, image: &str) {
+    fn sign(&self, case: &Case, signer: &str, image: &str) {
         let mut command = self.tool(case.tool);
-        let key = format!("{}.key", case.key);
+        let key = format!("{signer}.key");
         match case.tool {
             Tool::Notation => {
                 command.args([
@@ -255,12 +301,12 @@ impl<'a> Bench<'a> {
                 command.args(["--expiry", expires, image]);
             }
             Tool::Cosign2 | Tool::Cosign3 => {
-                let is_report = case.deed == Deed::Attestation;
+                let is_report = case.predicate().is_some();
                 command.arg(if is_report { "attest" } else { "sign" });
                 command.args(["--key", &key, "--yes", "--allow-insecure-registry"]);
-                if is_report {
+                if let Some(kind) = case.predicate() {
                     write(&self.folder.join("report.json"), "{\"scanned\":true}");
-                    command.args(["--predicate", "report.json", "--type", "custom"]);
+                    command.args(["--predicate", "report.json", "--type", kind]);
                 } else {
                     command.args(case.signs_tag.map(|tag| format!("--annotations=tag={tag}")));
                 }
@@ -287,8 +333,13 @@ impl<'a> Bench<'a> {
         run(&mut command);
     }
 
-    /// Whether the tool itself says that the image is signed.
+    /// Whether the tool itself says that the image is signed, by each key that must have.
     fn theirs(&self, case: &Case, image: &str) -> bool {
+        let mut wanted = case.wanted().into_iter();
+        wanted.all(|key| self.theirs_by(case, key, image))
+    }
+
+    fn theirs_by(&self, case: &Case, key: &str, image: &str) -> bool {
         // cosign 3.1 reads what cosign 2.5 writes.
         let mut command = self.tool(if case.tool == Tool::Notation {
             case.tool
@@ -314,11 +365,6 @@ impl<'a> Bench<'a> {
             command.args(["verify", "--insecure-registry"]);
             command.args(case.wants_tag.then_some("--user-metadata=tag=v1"));
         } else {
-            let key = if case.deed == Deed::OtherKey {
-                "other"
-            } else {
-                case.key
-            };
             command.args([
                 "verify",
                 "--insecure-ignore-tlog",
@@ -333,7 +379,7 @@ impl<'a> Bench<'a> {
     /// Whether rootpin says so, and what it says.
     fn ours(&self, case: &Case, number: usize, repository: &str, digest: &str) -> (bool, String) {
         let folder = self.folder.join(format!("policy{number}"));
-        let (kind, name, pin) = if case.tool == Tool::Notation {
+        let (kind, name, pins, more) = if case.tool == Tool::Notation {
             let pin = if case.deed == Deed::OtherKey {
                 "other-ca.crt"
             } else {
@@ -345,27 +391,27 @@ impl<'a> Bench<'a> {
                 case.key
             };
             let subject = format!("\nsubjects = [\"C=US, ST=WA, O=Lab, CN={subject}\"]");
-            ("notation", "certificates", (pin.to_owned(), subject))
+            ("notation", "certificates", vec![pin.to_owned()], subject)
         } else {
-            let key = if case.deed == Deed::OtherKey {
-                "other"
-            } else {
-                case.key
-            };
-            ("cosign", "keys", (format!("{key}.pub"), String::new()))
+            let wanted = case.wanted();
+            let pins = wanted.iter().map(|key| format!("{key}.pub"));
+            let threshold = format!("\nthreshold = {}", wanted.len());
+            ("cosign", "keys", pins.collect(), threshold)
         };
-        let (pin, more) = pin;
+        let files: Vec<String> = pins.iter().map(|pin| format!("roots/{pin}")).collect();
         let (binds, unbound) = if case.wants_tag {
             ("binds-tag = \"annotation:tag\"\n", "")
         } else {
             ("", "tags = \"unbound\"\n")
         };
         let text = format!(
-            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"signer\"\ntype = \"{kind}\"\n{name} = [\"roots/{pin}\"]{more}\n{binds}\
+            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"signer\"\ntype = \"{kind}\"\n{name} = {files:?}{more}\n{binds}\
              [[rule]]\nmatch = \"{repository}\"\nroots = [\"signer\"]\n{unbound}"
         );
         write(&folder.join("policy.toml"), text);
-        write(&folder.join("roots").join(&pin), self.read(&pin));
+        for pin in &pins {
+            write(&folder.join("roots").join(pin), self.read(pin));
+        }
         let output = Command::new(env!("CARGO_BIN_EXE_rootpin"))
             .arg("verify")
             .arg("--policy")
@@ -490,7 +536,7 @@ fn tampered(bytes: Vec<u8>) -> Vec<u8> {
 
 /// Whether docs/signatures.md names why a yes is theirs alone: an attestation is not a signature.
 fn is_stricter(case: &Case, words: &str) -> bool {
-    case.deed == Deed::Attestation && words.contains("its predicateType is")
+    case.predicate().is_some() && words.contains("its predicateType is")
 }
 
 /// Whether it names why a yes is ours alone: cosign can't verify its own bundles by P-384
@@ -522,8 +568,8 @@ fn images_that_real_tools_signed_are_judged_as_their_own_verify_judges_them() {
         lab.push(&image, &name);
         let repository = name.trim_end_matches(":v1").to_owned();
         let mut digest = image.digest();
-        if case.deed != Deed::Unsigned {
-            bench.sign(case, &format!("{repository}@{digest}"));
+        for signer in case.signers() {
+            bench.sign(case, signer, &format!("{repository}@{digest}"));
         }
         let signed_at = Instant::now();
         if case.deed == Deed::Payload {

@@ -212,3 +212,99 @@ pub(crate) fn push_signed(own: &Own<'_>, tag: &str, image: &Image) {
     own.lab.push(image, &format!("{}:{tag}", own.gun));
     own.sign(tag);
 }
+
+#[test]
+#[ignore = "needs a registry: use tests/run"]
+fn names_of_a_real_registry_are_endorsed_by_a_list_and_what_moved_is_shown_before_it_is_signed() {
+    let lab = Lab::with_registry();
+    let own = Own::new(&lab, &lab.name("own/endorsed", "v1").replace(":v1", ""));
+    let registry = own.gun.split('/').next().unwrap();
+    let settings = own.folder.join("repository.toml");
+    let text = fs::read_to_string(&settings).unwrap();
+    let endorses = format!("endorses = [\"{registry}/up/*\"]\nnames = ");
+    fs::write(&settings, text.replacen("names = ", &endorses, 1)).unwrap();
+    let push = |name: &str, content: &str| {
+        let image = Image::manifest(content);
+        lab.push(&image, &format!("{registry}/up/{name}"));
+        image.digest()
+    };
+    let first = push("alpine:3.19", "endorsed 1");
+    push("alpine:3.20", "endorsed 2");
+    push("alpine:edge", "endorsed 3");
+    push("busybox:3.20", "endorsed 4");
+    // The list of tags, and the registry's list of repositories.
+    let list = own.folder.join("upstream.txt");
+    let lines = format!("{registry}/up/alpine:3.19\n{registry}/up/*:3.2*\n");
+    fs::write(&list, lines).unwrap();
+    let endorse = |more: &[&str]| {
+        let mut command = own.repo("endorse");
+        let done = command
+            .arg("--list")
+            .arg(&list)
+            .args(more)
+            .output()
+            .unwrap();
+        let text = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+        (done.status.code(), text)
+    };
+    let signed = || run(&mut own.repo("list"));
+    let (code, shown) = endorse(&["--dry-run"]);
+    assert!(
+        code == Some(0) && shown.contains("3 new, 0 moved; 0 unchanged"),
+        "{shown}"
+    );
+    assert!(!signed().contains("/up/"));
+    assert_eq!(endorse(&[]).0, Some(0));
+    let listed = signed();
+    for name in ["alpine:3.19", "alpine:3.20", "busybox:3.20"] {
+        assert!(listed.contains(&format!("up/{name}")), "{listed}");
+    }
+    assert!(
+        !listed.contains("edge") && listed.contains(&first[..20]),
+        "{listed}"
+    );
+    let (code, shown) = endorse(&["--update"]);
+    assert_eq!(code, Some(0), "{shown}");
+    // A tag moves: it is said, and signed by --update alone.
+    let moved = push("alpine:3.20", "endorsed 2, mended");
+    let (code, shown) = endorse(&[]);
+    assert!(
+        code == Some(1) && shown.contains("up/alpine:3.20"),
+        "{shown}"
+    );
+    assert_eq!(signed(), listed);
+    let (code, shown) = endorse(&["--update", "--dry-run"]);
+    let is_shown = shown.contains("0 new, 1 moved; 2 unchanged") && shown.contains(&moved[..20]);
+    assert!(code == Some(0) && is_shown, "{shown}");
+    assert_eq!(signed(), listed);
+    assert_eq!(endorse(&["--update"]).0, Some(0));
+    assert!(signed().contains(&moved[..20]), "{}", signed());
+    // What a host makes of it.
+    let folder = lab.root.join("endorsed-policy");
+    for (file, text) in own.policy(&[]) {
+        let text = text.replace(
+            &format!("match = \"{}\"", own.gun),
+            &format!("match = \"{registry}/up/*\""),
+        );
+        crate::lab::write(&folder.join(file), text);
+    }
+    let verify = |name: &str| {
+        let state = lab.root.join("endorsed-state");
+        let mut command = rootpin();
+        command
+            .args(["verify", "--policy"])
+            .arg(&folder)
+            .arg("--state")
+            .arg(state);
+        command
+            .arg(format!("{registry}/up/{name}"))
+            .output()
+            .unwrap()
+            .status
+            .code()
+    };
+    assert_eq!(
+        (verify("alpine:3.20"), verify("alpine:edge")),
+        (Some(0), Some(1))
+    );
+}
