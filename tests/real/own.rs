@@ -221,8 +221,8 @@ fn names_of_a_real_registry_are_endorsed_by_a_list_and_what_moved_is_shown_befor
     let registry = own.gun.split('/').next().unwrap();
     let settings = own.folder.join("repository.toml");
     let text = fs::read_to_string(&settings).unwrap();
-    let endorses = format!("endorses = [\"{registry}/up/*\"]\nnames = ");
-    fs::write(&settings, text.replacen("names = ", &endorses, 1)).unwrap();
+    let endorses = format!("\nendorses = [\"{registry}/up/*\"]\nnames ");
+    fs::write(&settings, text.replacen("\nnames ", &endorses, 1)).unwrap();
     let push = |name: &str, content: &str| {
         let image = Image::manifest(content);
         lab.push(&image, &format!("{registry}/up/{name}"));

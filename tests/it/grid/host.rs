@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use axum::response::Response;
 use jiff::{SignedDuration, Timestamp};
 use rootpin::decide::{Decider, Door, GlassRequest, Pull};
 use rootpin::publish;
@@ -13,11 +12,10 @@ use rootpin::sources::{Credentials, Sources};
 use rootpin::state::{HostTime, Store};
 use rootpin_policy::Policy;
 use rootpin_trust::image::{Chain, Digest, ImageRef};
-use tokio::net::TcpListener;
 
-use super::image::{INDEX, Image, MANIFEST, Platform};
+use super::image::{Image, Platform};
 use super::model::{Bytes, Clock, Entry, Facts, Keys, Modes, Names, Revoked, Root};
-use super::signed::Beside;
+use super::signed::{Beside, COSIGN, NOTATION, beside, serve};
 use super::tuf::{self, Flaw, targets_key};
 
 pub(super) const NOW: &str = "2030-01-01T00:00:00Z";
@@ -464,56 +462,4 @@ fn rule(pattern: &str, roots: &[&str], modes: Modes, more: &str) -> String {
 
 pub(super) fn sources() -> Arc<Sources> {
     Arc::new(Sources::new(Arc::new(Credentials::none())))
-}
-
-const COSIGN: &str = "[[root]]\nid = \"two\"\ntype = \"cosign\"\nkeys = [\"own.pub\"]\n";
-const NOTATION: &str =
-    "[[root]]\nid = \"two\"\ntype = \"notation\"\ncertificates = [\"leaf.crt\"]\n";
-
-/// The signatures of the images, by what is signed of them: each for the tag that it is meant for,
-/// and one image by a key of somebody else.
-fn beside(images: &BTreeMap<&'static str, Image>) -> Beside {
-    let mut beside = Beside::new();
-    for image in images.values() {
-        beside.serve(INDEX, image.text.as_bytes());
-        for platform in &image.platforms {
-            beside.serve(MANIFEST, platform.text.as_bytes());
-        }
-    }
-    beside.sign(images["signed"].index.digest(), "v1");
-    beside.sign(images["older"].index.digest(), "v2");
-    beside.sign_by_another(images["unsigned"].index.digest());
-    beside
-}
-
-/// A registry that has one digest under every tag, and the signatures beside images.
-async fn serve(served: Arc<Mutex<Option<Digest>>>, beside: Arc<Beside>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let host = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
-    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
-        let digest = served.lock().unwrap().unwrap();
-        let path = request.uri().path().to_owned();
-        let found = beside.at(&path);
-        async move {
-            let reply = Response::builder();
-            if let Some((media_type, bytes)) = found {
-                let digest = Digest::of(&bytes).to_string();
-                return reply
-                    .header("docker-content-digest", digest)
-                    .header("content-type", media_type)
-                    .body(axum::body::Body::from(bytes))
-                    .unwrap();
-            }
-            if path.contains("/manifests/sha256-") {
-                return reply.status(404).body(axum::body::Body::empty()).unwrap();
-            }
-            reply
-                .header("docker-content-digest", digest.to_string())
-                .header("content-type", MANIFEST)
-                .body(axum::body::Body::empty())
-                .unwrap()
-        }
-    });
-    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-    host
 }

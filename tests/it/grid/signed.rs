@@ -1,7 +1,9 @@
 //! Signatures beside the grid's images in its registry, as cosign and Notation write them.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use p256::ecdsa::Signature;
@@ -11,8 +13,9 @@ use rcgen::{
 use rootpin_trust::image::Digest;
 use rootpin_trust::key_file;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
-use super::image::{INDEX, MANIFEST};
+use super::image::{INDEX, Image, MANIFEST};
 use crate::cosign;
 use crate::tls::pem;
 
@@ -155,4 +158,56 @@ fn simple(digest: Digest, tag: &str) -> Signed {
         bytes,
         annotations: json!({ cosign::SIGNATURE: signature }),
     }
+}
+
+pub(super) const COSIGN: &str = "[[root]]\nid = \"two\"\ntype = \"cosign\"\nkeys = [\"own.pub\"]\n";
+pub(super) const NOTATION: &str =
+    "[[root]]\nid = \"two\"\ntype = \"notation\"\ncertificates = [\"leaf.crt\"]\n";
+
+/// The signatures of the images, by what is signed of them: each for the tag that it is meant for,
+/// and one image by a key of somebody else.
+pub(super) fn beside(images: &BTreeMap<&'static str, Image>) -> Beside {
+    let mut beside = Beside::new();
+    for image in images.values() {
+        beside.serve(INDEX, image.text.as_bytes());
+        for platform in &image.platforms {
+            beside.serve(MANIFEST, platform.text.as_bytes());
+        }
+    }
+    beside.sign(images["signed"].index.digest(), "v1");
+    beside.sign(images["older"].index.digest(), "v2");
+    beside.sign_by_another(images["unsigned"].index.digest());
+    beside
+}
+
+/// A registry that has one digest under every tag, and the signatures beside images.
+pub(super) async fn serve(served: Arc<Mutex<Option<Digest>>>, beside: Arc<Beside>) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let host = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let app = axum::Router::new().fallback(move |request: axum::extract::Request| {
+        let digest = served.lock().unwrap().unwrap();
+        let path = request.uri().path().to_owned();
+        let found = beside.at(&path);
+        async move {
+            let reply = Response::builder();
+            if let Some((media_type, bytes)) = found {
+                let digest = Digest::of(&bytes).to_string();
+                return reply
+                    .header("docker-content-digest", digest)
+                    .header("content-type", media_type)
+                    .body(axum::body::Body::from(bytes))
+                    .unwrap();
+            }
+            if path.contains("/manifests/sha256-") {
+                return reply.status(404).body(axum::body::Body::empty()).unwrap();
+            }
+            reply
+                .header("docker-content-digest", digest.to_string())
+                .header("content-type", MANIFEST)
+                .body(axum::body::Body::empty())
+                .unwrap()
+        }
+    });
+    tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
+    host
 }
