@@ -339,8 +339,8 @@ mod tests {
             ),
             (
                 "status --control c",
-                "rootpin asks itself; rootpin's log; rootpin policy",
-                "rootpin asks itself; rootpin's log; rootpin policy",
+                "rootpin asks itself; rootpin's log",
+                "rootpin asks itself; rootpin's log",
             ),
             ("pin list", "rootpin pin list", "rootpin pin list"),
         ] {

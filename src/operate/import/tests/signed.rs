@@ -355,7 +355,7 @@ fn what_a_policy_of_containers_admits_by_its_keys_is_admitted_and_the_rest_is_na
             "default: insecureAcceptAnything",
             "docker m.example:5000/hub: sigstoreSigned",
             "docker r.example/any: sigstoreSigned",
-            "docker r.example/exact: sigstoreSigned",
+            "docker r.example/exact",
             "docker r.example/gone",
             "docker r.example/keyless",
             "docker r.example/log",
