@@ -65,6 +65,9 @@ pub(crate) use reset::{ForgottenTimes, Scope, start_anew};
 pub(crate) use seen::StateOrigin;
 pub(crate) use show::Overview;
 
+/// How often a state that could not be opened is tried again.
+const AGAIN: Duration = Duration::from_secs(1);
+
 /// The open state. One process has it at a time; its threads share it.
 pub struct Store {
     /// The file; for messages, and to open it again.
@@ -74,11 +77,29 @@ pub struct Store {
     /// The name that a new file gets when the first thing is written to it.
     unnamed: Mutex<Option<Unnamed>>,
     seen: RwLock<Arc<SeenState>>,
-    /// Why the state cannot be used at all: then nothing is read from it and nothing written.
-    broken: Option<(String, String)>,
+    /// Why the state could not be opened: until it is, nothing is read from it and nothing written.
+    broken: RwLock<Option<BrokenState>>,
     /// Orders the writers, and holds when the ledger was last looked through for rows that are
     /// over.
     pruned: Mutex<Option<Timestamp>>,
+}
+
+/// A state that could not be opened, and when that was tried last.
+struct BrokenState {
+    found: String,
+    hint: String,
+    tried: Instant,
+}
+
+impl BrokenState {
+    fn of(error: &StateError) -> Self {
+        let refusal = error.refusal();
+        Self {
+            found: refusal.found,
+            hint: refusal.hint,
+            tried: Instant::now(),
+        }
+    }
 }
 
 /// What one decision adds: all of it is written, in one transaction, or nothing.
@@ -155,17 +176,17 @@ impl Store {
             database,
             unnamed,
             seen,
-            broken: None,
+            broken: RwLock::new(None),
             pruned: Mutex::new(None),
         }
     }
 
     /// A state that could not be opened, as one that answers every call with why: a daemon that
-    /// serves with it refuses, and says so.
+    /// serves with it refuses, and says so. It is opened once that succeeds: a disk that is given
+    /// room, or mounted, is enough.
     #[must_use]
     pub fn broken(dir: &Path, error: &StateError) -> Self {
-        let refusal = error.refusal();
-        let broken = Some((refusal.found, refusal.hint));
+        let broken = RwLock::new(Some(BrokenState::of(error)));
         let seen = RwLock::new(Arc::new(SeenState::default()));
         let (database, unnamed, pruned) = (RwLock::new(None), Mutex::new(None), Mutex::new(None));
         Self {
@@ -410,6 +431,12 @@ impl Store {
             return Ok(guard);
         }
         drop(guard);
+        self.open_again()?;
+        self.database.read().map_err(|_| self.poisoned())
+    }
+
+    /// Opens the file with all its checks, unless it is open.
+    fn open_again(&self) -> Result<(), StateError> {
         let mut guard = self.database.write().map_err(|_| self.poisoned())?;
         if guard.is_none() {
             let (database, seen, unnamed) = file::open_or_create(self.directory())?;
@@ -421,14 +448,31 @@ impl Store {
             *current = Arc::new(seen);
             *guard = Some(database);
         }
-        drop(guard);
-        self.database.read().map_err(|_| self.poisoned())
+        Ok(())
     }
 
+    /// A state that could not be opened is tried again, no more often than `AGAIN`. Once it was
+    /// opened it is never broken again.
     fn whole(&self) -> Result<(), StateError> {
-        self.broken.as_ref().map_or(Ok(()), |(why, hint)| {
-            Err(directory::unusable(&self.path, why, hint))
-        })
+        let is_broken = self.broken.read().map_err(|_| self.poisoned())?.is_some();
+        if !is_broken {
+            return Ok(());
+        }
+        let mut broken = self.broken.write().map_err(|_| self.poisoned())?;
+        let Some(known) = broken.as_mut() else {
+            return Ok(());
+        };
+        if known.tried.elapsed() >= AGAIN {
+            match self.open_again() {
+                Ok(()) => {
+                    *broken = None;
+                    log::info!("{}: the state can be used now", self.path.display());
+                    return Ok(());
+                }
+                Err(error) => *known = BrokenState::of(&error),
+            }
+        }
+        Err(directory::unusable(&self.path, &known.found, &known.hint))
     }
 
     fn poisoned(&self) -> StateError {
