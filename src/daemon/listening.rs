@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use crate::decide::Door;
 use crate::observe::{self, Observer, StatusBoard};
-use crate::sockets::{Passed, SocketUnavailable, bind_tcp, bind_unix};
+use crate::sockets::{KeptSocket, Passed, SocketUnavailable, bind_tcp, bind_unix};
 
 /// How often a socket that somebody else has is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
@@ -200,5 +200,14 @@ impl<P: Socket> Doorway<P> {
             listener = again => Some(listener),
             () = stop => None,
         }
+    }
+}
+
+impl Doorway<PathBuf> {
+    /// The same, and the socket stays where it is looked for.
+    pub(super) async fn kept(self, stop: impl Future<Output = ()>) -> Option<KeptSocket> {
+        let path = self.at.place.clone();
+        let listener = self.listener(stop).await?;
+        Some(KeptSocket::new(path, listener))
     }
 }

@@ -13,14 +13,14 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use jiff::Timestamp;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::TcpListener;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::config::MetricsAddress;
 use crate::control::scrape;
 use crate::decide::Decider;
 use crate::observe::{Observer, StatusBoard};
-use crate::sockets::{bind_tcp, bind_unix};
+use crate::sockets::{KeptSocket, bind_tcp, bind_unix};
 
 /// A host has one or two Prometheus agents.
 const MAX_CONNECTIONS: usize = 8;
@@ -41,7 +41,7 @@ pub(super) struct MetricsDoor {
 
 enum Listener {
     Port(TcpListener),
-    Socket(UnixListener),
+    Socket(KeptSocket),
 }
 
 impl MetricsDoor {
@@ -61,7 +61,7 @@ impl MetricsDoor {
                 }
                 Listener::Socket(listener) => {
                     let accepted = listener.accept().await;
-                    accepted.map(|(stream, _)| self.answer(stream, place))
+                    accepted.map(|stream| self.answer(stream, place))
                 }
             };
             if let Err(error) = accepted {
@@ -119,6 +119,7 @@ async fn listener(address: &MetricsAddress) -> Listener {
             MetricsAddress::Port(at) => (bind_tcp(*at).map(Listener::Port), at.to_string()),
             MetricsAddress::Socket(path) => {
                 let bound = bind_unix(path).await;
+                let bound = bound.map(|bound| KeptSocket::new(path.clone(), bound));
                 (bound.map(Listener::Socket), path.display().to_string())
             }
         };

@@ -169,7 +169,7 @@ impl OpenDoors {
         let stopped = self.stopped.clone();
         tokio::spawn(Arc::clone(&plugin).prove(status));
         self.all.spawn(async move {
-            if let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await {
+            if let Some(listener) = doorway.kept(until_stopped(stopped.clone())).await {
                 plugin.serve(listener, until_stopped(stopped)).await;
             }
             Ok(())
@@ -200,7 +200,7 @@ async fn serve_gate(
     door: Door,
     stopped: watch::Receiver<bool>,
 ) -> DoorEnd {
-    match doorway.listener(until_stopped(stopped.clone())).await {
+    match doorway.kept(until_stopped(stopped.clone())).await {
         Some(listener) => gates.serve(door, listener, until_stopped(stopped)).await,
         None => Ok(()),
     }
@@ -211,7 +211,7 @@ async fn serve_control(
     control: ControlService,
     stopped: watch::Receiver<bool>,
 ) -> DoorEnd {
-    let Some(listener) = doorway.listener(until_stopped(stopped.clone())).await else {
+    let Some(listener) = doorway.kept(until_stopped(stopped.clone())).await else {
         return Ok(());
     };
     let server = Server::builder().add_service(ControlServer::new(control));

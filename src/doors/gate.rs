@@ -112,7 +112,7 @@ impl EngineGates {
     pub(crate) async fn serve(
         self: Arc<Self>,
         door: Door,
-        listener: tokio::net::UnixListener,
+        listener: crate::sockets::KeptSocket,
         stop: impl Future<Output = ()>,
     ) -> Result<(), tonic::transport::Error> {
         let mark = self.mark.clone();

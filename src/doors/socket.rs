@@ -7,10 +7,12 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{UnixListener, UnixStream};
+use tokio::net::UnixStream;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::Stream;
 use tonic::transport::server::{Connected, UdsConnectInfo};
+
+use crate::sockets::KeptSocket;
 
 /// An engine keeps one connection per proxy plugin; the command line and the verifier open short
 /// ones.
@@ -20,14 +22,14 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// The connections that a listener takes, at most `MAX_CONNECTIONS` at a time: a further one waits
 /// in the kernel's queue.
-pub fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<Connection>> {
+pub(crate) fn connections(listener: KeptSocket) -> impl Stream<Item = io::Result<Connection>> {
     connections_at_most(MAX_CONNECTIONS, listener)
 }
 
 /// The same, with another limit.
 pub(crate) fn connections_at_most(
     limit: usize,
-    listener: UnixListener,
+    listener: KeptSocket,
 ) -> impl Stream<Item = io::Result<Connection>> {
     let (listener, permits) = (Arc::new(listener), Arc::new(Semaphore::new(limit)));
     let next = Box::pin(next(Arc::clone(&listener), Arc::clone(&permits)));
@@ -41,7 +43,7 @@ pub(crate) fn connections_at_most(
 /// A connection is taken from the kernel's queue only once somebody wants it: at a restart those
 /// that wait there are the next rootpind's.
 struct Connections {
-    listener: Arc<UnixListener>,
+    listener: Arc<KeptSocket>,
     permits: Arc<Semaphore>,
     next: Pin<Box<dyn Future<Output = Option<Connection>> + Send>>,
 }
@@ -56,12 +58,12 @@ impl Stream for Connections {
     }
 }
 
-async fn next(listener: Arc<UnixListener>, permits: Arc<Semaphore>) -> Option<Connection> {
+async fn next(listener: Arc<KeptSocket>, permits: Arc<Semaphore>) -> Option<Connection> {
     let permit = permits.acquire_owned().await.ok()?;
     loop {
         match listener.accept().await {
             // The socket's mode keeps others out; so does this, should somebody have made it wider.
-            Ok((stream, _)) if is_ours(&stream) => {
+            Ok(stream) if is_ours(&stream) => {
                 return Some(Connection {
                     stream,
                     _permit: permit,

@@ -3,6 +3,7 @@
 
 mod diag;
 mod holder;
+mod kept;
 mod passed;
 mod unix;
 
@@ -14,6 +15,7 @@ use tokio::net::{TcpListener, TcpSocket};
 
 pub(crate) use diag::SockDiag;
 pub(crate) use holder::Holder;
+pub(crate) use kept::KeptSocket;
 pub(crate) use passed::Passed;
 pub(crate) use unix::{bind_unix, is_dead};
 

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 
+use super::unix::nobody_comes;
 use crate::trusted_path::restrict_socket;
 
 /// After a failure to accept.
@@ -58,6 +59,11 @@ impl Passed {
             .ok()
             .and_then(|address| address.as_pathname().map(Path::to_owned));
         match (path, listener.set_nonblocking(true)) {
+            // It was removed, and systemd holds what nobody can come to.
+            (Some(path), Ok(())) if nobody_comes(&path) => log::warn!(
+                "{} was removed: systemd's socket is not used, and one is bound in its place",
+                path.display()
+            ),
             (Some(path), Ok(())) => {
                 // Only root may connect, whatever the unit says.
                 let mode = fs::metadata(&path)
@@ -183,6 +189,24 @@ mod tests {
                 .is_none()
         );
         assert!(passed.tcp(at).is_some() && passed.tcp(at).is_none());
+    }
+
+    #[tokio::test]
+    async fn a_socket_whose_file_was_removed_or_is_another_ones_is_not_used() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("gate.sock");
+        let mut passed = Passed::default();
+        let listener = UnixListener::bind(&path).unwrap();
+        passed.add_unix(listener.try_clone().unwrap());
+        assert!(passed.unix(&path).is_some());
+        fs::remove_file(&path).unwrap();
+        passed.add_unix(listener.try_clone().unwrap());
+        assert!(passed.unix(&path).is_none());
+        // What rootpind bound in its place, before it ended.
+        drop(UnixListener::bind(&path).unwrap());
+        passed.add_unix(listener);
+        assert!(passed.unix(&path).is_none());
+        assert!(super::super::bind_unix(&path).await.is_ok());
     }
 
     #[test]

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use tokio::net::{UnixListener, UnixStream};
 
 use super::{Holder, SocketUnavailable};
@@ -46,6 +48,20 @@ pub(crate) async fn is_dead(path: &Path) -> bool {
     let refused = |error: io::Error| error.kind() == io::ErrorKind::ConnectionRefused;
     fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket())
         && UnixStream::connect(path).await.is_err_and(refused)
+}
+
+/// Whether who connects to a path comes to nobody, as far as is known without waiting. A queue that
+/// is full has somebody.
+pub(super) fn nobody_comes(path: &Path) -> bool {
+    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return true;
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let connected = SocketAddrUnix::new(path).and_then(|at| {
+        let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&stream, &at)
+    });
+    connected == Err(Errno::CONNREFUSED)
 }
 
 fn fresh_name(path: &Path) -> io::Result<PathBuf> {

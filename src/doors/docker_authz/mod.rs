@@ -76,7 +76,7 @@ impl AuthzPlugin {
     /// Answers on a listener until told to stop.
     pub(crate) async fn serve(
         self: Arc<Self>,
-        listener: tokio::net::UnixListener,
+        listener: crate::sockets::KeptSocket,
         stop: impl Future<Output = ()>,
     ) {
         server::serve(self, listener, stop).await;

@@ -11,13 +11,13 @@ use hyper::body::{Body as _, Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use tokio::net::UnixListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 
 use super::AuthzPlugin;
 use crate::doors::socket;
+use crate::sockets::KeptSocket;
 
 /// dockerd shows bodies of up to 4 MiB, here in base64, and up to 1 MiB of headers.
 const MAX_MESSAGE: usize = 8 << 20;
@@ -32,7 +32,7 @@ const MAX_CONNECTIONS: usize = 4096;
 /// Answers until told to stop, and then those that have asked.
 pub(super) async fn serve(
     plugin: Arc<AuthzPlugin>,
-    listener: UnixListener,
+    listener: KeptSocket,
     stop: impl Future<Output = ()>,
 ) {
     let connections = socket::connections_at_most(MAX_CONNECTIONS, listener);
