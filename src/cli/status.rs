@@ -84,8 +84,9 @@ fn status_text(value: &Value) -> String {
         ))
     }));
     lines.extend(
-        list(value, "behind")
-            .iter()
+        ["behind", "silent"]
+            .into_iter()
+            .flat_map(|member| list(value, member))
             .filter_map(|source| source.get("trouble")?.as_str())
             .map(|trouble| format!("metadata: {trouble}")),
     );

@@ -124,3 +124,13 @@ pub(super) fn behind(decider: &Decider) -> Vec<Value> {
         })
         .collect()
 }
+
+/// The sources that do not answer while what was verified does: none makes the host red.
+pub(super) fn silent(decider: &Decider) -> Vec<Value> {
+    let silent = decider.silent_sources().into_iter();
+    silent
+        .map(|silent| {
+            json!({ "source": silent.source, "since": silent.since.to_string(), "trouble": silent.told() })
+        })
+        .collect()
+}

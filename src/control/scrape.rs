@@ -15,7 +15,7 @@ const MAX_EXEMPTIONS: usize = 100;
 type Sample = (&'static str, String, f64);
 
 /// The metrics that are looked up here; all samples of their names are replaced.
-const LOOKED_UP: [&str; 18] = [
+const LOOKED_UP: [&str; 19] = [
     "rootpin_shared_signer_total",
     "rootpin_clock_ok",
     "rootpin_state_ok",
@@ -30,6 +30,7 @@ const LOOKED_UP: [&str; 18] = [
     "rootpin_metadata_expires_seconds",
     "rootpin_metadata_age_seconds",
     "rootpin_sources_behind",
+    "rootpin_sources_silent",
     "rootpin_break_glass",
     "rootpin_break_glass_until_seconds",
     "rootpin_build_info",
@@ -148,5 +149,7 @@ fn roots(decider: &Decider, now: Timestamp) -> Vec<Sample> {
     }
     let behind = count(decider.sources_behind().len());
     samples.push(("rootpin_sources_behind", String::new(), behind));
+    let silent = count(decider.silent_sources().len());
+    samples.push(("rootpin_sources_silent", String::new(), silent));
     samples
 }

@@ -80,6 +80,7 @@ pub(super) fn report(board: &StatusBoard, decider: &Decider, observer: &Observer
         "roots": roots,
         "ahead": ahead,
         "behind": health::behind(decider),
+        "silent": health::silent(decider),
         "doors": doors,
     });
     (value, u32::from(!red.is_empty()))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Decider;
-use crate::evidence::{ExportedBundle, ImportedRoot, RootExpiry, SourceBehind};
+use crate::evidence::{ExportedBundle, ImportedRoot, RootExpiry, SilentSource, SourceBehind};
 use crate::sources::Bundle;
 use rootpin_trust::Refusal;
 use rootpin_trust::image::ImageRef;
@@ -50,6 +50,12 @@ impl Decider {
     #[must_use]
     pub fn sources_behind(&self) -> Vec<SourceBehind> {
         self.repositories.sources_behind()
+    }
+
+    /// The sources that do not answer while what was verified does.
+    #[must_use]
+    pub fn silent_sources(&self) -> Vec<SilentSource> {
+        self.repositories.silent_sources()
     }
 
     /// When the metadata of each root of the policy expires, by its ID, as far as it is known here;

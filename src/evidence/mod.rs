@@ -25,6 +25,7 @@ pub(crate) mod publisher;
 mod root_expiry;
 mod signatures;
 mod signed_manifests;
+mod silent;
 mod statement;
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,7 @@ use failures::Failures;
 use keep::FloorWriter;
 use notary::NotaryCache;
 use signatures::SignatureCache;
+use silent::SilentSources;
 use statement::NamedFiles;
 use tuf::TufCache;
 
@@ -57,6 +59,7 @@ pub(crate) use keep::Unkept;
 pub(crate) use look::{RootLook, share};
 pub(crate) use notary_contents::NotaryContents;
 pub use root_expiry::RootExpiry;
+pub use silent::SilentSource;
 pub(crate) use statement::{Evidence, MetadataOrigin};
 
 /// Where metadata comes from, and what is kept of it.
@@ -72,6 +75,7 @@ pub(crate) struct Repositories {
     signed_manifests: SignatureCache,
     failures: Failures,
     laggards: Laggards,
+    silent: SilentSources,
     earliest: Earliest,
 }
 
@@ -117,6 +121,7 @@ impl Repositories {
             signed_manifests: SignatureCache::default(),
             failures: Failures::default(),
             laggards: Laggards::default(),
+            silent: SilentSources::default(),
             earliest,
         }
     }

@@ -128,6 +128,7 @@ impl NotaryLook<'_> {
         match self.online(updates).await {
             Ok(collection) => {
                 laggards.remove(&source);
+                self.repositories.silent.remove(&self.origin.source);
                 self.at_hand(collection, updates, self.look.now, self.look.recheck())
             }
             Err(SourceFailure::No {
@@ -149,7 +150,10 @@ impl NotaryLook<'_> {
             }
             Err(SourceFailure::No { refusal, .. }) => Err(refusal),
             Err(SourceFailure::Silent(why)) => {
-                self.without_server(known, contact, &why, updates).await
+                let done = self.without_server(known, contact, &why, updates).await?;
+                let source = &self.origin.source;
+                self.repositories.found_silent(source, &why, self.look.now);
+                Ok(done)
             }
         }
     }

@@ -39,6 +39,7 @@ impl TufLook<'_> {
             match done {
                 Ok(trusted) => {
                     self.repositories.laggards.remove(&self.origin.source);
+                    self.repositories.silent.remove(&self.origin.source);
                     let until = (self.look.now, self.look.recheck());
                     return Ok(at_hand(trusted, known, self.look, until));
                 }
@@ -49,7 +50,17 @@ impl TufLook<'_> {
             }
         }
         match refused {
-            None => self.without_places(known, contact, &silent, updates).await,
+            None => {
+                let done = self
+                    .without_places(known, contact, &silent, updates)
+                    .await?;
+                // A root without places has none that could answer.
+                if !silent.is_empty() {
+                    let (source, why) = (&self.origin.source, silent.join("; "));
+                    self.repositories.found_silent(source, &why, self.look.now);
+                }
+                Ok(done)
+            }
             Some(refusal) if refusal.source_behind => {
                 silent.push(refusal.found.clone());
                 let done = self.without_places(known, contact, &silent, updates).await;

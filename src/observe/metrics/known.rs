@@ -228,6 +228,12 @@ pub const METRICS: &[KnownMetric] = &[
         "Sources that show older metadata than was verified, or half of it, while what was verified answers.",
     ),
     metric(
+        "rootpin_sources_silent",
+        "gauge",
+        "",
+        "Sources that do not answer while what was verified does.",
+    ),
+    metric(
         "rootpin_audit_ok",
         "gauge",
         "",
