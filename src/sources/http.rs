@@ -21,6 +21,7 @@ use super::credentials::Credentials;
 use super::grant::{Grant, Realm};
 use super::hosts::RegistryRoute;
 use super::server_words::{MAX_BODY, ServerWords};
+use super::threads::on_threads;
 use super::{SourceError, escaped, is_loopback, shown};
 use rootpin_trust::image::Digest;
 
@@ -267,10 +268,15 @@ impl HttpClient {
                 cause: "neither https nor http to a loopback address".to_owned(),
             });
         }
-        let sent = timeout_at(deadline, request.header(ACCEPT_ENCODING, "identity").send());
-        sent.await
-            .map_err(|_| late(url))?
-            .map_err(|error| failed(url, &error))
+        let sent = on_threads(request.header(ACCEPT_ENCODING, "identity").send());
+        match timeout_at(deadline, sent).await {
+            Ok(Some(answer)) => answer.map_err(|error| failed(url, &error)),
+            Ok(None) => Err(SourceError::Other {
+                url: shown(url),
+                cause: "the request ended without an answer".to_owned(),
+            }),
+            Err(_) => Err(late(url)),
+        }
     }
 }
 

@@ -24,6 +24,7 @@ mod notary_server;
 pub mod registry;
 mod server_backoff;
 mod server_words;
+mod threads;
 mod tuf;
 
 pub(crate) use artifacts::Artifacts;
@@ -39,6 +40,7 @@ pub(crate) use manifest_files::files_of;
 pub use notary_server::NotaryServer;
 pub(crate) use registry::Description;
 pub(crate) use server_words::ServerWords;
+pub(crate) use threads::use_threads;
 pub use tuf::{TufLocation, TufReader};
 
 use crate::plain_text::plain_start;

@@ -30,15 +30,20 @@ mod evidence;
 mod fixtures;
 mod fleet;
 mod gate_hints;
+#[path = "../support/front.rs"]
+mod front;
 mod gates;
 mod grid;
 mod help;
 mod hints;
+mod hostile_http;
 mod hosts;
 mod import;
 mod keys;
 mod kubernetes;
 mod layers;
+#[path = "../support/load.rs"]
+mod load_support;
 mod local;
 mod metrics;
 mod nested;

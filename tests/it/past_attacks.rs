@@ -7,10 +7,11 @@ use std::path::Path;
 use crate::documents::{files, is_of_kind, quoted, text};
 
 /// Every function of these files is an attack.
-const ATTACKS: [&str; 4] = [
+const ATTACKS: [&str; 5] = [
     "crates/rootpin-trust/src/tuf/tests/advisories.rs",
     "crates/rootpin-trust/src/tuf/tests/attacks.rs",
     "tests/it/attacks.rs",
+    "tests/it/hostile_http.rs",
     "tests/it/place_attacks.rs",
 ];
 
