@@ -42,6 +42,7 @@ mod import;
 mod keys;
 mod kubernetes;
 mod layers;
+mod load;
 #[path = "../support/load.rs"]
 mod load_support;
 mod local;
