@@ -8,7 +8,6 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::time::{Duration, Instant};
 
 use containerd_client::services::v1::ApplyRequest;
-use rootpin::state::Store;
 use serde_json::Value;
 
 use crate::containerd::Differ;
@@ -498,78 +497,6 @@ fn who_else_wants_the_open_state_waits_up_to_its_deadline_and_then_says_so() {
     );
     assert_eq!(daemon.stop().0, 0);
     assert_eq!(ended(waiting.wait_with_output().unwrap()).code, 0);
-}
-
-#[test]
-fn after_each_of_50_kills_in_mid_question_the_state_opens_and_no_floor_is_lower() {
-    let Some((world, image)) = host("d-kills") else {
-        return;
-    };
-    // Nothing is kept at hand for long: each question goes to the trust server.
-    world.write_policy(&world.policy().replace("role =", "recheck = \"0s\"\nrole ="));
-    let mut publisher = crate::publisher::Publisher::new(GUN);
-    publisher.tag("v1", &image.index.digest, 7);
-    let mut floors: BTreeMap<String, u64> = BTreeMap::new();
-    for round in 0..50 {
-        let daemon = world.start();
-        let before = world.notary.questions();
-        let ask = || {
-            start(
-                &mut world.verifier_command(V1, &image.index.digest),
-                descriptor(&image).as_bytes(),
-            )
-        };
-        let mut askers = [ask(), ask()];
-        // Other rounds are cut at other steps of the question, and while what it found is written;
-        // or when all is answered.
-        while world.notary.questions() < before + round % 12 {
-            if !world
-                .runtime
-                .block_on(world.notary.is_asked_within(Duration::from_millis(50)))
-            {
-                if askers
-                    .iter_mut()
-                    .all(|asker| asker.try_wait().unwrap().is_some())
-                {
-                    break;
-                }
-            } else if round % 3 == 0 {
-                publisher.tick();
-                world.notary.publish(&publisher);
-            }
-        }
-        daemon.signal("-KILL");
-        assert_eq!(daemon.end().0, -9);
-        for asker in askers {
-            let asker = ended(asker.wait_with_output().unwrap());
-            assert!(asker.code == 0 || asker.code == 1, "{asker:?}");
-        }
-        publisher.tick();
-        world.notary.publish(&publisher);
-        let seen = Store::open(&world.path("state"))
-            .unwrap_or_else(|error| panic!("round {round}: {error}"))
-            .show()
-            .unwrap();
-        let now: BTreeMap<_, _> = seen
-            .repositories
-            .iter()
-            .flat_map(|one| &one.floors)
-            .map(|floor| (floor.role.clone(), floor.version))
-            .collect();
-        for (role, version) in &floors {
-            assert!(
-                now.get(role).is_some_and(|found| found >= version),
-                "round {round}: {role} was {version}, is {now:?}"
-            );
-        }
-        floors = now;
-    }
-    assert!(
-        floors.get("timestamp").is_some_and(|version| *version > 10),
-        "{floors:?}"
-    );
-    let _daemon = world.start();
-    assert_eq!(judged(&world, &image), "allowed");
 }
 
 fn descriptor(image: &Image) -> String {

@@ -27,6 +27,9 @@ mod docker_authz;
 mod doctor;
 mod documents;
 mod evidence;
+#[path = "../support/fault_table.rs"]
+mod fault_table;
+mod faults;
 mod fixtures;
 mod fleet;
 mod gate_hints;

@@ -60,13 +60,22 @@ impl Authority {
         }
     }
 
+    /// A server of that name, whose certificate ends with that year's first day.
+    pub(crate) fn server_of(&self, name: &str, ends: i32) -> TlsAcceptor {
+        let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+        params.not_before = rcgen::date_time_ymd(2000, 1, 1);
+        params.not_after = rcgen::date_time_ymd(ends, 1, 1);
+        self.of(&params, &["http/1.1"], false)
+    }
+
     fn acceptor(&self, protocols: &[&str], clients: bool) -> TlsAcceptor {
-        let key = KeyPair::generate().unwrap();
         let names = ["127.0.0.1", "::1", "localhost", "registry.test"].map(str::to_owned);
-        let leaf = CertificateParams::new(names)
-            .unwrap()
-            .signed_by(&key, &self.issuer)
-            .unwrap();
+        self.of(&CertificateParams::new(names).unwrap(), protocols, clients)
+    }
+
+    fn of(&self, params: &CertificateParams, protocols: &[&str], clients: bool) -> TlsAcceptor {
+        let key = KeyPair::generate().unwrap();
+        let leaf = params.signed_by(&key, &self.issuer).unwrap();
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let builder = if clients {
             let mut roots = RootCertStore::empty();

@@ -22,6 +22,9 @@ mod doctor;
 mod doctor_cases;
 mod doctor_dockerd;
 mod door;
+#[path = "../support/fault_table.rs"]
+mod fault_table;
+mod faults;
 mod image;
 mod kubelets;
 mod kubernetes;
