@@ -45,6 +45,7 @@ mod import;
 mod keys;
 mod kubernetes;
 mod layers;
+mod least_privilege;
 mod load;
 #[path = "../support/load.rs"]
 mod load_support;

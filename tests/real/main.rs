@@ -29,6 +29,7 @@ mod image;
 mod kubelets;
 mod kubernetes;
 mod lab;
+mod least_privilege;
 mod leaving;
 mod local;
 mod notary;
