@@ -1,5 +1,7 @@
 //! Decisions by the daemon's own clock, and what the daemon weighs after many of them.
 
+use std::collections::HashMap;
+
 use containerd_client::services::v1::ApplyRequest;
 use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::types::Descriptor;
@@ -7,7 +9,7 @@ use tonic::{Code, Request};
 
 use crate::Stage;
 use crate::daemon::Daemon;
-use crate::image::{Image, sha256};
+use crate::image::{self, Image, sha256};
 use crate::lab::{Engine, milliseconds};
 use crate::report::Report;
 use crate::stats::{median, quantile};
@@ -35,7 +37,7 @@ pub(crate) fn within(report: &mut Report, what: &str, microseconds: &[f64]) {
     );
 }
 
-/// The resident set after a thousand questions about fifty repositories, each asked by the program
+/// The resident set after a tenth and all of so many questions about fifty repositories, each asked by the program
 /// that containerd runs.
 pub(crate) fn memory(stage: &Stage, daemon: &Daemon, report: &mut Report, questions: usize) {
     report.plain(
@@ -48,6 +50,9 @@ pub(crate) fn memory(stage: &Stage, daemon: &Daemon, report: &mut Report, questi
     );
     let mark = daemon.mark();
     for at in 0..questions {
+        if at == questions / 10 {
+            resident(stage, daemon, report, at);
+        }
         let (image, name) = (
             &stage.small[at % stage.small.len()],
             stage.name(at % stage.small.len()),
@@ -69,18 +74,7 @@ pub(crate) fn memory(stage: &Stage, daemon: &Daemon, report: &mut Report, questi
     let spent = daemon.spent("verifier", mark).each;
     assert_eq!(spent.len(), questions, "every question is on record");
     let (first, later) = spent.split_at(stage.small.len());
-    let what = format!(
-        "rootpind, resident after {questions} decisions over {} repositories",
-        stage.small.len()
-    );
-    report.plain(
-        what,
-        "60s",
-        questions,
-        "MiB",
-        daemon.memory("VmRSS"),
-        Some(25.0),
-    );
+    resident(stage, daemon, report, questions);
     report.plain(
         "  its peak",
         "60s",
@@ -106,27 +100,69 @@ pub(crate) fn memory(stage: &Stage, daemon: &Daemon, report: &mut Report, questi
     );
 }
 
+fn resident(stage: &Stage, daemon: &Daemon, report: &mut Report, decisions: usize) {
+    let what = format!(
+        "rootpind, resident after {decisions} decisions over {} repositories",
+        stage.small.len()
+    );
+    let found = daemon.memory("VmRSS");
+    report.plain(what, "60s", decisions, "MiB", found, Some(12.0));
+}
+
+/// So many images are in the largest store.
+const MANY: usize = 2000;
+/// So many of them come in one archive.
+const AT_ONCE: usize = 50;
+
 /// The gate's questions as containerd asks them, one after the other, for layers that are in its
 /// store.
 pub(crate) fn gate(stage: &Stage, daemon: &Daemon, report: &mut Report, count: usize) {
     let engine = Engine::Containerd2;
     stage.lab.forget(engine);
     stage.pull(engine, &["--local"], &stage.name(0));
-    ask_gate(stage, daemon, report, count, &stage.small[..1], "1 image");
+    let first = &stage.small[..1];
+    ask_gate(stage, daemon, report, count, first, "1 image", false);
     for at in 1..stage.small.len() {
         stage.pull(engine, &["--local"], &stage.name(at));
     }
+    let store = format!("{} images", stage.small.len());
+    ask_gate(stage, daemon, report, count, &stage.small, &store, false);
     ask_gate(
         stage,
         daemon,
         report,
-        count,
+        count / 10,
         &stage.small,
-        &format!("{} images", stage.small.len()),
+        &store,
+        true,
+    );
+    fill(stage, engine, MANY - stage.small.len());
+    let store = format!("{MANY} images");
+    ask_gate(stage, daemon, report, count, &stage.small, &store, false);
+    ask_gate(
+        stage,
+        daemon,
+        report,
+        count / 10,
+        &stage.small,
+        &store,
+        true,
     );
     stage.lab.forget(engine);
 }
 
+/// Imports so many images more, without unpacking them.
+fn fill(stage: &Stage, engine: Engine, count: usize) {
+    let file = stage.lab.folder.join("filler.tar");
+    for begin in (0..count).step_by(AT_ONCE) {
+        let images = begin..(begin + AT_ONCE).min(count);
+        let names = images.map(|at| format!("{}:v1", stage.lab.repository(&format!("filler{at}"))));
+        std::fs::write(&file, image::archive(names)).unwrap();
+        stage.lab.import(engine, &file);
+    }
+}
+
+/// `lists`: by questions that no hint answers, so that the gate has to list the namespace for each.
 fn ask_gate(
     stage: &Stage,
     daemon: &Daemon,
@@ -134,9 +170,22 @@ fn ask_gate(
     count: usize,
     images: &[Image],
     store: &str,
+    lists: bool,
 ) {
     let lab = &stage.lab;
     let mark = daemon.mark();
+    // A manifest that is nowhere, which nothing was ever listed under.
+    let annotations: HashMap<String, String> = if lists {
+        let labels = [
+            ("image-ref", stage.name(0)),
+            ("manifest-digest", sha256(b"nowhere")),
+        ];
+        let full =
+            labels.map(|(name, value)| (format!("containerd.io/snapshot/cri.{name}"), value));
+        full.into()
+    } else {
+        HashMap::new()
+    };
     lab.runtime.block_on(async {
         let channel = containerd_client::connect(lab.sockets().join("containerd2.gate.sock"))
             .await
@@ -152,7 +201,7 @@ fn ask_gate(
                 media_type: "application/vnd.oci.image.layer.v1.tar+gzip".to_owned(),
                 digest: sha256(layer),
                 size: i64::try_from(layer.len()).unwrap(),
-                ..Default::default()
+                annotations: annotations.clone(),
             };
             let mut request = Request::new(ApplyRequest {
                 diff: Some(descriptor),
@@ -175,9 +224,11 @@ fn ask_gate(
     });
     let spent = daemon.spent("gate", mark).each;
     assert_eq!(spent.len(), count, "every question is on record");
-    within(
-        report,
-        &format!("decision, gate door, {store} in the store"),
-        &spent,
-    );
+    let how = if lists {
+        ", each with a whole listing"
+    } else {
+        ""
+    };
+    let what = format!("decision, gate door, {store} in the store{how}");
+    within(report, &what, &spent);
 }

@@ -12,6 +12,7 @@ use crate::lab::run;
 
 const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 
 pub(crate) struct Image {
@@ -80,6 +81,38 @@ impl Image {
     pub(crate) fn megabytes(&self) -> f64 {
         f64::from(u32::try_from(self.layers.iter().map(Vec::len).sum::<usize>()).unwrap()) / 1e6
     }
+}
+
+/// An archive of tiny images, each of an index, a manifest, a configuration and six layers of its own,
+/// under these names.
+pub(crate) fn archive(names: impl Iterator<Item = String>) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut add = |path: &str, bytes: &[u8]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_size(bytes.len().try_into().unwrap());
+        header.set_mode(0o644);
+        archive.append_data(&mut header, path, bytes).unwrap();
+    };
+    let mut listed = Vec::new();
+    for name in names {
+        let layers = (0..6).map(|at| (String::new(), format!("{name} {at}").into_bytes()));
+        let image = Image::of(layers.collect());
+        let manifest = descriptor(MANIFEST, &image.manifest);
+        let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": [manifest]});
+        let index = index.to_string().into_bytes();
+        let mut entry = descriptor(INDEX, &index);
+        entry["annotations"] = json!({"io.containerd.image.name": name});
+        listed.push(entry);
+        let blobs = [&image.manifest, &image.config, &index];
+        for blob in blobs.into_iter().chain(&image.layers) {
+            let path = sha256(blob).replace(':', "/");
+            add(&format!("blobs/{path}"), blob);
+        }
+    }
+    add("oci-layout", br#"{"imageLayoutVersion": "1.0.0"}"#);
+    let index = json!({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed});
+    add("index.json", index.to_string().as_bytes());
+    archive.into_inner().unwrap()
 }
 
 pub(crate) fn sha256(bytes: &[u8]) -> String {

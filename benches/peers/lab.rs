@@ -190,6 +190,14 @@ impl Lab {
         }
     }
 
+    /// Imports an archive, and unpacks nothing of it.
+    pub(crate) fn import(&self, engine: Engine, archive: &Path) {
+        let mut ctr = Command::new(self.client(engine, "ctr"));
+        ctr.arg("-a").arg(self.socket(engine));
+        ctr.args(["images", "import", "--local", "--no-unpack"]);
+        run(ctr.arg(archive));
+    }
+
     /// The full name of a repository in the lab's registry.
     pub(crate) fn repository(&self, path: &str) -> String {
         format!("{}/bench/{path}", self.var("LAB_REGISTRY"))

@@ -140,7 +140,7 @@ fn main() {
     if wanted("decisions") || wanted("pulls") || wanted("resolver") {
         let daemon = Daemon::start(&stage.lab, "rootpin", &stage.policy("60s"), true);
         if wanted("decisions") {
-            decisions::memory(&stage, &daemon, &mut report, many(1000, 20));
+            decisions::memory(&stage, &daemon, &mut report, many(10_000, 20));
             decisions::gate(&stage, &daemon, &mut report, many(1000, 20));
         }
         if wanted("pulls") {
