@@ -1,9 +1,10 @@
 //! Finds the images that a layer belongs to in containerd: chains proved by digest, and names that
 //! are only hints.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
+use tokio::sync::OnceCell;
 use tonic::Status;
 
 use super::layer_hints::LayerHints;
@@ -62,13 +63,7 @@ pub(super) async fn gather(
         containerd.blobs(namespace),
         containerd.image_records(namespace)
     )?;
-    let by_digest = blobs.iter().map(|info| (info.digest, info)).collect();
-    let search = ClaimSearch {
-        containerd,
-        namespace,
-        blobs: &blobs,
-        by_digest,
-    };
+    let search = ClaimSearch::of(containerd, namespace, &blobs);
     let mut place = search.place(names, &records, layer, annotations).await?;
     let variants = search
         .by_digest
@@ -125,12 +120,7 @@ pub(super) async fn gather_by_hints(
         }
     )
     .ok()?;
-    let search = ClaimSearch {
-        containerd,
-        namespace,
-        by_digest: blobs.iter().map(|info| (info.digest, info)).collect(),
-        blobs: &blobs,
-    };
+    let search = ClaimSearch::of(containerd, namespace, &blobs);
     let place = search.place(names, &records, layer, annotations).await;
     let mut place = place.ok()?;
     place.claims.retain(|claim| claim.told_by == most_believed);
@@ -182,9 +172,30 @@ struct ClaimSearch<'a> {
     namespace: &'a str,
     blobs: &'a [BlobInfo],
     by_digest: HashMap<Digest, &'a BlobInfo>,
+    /// What the collector's labels refer to, sorted, each with the place of the blob that has it.
+    referred: Vec<(&'a str, usize)>,
+    /// The documents among the blobs whose labels say nothing of layers and manifests, with their
+    /// places: looked for once in a question.
+    unlabelled: OnceCell<Vec<(usize, Arc<Blob>)>>,
 }
 
-impl ClaimSearch<'_> {
+impl<'a> ClaimSearch<'a> {
+    fn of(containerd: &'a ContainerdClient, namespace: &'a str, blobs: &'a [BlobInfo]) -> Self {
+        let referred = |(at, info): (usize, &'a BlobInfo)| {
+            info.referred().map(move |(_, digest)| (digest, at))
+        };
+        let mut referred: Vec<_> = blobs.iter().enumerate().flat_map(referred).collect();
+        referred.sort_unstable();
+        Self {
+            containerd,
+            namespace,
+            blobs,
+            by_digest: blobs.iter().map(|info| (info.digest, info)).collect(),
+            referred,
+            unlabelled: OnceCell::new(),
+        }
+    }
+
     /// What the namespace knows of one layer.
     async fn place(
         &self,
@@ -302,24 +313,51 @@ impl ClaimSearch<'_> {
         Ok((chains, is_whole))
     }
 
-    /// The documents that list one of these digests: among those whose labels say so, and those
-    /// whose labels say nothing of it.
+    /// The documents that list one of these digests, in the store's order: among those whose labels
+    /// say so, and those whose labels say nothing of it.
     async fn listing(
         &self,
         children: &HashSet<Digest>,
-    ) -> Result<Vec<(&BlobInfo, Arc<Blob>)>, Status> {
-        let wanted: HashSet<String> = children.iter().map(ToString::to_string).collect();
-        let mut documents = Vec::new();
-        for info in self.blobs.iter().filter(|info| info.may_list(&wanted)) {
-            documents.extend(
-                self.containerd
-                    .document(self.namespace, info)
-                    .await?
-                    .map(|document| (info, document)),
-            );
+    ) -> Result<Vec<(&'a BlobInfo, Arc<Blob>)>, Status> {
+        let mut places = BTreeSet::new();
+        for child in children {
+            let child = child.to_string();
+            let start = self.referred.partition_point(|(known, _)| **known < *child);
+            let rest = self.referred.get(start..).unwrap_or_default();
+            let own = rest.iter().take_while(|(known, _)| **known == *child);
+            places.extend(own.map(|(_, at)| *at));
         }
-        documents.retain(|(_, document)| document.refers_to(children).next().is_some());
-        Ok(documents)
+        let mut documents: BTreeMap<usize, Arc<Blob>> = BTreeMap::new();
+        for at in places {
+            if let Some(info) = self.blobs.get(at)
+                && let Some(document) = self.containerd.document(self.namespace, info).await?
+            {
+                documents.insert(at, document);
+            }
+        }
+        documents.extend(self.unlabelled().await?.iter().cloned());
+        documents.retain(|_, document| document.refers_to(children).next().is_some());
+        let listing = documents.into_iter();
+        Ok(listing
+            .filter_map(|(at, document)| Some((self.blobs.get(at)?, document)))
+            .collect())
+    }
+
+    /// Imports and `BuildKit` write no such labels, and CRI's `discard_unpacked_layers` leaves a
+    /// manifest one for its config only.
+    async fn unlabelled(&self) -> Result<&Vec<(usize, Arc<Blob>)>, Status> {
+        let read = || async {
+            let mut documents = Vec::new();
+            for (at, info) in self.blobs.iter().enumerate() {
+                if info.listed().next().is_none()
+                    && let Some(document) = self.containerd.document(self.namespace, info).await?
+                {
+                    documents.push((at, document));
+                }
+            }
+            Ok(documents)
+        };
+        self.unlabelled.get_or_try_init(read).await
     }
 
     /// The annotation's name, for every chain that its manifest digest fits. One whose manifest is

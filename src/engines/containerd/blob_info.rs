@@ -54,13 +54,14 @@ impl BlobInfo {
     pub(crate) fn listed(&self) -> impl Iterator<Item = &str> {
         let lists = |kind: &str| kind.starts_with("l.") || kind.starts_with("m.");
         let listed = self.referred().filter(move |(kind, _)| lists(kind));
-        listed.map(|(_, digest)| digest.as_str())
+        listed.map(|(_, digest)| digest)
     }
 
-    fn referred(&self) -> impl Iterator<Item = (&str, &String)> {
+    /// What the garbage collector's labels refer to: the kind of the reference, and the digest.
+    pub(crate) fn referred(&self) -> impl Iterator<Item = (&str, &str)> {
         const REFERS: &str = "containerd.io/gc.ref.content.";
         let labels = self.labels.iter();
-        labels.filter_map(|(name, digest)| Some((name.strip_prefix(REFERS)?, digest)))
+        labels.filter_map(|(name, digest)| Some((name.strip_prefix(REFERS)?, digest.as_str())))
     }
 
     /// Registry host (without port) and repository for each
