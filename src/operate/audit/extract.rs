@@ -40,6 +40,9 @@ pub(super) struct RootExtract {
     pub(super) id: String,
     pub(super) keys: Vec<PinExtract>,
     pub(super) held: Vec<HeldExtract>,
+    /// A Notary server, or the addresses of TUF metadata.
+    #[serde(default)]
+    pub(super) sources: Vec<String>,
     #[serde(default)]
     pub(super) max_age: Option<u64>,
 }
@@ -135,7 +138,8 @@ impl ReportExtract<'_> {
     pub(super) fn items(&self) -> usize {
         let held = self.roots.iter().map(|root| {
             let floors = root.held.iter().map(HeldExtract::items);
-            root.keys.len() + root.held.len() + floors.sum::<usize>()
+            let places = root.sources.len().max(1);
+            root.keys.len() + root.held.len() + places.saturating_mul(floors.sum())
         });
         self.roots.len().max(self.root_keys.len()).max(held.sum())
     }

@@ -173,7 +173,7 @@ rootpin_trust::codes! {
     pub(super) enum DriftCode;
     Behind = "behind", "it holds an older version of a root file than most of the hosts that hold one";
     ClockAhead = "clock-ahead", "its report is of the future";
-    HeldBack = "held-back", "it had contact with a source, and still has a timestamp older than `max-age`, although another host has a newer one";
+    HeldBack = "held-back", "it had contact with a source, and still has an older timestamp than another host had by then";
     PinExtra = "pin-extra", "it pins a root key that is not to be pinned";
     PinMissing = "pin-missing", "it lacks a pin";
     PolicyDiffers = "policy-differs", "it has another policy, or none";

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
-use super::extract::{HeldExtract, MAX_ITEMS, ReportExtract};
+use super::extract::{HeldExtract, MAX_ITEMS, ReportExtract, RootExtract};
 use super::fleet::{HeldRoot, HostImage, KeptReport};
 use super::reading::Reports;
 use super::views::HeldView;
@@ -105,7 +105,7 @@ impl Merge {
                 pins.entry(pin).or_default().insert(Arc::clone(&id));
             }
             for one in &root.held {
-                self.views(root.max_age, one, &mut views);
+                self.views(root, one, &mut views);
                 if let Some(version) = one.versions.get("root") {
                     held.push(HeldRoot {
                         root: Arc::clone(&id),
@@ -162,12 +162,28 @@ impl Merge {
         images
     }
 
-    fn views(&mut self, max_age: Option<u64>, held: &HeldExtract, views: &mut Vec<HeldView>) {
+    fn views(&mut self, root: &RootExtract, held: &HeldExtract, views: &mut Vec<HeldView>) {
         let time = |text: &Option<String>| text.as_ref().and_then(|text| text.parse().ok());
-        let max_age = max_age.and_then(|seconds| i64::try_from(seconds).ok());
+        let max_age = root.max_age.and_then(|age| i64::try_from(age).ok());
+        // A host calls the repository of each root of TUF "tuf"; a name of Notary has a path.
+        let of_tuf = !held.repository.contains('/');
+        let name = match root.sources.first() {
+            Some(source) if of_tuf => format!("root {} at {source}", root.id),
+            None if of_tuf => format!("root {}", root.id),
+            _ => held.repository.clone(),
+        };
+        let repository = self.text(&name);
+        let addresses = root.sources.iter().filter(|_| of_tuf);
+        let mut places: Vec<Arc<str>> = addresses
+            .map(|source| self.text(source.trim_end_matches('/')))
+            .collect();
+        if places.is_empty() {
+            places.push(Arc::clone(&repository));
+        }
         for floor in &held.floors {
             let view = HeldView {
-                repository: self.text(&held.repository),
+                repository: Arc::clone(&repository),
+                places: places.clone(),
                 role: self.text(&floor.role),
                 version: floor.version,
                 signed: self.text(&floor.signed),

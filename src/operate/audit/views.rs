@@ -11,7 +11,11 @@ use super::fleet::{Drift, DriftCode, KeptReport};
 /// The highest version of a role that a host has seen of one repository.
 #[derive(Debug)]
 pub(super) struct HeldView {
+    /// How the host calls it.
     pub(super) repository: Arc<str>,
+    /// What makes it the same repository on another host: a Notary repository's name, or one of the
+    /// addresses of TUF metadata.
+    pub(super) places: Vec<Arc<str>>,
     pub(super) role: Arc<str>,
     pub(super) version: u64,
     /// The digest of the signed bytes.
@@ -30,15 +34,22 @@ impl HeldView {
     fn groups(&self) -> impl Iterator<Item = Group<'_>> {
         let keys = |root_key| self.keys.iter().map(move |key| (root_key, key));
         let pairs = self.root_keys.iter().flat_map(keys);
-        pairs.map(|(root_key, key)| (&**root_key, &**key, &*self.repository))
+        pairs.flat_map(|(root_key, key)| {
+            let places = self.places.iter();
+            places.map(move |place| (&**root_key, &**key, &**place))
+        })
     }
 }
 
 /// A root without `max-age`: the policy's default for `offline`.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// A host may be a day behind the others.
+/// A place of TUF metadata may be a mirror that is a day behind the others.
 const BEHIND: SignedDuration = SignedDuration::from_hours(24);
+
+/// The clocks of two hosts differ by less, and a cache before a source keeps a timestamp for less:
+/// Notary's server allows five minutes.
+const LATE: SignedDuration = SignedDuration::from_mins(15);
 
 /// A root key, a key of the role, and the repository: files that share these are of one history.
 type Group<'a> = (&'a str, &'a str, &'a str);
@@ -71,35 +82,34 @@ fn all(
 /// The same version of the same role with other signed bytes. Files whose roles have no key in
 /// common, as after a rotation, are not the same.
 fn split(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
-    let mut groups: BTreeMap<Version<'_>, BTreeMap<&str, BTreeSet<&Arc<str>>>> = BTreeMap::new();
+    type Seen<'a> = BTreeMap<&'a str, BTreeMap<&'a Arc<str>, &'a HeldView>>;
+    let mut groups: BTreeMap<Version<'_>, Seen<'_>> = BTreeMap::new();
     for (host, view) in all(hosts) {
         for group in view.groups() {
             let group = (group, &*view.role, view.version);
             let known = groups.entry(group).or_default();
-            known.entry(&view.signed).or_default().insert(host);
+            known.entry(&view.signed).or_default().insert(host, view);
         }
     }
-    for (((_, _, repository), role, version), by_bytes) in groups {
-        let most = by_bytes
-            .values()
-            .map(BTreeSet::len)
-            .max()
-            .unwrap_or_default();
-        let is_most = |hosts: &BTreeSet<_>| hosts.len() == most;
+    for ((_, role, version), by_bytes) in groups {
+        let most = by_bytes.values().map(BTreeMap::len).max();
+        let is_most = |hosts: &BTreeMap<_, _>| Some(hosts.len()) == most;
         let has_majority = by_bytes.values().filter(|hosts| is_most(hosts)).count() == 1;
         if by_bytes.len() < 2 {
             continue;
         }
-        let total: usize = by_bytes.values().map(BTreeSet::len).sum();
+        let all: BTreeSet<&&Arc<str>> = by_bytes.values().flat_map(BTreeMap::keys).collect();
         for (signed, hosts) in &by_bytes {
             // Those whom most agree with are not the ones to look at.
             if has_majority && is_most(hosts) {
                 continue;
             }
-            for host in hosts {
-                let others = total - hosts.len();
+            for (host, view) in hosts {
+                // A host that has both is no other one.
+                let others = all.len() - hosts.len();
                 let detail = format!(
-                    "{role} of {repository}, version {version}, is {signed}; {others} other hosts have other bytes of that version"
+                    "{role} of {}, version {version}, is {signed}; {others} other hosts have other bytes of that version",
+                    view.repository
                 );
                 let code = DriftCode::SplitView.as_str();
                 let drift = found.entry(Arc::clone(host)).or_default();
@@ -109,9 +119,8 @@ fn split(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     }
 }
 
-/// A host that had contact with its source, and still has a timestamp that it saw more than a
-/// `max-age` before, although another host had a newer one a day before that contact. When a Notary
-/// timestamp was first seen is not kept: then the newer one must be a `max-age` older.
+/// A host that had contact with its source, and still has an older timestamp than another host had
+/// at that time.
 fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     let timestamps = || all(hosts).filter(|(_, view)| &*view.role == "timestamp");
     // Each version and when a host had it at the latest. A new key of the role counts anew.
@@ -127,16 +136,7 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
         }
     }
     for (host, view) in timestamps() {
-        let max_age = view.max_age.unwrap_or(MAX_AGE);
         let Some(contact) = view.contact else {
-            continue;
-        };
-        let allowed = match view.since {
-            Some(since) if contact.duration_since(since) <= max_age => continue,
-            Some(_) => BEHIND,
-            None => max_age.checked_add(BEHIND).unwrap_or(SignedDuration::MAX),
-        };
-        let Ok(limit) = contact.checked_sub(allowed) else {
             continue;
         };
         for group in view.groups() {
@@ -148,7 +148,9 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
                 );
                 versions.range(newer)
             });
-            let Some((version, at)) = newer.find(|(_, at)| **at <= limit) else {
+            let tells =
+                |(version, at): &(&u64, &Timestamp)| is_held_back(view, contact, **version, **at);
+            let Some((version, at)) = newer.find(tells) else {
                 continue;
             };
             let detail = format!(
@@ -160,4 +162,21 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
             drift.push(Drift { code, detail });
         }
     }
+}
+
+/// Whether a host was kept from a newer version that another host had at `at`. Reports say only since
+/// when a host has its newest, so that of a publisher who renews often none had it for long; hence a
+/// timestamp that is older than its `max-age` at the time of contact needs little besides.
+fn is_held_back(view: &HeldView, contact: Timestamp, newer: u64, at: Timestamp) -> bool {
+    let had_before = contact.duration_since(at);
+    let Some(since) = view.since else {
+        // A Notary repository has one server, which shows no older timestamp than before.
+        return had_before >= LATE;
+    };
+    let is_old = contact.duration_since(since) > view.max_age.unwrap_or(MAX_AGE);
+    // Of two newer versions the first was there before, also where clocks differ a little.
+    let is_far_behind = newer.saturating_sub(view.version) > 1;
+    had_before > BEHIND
+        || (is_old && had_before >= LATE)
+        || (is_old && is_far_behind && had_before >= -LATE)
 }

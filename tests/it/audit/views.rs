@@ -98,6 +98,179 @@ fn a_host_that_had_contact_and_still_has_a_timestamp_of_a_week_ago_is_found() {
     assert_eq!(found(&reports), Vec::<String>::new());
 }
 
+fn before_minutes(minutes: i64) -> String {
+    let now: Timestamp = NOW.parse().unwrap();
+    (now - SignedDuration::from_mins(minutes)).to_string()
+}
+
+/// What a host holds: a timestamp of that version, first seen and asked for so many minutes ago.
+fn timestamp(version: u64, since: Option<i64>, contact: i64) -> Value {
+    let floor = json!({
+        "role": "timestamp", "version": version, "signed": format!("sha256:{}", key(&version.to_string())),
+        "since": since.map(before_minutes), "root_keys": [key("acme")], "keys": [key("timestamp")],
+    });
+    json!({
+        "repository": "tuf", "contact": before_minutes(contact), "root_expires": null, "files": {},
+        "versions": { "timestamp": version }, "floors": [floor],
+    })
+}
+
+/// A fleet of a thousand that all hold the newest, and one, the last, that holds another. Its root has
+/// a `max-age` of a day.
+fn fleet_but(others: impl Fn(i64) -> Value, one: &Value) -> Vec<Value> {
+    let report = |number: usize| {
+        let mut report = host(number);
+        report["roots"][0]["max_age"] = json!(24 * 3600);
+        let minutes = i64::try_from(number % 50).unwrap();
+        report["roots"][0]["held"] = match number {
+            999 => json!([one]),
+            _ => json!([others(minutes)]),
+        };
+        if one["repository"] == "tuf" {
+            report["roots"][0]["type"] = json!("tuf");
+        }
+        report
+    };
+    (0..1000).map(report).collect()
+}
+
+const MONTH: i64 = 30 * 24 * 60;
+
+#[test]
+fn a_host_that_is_held_back_is_found_however_short_a_time_the_others_have_had_the_newest() {
+    // A publisher that renews daily, hourly, each ten minutes; the others look every fifty minutes.
+    for had in [3 * 24 * 60, 5 * 60, 60, 10, 0] {
+        let liar = timestamp(10, Some(MONTH), 1);
+        let reports = fleet_but(|minutes| timestamp(40, Some(had), minutes), &liar);
+        assert_eq!(found(&reports), ["node-0999 held-back"], "{had}");
+    }
+    // Its metadata is young enough, and older than what the others had a day before its contact.
+    let liar = timestamp(10, Some(23 * 60), 1);
+    let others = |minutes| timestamp(11, Some(26 * 60), minutes);
+    assert_eq!(found(&fleet_but(others, &liar)), ["node-0999 held-back"]);
+    // Of Notary it is not known since when.
+    let notary = |version, contact| {
+        let mut held = timestamp(version, None, contact);
+        held["repository"] = json!("r.example/app");
+        held
+    };
+    let reports = fleet_but(|minutes| notary(40, minutes), &notary(10, 1));
+    assert_eq!(found(&reports), ["node-0999 held-back"]);
+    let reports = fleet_but(|minutes| notary(11, minutes), &notary(10, 1));
+    assert_eq!(found(&reports), ["node-0999 held-back"]);
+}
+
+#[test]
+fn renewals_clocks_and_mirrors_that_are_late_raise_no_alarm() {
+    let notary = |version, contact| {
+        let mut held = timestamp(version, None, contact);
+        held["repository"] = json!("r.example/app");
+        held
+    };
+    for (what, reports) in [
+        (
+            "a renewal after the contact of a host",
+            fleet_but(
+                |_| timestamp(11, Some(5), 1),
+                &timestamp(10, Some(30 * 60), 60),
+            ),
+        ),
+        (
+            "a renewal just before it, and a clock that differs",
+            fleet_but(
+                |_| timestamp(11, Some(70), 1),
+                &timestamp(10, Some(30 * 60), 60),
+            ),
+        ),
+        (
+            "many versions after it",
+            fleet_but(
+                |_| timestamp(40, Some(5), 1),
+                &timestamp(10, Some(30 * 60), 60),
+            ),
+        ),
+        (
+            "a mirror that is a day behind",
+            fleet_but(
+                |_| timestamp(40, Some(23 * 60), 1),
+                &timestamp(38, Some(20 * 60), 1),
+            ),
+        ),
+        (
+            "many tags in a row at a Notary server",
+            fleet_but(|_| notary(40, 1), &notary(10, 60)),
+        ),
+        (
+            "a cache before a Notary server",
+            fleet_but(|_| notary(40, 6), &notary(10, 1)),
+        ),
+        (
+            "a host that looked a month ago",
+            fleet_but(
+                |_| timestamp(40, Some(60), 1),
+                &timestamp(10, Some(MONTH + 1), MONTH),
+            ),
+        ),
+    ] {
+        assert_eq!(found(&reports), Vec::<String>::new(), "{what}");
+    }
+}
+
+#[test]
+fn two_repositories_of_the_same_keys_are_two_and_one_at_two_addresses_is_one() {
+    let held = |version: u64, bytes: &str| {
+        let mut held = timestamp(version, Some(60), 1);
+        held["floors"][0]["signed"] = json!(format!("sha256:{}", key(bytes)));
+        held
+    };
+    let root = |id: &str, sources: Value, held: Value| json!({"id": id, "type": "tuf", "sources": sources, "role": null, "pinned": null, "keys": [], "held": [held]});
+    let of = |roots: Vec<Value>| -> Vec<Value> {
+        let report = |number: usize| {
+            let mut report = host(number);
+            report["roots"] = match number {
+                4 => json!([roots[1]]),
+                _ => json!([roots[0]]),
+            };
+            report
+        };
+        (0..5).map(report).collect()
+    };
+    let (prod, stage) = (held(7, "prod"), held(7, "stage"));
+    let mut both = host(0);
+    both["roots"] = json!([
+        root("prod", json!(["https://t.example/prod"]), prod.clone()),
+        root("stage", json!(["https://t.example/stage"]), stage.clone()),
+    ]);
+    let both: Vec<Value> = (0..5)
+        .map(|number| {
+            let mut report = both.clone();
+            report["host"] = json!(format!("node-{number:04}"));
+            report
+        })
+        .collect();
+    assert_eq!(found(&both), Vec::<String>::new());
+    let elsewhere = of(vec![
+        root("trust", json!(["https://t.example/prod"]), prod.clone()),
+        root("trust", json!(["https://t.example/stage"]), stage.clone()),
+    ]);
+    assert_eq!(found(&elsewhere), Vec::<String>::new());
+    let one = of(vec![
+        root(
+            "trust",
+            json!(["https://m.example/", "https://t.example/prod"]),
+            prod,
+        ),
+        root("other", json!(["https://t.example/prod/"]), stage),
+    ]);
+    assert_eq!(found(&one), ["node-0004 split-view"]);
+    let (fleet, _) = merged(&[], &lines(&one));
+    let text = fleet.to_string();
+    assert!(
+        text.contains("root other at https://t.example/prod/") && text.contains("; 4 other hosts"),
+        "{text}"
+    );
+}
+
 #[test]
 fn a_rotation_that_half_of_the_fleet_has_seen_raises_no_alarm() {
     let mut reports = fleet();
