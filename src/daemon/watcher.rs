@@ -226,6 +226,10 @@ impl Watcher {
             self.decider.set_policy(policy);
         });
         let why = result.err();
+        if let Some(why) = &why {
+            // Where none is in force, every refusal says what is wrong now.
+            self.decider.set_unusable(policy_unusable(why));
+        }
         // The same refusal every few seconds is no news.
         if why.is_none() || why != before.refused {
             if let Some(why) = &why {

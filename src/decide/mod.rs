@@ -164,6 +164,14 @@ impl Decider {
         self.changes.send_replace(());
     }
 
+    /// Has every question refused with this reason, where no policy is in force.
+    pub(crate) fn set_unusable(&self, refusal: Refusal) {
+        let mut policy = self.policy.write().unwrap_or_else(PoisonError::into_inner);
+        if policy.is_err() {
+            *policy = Err(refusal);
+        }
+    }
+
     /// How often a signer's key was first seen under a further repository.
     #[must_use]
     pub fn shared_signers(&self) -> u64 {

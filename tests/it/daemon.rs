@@ -83,6 +83,33 @@ fn a_broken_first_policy_refuses_everything_until_it_is_mended() {
         "{broken}"
     );
 
+    // Another error: everybody is told of that one, and no more of the first.
+    world.write_policy(&format!("\n\n{}", good.replace("deny", "allow")));
+    let (other, exit) = world.rootpin_json(&["policy", "reload"]);
+    assert!(
+        exit == 1 && other["error"].as_str().unwrap().contains("policy.toml:4:"),
+        "{other}"
+    );
+    let (status, _) = world.rootpin_json(&["status"]);
+    let refused = world
+        .unpack(
+            "gate",
+            image.unpack(),
+            &[("containerd-namespace", "default")],
+        )
+        .unwrap_err();
+    let verified = world.verifier(V1, &image.index.digest).out;
+    for told in [
+        status["policy"]["trouble"].as_str().unwrap(),
+        refused.message(),
+        &verified,
+    ] {
+        assert!(
+            told.contains("policy.toml:4:") && !told.contains("policy.toml:2:"),
+            "{told}"
+        );
+    }
+
     let begun = Instant::now();
     world.write_policy(&good);
     assert_eq!(world.rootpin(&["policy", "reload"]).code, 0);
