@@ -32,7 +32,7 @@ mod typed_command;
 mod verify;
 mod verify_file;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -193,6 +193,13 @@ pub fn daemon_command() -> clap::Command {
 /// Runs `rootpin`. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
+    let words: Vec<_> = std::env::args_os().skip(1).collect();
+    let given = |at: usize| words.get(at);
+    if let Some(at) = words.iter().position(|word| is_empty(word)) {
+        let json = words.iter().any(|word| word == "--json");
+        Output { json }.error(empty_word(at.checked_sub(1).and_then(given), given(at)));
+        return EXIT_USAGE;
+    }
     let parsed = command().try_get_matches().and_then(|matches| {
         typed_command::remember(&command(), &matches);
         Arguments::from_arg_matches(&matches)
@@ -240,6 +247,33 @@ pub fn main() -> u8 {
         output.error(error);
         2
     })
+}
+
+/// Whether a word is nothing, or gives an option nothing: a shell's variable that isn't set. No
+/// option means anything by that, and one that is not given means something else.
+fn is_empty(word: &OsStr) -> bool {
+    let word = word.to_string_lossy();
+    word.is_empty()
+        || word.starts_with("--")
+            && word
+                .split_once('=')
+                .is_some_and(|(_, value)| value.is_empty())
+}
+
+fn empty_word(before: Option<&OsString>, word: Option<&OsString>) -> Problem {
+    let option = [word, before]
+        .into_iter()
+        .flatten()
+        .map(|word| word.to_string_lossy())
+        .find(|word| word.starts_with('-'));
+    let what = option.map_or_else(
+        || "an argument is empty".to_owned(),
+        |option| format!("{} is given nothing", option.trim_end_matches('=')),
+    );
+    Problem::hinted(
+        what,
+        "see that the shell's variable is set, or leave it out",
+    )
 }
 
 /// The verbs that never ask the daemon. They take `--control` all the same, for scripts that always

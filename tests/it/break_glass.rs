@@ -242,3 +242,28 @@ fn a_file_that_others_could_have_written_breaks_no_glass() {
     daemon.line("not a plain file of our own: no break-glass is in force");
     assert_eq!(pass(&world, &image), (false, false));
 }
+
+#[test]
+fn an_option_that_is_given_nothing_is_a_mistake_and_no_question() {
+    let Some((world, image)) = host("bg-empty") else {
+        return;
+    };
+    let _daemon = world.start();
+    for words in [
+        &["break-glass", "--reason", "", "--for", "1h"][..],
+        &["break-glass", "--reason=", "--for", "1h"],
+        &["break-glass", "--reason", "x", "--for", "1h", "--match", ""],
+        &["verify", ""],
+        &["audit", "--host", ""],
+        &["state", "reset", "--root="],
+    ] {
+        let ended = world.rootpin(words);
+        assert_eq!(ended.code, 64, "{words:?} {}", ended.err);
+        assert!(
+            ended.err.contains("is given nothing") || ended.err.contains("is empty"),
+            "{words:?} {}",
+            ended.err
+        );
+    }
+    assert_eq!(pass(&world, &image), (false, false));
+}
