@@ -4,9 +4,21 @@
 const REMOVED: &str = "[removed]";
 
 /// A key with one of these in its name has a secret.
-const IN_NAMES: [&str; 12] = [
+const IN_NAMES: [&str; 24] = [
     "password",
     "passwd",
+    "passcode",
+    "pwd",
+    "hmac",
+    "psk",
+    "connectionstring",
+    "accountkey",
+    "encryptionkey",
+    "hostkey",
+    "masterkey",
+    "sharedkey",
+    "signingkey",
+    "sshkey",
     "passphrase",
     "secret",
     "token",
@@ -19,22 +31,61 @@ const IN_NAMES: [&str; 12] = [
     "credential",
 ];
 /// These are keys of Docker's and containerd's credentials.
-const NAMES: [&str; 6] = ["auth", "auths", "header", "headers", "pin", "userinfo"];
+const NAMES: [&str; 8] = [
+    "auth", "auths", "header", "headers", "pass", "pin", "sas", "userinfo",
+];
+/// Short flags of programs: after these a password comes, and after those a user with one.
+const SHORT: [&str; 1] = ["-p"];
+const USERS: [&str; 4] = ["-u", "-U", "--user", "--proxy-user"];
 /// Words after which a secret comes, in a header.
-const SCHEMES: [&str; 2] = ["bearer", "basic"];
+const SCHEMES: [&str; 4] = ["bearer", "basic", "apikey", "negotiate"];
 /// What tokens of well-known services begin with; `eyJ` is a JSON web token.
-const TOKENS: [&str; 11] = [
+const TOKENS: [&str; 45] = [
+    "ABIA",
+    "ACCA",
+    "AIza",
     "AKC",
-    "eyJ",
-    "ghp_",
-    "gho_",
-    "ghs_",
-    "github_pat_",
-    "glpat-",
-    "dckr_pat_",
-    "xoxb-",
     "AKIA",
     "ASIA",
+    "ATATT",
+    "GOCSPX-",
+    "SG.",
+    "dckr_oat_",
+    "dckr_pat_",
+    "dop_v1_",
+    "eyJ",
+    "gho_",
+    "ghp_",
+    "ghr_",
+    "ghs_",
+    "ghu_",
+    "github_pat_",
+    "glcbt-",
+    "gldt-",
+    "glpat-",
+    "glptt-",
+    "glrt-",
+    "glsoat-",
+    "hf_",
+    "hvb.",
+    "hvs.",
+    "npm_",
+    "pypi-",
+    "rk_live_",
+    "rubygems_",
+    "shpat_",
+    "sk-",
+    "sk_live_",
+    "whsec_",
+    "xapp-",
+    "xoxa-",
+    "xoxb-",
+    "xoxe-",
+    "xoxe.",
+    "xoxp-",
+    "xoxr-",
+    "xoxs-",
+    "ya29.",
 ];
 /// Shorter words that begin so are words.
 const LEAST_TOKEN: usize = 16;
@@ -200,7 +251,7 @@ fn words(line: &str) -> String {
     let line = &without_odd_userinfo(line);
     let ends = |sign: char| sign.is_whitespace() || "\"'`,;<>|(){}".contains(sign);
     let mut out = String::with_capacity(line.len());
-    let mut after_scheme = false;
+    let mut before = "";
     for piece in line.split_inclusive(ends) {
         let word = piece.trim_end_matches(ends);
         let tail = piece.get(word.len()..).unwrap_or_default();
@@ -209,19 +260,30 @@ fn words(line: &str) -> String {
                 word.split(['=', ':', '/'])
                     .any(|part| part.starts_with(begin))
             });
-        if !word.is_empty() && (after_scheme || is_token) {
+        if !word.is_empty() && (is_token || comes_after(before, word)) {
             out.push_str(REMOVED);
         } else {
             out.push_str(&without_userinfo(word));
         }
         if !word.is_empty() {
-            after_scheme = SCHEMES
-                .iter()
-                .any(|scheme| word.eq_ignore_ascii_case(scheme));
+            before = word;
         }
         out.push_str(tail);
     }
     out
+}
+
+/// Whether a word is a secret by the one before it: a scheme, or a program's flag.
+fn comes_after(before: &str, word: &str) -> bool {
+    let is_scheme = SCHEMES
+        .iter()
+        .any(|scheme| before.eq_ignore_ascii_case(scheme));
+    let is_flag = before.starts_with('-') && !word.starts_with('-');
+    is_scheme
+        || is_flag
+            && (SHORT.contains(&before)
+                || is_secret(before.trim_start_matches('-'))
+                || USERS.contains(&before) && word.contains(':'))
 }
 
 /// Takes out a password with signs in it that end a word or an authority elsewhere: all before the
@@ -256,7 +318,7 @@ fn without_odd_userinfo(line: &str) -> String {
 
 fn without_userinfo(word: &str) -> String {
     let Some((scheme, rest)) = word.split_once("://") else {
-        return word.to_owned();
+        return without_bare_userinfo(word);
     };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
@@ -267,6 +329,25 @@ fn without_userinfo(word: &str) -> String {
     match authority.rsplit_once('@') {
         Some((_, host)) => format!("{scheme}://{REMOVED}@{host}{path}"),
         None => format!("{scheme}://{authority}{path}"),
+    }
+}
+
+/// The same where no scheme stands before it: `user:password@host`. An image with tag and digest
+/// looks like that, too.
+fn without_bare_userinfo(word: &str) -> String {
+    let bare = word.trim_start_matches('/');
+    let slashes = word.get(..word.len() - bare.len()).unwrap_or_default();
+    match (bare.split_once(':'), bare.rsplit_once('@')) {
+        (Some((user, rest)), Some((_, host)))
+            if rest.contains('@')
+                && !user.contains(['/', '@'])
+                && !["sha256:", "sha384:", "sha512:"]
+                    .iter()
+                    .any(|algorithm| host.starts_with(algorithm)) =>
+        {
+            format!("{slashes}{REMOVED}@{host}")
+        }
+        _ => word.to_owned(),
     }
 }
 
@@ -310,10 +391,44 @@ mod tests {
             "--password=§ --user=u",
             "PASSWORD: § with blanks §",
             "api_key: \"§\", access-key: '§'",
+            "# mysql --password § -h db",
+            "# docker login -u admin -p § r.example",
+            "login --token § --pass §",
+            "curl -u admin:§ https://r.example/v2/",
+            "curl --user admin:§ -fsS",
+            "curl -U 'proxy:§' x",
+            "pwd=§",
+            "Pwd=§;Uid=sa",
+            "SERVER_PWD: §",
+            "mirror //user:§@r.example/v2/",
+            "mirror user:§@r.example",
+            "user:p@ss§@r.example:5000/x",
+            "hmac_key = \"§\"",
+            "signing-key: §",
+            "pass: §",
+            "AccountKey=§;EndpointSuffix=core",
+            "Authorization: ApiKey §",
         ] {
             let planted = text.replace('§', SECRET);
             let clean = redacted(&planted);
             assert!(!clean.contains(SECRET), "{planted}\n{clean}");
+        }
+    }
+
+    #[test]
+    fn a_token_of_a_known_service_is_taken_out_wherever_it_stands() {
+        for begin in TOKENS {
+            let token = format!("{begin}0123456789abcdefghij");
+            for text in [
+                "# §",
+                "x=§",
+                "set §, then",
+                "https://r.example/§/x",
+                "\"§\"",
+            ] {
+                let clean = redacted(&text.replace('§', &token));
+                assert!(!clean.contains(&token), "{clean}");
+            }
         }
     }
 
@@ -326,6 +441,9 @@ mod tests {
             "-----BEGIN PUBLIC KEY-----\nMFkw\n-----END PUBLIC KEY-----\n",
             "{\"outcome\":\"refused\",\"name\":\"r.example/a:1\",\"digest\":\"sha256:00\"}\n",
             "metadata = [\"oci://registry.example/team/trust\"]\n",
+            "r.example:5000/team/app:v1@sha256:00 and app:v1@sha256:00\n",
+            "git@github.example:team/app, 127.0.0.1:505, sk-8s\n",
+            "containerd -u root --config /etc/containerd/config.toml\n",
         ] {
             assert_eq!(redacted(text), text);
         }
