@@ -30,7 +30,7 @@ upgraded() {
 
 # Files by which engines and kubelets ask rootpin: those that rootpin install writes, on every platform.
 asking() {
-  grep -rlE --exclude='*.bak-*' '/run/rootpin/|/usr/libexec/rootpin/|rootpin-credential-provider|127\.0\.0\.1:[0-9]+/resolve' /etc/containerd /etc/docker /etc/k0s /etc/eks \
+  grep -RlE -D skip --exclude='*.bak-*' '/run/rootpin/|/usr/libexec/rootpin/|rootpin-apply|"rootpin"|rootpin-credential-provider|127\.0\.0\.1:[0-9]+/resolve' /etc/containerd /etc/docker /etc/k0s /etc/eks \
     /etc/rancher /etc/default/kubelet /etc/sysconfig/kubelet /etc/srv/kubernetes /var/lib/kubelet/*.yaml /var/lib/rancher/k3s/agent/etc \
     /var/lib/rancher/rke2/agent/etc /var/snap/microk8s/current/args 2>/dev/null || true
 }
