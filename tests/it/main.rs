@@ -32,9 +32,9 @@ mod fault_table;
 mod faults;
 mod fixtures;
 mod fleet;
-mod gate_hints;
 #[path = "../support/front.rs"]
 mod front;
+mod gate_hints;
 mod gates;
 mod grid;
 mod help;

@@ -292,7 +292,7 @@ fn without_all_that_a_root_needs_nothing_is_changed() {
             (vec!["remove", "acme", "none"], 1),
             (vec!["revoke", "none", "--reason", "x"], 64),
             (vec!["revoke", &id], 64),
-            (vec!["revoke", &id, "--reason", ""], 1),
+            (vec!["revoke", &id, "--reason", ""], 64),
         ]);
     for (words, code) in all {
         let ended = world.pin(&words);
