@@ -128,6 +128,7 @@ fn main() {
         .cloned()
         .unwrap_or_default();
     let wanted = |section: &str| only.is_empty() || only == section;
+    let asked = |part: &str| wanted("decisions") || only == part;
     let many = |full: usize, few: usize| if quick { few } else { full };
 
     let stage = Stage::set(programs.into(), many(50, 5));
@@ -137,10 +138,12 @@ fn main() {
         processes::cold(&stage, &mut report, many(60, 5));
         processes::verifier(&stage, &mut report, many(500, 20));
     }
-    if wanted("decisions") || wanted("pulls") || wanted("resolver") {
+    if asked("memory") || asked("gate") || wanted("pulls") || wanted("resolver") {
         let daemon = Daemon::start(&stage.lab, "rootpin", &stage.policy("60s"), true);
-        if wanted("decisions") {
+        if asked("memory") {
             decisions::memory(&stage, &daemon, &mut report, many(10_000, 20));
+        }
+        if asked("gate") {
             decisions::gate(&stage, &daemon, &mut report, many(1000, 20));
         }
         if wanted("pulls") {

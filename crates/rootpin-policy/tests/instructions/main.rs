@@ -14,7 +14,6 @@
 )]
 
 #[path = "../../../../tests/support/publisher.rs"]
-#[allow(dead_code, reason = "a job uses its part")]
 mod notary_publisher;
 #[path = "../../../rootpin-trust/src/tuf/tests/publisher.rs"]
 #[allow(dead_code, reason = "a job uses its part")]
@@ -84,9 +83,7 @@ fn policy(text: &str, files: &[(&str, &[u8])]) -> Policy {
     }
 }
 
-fn from<'a>(
-    files: &'a BTreeMap<String, Vec<u8>>,
-) -> impl FnMut(&Want) -> Result<Answer, Refusal> + 'a {
+fn from(files: &BTreeMap<String, Vec<u8>>) -> impl FnMut(&Want) -> Result<Answer, Refusal> + '_ {
     |want| {
         let file = files.get(&want.request.file_name());
         let file = file.filter(|_| want.from == FetchFrom::Source);
@@ -176,7 +173,7 @@ fn judge() {
             let name = format!("r.example/app{}:v{}", at / 10, at % 10);
             let name: ImageRef = name.parse().unwrap();
             let found = search(&trusted, &name, &files);
-            let digest = if at % 2 == 0 { at } else { 1000 + at };
+            let digest = if at.is_multiple_of(2) { at } else { 1000 + at };
             let statement = Statement {
                 valid_until: found.collection.get().expires,
                 verified: Arc::new(found.collection),
