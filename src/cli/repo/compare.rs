@@ -114,7 +114,15 @@ fn compared_text(report: &Value) -> String {
         counted(count("tags"), "tag"),
         counted(count("repositories"), "repository")
     );
+    let unread = list(report, "refused").len();
     lines.push(match rows.len() {
+        0 if unread > 0 && count("repositories") == 0 => {
+            format!("nothing was compared with {}", text(report, "server"))
+        }
+        0 if unread > 0 => format!(
+            "no difference in what could be read at {}: {of}",
+            text(report, "server")
+        ),
         0 => format!("the same here and at {}: {of}", text(report, "server")),
         some => format!(
             "{} here and at {}: of {of}",
@@ -134,4 +142,34 @@ fn compared_text(report: &Value) -> String {
     let notes = list(report, "notes").iter().filter_map(Value::as_str);
     lines.extend(notes.map(|note| format!("note: {note}")));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_called_the_same_where_nothing_could_be_read() {
+        let refused =
+            json!([{ "name": "r.example/app", "code": "expired", "found": "f", "hint": "h" }]);
+        let text = |repositories: u64, refused: &Value| {
+            compared_text(&json!({
+                "server": "https://n.example",
+                "tags": repositories,
+                "repositories": repositories,
+                "differences": [],
+                "refused": refused,
+                "notes": [],
+            }))
+        };
+        let nothing = text(0, &refused);
+        assert!(nothing.starts_with("nothing was compared with https://n.example\n"));
+        let some = text(1, &refused);
+        assert!(some.starts_with("no difference in what could be read at"));
+        let all = text(1, &json!([]));
+        assert_eq!(
+            all,
+            "the same here and at https://n.example: 1 tag of 1 repository"
+        );
+    }
 }

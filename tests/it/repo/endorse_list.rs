@@ -235,6 +235,22 @@ async fn an_image_is_endorsed_under_its_mirrors_name_once_the_mirror_has_it_and_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_the_list_means_under_another_name_by_now_is_not_called_gone() {
+    let upstream = Upstream::new().await;
+    assert_eq!(upstream.endorse(LIBRARY, &[]).0, 0);
+    let elsewhere = "up.test/library/*:3.* as r.test/team/hub/*\n";
+    let (code, moved) = upstream.endorse(elsewhere, &["--dry-run"]);
+    let about = moved["about"].to_string();
+    assert!(
+        code == 0
+            && about.contains("4 new, 0 moved")
+            && about.contains("stays: r.test/team/alpine:3.19 is signed as an endorsement of up.test/library/alpine:3.19")
+            && !about.contains("gone:"),
+        "{moved}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_that_is_not_understood_or_means_names_of_others_signs_nothing() {
     let upstream = Upstream::new().await;
     for (lines, why) in [

@@ -267,8 +267,10 @@ fn signed(metadata: &Metadata) -> BTreeMap<String, Signed> {
     paths.into_iter().filter_map(entry).collect()
 }
 
-/// What was endorsed by these lines and is no longer listed.
+/// What was endorsed by these lines and is no longer among the names that they mean: gone at its
+/// publisher, or meant under another name by now.
 fn gone(lines: &[UpstreamLine], names: &Names, signed: &BTreeMap<String, Signed>) -> Vec<String> {
+    let listed: BTreeSet<String> = names.values().map(upstream_name).collect();
     let is_meant = |source: &str| {
         let image: Option<ImageRef> = source.parse().ok();
         image.is_some_and(|image| {
@@ -279,17 +281,25 @@ fn gone(lines: &[UpstreamLine], names: &Names, signed: &BTreeMap<String, Signed>
             })
         })
     };
-    signed
-        .iter()
-        .filter(|(path, signed)| {
-            !names.contains_key(*path) && signed.source.as_deref().is_some_and(is_meant)
-        })
-        .map(|(path, _)| {
+    let left = signed.iter().filter(|(path, _)| !names.contains_key(*path));
+    let note = |(path, signed): (&String, &Signed)| {
+        let source = signed.source.as_deref()?;
+        if listed.contains(source) {
+            return Some(format!(
+                "stays: {path} is signed as an endorsement of {source}, which the list means under another name"
+            ));
+        }
+        is_meant(source).then(|| {
             format!(
                 "gone: {path} is no longer at its publisher, and stays: rootpin repo revoke {path}"
             )
         })
-        .collect()
+    };
+    left.filter_map(note).collect()
+}
+
+fn upstream_name(name: &UpstreamName) -> String {
+    format!("{}:{}", name.repository, name.tag)
 }
 
 /// Asks of each name what it is now, a few at a time. An answer that is missing ends it: nothing is
@@ -309,7 +319,7 @@ async fn ask_all(
             && let Some((path, name)) = left.next()
         {
             let here = signed.get(path);
-            let from = format!("{}:{}", name.repository, name.tag);
+            let from = upstream_name(name);
             if here.is_some_and(|here| here.source.as_deref() != Some(&from)) {
                 let why = "it is signed here, and not as an endorsement of that name";
                 found.insert(path.clone(), Upstream::Without(why.to_owned()));
