@@ -16,7 +16,7 @@ use super::given_fingerprint::GivenFingerprint;
 use super::new_folder;
 use super::output::{Output, unwritable};
 use super::pin::{Asking, broken, scan};
-use crate::operate::import::{ImportedRoot, Proposal, ServerChoice, files};
+use crate::operate::import::{ImportedRoot, LeftBehind, Proposal, ServerChoice, files};
 use crate::plain_text::policy_check;
 use crate::sources::Sources;
 use confirm::confirm;
@@ -25,7 +25,7 @@ use rootpin_trust::KeyId;
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin import --out proposal --fingerprint 30ff0720…   (all that this host has)\n  \
     rootpin import --from docker-trust-dir ~/.docker/trust --server https://notary.example --out proposal\n\n\
-    exit codes: 0 proposed, 1 some keys wait for their fingerprints, 2 could not read, 64 wrong usage";
+    exit codes: 0 proposed, 1 some keys wait for their fingerprints, 2 something could not be read, or is refused by its own program, 64 wrong usage";
 
 pub(super) const LONG: &str = "Propose a policy that says what other tools' configurations on this host say. Nothing in force changes.\n\n\
     A trust directory has what this host saw first, which proves nothing: each root key in it needs the fingerprint that its publisher gives \
@@ -49,7 +49,7 @@ pub(super) struct Arguments {
     /// The Notary server of all repositories; else as Docker's client chooses it
     #[arg(long, value_name = "URL")]
     server: Option<String>,
-    /// Where policy.json says matchRepository, take signatures that name no tag too: then tags can be moved
+    /// Where policy.json says matchRepository, take signatures that name no tag too: then tags can be moved, and signatures for other repositories count
     #[arg(long)]
     tags_unbound: bool,
     /// Don't ask the servers what they show now
@@ -79,8 +79,23 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         },
     )?;
     let mut proposal = Proposal::default();
+    // Where one source enforces, the proposal does.
+    let (lets_pass, enforces) = (
+        sources.iter().any(|(_, source)| source.audit),
+        sources
+            .iter()
+            .any(|(_, source)| !source.audit && !source.rules.is_empty()),
+    );
     for (file, source) in sources {
         proposal.merge(source, &file);
+    }
+    proposal.audit = lets_pass && !enforces;
+    if lets_pass && enforces {
+        proposal.left_behind.push(LeftBehind {
+            file: "the sources".to_owned(),
+            what: "a mode that lets pass what fails".to_owned(),
+            why: "another source enforces, and so does the proposal; write mode = \"audit\" to try it first".to_owned(),
+        });
     }
     let shown = if arguments.offline {
         Vec::new()
@@ -90,7 +105,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     if !output.json {
         output.value(&report::found(&proposal, &shown), report::found_text);
     }
-    confirm(&mut proposal, &arguments.fingerprint)?;
+    let confirmed = confirm(&mut proposal, &arguments.fingerprint)?;
     let files = files(&proposal);
     let loaded = rootpin_policy::load(&files, Timestamp::now());
     loaded.map_err(|findings| {
@@ -105,9 +120,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         .map_err(|error| Failure::Unknown(unwritable(out, &error)))?;
     let waiting = proposal.roots.iter().any(|root| !root.is_confirmed());
     let next = policy_check(out);
-    let report = report::proposed(&proposal, &shown, &files, (out, &next));
+    let report = report::proposed(&proposal, &shown, &confirmed, &files, (out, &next));
     output.value(&report, report::proposed_text);
-    Ok(u8::from(waiting))
+    let code = u8::from(waiting);
+    Ok(if proposal.unread { 2 } else { code })
 }
 
 /// Asks the servers of exact names. Nothing of it is believed.

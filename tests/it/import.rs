@@ -1,6 +1,8 @@
 //! `rootpin import`: a policy that is proposed, and what no proposal may do.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -169,6 +171,163 @@ async fn without_a_format_all_that_the_host_has_is_read_and_a_configuration_is_k
     let wrong = host.import(&["--from", "docker-daemon", "trust", "--offline"]);
     assert_eq!(wrong.code, 2, "{wrong:?}");
     assert!(!host.proposal().exists());
+}
+
+/// Imports a policy.json that wants a key of everything of r.test, with these files beside it.
+fn import_with(files: &[(&str, &str)], user: Option<u32>) -> (TempDir, Ended) {
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signatures/keys");
+    let dir = tempfile::tempdir().unwrap();
+    let source = serde_json::json!({ "default": [{ "type": "reject" }], "transports": { "docker": {
+        "r.test": [{ "type": "sigstoreSigned", "keyPath": "team.pub" }],
+    } } });
+    fs::write(dir.path().join("policy.json"), source.to_string()).unwrap();
+    fs::copy(format!("{data}/p256.pub"), dir.path().join("team.pub")).unwrap();
+    for (file, text) in files {
+        let file = dir.path().join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+    if user.is_some() {
+        fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
+        let closed = Permissions::from_mode(0);
+        fs::set_permissions(dir.path().join("registries.conf.d"), closed).unwrap();
+    }
+    let ended = import_in(&dir, user);
+    (dir, ended)
+}
+
+fn import_in(dir: &TempDir, user: Option<u32>) -> Ended {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    command
+        .args(["import", "--from", "containers-policy", "policy.json"])
+        .args(["--out", "proposal"])
+        .current_dir(dir.path());
+    if let Some(user) = user {
+        command.uid(user);
+    }
+    run(&mut command, b"")
+}
+
+fn explained(dir: &TempDir, name: &str) -> String {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    command.args(["policy", "explain", "--policy", "proposal", name]);
+    run(command.current_dir(dir.path()), b"").out
+}
+
+const BLOCKED: &str = "[[registry]]\nlocation = \"r.test/bad\"\nblocked = true\n";
+
+#[test]
+fn what_registries_conf_blocks_is_refused_from_each_file_that_podman_reads() {
+    for file in [
+        "registries.conf",
+        "registries.conf.d/a.conf",
+        "registries.conf.d/.conf",
+    ] {
+        let (dir, ended) = import_with(&[(file, BLOCKED)], None);
+        assert_eq!(ended.code, 0, "{file}: {ended:?}");
+        assert!(
+            ended
+                .out
+                .contains("refused: r.test/bad/**: registries.conf blocks it"),
+            "{file}: {ended:?}"
+        );
+        assert!(!explained(&dir, "r.test/bad/app:v1").contains("cosign-1"));
+        assert!(explained(&dir, "r.test/app:v1").contains("cosign-1"));
+    }
+    // What podman passes over counts nowhere.
+    let (dir, ended) = import_with(&[("registries.conf.d/a.txt", BLOCKED)], None);
+    assert!(ended.code == 0 && explained(&dir, "r.test/bad/app:v1").contains("cosign-1"));
+    // Nor does it follow a link to the folder.
+    fs::remove_dir_all(dir.path().join("proposal")).unwrap();
+    fs::rename(
+        dir.path().join("registries.conf.d"),
+        dir.path().join("elsewhere"),
+    )
+    .unwrap();
+    symlink("elsewhere", dir.path().join("registries.conf.d")).unwrap();
+    let ended = import_in(&dir, None);
+    assert!(
+        ended.code == 0
+            && ended
+                .out
+                .contains("registries.conf.d: all of it: it is no folder"),
+        "{ended:?}"
+    );
+}
+
+#[test]
+fn what_is_there_and_cannot_be_read_or_is_refused_by_its_own_program_is_no_proposal() {
+    for (file, text) in [
+        ("registries.conf", "[[registry]]\n"),
+        (
+            "registries.conf.d/a.conf",
+            "[registries.block]\nregistries = [\"r.test\"]\n",
+        ),
+        ("policy.json", "{\"default\":[]}"),
+    ] {
+        let (dir, ended) = import_with(&[(file, text)], None);
+        assert!(
+            ended.code == 2 && ended.err.contains(file) && ended.err.contains("refuse"),
+            "{ended:?}"
+        );
+        assert!(!dir.path().join("proposal").exists());
+    }
+    let (dir, _) = import_with(&[("registries.conf.d/a.txt", "")], None);
+    fs::remove_dir_all(dir.path().join("proposal")).unwrap();
+    let round = dir.path().join("registries.conf.d/a.conf");
+    symlink(&round, &round).unwrap();
+    let ended = import_in(&dir, None);
+    assert!(ended.code == 2 && ended.err.contains("a.conf"), "{ended:?}");
+    // A link to nothing is passed over there, as a file that was just removed.
+    fs::remove_file(&round).unwrap();
+    symlink("nothing", &round).unwrap();
+    assert_eq!(import_in(&dir, None).code, 0);
+
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return;
+    }
+    let rootpin = || Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    if rootpin().arg("version").uid(65534).output().is_err() {
+        return;
+    }
+    let (dir, ended) = import_with(&[("registries.conf.d/a.conf", BLOCKED)], Some(65534));
+    assert!(
+        ended.code == 2 && ended.err.contains("registries.conf.d: Permission denied"),
+        "{ended:?}"
+    );
+    assert!(!dir.path().join("proposal").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_folder_that_is_no_trust_directory_and_a_part_of_one_that_is_not_read_are_told() {
+    let host = Host::new().await;
+    fs::create_dir(host.dir.path().join("empty")).unwrap();
+    let ended = host.import(&["--from", "docker-trust-dir", "empty", "--offline"]);
+    assert!(
+        ended.code == 2 && ended.err.contains("there is no tuf in it"),
+        "{ended:?}"
+    );
+    let key = host.publisher.root_key().id();
+    let given = [&TRUST[..], &["--offline", "--fingerprint", &key]].concat();
+    let ended = host.import(&given);
+    assert!(
+        ended.code == 0
+            && ended
+                .out
+                .contains("confirmed: notary-1: by the fingerprint")
+            && !ended.out.contains("nobody confirmed"),
+        "{ended:?}"
+    );
+    fs::remove_dir_all(host.proposal()).unwrap();
+    // A folder in the place of a file: it is there, and is not read.
+    let another = host.dir.path().join("trust/tuf/r.test/other/metadata");
+    fs::create_dir_all(another.join("root.json")).unwrap();
+    let ended = host.import(&given);
+    assert!(
+        ended.code == 2 && ended.out.contains("r.test/other: root.json"),
+        "{ended:?}"
+    );
+    assert_eq!(host.verify("one"), "allowed");
 }
 
 /// A folder with the first `json` block of a page under that name, and the page's transcript.

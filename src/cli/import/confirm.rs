@@ -10,9 +10,12 @@ use crate::operate::import::Proposal;
 use crate::problem::Problem;
 use rootpin_trust::{KeyId, PublicKey};
 
-/// Confirms the keys whose fingerprint was given, or is typed at the terminal. A key without one
-/// stays as it is.
-pub(super) fn confirm(proposal: &mut Proposal, given: &[GivenFingerprint]) -> Result<(), Failure> {
+/// Confirms the keys whose fingerprint was given, or is typed at the terminal, and returns them. A
+/// key without one stays as it is.
+pub(super) fn confirm(
+    proposal: &mut Proposal,
+    given: &[GivenFingerprint],
+) -> Result<Vec<KeyId>, Failure> {
     let mut waiting: BTreeMap<KeyId, (PublicKey, Vec<String>)> = BTreeMap::new();
     for (index, root) in proposal.roots.iter().enumerate() {
         for key in root.keys.iter().filter(|key| !key.confirmed) {
@@ -25,7 +28,11 @@ pub(super) fn confirm(proposal: &mut Proposal, given: &[GivenFingerprint]) -> Re
             }
         }
     }
-    let of_none = |told: &&GivenFingerprint| !waiting.values().any(|(key, _)| told.is_of(key));
+    // Where the source pins, what was seen first is not proposed, and its fingerprint is no mistake.
+    let of_none = |told: &&GivenFingerprint| {
+        let waiting = waiting.values().map(|(key, _)| key);
+        !waiting.chain(&proposal.seen).any(|key| told.is_of(key))
+    };
     if let Some(other) = given.iter().find(of_none) {
         let keys: Vec<&PublicKey> = waiting.values().map(|(key, _)| key).collect();
         return Err(fingerprint_source::differs(other, &keys));
@@ -43,7 +50,7 @@ pub(super) fn confirm(proposal: &mut Proposal, given: &[GivenFingerprint]) -> Re
             key.confirmed |= confirmed.contains(&key.id);
         }
     }
-    Ok(())
+    Ok(confirmed)
 }
 
 /// Whether a person types the key's fingerprint; an empty line leaves it out.

@@ -84,7 +84,7 @@ pub(super) fn found_text(report: &Value) -> String {
         ));
         lines.push(match root.get("confirmed").and_then(Value::as_bool) {
             Some(true) => "  pinned in the source".to_owned(),
-            _ => "  this host saw the key first and believed it; nobody confirmed it".to_owned(),
+            _ => "  this host saw the key first and believed it, which proves nothing".to_owned(),
         });
         let mut by_word: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
         for one in list(root, "server_now") {
@@ -130,6 +130,7 @@ fn first_names(root: &Value) -> String {
 pub(super) fn proposed(
     proposal: &Proposal,
     shown: &[Shown],
+    confirmed: &[KeyId],
     files: &BTreeMap<String, Vec<u8>>,
     (out, next): (&Path, &str),
 ) -> Value {
@@ -137,9 +138,14 @@ pub(super) fn proposed(
     let left: Vec<Value> = left
         .map(|left| json!({ "file": left.file, "what": left.what, "why": left.why }))
         .collect();
+    let confirmed = proposal.roots.iter().filter(|root| {
+        let mut keys = root.keys.iter();
+        root.is_confirmed() && keys.any(|key| confirmed.contains(&key.id))
+    });
     let mut report = json!({
         "version": 1,
         "out": out.to_string_lossy(),
+        "confirmed_by_fingerprint": confirmed.map(|root| root.id.as_str()).collect::<Vec<_>>(),
         "files": files.keys().collect::<Vec<_>>(),
         "left_behind": left,
         "next": next,
@@ -174,6 +180,12 @@ pub(super) fn proposed_text(report: &Value) -> String {
             "mirrors: {file} is for the engine's folder of hosts.toml files"
         ));
     }
+    let confirmed = list(report, "confirmed_by_fingerprint").iter();
+    lines.extend(
+        confirmed
+            .filter_map(Value::as_str)
+            .map(|id| format!("confirmed: {id}: by the fingerprint of its key")),
+    );
     let waits = |root: &&Value| root.get("confirmed").and_then(Value::as_bool) != Some(true);
     for root in list(report, "roots").iter().filter(waits) {
         lines.push(format!(

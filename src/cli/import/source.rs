@@ -1,13 +1,15 @@
 //! The files that are read, by their format: where each tool has them, and what lies beside them.
 
-use std::fs;
+use std::cell::RefCell;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use super::super::failure::Failure;
+use super::super::output::unreadable;
 use super::super::pin::material;
 use crate::operate::import::{
-    MAX_FILE, NotaryConfig, Proposal, ServerChoice, TrustDirectory, add_registries,
-    containers_policy, docker_daemon, notary_config, notation_trust_policy,
+    LeftBehind, MAX_FILE, NotaryConfig, Proposal, RegistriesText, ServerChoice, TrustDirectory,
+    add_registries, containers_policy, docker_daemon, notary_config, notation_trust_policy,
 };
 use crate::problem::Problem;
 
@@ -71,7 +73,12 @@ pub(super) fn read(
             let here = ALL
                 .iter()
                 .filter_map(|format| Some((*format, usual(*format)?)));
-            let here: Vec<_> = here.filter(|(_, path)| path.exists()).collect();
+            // A publisher's trust directory may have keys alone.
+            let is_here = |(format, path): &(Format, PathBuf)| match format {
+                Format::DockerTrustDir => may_be_there(&path.join("tuf")),
+                _ => may_be_there(path),
+            };
+            let here: Vec<_> = here.filter(is_here).collect();
             if here.is_empty() {
                 return Err(Failure::Unknown(Problem::hinted(
                     "this host has none of the files that are known",
@@ -127,7 +134,7 @@ fn usual(format: Format) -> Option<PathBuf> {
                 .join("notation");
             // The newer name counts first.
             let newer = folder.join("trustpolicy.oci.json");
-            Some(if newer.exists() {
+            Some(if may_be_there(&newer) {
                 newer
             } else {
                 folder.join("trustpolicy.json")
@@ -146,35 +153,69 @@ fn one(format: Format, path: &Path, options: &Options) -> Result<(String, Propos
     let choice = &options.servers;
     let file = path.display().to_string();
     let malformed = |why: String| Failure::Unknown(format!("{file}: {why}").into());
+    let unread = FirstFailure::default();
+    let beside = path.parent().unwrap_or(Path::new("."));
     let proposal = match format {
         Format::Auto | Format::DockerTrustDir => {
             let trust = trust_directory(path)?;
             let tls = path.parent().map(|folder| folder.join("tls"));
-            trust.proposal(&file, |gun| with_tls(choice, gun.host(), tls.as_deref()))
+            trust.proposal(&file, |gun| {
+                with_tls(choice, gun.host(), tls.as_deref(), &unread)
+            })
         }
         Format::DockerDaemon => {
             let trust = docker_folder().map(|folder| folder.join("trust"));
-            let trust = trust.filter(|folder| folder.is_dir());
-            let trust = trust.map(|folder| trust_directory(&folder)).transpose()?;
-            docker_daemon(&file, &text(path)?, choice, &trust.unwrap_or_default())
-                .map_err(malformed)?
+            let trust = cached(trust.as_deref())?;
+            docker_daemon(&file, &text(path)?, choice, &trust).map_err(malformed)?
         }
         Format::NotaryConfig => from_notary(&file, path, choice)?,
         Format::ContainersPolicy => {
-            let beside = path.parent().unwrap_or(Path::new("."));
-            let read = |name: &str| bytes_of(&beside.join(name));
+            let read = |name: &str| bytes_of(&beside.join(name), &unread);
             let mut proposal = containers_policy(&file, &text(path)?, &read, options.tags_unbound)
                 .map_err(malformed)?;
-            add_registries(&mut proposal, &registries(beside)?);
+            let texts = registries(&mut proposal, beside)?;
+            add_registries(&mut proposal, &texts).map_err(|why| Failure::Unknown(why.into()))?;
             proposal
         }
         Format::NotationTrustpolicy => {
-            let beside = path.parent().unwrap_or(Path::new("."));
-            let store = |name: &str| trust_store(&beside.join("truststore/x509/ca").join(name));
+            let stores = beside.join("truststore/x509/ca");
+            let store = |name: &str| trust_store(&stores.join(name), &unread);
             notation_trust_policy(&file, &text(path)?, &store).map_err(malformed)?
         }
     };
-    Ok((file, proposal))
+    unread.0.into_inner().map_or(Ok((file, proposal)), Err)
+}
+
+/// The first file or folder that is there and could not be read: what it says would be lost.
+#[derive(Default)]
+struct FirstFailure(RefCell<Option<Failure>>);
+
+impl FirstFailure {
+    fn keep(&self, failure: Failure) -> String {
+        let why = said(&failure);
+        self.0.borrow_mut().get_or_insert(failure);
+        why
+    }
+}
+
+/// Whether nothing is there. What can't be told is read, and fails.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}
+
+fn may_be_there(path: &Path) -> bool {
+    !fs::metadata(path).is_err_and(|error| is_missing(&error))
+}
+
+/// A trust directory, which may be missing or have no repositories.
+fn cached(folder: Option<&Path>) -> Result<TrustDirectory, Failure> {
+    match folder.filter(|folder| may_be_there(&folder.join("tuf"))) {
+        Some(folder) => trust_directory(folder),
+        None => Ok(TrustDirectory::default()),
+    }
 }
 
 /// The pins of Notary's configuration, then what its client saw first.
@@ -187,11 +228,7 @@ fn from_notary(file: &str, path: &Path, choice: &ServerChoice) -> Result<Proposa
         None => beside.join(name),
     };
     let folder = at(config.trust_dir.as_deref().unwrap_or("~/.notary"));
-    let trust = if folder.is_dir() {
-        trust_directory(&folder)?
-    } else {
-        TrustDirectory::default()
-    };
+    let trust = cached(Some(&folder))?;
     let ca = config
         .root_ca
         .as_deref()
@@ -210,7 +247,12 @@ fn from_notary(file: &str, path: &Path, choice: &ServerChoice) -> Result<Proposa
 }
 
 /// Docker's client has the certificates of a server's TLS in a folder of the server's name.
-fn with_tls(choice: &ServerChoice, host: &str, tls: Option<&Path>) -> ServerChoice {
+fn with_tls(
+    choice: &ServerChoice,
+    host: &str,
+    tls: Option<&Path>,
+    unread: &FirstFailure,
+) -> ServerChoice {
     let server = choice.of(host);
     let name = server
         .split("://")
@@ -219,52 +261,105 @@ fn with_tls(choice: &ServerChoice, host: &str, tls: Option<&Path>) -> ServerChoi
     let ca = tls
         .zip(name)
         .map(|(tls, name)| tls.join(name).join("ca.crt"))
-        .filter(|file| file.is_file());
+        .filter(|file| may_be_there(file));
+    let read = |file: PathBuf| {
+        let bytes = material::file(&file);
+        bytes.map_err(|failure| unread.keep(failure)).ok()
+    };
     ServerChoice {
         server: choice.server.clone(),
-        tls_ca: choice
-            .tls_ca
-            .clone()
-            .or_else(|| ca.and_then(|file| material::file(&file).ok())),
+        tls_ca: choice.tls_ca.clone().or_else(|| ca.and_then(read)),
     }
 }
 
-/// `registries.conf` and its drop-ins, in the order in which they are read.
-fn registries(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, Failure> {
-    let mut paths = vec![folder.join("registries.conf")];
-    let drop_ins = fs::read_dir(folder.join("registries.conf.d"));
-    let drop_ins = drop_ins.into_iter().flatten().filter_map(Result::ok);
-    let mut drop_ins: Vec<PathBuf> = drop_ins.map(|entry| entry.path()).collect();
-    drop_ins.retain(|path| path.extension().is_some_and(|ending| ending == "conf"));
-    drop_ins.sort();
-    paths.extend(drop_ins);
-    let here = paths.iter().filter(|path| path.exists());
-    here.map(|path| Ok((path.display().to_string(), text(path)?)))
-        .collect()
+/// `registries.conf` and its drop-ins, in the order in which they are read. Links to folders are not
+/// followed there, and neither are they here.
+fn registries(proposal: &mut Proposal, beside: &Path) -> Result<Vec<RegistriesText>, Failure> {
+    let failed = |path: &Path, error: &io::Error| Failure::Unknown(unreadable(path, error));
+    let mut paths = vec![(beside.join("registries.conf"), false)];
+    let folder = beside.join("registries.conf.d");
+    match fs::symlink_metadata(&folder) {
+        Ok(about) if about.is_dir() => {
+            let mut drop_ins = Vec::new();
+            for entry in fs::read_dir(&folder).map_err(|error| failed(&folder, &error))? {
+                let entry = entry.map_err(|error| failed(&folder, &error))?;
+                let path = entry.path();
+                let kind = entry.file_type().map_err(|error| failed(&path, &error))?;
+                let is_meant = entry.file_name().as_encoded_bytes().ends_with(b".conf");
+                if is_meant && !kind.is_dir() {
+                    drop_ins.push((path, true));
+                }
+            }
+            drop_ins.sort();
+            paths.extend(drop_ins);
+        }
+        Ok(_) => {
+            let file = folder.display().to_string();
+            proposal.left_behind.push(LeftBehind {
+                file,
+                what: "all of it".to_owned(),
+                why: "it is no folder itself, so its tools read nothing in it".to_owned(),
+            });
+        }
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(failed(&folder, &error)),
+    }
+    let mut texts = Vec::new();
+    for (path, drop_in) in paths {
+        if may_be_there(&path) {
+            texts.push(RegistriesText {
+                file: path.display().to_string(),
+                bytes: text(&path)?,
+                drop_in,
+            });
+        }
+    }
+    Ok(texts)
 }
 
 /// The files of a trust store. notation refuses links and folders in it.
-fn trust_store(folder: &Path) -> Result<Vec<(String, Vec<u8>)>, String> {
-    let entries = fs::read_dir(folder).map_err(|error| error.to_string())?;
+fn trust_store(folder: &Path, unread: &FirstFailure) -> Result<Vec<(String, Vec<u8>)>, String> {
+    let failed = |error: io::Error| {
+        if is_missing(&error) {
+            error.to_string()
+        } else {
+            unread.keep(Failure::Unknown(unreadable(folder, &error)))
+        }
+    };
+    let about = fs::symlink_metadata(folder).map_err(failed)?;
+    if !about.is_dir() {
+        return Err("it is no folder itself".to_owned());
+    }
     let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(|error| error.to_string())?;
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
             return Err(format!("{name} is no plain file"));
         }
-        files.push((name, bytes_of(&entry.path())?));
+        files.push((name, bytes_of(&entry.path(), unread)?));
     }
     files.sort();
     Ok(files)
 }
 
-fn bytes_of(path: &Path) -> Result<Vec<u8>, String> {
-    text(path).map_err(|failure| match failure {
-        Failure::Usage(problem) | Failure::Refused(problem) | Failure::Unknown(problem) => {
-            problem.what
+/// A file that a configuration names; it may be missing.
+fn bytes_of(path: &Path, unread: &FirstFailure) -> Result<Vec<u8>, String> {
+    text(path).map_err(|failure| {
+        if may_be_there(path) {
+            unread.keep(failure)
+        } else {
+            said(&failure)
         }
     })
+}
+
+fn said(failure: &Failure) -> String {
+    match failure {
+        Failure::Usage(problem) | Failure::Refused(problem) | Failure::Unknown(problem) => {
+            problem.what.clone()
+        }
+    }
 }
 
 fn trust_directory(path: &Path) -> Result<TrustDirectory, Failure> {

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::containers_scopes::{self, Requires, Scope, SignedBy, SignedIdentity, UNSIGNED};
-use super::{Proposal, strict_json};
+use super::{Proposal, policy_json, strict_json};
 use rootpin_trust::{PublicKey, key_file, pem};
 
 /// Reads a file that a configuration names.
@@ -23,16 +23,9 @@ pub(crate) fn containers_policy(
     tags_unbound: bool,
 ) -> Result<Proposal, String> {
     let policy = strict_json::object(text)?;
-    for member in policy.keys() {
-        if !["default", "transports"].contains(&member.as_str()) {
-            return Err(format!(
-                "{member:?} is no member of it, so its tools refuse the whole file"
-            ));
-        }
-    }
-    let default = policy
-        .get("default")
-        .ok_or("it has no \"default\", so its tools refuse the whole file")?;
+    policy_json::check(&policy).map_err(|why| {
+        format!("{why}, so its tools refuse the whole file, and every image by it")
+    })?;
     let mut proposal = Proposal::default();
     let general = |proposal: &mut Proposal, what: &str, requirements: &Value| {
         match requires(Some(requirements), read) {
@@ -46,20 +39,13 @@ pub(crate) fn containers_policy(
             ),
         }
     };
-    general(&mut proposal, "default", default);
-    let empty = Map::new();
-    let transports = match policy.get("transports") {
-        None => &empty,
-        Some(transports) => transports
-            .as_object()
-            .ok_or("its transports are no object")?,
-    };
-    for (transport, scopes) in transports {
-        let scopes = scopes
-            .as_object()
-            .ok_or_else(|| format!("the transport {transport:?} is no object"))?;
+    if let Some(default) = policy.get("default") {
+        general(&mut proposal, "default", default);
+    }
+    let transports = policy.get("transports").and_then(Value::as_object);
+    for (transport, scopes) in transports.into_iter().flatten() {
         let mut named = Vec::new();
-        for (scope, requirements) in scopes {
+        for (scope, requirements) in scopes.as_object().into_iter().flatten() {
             if transport != "docker" {
                 let what = format!("{transport} {scope}");
                 let why = "engines pull from registries alone, and ask about nothing else";

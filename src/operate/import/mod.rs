@@ -2,16 +2,23 @@
 //!
 //! What this host merely saw first is never enough: such a key counts once a person has confirmed it
 //! ([`ImportedKey::confirmed`]). A name that its source refuses is refused here too, also where a
-//! broader entry would cover it ([`Proposal::refuse`]).
+//! broader entry would cover it ([`Proposal::refuse`]); of several sources the strictest counts
+//! ([`Proposal::merge`]). A file that its own program would refuse is an error, never a proposal.
 
 mod containers_policy;
 mod containers_scopes;
 mod docker_daemon;
+mod go_members;
 mod name_pattern;
 mod notary_config;
 mod notation;
+mod notation_rules;
 mod pinned_names;
+mod policy_json;
+mod precedence;
+mod reference_grammar;
 mod registries_conf;
+mod registries_file;
 mod render;
 mod signed;
 mod strict_json;
@@ -27,7 +34,7 @@ pub(crate) use containers_policy::containers_policy;
 pub(crate) use docker_daemon::docker_daemon;
 pub(crate) use notary_config::{NotaryConfig, notary_config};
 pub(crate) use notation::notation_trust_policy;
-pub(crate) use registries_conf::add_registries;
+pub(crate) use registries_conf::{RegistriesText, add_registries};
 pub(crate) use render::files;
 pub(crate) use signed::{SignedRoot, SignedRule, Signers};
 pub(crate) use trust_directory::TrustDirectory;
@@ -50,6 +57,10 @@ pub(crate) struct Proposal {
     pub(crate) hosts: BTreeMap<String, String>,
     /// What the source says and the proposal does not.
     pub(crate) left_behind: Vec<LeftBehind>,
+    /// The root keys that a client on this host saw first, proposed or not.
+    pub(crate) seen: Vec<PublicKey>,
+    /// Whether a part of the source is there and could not be read; `left_behind` names it.
+    pub(crate) unread: bool,
 }
 
 /// A rule.
@@ -64,7 +75,7 @@ pub(crate) enum ImportedRule {
 }
 
 /// A root of a Notary server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct ImportedRoot {
     /// Its id in the policy.
     pub(crate) id: String,
@@ -164,50 +175,6 @@ impl Proposal {
             what: what.into(),
             why: why.into(),
         });
-    }
-
-    /// Takes another source's proposal in. Where both speak of a pattern, the first counts.
-    pub(crate) fn merge(&mut self, other: Self, file: &str) {
-        self.audit |= other.audit;
-        self.left_behind.extend(other.left_behind);
-        for (registry, text) in other.hosts {
-            self.hosts.entry(registry).or_insert(text);
-        }
-        let signers: Vec<Signers> = other
-            .signed_roots
-            .into_iter()
-            .map(|root| root.signers)
-            .collect();
-        let mut roots: BTreeMap<usize, ImportedRoot> =
-            other.roots.into_iter().enumerate().collect();
-        let mut placed: BTreeMap<usize, usize> = BTreeMap::new();
-        for (pattern, rule) in other.rules {
-            if self.rules.contains_key(&pattern) {
-                self.leave(
-                    file,
-                    format!("its word on {pattern}"),
-                    "another source that was read before it speaks of the same name",
-                );
-                continue;
-            }
-            match rule {
-                ImportedRule::Refused(why) => self.refuse(&pattern, &why),
-                ImportedRule::Signed(rule) => {
-                    let all = rule.roots.iter().filter_map(|at| signers.get(*at).cloned());
-                    self.require(&pattern, all.collect(), rule.signed_as);
-                }
-                ImportedRule::Root(index) => {
-                    if let Some(root) = roots.remove(&index) {
-                        self.allow(&pattern, root);
-                        if let Some(ImportedRule::Root(at)) = self.rules.get(&pattern) {
-                            placed.insert(index, *at);
-                        }
-                    } else if let Some(at) = placed.get(&index) {
-                        self.rules.insert(pattern, ImportedRule::Root(*at));
-                    }
-                }
-            }
-        }
     }
 
     /// The rules that those who sign images decide.

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use super::docker_daemon::texts;
+use super::go_members::lowered;
 use super::pinned_names::{self, Pinned};
-use super::{Proposal, ServerChoice, TrustDirectory};
+use super::{Proposal, ServerChoice, TrustDirectory, strict_json};
 
 /// What the file says of other files.
 #[derive(Debug, Default)]
@@ -17,44 +18,100 @@ pub(crate) struct NotaryConfig {
     pub(crate) server: Option<String>,
     /// The PEM file for the server's TLS.
     pub(crate) root_ca: Option<String>,
-    pinning: Map<String, Value>,
+    pinning: Pinning,
     /// Members that mean nothing here.
     others: Vec<String>,
 }
 
+/// `trust_pinning`.
+#[derive(Debug, Default)]
+struct Pinning {
+    /// By a whole name or the beginning of names, IDs of certificates.
+    certs: BTreeMap<String, Vec<String>>,
+    /// By the beginning of names, the file of an authority.
+    authorities: BTreeMap<String, String>,
+    disable_tofu: Option<bool>,
+    others: Vec<String>,
+}
+
 impl NotaryConfig {
-    /// Reads the file.
+    /// Reads the file as notary does, to which no letter of a name is in upper case.
     ///
     /// # Errors
-    /// It is no JSON object.
+    /// It is no JSON object, or one that notary refuses.
     pub(crate) fn read(text: &[u8]) -> Result<Self, String> {
-        let config: Map<String, Value> =
-            serde_json::from_slice(text).map_err(|error| format!("no JSON object: {error}"))?;
-        let remote = config.get("remote_server");
-        let text = |value: Option<&Value>| value.and_then(Value::as_str).map(str::to_owned);
-        let of_server = |member: &str| text(remote.and_then(|remote| remote.get(member)));
+        let config = lowered(strict_json::object(text)?)?;
+        // A dot leads into a section, also within one name.
+        let dotted = |name: &&String| {
+            let (section, _) = name.split_once('.').unwrap_or_default();
+            ["trust_pinning", "remote_server"].contains(&section)
+        };
+        if let Some(name) = config.keys().find(dotted) {
+            return Err(format!("write {name:?} as a section"));
+        }
+        let section = |name: &str| match config.get(name) {
+            None => Ok(Map::new()),
+            Some(Value::Object(section)) => Ok(section.clone()),
+            Some(_) => Err(format!("{name} is no object")),
+        };
+        let remote = section("remote_server")?;
         let mut others: Vec<String> = config
             .keys()
             .filter(|key| !["trust_dir", "remote_server", "trust_pinning"].contains(&key.as_str()))
             .cloned()
             .collect();
-        let remote = remote.and_then(Value::as_object);
-        let more = remote.into_iter().flat_map(Map::keys);
         others.extend(
-            more.filter(|key| !["url", "root_ca"].contains(&key.as_str()))
+            remote
+                .keys()
+                .filter(|key| !["url", "root_ca"].contains(&key.as_str()))
                 .map(|key| format!("remote_server.{key}")),
         );
         Ok(Self {
-            trust_dir: text(config.get("trust_dir")),
-            server: of_server("url"),
-            root_ca: of_server("root_ca"),
-            pinning: config
-                .get("trust_pinning")
-                .and_then(Value::as_object)
-                .cloned()
-                .unwrap_or_default(),
+            trust_dir: text_of(&config, "trust_dir")?,
+            server: text_of(&remote, "url")?.filter(|url| !url.is_empty()),
+            root_ca: text_of(&remote, "root_ca")?.filter(|path| !path.is_empty()),
+            pinning: Pinning::read(section("trust_pinning")?)?,
             others,
         })
+    }
+}
+
+impl Pinning {
+    fn read(section: Map<String, Value>) -> Result<Self, String> {
+        let mut pinning = Self::default();
+        for (member, value) in section {
+            match member.as_str() {
+                "certs" => {
+                    let wrong = || "trust_pinning.certs is no object of lists of texts".to_owned();
+                    for (name, ids) in value.as_object().ok_or_else(wrong)? {
+                        let ids = texts(ids).ok_or_else(wrong)?;
+                        pinning.certs.insert(name.clone(), ids);
+                    }
+                }
+                "ca" => {
+                    let wrong = || "trust_pinning.ca is no object of texts".to_owned();
+                    for (name, path) in value.as_object().ok_or_else(wrong)? {
+                        let path = path.as_str().ok_or_else(wrong)?;
+                        pinning.authorities.insert(name.clone(), path.to_owned());
+                    }
+                }
+                "disable_tofu" => {
+                    let wrong =
+                        || "trust_pinning.disable_tofu is neither true nor false".to_owned();
+                    pinning.disable_tofu = Some(value.as_bool().ok_or_else(wrong)?);
+                }
+                _ => pinning.others.push(member),
+            }
+        }
+        Ok(pinning)
+    }
+}
+
+fn text_of(section: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match section.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(_) => Err(format!("{name} is no text")),
     }
 }
 
@@ -71,42 +128,48 @@ pub(crate) fn notary_config(
         proposal.leave(file, format!("{other:?}"), "a policy has no place for it");
     }
     let mut names = BTreeMap::new();
-    let certs = config.pinning.get("certs").and_then(Value::as_object);
-    for (name, ids) in certs.into_iter().flatten() {
-        match texts(ids) {
-            // Notary reads an empty list for a beginning of names as no pin at all.
-            Some(ids) if ids.is_empty() && name.ends_with('*') => proposal.leave(
+    for (name, ids) in &config.pinning.certs {
+        // Notary reads an empty list for a beginning of names as no pin at all.
+        if ids.is_empty() && name.ends_with('*') {
+            proposal.leave(
                 file,
                 format!("certs of {name:?}"),
                 "an empty list pins nothing",
-            ),
-            Some(ids) => drop(names.insert(name.clone(), Pinned::Certificates(ids))),
-            None => proposal.leave(file, format!("certs of {name:?}"), "no list of texts"),
+            );
+        } else {
+            names.insert(name.clone(), Pinned::Certificates(ids.clone()));
         }
     }
-    let authorities = config.pinning.get("ca").and_then(Value::as_object);
-    for (name, path) in authorities.into_iter().flatten() {
+    let certs: Vec<String> = names.keys().cloned().collect();
+    for (name, path) in &config.pinning.authorities {
         proposal.leave(
             file,
-            format!("ca of {name:?}: {path}"),
+            format!("ca of {name:?}: {path:?}"),
             "an authority vouches for whatever key it certifies, and a policy pins the keys themselves: rootpin pin add ID --scan NAME --server URL",
         );
-    }
-    for (member, value) in &config.pinning {
-        match member.as_str() {
-            "certs" | "ca" => {}
-            "disable_tofu" if *value == Value::Bool(true) => {}
-            "disable_tofu" => proposal.leave(
-                file,
-                "trust on first use",
-                "there is none here: what no rule names is refused",
-            ),
-            other => proposal.leave(
-                file,
-                format!("trust_pinning.{other:?}"),
-                "it is not known here",
-            ),
+        // Certificates of a broader beginning count before it.
+        let covers = |certs: &String| {
+            let beginning = certs.strip_suffix('*');
+            beginning.is_some_and(|beginning| name.starts_with(beginning))
+        };
+        if !certs.iter().any(covers) {
+            names.insert(format!("{name}*"), Pinned::Authority);
         }
+    }
+    match config.pinning.disable_tofu {
+        Some(true) | None => {}
+        Some(false) => proposal.leave(
+            file,
+            "trust on first use",
+            "there is none here: what no rule names is refused",
+        ),
+    }
+    for other in &config.pinning.others {
+        proposal.leave(
+            file,
+            format!("trust_pinning.{other:?}"),
+            "it is not known here",
+        );
     }
     pinned_names::add(&mut proposal, file, &names, (servers, trust, "targets"));
     proposal

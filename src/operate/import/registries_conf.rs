@@ -1,59 +1,58 @@
 //! `registries.conf` (containers-registries.conf(5)): mirrors of a registry become its hosts.toml,
 //! and what is blocked is refused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use toml::{Table, Value};
-
 use super::Proposal;
-use super::containers_scopes::{is_within, patterns, refuse_within};
+use super::containers_scopes::{patterns, refuse_within};
+use super::reference_grammar::is_full_name;
+use super::registries_file::{RegistriesFile, Registry};
 use super::render::quoted;
 use crate::hosts_toml::{DOCKER_HUB, HostsFile};
 use rootpin_policy::Pattern;
 
+/// A file as it was found.
+#[derive(Debug)]
+pub(crate) struct RegistriesText {
+    /// Its path.
+    pub(crate) file: String,
+    pub(crate) bytes: Vec<u8>,
+    /// Whether it lies in `registries.conf.d`.
+    pub(crate) drop_in: bool,
+}
+
 /// Adds what the files say, of which a later one counts for the same prefix.
-pub(crate) fn add_registries(proposal: &mut Proposal, files: &[(String, Vec<u8>)]) {
-    let mut registries: BTreeMap<String, (&str, Table)> = BTreeMap::new();
-    for (file, bytes) in files {
-        let text = String::from_utf8_lossy(bytes);
-        let document: Table = match text.parse() {
-            Ok(document) => document,
-            Err(error) => {
-                proposal.leave(file, "all of it", format!("no TOML: {error}"));
-                continue;
-            }
-        };
-        for key in document.keys().filter(|key| *key != "registry") {
+///
+/// # Errors
+/// The tools refuse a file, and with it every image.
+pub(crate) fn add_registries(
+    proposal: &mut Proposal,
+    texts: &[RegistriesText],
+) -> Result<(), String> {
+    let mut all = Registries::default();
+    for text in texts {
+        let file = &text.file;
+        let read = RegistriesFile::read(&text.bytes, text.drop_in).map_err(|why| {
+            format!("{file}: {why}: podman, skopeo and CRI-O refuse every image by such a file")
+        })?;
+        for other in read.others {
             let why = "it changes no full name, and only full names count here";
-            proposal.leave(file, format!("{key:?}"), why);
+            proposal.leave(file, format!("{other:?}"), why);
         }
-        let list = document.get("registry").and_then(Value::as_array);
-        for registry in list.into_iter().flatten().filter_map(Value::as_table) {
-            let text = |key| registry.get(key).and_then(Value::as_str);
-            if let Some(prefix) = text("prefix").or_else(|| text("location")) {
-                registries.insert(prefix.to_owned(), (file, registry.clone()));
-            }
+        for registry in read.registries {
+            all.0
+                .insert(registry.prefix.clone(), (file.clone(), registry));
         }
     }
-    let blocked: Vec<&String> = registries
-        .iter()
-        .filter(|(_, (_, registry))| registry.get("blocked") == Some(&Value::Boolean(true)))
-        .map(|(prefix, _)| prefix)
-        .collect();
-    let why = "registries.conf blocks it";
-    refuse_within(proposal, why, |name| {
-        let all = registries.keys().filter(|prefix| has_prefix(name, prefix));
-        let longest = all.max_by_key(|prefix| prefix.len());
-        longest.is_some_and(|longest| blocked.contains(&longest))
-    });
-    for prefix in &blocked {
-        for (pattern, _) in patterns(prefix) {
+    refuse_within(proposal, WHY, |name| all.refuses(name));
+    for prefix in all.refused() {
+        for (pattern, _) in patterns(&prefix) {
             if !proposal.rules.contains_key(pattern.as_str()) {
-                proposal.refuse(pattern.as_str(), why);
+                proposal.refuse(pattern.as_str(), WHY);
             }
         }
-        if let Some(repository) = repository_of_one(prefix)
+        if let Some(repository) = repository_of_one(&prefix)
             && let Ok(pattern) = repository.parse::<Pattern>()
             && pattern.is_exact()
         {
@@ -66,21 +65,96 @@ pub(crate) fn add_registries(proposal: &mut Proposal, files: &[(String, Vec<u8>)
             proposal.leave("registries.conf", format!("blocked {prefix}"), why);
         }
     }
-    for (prefix, (file, registry)) in &registries {
-        if !blocked.contains(&prefix) {
-            add_mirrors(proposal, file, prefix, registry);
+    for (file, registry) in all.0.values() {
+        if !all.refuses(&registry.prefix) && !registry.blocked && !registry.prefix.is_empty() {
+            add_mirrors(proposal, file, registry);
         }
+    }
+    Ok(())
+}
+
+const WHY: &str = "registries.conf blocks it";
+
+/// By prefix: the file, and what it says.
+#[derive(Debug, Default)]
+struct Registries(BTreeMap<String, (String, Registry)>);
+
+impl Registries {
+    /// The one that is meant by a name: the longest prefix, of equally long ones the first by name.
+    fn of(&self, name: &str) -> Option<&Registry> {
+        let mut longest: Option<&Registry> = None;
+        for (_, one) in self.0.values() {
+            let length = longest.map_or(0, |known| known.prefix.len());
+            if one.prefix.len() > length && rest_behind(name, &one.prefix).is_some() {
+                longest = Some(one);
+            }
+        }
+        longest
+    }
+
+    /// Whether a name is blocked, or each place that its bytes would be fetched from is: the tools
+    /// look for `blocked` again once the location stands in the prefix's place. They also refuse it
+    /// where that makes no name.
+    fn refuses(&self, name: &str) -> bool {
+        let Some(registry) = self.of(name) else {
+            return false;
+        };
+        let rest = rest_behind(name, &registry.prefix).unwrap_or_default();
+        let mirrors = registry.mirrors.iter().map(|mirror| &mirror.location);
+        let places: Vec<String> = mirrors
+            .chain([&registry.location])
+            .map(|location| match location.as_str() {
+                "" => name.to_owned(),
+                location => format!("{location}{rest}"),
+            })
+            .collect();
+        let is_blocked = |place: &String| self.of(place).is_some_and(|found| found.blocked);
+        let is_name = |place: &String| is_full_name(place) || is_full_name(&format!("{place}/x"));
+        registry.blocked
+            || places.iter().all(is_blocked)
+            // One place without a name, and none is asked.
+            || !places.iter().all(is_name)
+            // A wildcard's names can't be told apart below the host.
+            || (registry.prefix.starts_with("*.") && !self.blocked_within(registry).is_empty())
+    }
+
+    /// What is blocked below a registry's location, as it goes on behind that location.
+    fn blocked_within(&self, registry: &Registry) -> Vec<&str> {
+        let blocked = self.0.values().filter(|(_, one)| one.blocked);
+        let rest = blocked.filter_map(|(_, one)| rest_behind(&one.prefix, &registry.location));
+        rest.filter(|rest| !rest.is_empty() && !registry.location.is_empty())
+            .collect()
+    }
+
+    /// The prefixes whose names are refused.
+    fn refused(&self) -> Vec<String> {
+        let mut refused = BTreeSet::new();
+        for (_, registry) in self.0.values() {
+            let below = self.blocked_within(registry).into_iter();
+            let below = below.map(|rest| format!("{}{rest}", registry.prefix));
+            let own = [registry.prefix.clone()];
+            refused.extend(own.into_iter().chain(below).filter(|name| {
+                // A wildcard is no name, and a prefix of nothing means none.
+                registry.blocked && *name == registry.prefix || self.refuses(name)
+            }));
+        }
+        refused.remove("");
+        refused.into_iter().collect()
     }
 }
 
-/// Whether a prefix of the file is one of a name: `*.` stands for any hosts below a domain.
-fn has_prefix(name: &str, prefix: &str) -> bool {
-    let Some(domain) = prefix.strip_prefix('*') else {
-        return is_within(name, prefix);
+/// What a name has behind a prefix that means it (`refMatchingPrefix` of containers-libs): a prefix
+/// ends at `/`, `:` or `@`, and `*.` stands for any hosts below a domain.
+fn rest_behind<'a>(name: &'a str, prefix: &str) -> Option<&'a str> {
+    let domain = prefix.strip_prefix('*');
+    let rest = match domain.filter(|domain| domain.starts_with('.')) {
+        Some(domain) => {
+            let (before, rest) = name.split_once(domain)?;
+            (!before.contains('/')).then_some(rest)?
+        }
+        None => name.strip_prefix(prefix)?,
     };
-    let host = name.split('/').next().unwrap_or_default();
-    let host = host.split(':').next().unwrap_or_default();
-    domain.starts_with('.') && host.ends_with(domain)
+    (rest.is_empty() || rest.starts_with(['/', ':', '@'])).then_some(rest)
 }
 
 /// The repository of a prefix that is one tag or one digest.
@@ -93,18 +167,10 @@ fn repository_of_one(prefix: &str) -> Option<&str> {
     prefix.get(..slash + colon)
 }
 
-fn add_mirrors(proposal: &mut Proposal, file: &str, prefix: &str, registry: &Table) {
-    let mirrors = registry.get("mirror").and_then(Value::as_array);
-    let mirrors: Vec<&Table> = mirrors
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_table)
-        .collect();
-    let location = registry
-        .get("location")
-        .and_then(Value::as_str)
-        .unwrap_or(prefix);
-    if mirrors.is_empty() && location == prefix {
+fn add_mirrors(proposal: &mut Proposal, file: &str, registry: &Registry) {
+    let prefix = &registry.prefix;
+    let is_elsewhere = !registry.location.is_empty() && registry.location != *prefix;
+    if registry.mirrors.is_empty() && !is_elsewhere {
         return;
     }
     let what = format!("where {prefix} is fetched from");
@@ -112,30 +178,27 @@ fn add_mirrors(proposal: &mut Proposal, file: &str, prefix: &str, registry: &Tab
         let why = "a hosts.toml is for a whole registry; names stay those that are asked for, wherever the bytes are from";
         return proposal.leave(file, what, why);
     }
-    if is_true(registry, "insecure") {
+    if registry.insecure {
         return proposal.leave(file, what, INSECURE);
     }
     let hub = "registry-1.docker.io";
-    let location = if location == DOCKER_HUB {
-        hub
-    } else {
-        location
+    let location = match registry.location.as_str() {
+        DOCKER_HUB => hub,
+        location => location,
     };
     let (server, has_path) = url(location);
     let mut text = format!("server = {}\n", quoted(&server));
     if has_path {
         text.push_str("override_path = true\n");
     }
-    for mirror in mirrors {
-        let Some(at) = mirror.get("location").and_then(Value::as_str) else {
-            continue;
-        };
+    for mirror in &registry.mirrors {
+        let at = &mirror.location;
         let told = format!("the mirror {at} of {prefix}");
-        let from = mirror.get("pull-from-mirror").and_then(Value::as_str);
-        let by_digest = is_true(registry, "mirror-by-digest-only") || from == Some("digest-only");
-        if is_true(mirror, "insecure") {
+        let from = mirror.pull_from_mirror.as_str();
+        let by_digest = registry.mirror_by_digest_only || from == "digest-only";
+        if mirror.insecure {
             proposal.leave(file, told, INSECURE);
-        } else if from == Some("tag-only") {
+        } else if from == "tag-only" {
             proposal.leave(
                 file,
                 told,
@@ -162,14 +225,39 @@ fn add_mirrors(proposal: &mut Proposal, file: &str, prefix: &str, registry: &Tab
 
 const INSECURE: &str = "insecure: engines are to check certificates: give the registry's authority as ca in its hosts.toml";
 
-fn is_true(table: &Table, key: &str) -> bool {
-    table.get(key) == Some(&Value::Boolean(true))
-}
-
 /// The address of a location, and whether it goes on behind the host.
 fn url(location: &str) -> (String, bool) {
     match location.split_once('/') {
         Some((host, path)) => (format!("https://{host}/v2/{path}"), true),
         None => (format!("https://{location}"), false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_ends_where_podman_ends_it() {
+        for (name, prefix, rest) in [
+            ("r.example/bad", "r.example/bad", Some("")),
+            ("r.example/bad/app", "r.example/bad", Some("/app")),
+            ("r.example/bad:v1", "r.example/bad", Some(":v1")),
+            ("r.example/bad@sha256:0", "r.example/bad", Some("@sha256:0")),
+            ("r.example:5000/app", "r.example", Some(":5000/app")),
+            ("r.example/badly", "r.example/bad", None),
+            ("r.example/app", "", None),
+            ("a.corp.example/app", "*.corp.example", Some("/app")),
+            (
+                "a.b.corp.example:5000/app",
+                "*.corp.example",
+                Some(":5000/app"),
+            ),
+            ("corp.example/app", "*.corp.example", None),
+            ("r.example/a.corp.example", "*.corp.example", None),
+            ("a.corp.example.evil/app", "*.corp.example", None),
+        ] {
+            assert_eq!(rest_behind(name, prefix), rest, "{name} by {prefix}");
+        }
     }
 }

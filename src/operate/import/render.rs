@@ -170,7 +170,7 @@ fn add_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &Imp
     }
     let _ = write!(
         text,
-        "keys   = {}\nrole   = {}\n",
+        "keys   = {}\nrole   = {}\n# The source refuses a root key whose certificate is over.\ncertificate-dates = \"check\"\n",
         toml::Value::from(keys),
         quoted(&root.role)
     );

@@ -45,7 +45,7 @@ pub(crate) struct SignedRule {
 
 impl Signers {
     /// What makes two of them one root.
-    fn identity(&self) -> (&'static str, BTreeSet<String>, BTreeSet<&str>) {
+    pub(super) fn identity(&self) -> (&'static str, BTreeSet<String>, BTreeSet<&str>) {
         match self {
             Self::Cosign { keys, reference } => {
                 let kind = if *reference { "cosign" } else { "unbound" };

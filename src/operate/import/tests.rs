@@ -1,4 +1,6 @@
 mod notation;
+mod precedence;
+mod registries;
 mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -108,6 +110,7 @@ proptest! {
     fn no_name_is_admitted_that_the_source_refuses_nor_by_another_key(
         pins in prop::collection::btree_map(0..PATTERNS.len(), prop::collection::vec(1..6_u8, 0..3), 0..7),
         certificates in prop::collection::btree_set(0..NAMES.len(), 0..3),
+        official in any::<bool>(),
     ) {
         let keys: BTreeMap<&str, Vec<String>> = pins
             .iter()
@@ -115,11 +118,18 @@ proptest! {
             .collect();
         let certificates: BTreeMap<&str, Vec<String>> =
             certificates.iter().map(|at| (NAMES[*at], vec![id(9)])).collect();
-        let pinning = json!({ "root-keys": keys, "cert-ids": certificates });
+        let pinning = json!({ "Root-Keys": keys, "cert-ids": certificates, "official-library-images": official });
         let proposal = proposed(&json!({ "content-trust": { "mode": "enforced", "trust-pinning": pinning } }));
         let policy = loaded(&proposal);
         for name in NAMES {
-            let (ours, theirs) = (admitted(&policy, name), by_source(&pinning, name));
+            let pinning = json!({ "root-keys": keys, "cert-ids": certificates });
+            // dockerd has its own keys for these, and nobody can have them.
+            let theirs = if official && name.starts_with("docker.io/library/") {
+                BTreeSet::new()
+            } else {
+                by_source(&pinning, name)
+            };
+            let ours = admitted(&policy, name);
             prop_assert!(ours.is_subset(&theirs), "{}: {:?} not in {:?}", name, ours, theirs);
         }
     }
@@ -206,9 +216,37 @@ fn what_is_no_configuration_and_what_is_hostile_pins_nothing_and_breaks_nothing(
     for content_trust in [
         json!(1),
         json!([]),
-        json!({ "mode": 7, "trust-pinning": 7 }),
-        json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "r.example/a\n[[exempt]]": [id(1)] } } }),
+        json!({ "mode": 7 }),
+        json!({ "mode": "enforce" }),
+        json!({ "mode": "enforced", "MODE": "disabled" }),
+        json!({ "mode": "enforced", "trust-pinning": 7 }),
         json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "r.example/a": "x" } } }),
+        json!({ "mode": "enforced", "trust-pinning": { "cert-ids": [] } }),
+        json!({ "mode": "enforced", "trust-pinning": { "official-library-images": "true" } }),
+    ] {
+        let text = json!({ "content-trust": content_trust }).to_string();
+        let read = docker_daemon("f", text.as_bytes(), &servers, &trust);
+        assert!(read.is_err(), "{text}");
+    }
+    let folded = json!({ "Content-Trust": {} }).to_string();
+    assert!(docker_daemon("f", folded.as_bytes(), &servers, &trust).is_err());
+    for config in [
+        json!({ "trust_pinning": 1 }),
+        json!({ "trust_pinning": { "certs": [] } }),
+        json!({ "trust_pinning": { "certs": { "r.example/a": "x" } } }),
+        json!({ "trust_pinning": { "certs": { "r.example/a": [1] } } }),
+        json!({ "trust_pinning": { "certs": { "r.example/a": ["x"], "R.example/a": ["y"] } } }),
+        json!({ "trust_pinning": { "ca": { "r.example/a": 1 } } }),
+        json!({ "trust_pinning": { "disable_tofu": "perhaps" } }),
+        json!({ "trust_pinning": {}, "Trust_Pinning": {} }),
+        json!({ "trust_pinning.certs": {} }),
+        json!({ "remote_server": "https://n.example" }),
+    ] {
+        let read = NotaryConfig::read(config.to_string().as_bytes());
+        assert!(read.is_err(), "{config}");
+    }
+    for content_trust in [
+        json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "r.example/a\n[[exempt]]": [id(1)] } } }),
         json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "r.example/a": ["x\n[[rule]]"] } } }),
         json!({ "mode": "enforced", "trust-pinning": { "root-keys": { "../*": [id(1)], "/": [id(1)], "*/*": [id(1)] } } }),
     ] {
@@ -337,6 +375,7 @@ fn a_certificate_that_notary_pins_leads_to_its_key_and_an_authority_to_none() {
             "ca of \"r.example/ca\": \"ca.pem\"",
             "trust on first use",
             &format!("the certificate {:?} of \"r.example/none\"", id(9)),
+            "a part of the pins of \"r.example/ca*\"",
         ]
     );
     // What the client saw first adds nothing to what was pinned.

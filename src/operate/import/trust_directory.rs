@@ -1,7 +1,7 @@
 //! A trust directory of Docker's or Notary's client: the root keys that this host saw first, which
 //! are proposed and not confirmed.
 
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,8 +24,10 @@ const RELEASES: &str = "targets/releases";
 pub(crate) struct TrustDirectory {
     /// The repositories.
     pub(crate) repositories: Vec<CachedRepository>,
-    /// What could not be read, and why.
+    /// What was not taken, and why.
     pub(crate) unread: Vec<(String, String)>,
+    /// Whether a part of it is there and could not be read.
+    pub(crate) failed: bool,
 }
 
 /// A repository as the client cached it.
@@ -48,9 +50,10 @@ impl TrustDirectory {
         let folder = OpenFolder::open(path)?;
         let mut found = Self::default();
         let mut allowance = Allowance::default();
-        if let Some(tuf) = folder.child("tuf")? {
-            found.walk(&tuf, "", 0, &mut allowance);
-        }
+        let Some(tuf) = folder.child("tuf")? else {
+            return Err(io::Error::new(ErrorKind::NotFound, "there is no tuf in it"));
+        };
+        found.walk(&tuf, "", 0, &mut allowance);
         Ok(found)
     }
 
@@ -67,7 +70,12 @@ impl TrustDirectory {
         file: &str,
         servers: impl Fn(&Repository) -> ServerChoice,
     ) -> Proposal {
-        let mut proposal = Proposal::default();
+        let keys = self.repositories.iter().flat_map(|one| &one.root_keys);
+        let mut proposal = Proposal {
+            seen: keys.map(|key| key.as_ref().clone()).collect(),
+            unread: self.failed,
+            ..Proposal::default()
+        };
         for (name, why) in &self.unread {
             proposal.leave(file, name.clone(), why.clone());
         }
@@ -99,13 +107,19 @@ impl TrustDirectory {
         self.unread.push((plain(what), plain(&why.to_string())));
     }
 
+    /// Tells of a part that could not be read.
+    fn fail(&mut self, what: &str, why: &io::Error) {
+        self.failed = true;
+        self.tell(what, why);
+    }
+
     fn walk(&mut self, folder: &OpenFolder, name: &str, depth: usize, allowance: &mut Allowance) {
         if depth >= MAX_DEPTH {
             return self.tell(name, &"too deep");
         }
         let entries = match folder.entries(allowance) {
             Ok(entries) => entries,
-            Err(error) => return self.tell(name, &error),
+            Err(error) => return self.fail(name, &error),
         };
         for (entry, kind) in entries {
             let below = match name {
@@ -125,7 +139,7 @@ impl TrustDirectory {
                         self.walk(&child, &below, depth + 1, allowance);
                     }
                     Ok(None) => {}
-                    Err(error) => self.tell(&below, &error),
+                    Err(error) => self.fail(&below, &error),
                 },
             }
         }
@@ -138,8 +152,29 @@ impl TrustDirectory {
                 self.repositories.push(repository);
             }
             Ok(_) => self.tell(name, &"too many repositories"),
-            Err(why) => self.tell(name, &why),
+            Err(NotTaken::Unread(file, error)) => self.fail(&format!("{name}: {file}"), &error),
+            Err(NotTaken::Wrong(why)) => self.tell(name, &why),
         }
+    }
+}
+
+/// Why a repository is not proposed.
+enum NotTaken {
+    /// That file could not be read.
+    Unread(&'static str, io::Error),
+    /// It is not what a client goes by.
+    Wrong(String),
+}
+
+impl From<String> for NotTaken {
+    fn from(why: String) -> Self {
+        Self::Wrong(why)
+    }
+}
+
+impl From<&str> for NotTaken {
+    fn from(why: &str) -> Self {
+        Self::Wrong(why.to_owned())
     }
 }
 
@@ -147,24 +182,32 @@ fn cached(
     metadata: &OpenFolder,
     name: &str,
     allowance: &mut Allowance,
-) -> Result<CachedRepository, String> {
+) -> Result<CachedRepository, NotTaken> {
     let gun = Repository::from_full(name).map_err(|error| error.to_string())?;
-    let mut read = |file: &str| {
+    let mut read = |file: &'static str| {
         let bytes = metadata.read(file, MAX_FILE, allowance);
-        bytes.map_err(|error| format!("{file}: {error}"))
+        bytes.map_err(|error| match error.kind() {
+            ErrorKind::NotFound => NotTaken::Wrong(format!("there is no {file}")),
+            _ => NotTaken::Unread(file, error),
+        })
     };
     let mut inspection = Inspection::default();
     let root = inspection
         .root("root.json", &read("root.json")?)
         .map_err(|refusal| format!("root.json: {}", refusal.found))?;
     if !root.file.signed {
-        return Err("root.json is not signed by its own root keys".to_owned());
+        return Err("root.json is not signed by its own root keys".into());
     }
     let keys = root.role("root").map(|role| role.keys.clone());
     let root_keys = keys.filter(|keys| !keys.is_empty());
     let root_keys = root_keys.ok_or("root.json lists no root key that is known here")?;
     // Without a cached targets.json the client has read no tag.
-    let targets = root.role("targets").zip(read("targets.json").ok());
+    let targets = match read("targets.json") {
+        Ok(bytes) => Some(bytes),
+        Err(NotTaken::Wrong(_)) => None,
+        Err(unread) => return Err(unread),
+    };
+    let targets = root.role("targets").zip(targets);
     let releases = targets.is_some_and(|(role, bytes)| {
         let listed = inspection.targets(role, &bytes);
         listed.is_ok_and(|listed| {

@@ -31,18 +31,22 @@ fn read(path: &str) -> Result<Vec<u8>, String> {
     })
 }
 
-fn imported(policy: &Value, unbound: bool) -> Proposal {
+pub(super) fn imported(policy: &Value, unbound: bool) -> Proposal {
     containers_policy("policy.json", policy.to_string().as_bytes(), &read, unbound).unwrap()
 }
 
 /// A signature: its key, and the name that it gives.
-type Signature = (&'static str, String);
+pub(super) type Signature = (&'static str, String);
 
 /// A repository, and the tag by which an image of it is pulled; `""`: by its digest alone.
 type Pulled<'a> = (&'a str, &'a str);
 
 /// Whether the proposal admits a name whose bytes have these signatures.
-fn ours(policy: &Policy, (repository, tag): Pulled<'_>, signatures: &[Signature]) -> bool {
+pub(super) fn ours(
+    policy: &Policy,
+    (repository, tag): Pulled<'_>,
+    signatures: &[Signature],
+) -> bool {
     let repository = Repository::from_full(repository).unwrap();
     let Some(rule) = policy.rule_for(&repository) else {
         return false;
@@ -188,7 +192,7 @@ fn identities() -> impl Strategy<Value = Value> {
         1 => Just(json!({ "type": "remapIdentity", "prefix": "m.example:5000/hub", "signedPrefix": "docker.io" })),
         1 => Just(json!({ "type": "remapIdentity", "prefix": "r.example/team", "signedPrefix": "docker.io/library" })),
         1 => Just(json!({ "type": "remapIdentity", "prefix": "r.example/team/app", "signedPrefix": "docker.io/library/alpine" })),
-        1 => Just(json!({ "type": "remapIdentity", "prefix": "r.example", "signedPrefix": "Not A Name" })),
+        1 => Just(json!({ "type": "remapIdentity", "prefix": "r.example/team", "signedPrefix": "docker.io" })),
     ]
 }
 
@@ -214,9 +218,27 @@ fn requirements() -> impl Strategy<Value = Value> {
         1 => Just(json!({ "type": "reject" })),
         1 => Just(json!({ "type": "insecureAcceptAnything" })),
         1 => Just(json!({ "type": "signedBy", "keyType": "GPGKeys", "keyPath": "/keys/x.gpg" })),
-        1 => Just(json!({ "type": "odd" })),
     ];
-    prop::collection::vec(one, 0..3).prop_map(Value::from)
+    // A twentieth of them makes the tools refuse the whole file.
+    let list = prop::collection::vec(one, 1..3).prop_map(Value::from);
+    prop_oneof![
+        57 => list,
+        1 => Just(json!([])),
+        1 => Just(json!([{ "type": "odd" }])),
+        1 => Just(json!([{ "type": "reject", "more": 1 }])),
+    ]
+}
+
+/// Whether the tools refuse such a file, of those that `requirements` makes.
+fn is_refused_whole(policy: &str) -> bool {
+    let faults = [
+        "[]",
+        "\"odd\"",
+        "Not A Name",
+        "\"more\":",
+        "r.example/team/\"",
+    ];
+    faults.iter().any(|fault| policy.contains(fault))
 }
 
 proptest! {
@@ -228,7 +250,13 @@ proptest! {
         let docker: BTreeMap<&str, Value> =
             scopes.into_iter().map(|(at, value)| (SCOPES[at], value)).collect();
         let source = json!({ "default": default, "transports": { "docker": docker } });
-        let policy = loaded(&imported(&source, false));
+        let text = source.to_string();
+        let read = containers_policy("policy.json", text.as_bytes(), &read, false);
+        prop_assert_eq!(read.is_err(), is_refused_whole(&text), "{}", text);
+        let Ok(proposal) = read else {
+            return Ok(());
+        };
+        let policy = loaded(&proposal);
         let references: BTreeSet<String> = NAMES
             .iter()
             .flat_map(|name| ["v1", "v2"].map(|tag| format!("{name}:{tag}")))
@@ -251,7 +279,7 @@ proptest! {
     }
 }
 
-fn signed(keys: &[&str], identity: &Value) -> Value {
+pub(super) fn signed(keys: &[&str], identity: &Value) -> Value {
     let paths: Vec<String> = keys.iter().map(|key| format!("/keys/{key}.pub")).collect();
     let mut requirement = json!({ "type": "sigstoreSigned", "keyPaths": paths });
     if !identity.is_null() {
@@ -260,7 +288,7 @@ fn signed(keys: &[&str], identity: &Value) -> Value {
     json!([requirement])
 }
 
-fn left(proposal: &Proposal) -> Vec<&str> {
+pub(super) fn left(proposal: &Proposal) -> Vec<&str> {
     let left = proposal.left_behind.iter();
     left.map(|left| left.what.as_str()).collect()
 }
@@ -282,7 +310,7 @@ fn what_a_policy_of_containers_admits_by_its_keys_is_admitted_and_the_rest_is_na
                 "r.example/exact": signed(&["p256"], &json!({ "type": "matchExact" })),
                 "r.example/any": signed(&["p256"], &json!({ "type": "matchRepository" })),
                 "r.example/log": [{ "type": "sigstoreSigned", "keyPath": "/keys/p256.pub", "rekorPublicKeyPath": "/r.pub" }],
-                "r.example/keyless": [{ "type": "sigstoreSigned", "fulcio": {} }],
+                "r.example/keyless": [{ "type": "sigstoreSigned", "fulcio": { "caPath": "/f", "oidcIssuer": "i", "subjectEmail": "e" }, "rekorPublicKeyPath": "/r" }],
                 "r.example/gone": [{ "type": "sigstoreSigned", "keyPath": "/nowhere" }],
                 "m.example:5000": signed(&["ed25519"], &remap),
             },
@@ -400,38 +428,29 @@ fn a_hostile_policy_of_containers_admits_nothing() {
     for text in [
         json!({}),
         json!({ "default": [], "more": 1 }),
-        json!({ "default": [], "transports": 1 }),
-        json!({ "default": [], "transports": { "docker": [] } }),
+        json!({ "default": [{ "type": "reject" }], "transports": 1 }),
+        json!({ "default": [{ "type": "reject" }], "transports": { "docker": [] } }),
+        json!({ "default": [] }),
     ] {
         assert!(
             containers_policy("f", text.to_string().as_bytes(), &read, false).is_err(),
             "{text}"
         );
     }
-    let good = "/keys/p256.pub";
-    for requirement in [
-        json!(1),
-        json!({}),
-        json!({ "type": 1 }),
-        json!({ "type": "sigstoreSigned" }),
-        json!({ "type": "sigstoreSigned", "keyPath": [good] }),
-        json!({ "type": "sigstoreSigned", "keyPaths": [] }),
-        json!({ "type": "sigstoreSigned", "keyPaths": [good, 1] }),
-        json!({ "type": "sigstoreSigned", "keyPath": good, "keyPaths": [good] }),
-        json!({ "type": "sigstoreSigned", "keyPath": good, "more": 1 }),
-        json!({ "type": "sigstoreSigned", "keyPath": "/keys/x\n[[exempt]]" }),
-        json!({ "type": "sigstoreSigned", "keyData": "not base64" }),
-        json!({ "type": "sigstoreSigned", "keyData": "" }),
-        json!({ "type": "sigstoreSigned", "keyPath": good, "signedIdentity": 1 }),
-        json!({ "type": "sigstoreSigned", "keyPath": good, "signedIdentity": { "type": "remapIdentity", "prefix": "r.example/a" } }),
-        json!({ "type": "sigstoreSigned", "keyPath": good, "signedIdentity": { "type": "remapIdentity", "prefix": "r.example/a", "signedPrefix": "x\"\n[[exempt]]" } }),
-    ] {
-        let source = json!({ "default": [{ "type": "reject" }], "transports": { "docker": {
+    let with = |scope: &str, requirements: Value| {
+        json!({ "default": [{ "type": "reject" }], "transports": { "docker": {
             "r.example": signed(&["p256"], &Value::Null),
-            "r.example/a": [requirement],
+            scope: requirements,
             "r.example/b\n[[exempt]]": signed(&["p256"], &Value::Null),
-        } } });
-        let proposal = imported(&source, false);
+        } } })
+    };
+    for requirement in [
+        json!({ "type": "sigstoreSigned", "keyPath": "/keys/x\n[[exempt]]" }),
+        json!({ "type": "sigstoreSigned", "keyPath": "/nowhere" }),
+        json!({ "type": "sigstoreSigned", "keyData": "" }),
+        json!({ "type": "signedBaseLayer", "baseLayerIdentity": { "type": "matchExact" } }),
+    ] {
+        let proposal = imported(&with("r.example/a", json!([requirement])), false);
         let policy = loaded(&proposal);
         let all = KEYS.map(|key| (key, "r.example/a:v1".to_owned()));
         assert!(!ours(&policy, ("r.example/a", "v1"), &all), "{requirement}");
@@ -440,82 +459,79 @@ fn a_hostile_policy_of_containers_admits_nothing() {
             "{requirement}"
         );
     }
-}
-
-#[test]
-fn mirrors_of_registries_conf_become_hosts_toml_and_what_it_blocks_is_refused() {
-    let source = json!({ "default": [{ "type": "reject" }], "transports": { "docker": {
-        "r.example": signed(&["p256"], &Value::Null),
-        "docker.io": signed(&["p256"], &Value::Null),
-    } } });
-    let mut proposal = imported(&source, false);
-    let conf = br#"
-unqualified-search-registries = ["docker.io"]
-[[registry]]
-location = "r.example/bad"
-blocked = true
-[[registry]]
-prefix = "docker.io"
-location = "docker.io"
-mirror-by-digest-only = true
-[[registry.mirror]]
-location = "mirror.example/hub"
-[[registry.mirror]]
-location = "plain.example"
-insecure = true
-[[registry]]
-prefix = "r.example/team"
-location = "elsewhere.example/team"
-"#;
-    add_registries(
-        &mut proposal,
-        &[("registries.conf".to_owned(), conf.to_vec())],
-    );
-    let policy = loaded(&proposal);
-    let by = |name: &str| ours(&policy, (name, "v1"), &[("p256", format!("{name}:v1"))]);
-    assert!(by("r.example/good") && by("docker.io/library/alpine"));
-    assert!(!by("r.example/bad") && !by("r.example/bad/app"));
-    assert_eq!(
-        String::from_utf8(files(&proposal)["certs.d/docker.io/hosts.toml"].clone()).unwrap(),
-        "server = \"https://registry-1.docker.io\"\n\n[host.\"https://mirror.example/v2/hub\"]\ncapabilities = [\"pull\"]\noverride_path = true\n"
-    );
-    assert_eq!(
-        left(&proposal),
-        [
-            "\"unqualified-search-registries\"",
-            "the mirror plain.example of docker.io",
-            "where r.example/team is fetched from",
-        ]
-    );
-    let mut broken = imported(&source, false);
-    add_registries(
-        &mut broken,
-        &[("registries.conf".to_owned(), b"[[".to_vec())],
-    );
-    assert_eq!(left(&broken), ["all of it"]);
-}
-
-#[test]
-fn what_registries_conf_blocks_by_a_domain_a_tag_or_a_digest_is_refused() {
-    let source = json!({ "default": [{ "type": "reject" }], "transports": { "docker": {
-        "r.example.com": signed(&["p256"], &Value::Null),
-        "r.other.com": signed(&["p256"], &Value::Null),
-    } } });
-    let of = |prefix: &str| {
-        let mut proposal = imported(&source, false);
-        let conf = format!("[[registry]]\nprefix = {prefix:?}\nblocked = true\n");
-        let file = ("registries.conf".to_owned(), conf.into_bytes());
-        add_registries(&mut proposal, &[file]);
-        loaded(&proposal)
+    let good = "/keys/p256.pub";
+    let key = |more: Value| {
+        let mut requirement = json!({ "type": "sigstoreSigned", "keyPath": good });
+        let more = more.as_object().unwrap().clone();
+        requirement.as_object_mut().unwrap().extend(more);
+        requirement
     };
-    let by =
-        |policy: &Policy, name: &str| ours(policy, (name, "v1"), &[("p256", format!("{name}:v1"))]);
-    let domain = of("*.example.com");
-    assert!(!by(&domain, "r.example.com/team/app") && by(&domain, "r.other.com/team/app"));
-    let digest = format!("r.example.com/team/app@sha256:{}", "0".repeat(64));
-    for one in ["r.example.com/team/app:1.0", &digest] {
-        let policy = of(one);
-        assert!(!by(&policy, "r.example.com/team/app"), "{one}");
-        assert!(by(&policy, "r.example.com/team/other"), "{one}");
+    let named = |identity: Value| key(json!({ "signedIdentity": identity }));
+    let remap = |prefix: &str, signed: &str| {
+        named(json!({ "type": "remapIdentity", "prefix": prefix, "signedPrefix": signed }))
+    };
+    for requirement in [
+        json!(1),
+        json!({}),
+        json!({ "type": 1 }),
+        json!({ "type": "rejct" }),
+        json!({ "type": "reject", "more": 1 }),
+        json!({ "type": "insecureAcceptAnything", "keyPath": good }),
+        json!({ "type": "signedBy", "keyPath": good }),
+        json!({ "type": "signedBy", "keyType": "odd", "keyPath": good }),
+        json!({ "type": "signedBy", "keyType": "GPGKeys", "keyPath": good, "keyPaths": [good] }),
+        json!({ "type": "signedBaseLayer" }),
+        json!({ "type": "sigstoreSigned" }),
+        json!({ "type": "sigstoreSigned", "keyPath": "" }),
+        json!({ "type": "sigstoreSigned", "keyPath": [good] }),
+        json!({ "type": "sigstoreSigned", "keyPaths": [] }),
+        json!({ "type": "sigstoreSigned", "keyPaths": [good, 1] }),
+        json!({ "type": "sigstoreSigned", "keyData": "not base64" }),
+        json!({ "type": "sigstoreSigned", "fulcio": { "caPath": "a", "oidcIssuer": "b", "subjectEmail": "c" } }),
+        json!({ "type": "sigstoreSigned", "fulcio": {}, "rekorPublicKeyPath": "r" }),
+        json!({ "type": "sigstoreSigned", "pki": { "caRootsPath": "a" } }),
+        key(json!({ "keyPaths": [good] })),
+        key(json!({ "more": 1 })),
+        key(json!({ "rekorPublicKeyPath": "a", "rekorPublicKeyData": "" })),
+        named(json!(1)),
+        named(Value::Null),
+        named(json!({ "type": "odd" })),
+        named(json!({ "type": "matchRepository", "more": 1 })),
+        named(json!({ "type": "exactReference", "dockerReference": "r.example/a" })),
+        named(json!({ "type": "exactRepository", "dockerRepository": "r.example/A" })),
+        named(json!({ "type": "remapIdentity", "prefix": "r.example/a" })),
+        remap("r.example/a/", "docker.io"),
+        remap("r.example/a", "docker.io/"),
+        remap("", "docker.io"),
+        remap("r.example/a", "x\"\n[[exempt]]"),
+    ] {
+        // In another scope than the one that is asked about, too.
+        for scope in ["r.example/a", "s.example"] {
+            let source = with(scope, json!([requirement])).to_string();
+            let read = containers_policy("f", source.as_bytes(), &read, false);
+            assert!(read.is_err(), "{source}");
+        }
+    }
+    let empty = with("s.example", json!([])).to_string();
+    assert!(containers_policy("f", empty.as_bytes(), &read, false).is_err());
+    for (transport, scope, fits) in [
+        ("dir", "relative", false),
+        ("dir", "/", false),
+        ("dir", "/a/../b", false),
+        ("dir", "/a/b", true),
+        ("oci", "/a/", false),
+        ("docker-archive", "/a", false),
+        ("docker-daemon", "r.example/a", true),
+        ("atomic", "h:8443/ns/stream:tag", true),
+        ("atomic", "h/ns:x", false),
+        ("containers-storage", "[overlay@/var/lib]r.example/a", true),
+        ("containers-storage", "/var/lib", false),
+        ("unheard-of", "any thing", true),
+        ("dir", "", true),
+    ] {
+        let reject = json!([{ "type": "reject" }]);
+        let source = json!({ "default": reject, "transports": { transport: { scope: reject } } });
+        let read = containers_policy("f", source.to_string().as_bytes(), &read, false);
+        assert_eq!(read.is_ok(), fits, "{source}");
     }
 }

@@ -1,0 +1,372 @@
+//! `registries.conf` beside a `policy.json`: what it blocks, and what makes its tools refuse all.
+
+use proptest::prelude::*;
+use serde_json::{Value, json};
+
+use super::super::*;
+use super::loaded;
+use super::signed::{imported, left, ours, signed};
+use rootpin_policy::Policy;
+
+fn text(file: &str, conf: &str) -> RegistriesText {
+    RegistriesText {
+        file: file.to_owned(),
+        bytes: conf.as_bytes().to_vec(),
+        drop_in: file.contains(".d/"),
+    }
+}
+
+/// A policy that wants one key for each of these scopes.
+fn scopes(scopes: &[&str]) -> Value {
+    let docker: Map = scopes
+        .iter()
+        .map(|scope| ((*scope).to_owned(), signed(&["p256"], &Value::Null)))
+        .collect();
+    json!({ "default": [{ "type": "reject" }], "transports": { "docker": docker } })
+}
+
+type Map = serde_json::Map<String, Value>;
+
+fn with(source: &Value, texts: &[RegistriesText]) -> Result<Proposal, String> {
+    let mut proposal = imported(source, false);
+    add_registries(&mut proposal, texts)?;
+    Ok(proposal)
+}
+
+fn by(policy: &Policy, name: &str) -> bool {
+    ours(policy, (name, "v1"), &[("p256", format!("{name}:v1"))])
+}
+
+#[test]
+fn mirrors_of_registries_conf_become_hosts_toml_and_what_it_blocks_is_refused() {
+    let source = scopes(&["r.example", "docker.io"]);
+    let conf = r#"
+unqualified-search-registries = ["docker.io"]
+[[registry]]
+location = "r.example/bad"
+blocked = true
+[[registry]]
+prefix = "docker.io"
+location = "docker.io"
+mirror-by-digest-only = true
+[[registry.mirror]]
+location = "mirror.example/hub"
+[[registry.mirror]]
+location = "plain.example"
+insecure = true
+[[registry]]
+prefix = "r.example/team"
+location = "elsewhere.example/team"
+"#;
+    let proposal = with(&source, &[text("registries.conf", conf)]).unwrap();
+    let policy = loaded(&proposal);
+    assert!(by(&policy, "r.example/good") && by(&policy, "docker.io/library/alpine"));
+    assert!(!by(&policy, "r.example/bad") && !by(&policy, "r.example/bad/app"));
+    assert_eq!(
+        String::from_utf8(files(&proposal)["certs.d/docker.io/hosts.toml"].clone()).unwrap(),
+        "server = \"https://registry-1.docker.io\"\n\n[host.\"https://mirror.example/v2/hub\"]\ncapabilities = [\"pull\"]\noverride_path = true\n"
+    );
+    assert_eq!(
+        left(&proposal),
+        [
+            "\"unqualified-search-registries\"",
+            "the mirror plain.example of docker.io",
+            "where r.example/team is fetched from",
+        ]
+    );
+}
+
+#[test]
+fn what_registries_conf_blocks_by_a_domain_a_tag_or_a_digest_is_refused() {
+    let source = scopes(&["r.example.com", "r.other.com"]);
+    let of = |prefix: &str| {
+        let location = if prefix.starts_with('*') { "" } else { prefix };
+        let conf =
+            format!("[[registry]]\nprefix = {prefix:?}\nlocation = {location:?}\nblocked = true\n");
+        loaded(&with(&source, &[text("registries.conf", &conf)]).unwrap())
+    };
+    let domain = of("*.example.com");
+    assert!(!by(&domain, "r.example.com/team/app") && by(&domain, "r.other.com/team/app"));
+    let digest = format!("r.example.com/team/app@sha256:{}", "0".repeat(64));
+    for one in ["r.example.com/team/app:1.0", &digest] {
+        let policy = of(one);
+        assert!(!by(&policy, "r.example.com/team/app"), "{one}");
+        assert!(by(&policy, "r.example.com/team/other"), "{one}");
+    }
+}
+
+#[test]
+fn what_is_blocked_in_each_way_of_writing_is_refused() {
+    let source = scopes(&["r.example", "r.example:5000", "a.example"]);
+    let registry = |members: &str| format!("[[registry]]\n{members}\n");
+    for (conf, refused, allowed) in [
+        (
+            registry("prefix = \"r.example/bad/\"\nlocation = \"r.example/bad\"\nblocked = true"),
+            "r.example/bad/app",
+            "r.example/app",
+        ),
+        (
+            registry("location = \"r.example/bad//\"\nblocked = true"),
+            "r.example/bad",
+            "r.example/badly",
+        ),
+        (
+            registry("prefix = \"\"\nlocation = \"r.example/bad\"\nblocked = true"),
+            "r.example/bad/app",
+            "r.example/app",
+        ),
+        (
+            registry("location = \"r.example\"\nblocked = true"),
+            "r.example:5000/app",
+            "a.example/app",
+        ),
+        (
+            "[registries.block]\nregistries = [\"r.example/\"]\n".to_owned(),
+            "r.example/app",
+            "a.example/app",
+        ),
+        (
+            "[Registries.Block]\nREGISTRIES = [\"r.example\"]\n".to_owned(),
+            "r.example/app",
+            "a.example/app",
+        ),
+        (
+            registry("Location = \"r.example/bad\"\nBLOCKED = true"),
+            "r.example/bad/app",
+            "r.example/app",
+        ),
+        (
+            registry("location = \"r.example/bad\"\n\"bloc\u{212a}ed\" = true"),
+            "r.example/bad",
+            "r.example/app",
+        ),
+        // The first of a prefix counts.
+        (
+            format!(
+                "{}{}",
+                registry("location = \"r.example/bad\"\nblocked = true"),
+                registry("prefix = \"r.example/bad\"\nlocation = \"other.example\"")
+            ),
+            "r.example/bad/app",
+            "r.example/app",
+        ),
+        // No name comes of it.
+        (
+            registry("prefix = \"a.example\"\nlocation = \"*.example\""),
+            "a.example/app",
+            "r.example/app",
+        ),
+        (
+            registry("prefix = \"a.example/b\"\nlocation = \"short\""),
+            "a.example/b/app",
+            "a.example/app",
+        ),
+        // Bytes are fetched from a blocked place.
+        (
+            format!(
+                "{}{}",
+                registry("prefix = \"a.example\"\nlocation = \"b.example/sub\""),
+                registry("location = \"b.example\"\nblocked = true")
+            ),
+            "a.example/app",
+            "r.example/app",
+        ),
+        (
+            format!(
+                "{}{}",
+                registry("prefix = \"a.example\"\nlocation = \"b.example\""),
+                registry("location = \"b.example/bad\"\nblocked = true")
+            ),
+            "a.example/bad/app",
+            "a.example/app",
+        ),
+        (
+            format!(
+                "{}{}",
+                registry("prefix = \"*.example\"\nlocation = \"b.test\""),
+                registry("location = \"b.test/bad\"\nblocked = true")
+            ),
+            "a.example/bad",
+            // The wildcard means every host of the policy.
+            "",
+        ),
+    ] {
+        let policy = loaded(&with(&source, &[text("registries.conf", &conf)]).unwrap());
+        assert!(!by(&policy, refused), "{refused} under {conf}");
+        assert!(
+            allowed.is_empty() || by(&policy, allowed),
+            "{allowed} under {conf}"
+        );
+    }
+    let one = text(
+        "registries.conf",
+        "[[registry]]\nlocation = \"r.example\"\n",
+    );
+    let two = text(
+        "registries.conf.d/9.conf",
+        "[[registry]]\nlocation = \"r.example\"\nblocked = true\n",
+    );
+    assert!(!by(
+        &loaded(&with(&source, &[one, two]).unwrap()),
+        "r.example/app"
+    ));
+}
+
+#[test]
+fn a_registries_conf_by_which_its_tools_refuse_every_image_is_an_error() {
+    let registry = |members: &str| format!("[[registry]]\n{members}\n");
+    let good = "location = \"r.example\"";
+    let mirror = |members: &str| format!("[[registry]]\n{good}\n[[registry.mirror]]\n{members}\n");
+    for conf in [
+        "[[".to_owned(),
+        registry("location = \"r.example\"\nblocked = \"true\""),
+        registry("location = \"https://r.example\""),
+        registry("location = \"http://r.example\""),
+        registry("location = 1"),
+        registry("blocked = true"),
+        registry("prefix = \"r.example\"\nblocked = true"),
+        registry("prefix = \"*.corp.example:5000\""),
+        registry("prefix = \"*.corp.example/team\""),
+        registry("location = \"r.example\"\npull-from-mirror = \"all\""),
+        registry("location = \"r.example\"\nLocation = \"s.example\""),
+        registry("location = \"r.example\"\nmirror = 1"),
+        "[registry]\nlocation = \"r.example\"\n".to_owned(),
+        "registry = \"r.example\"\n".to_owned(),
+        format!(
+            "{}{}",
+            registry(good),
+            registry("prefix = \"s.example\"\nlocation = \"r.example\"\nblocked = true")
+        ),
+        format!(
+            "{}{}",
+            registry(good),
+            registry("prefix = \"s.example\"\nlocation = \"r.example\"\ninsecure = true")
+        ),
+        mirror("insecure = true"),
+        mirror("location = \"m.example\"\npull-from-mirror = \"odd\""),
+        mirror("location = \"https://m.example\""),
+        format!(
+            "[[registry]]\n{good}\nmirror-by-digest-only = true\n[[registry.mirror]]\nlocation = \"m.example\"\npull-from-mirror = \"all\"\n"
+        ),
+        "short-name-mode = \"odd\"\n".to_owned(),
+        "unqualified-search-registries = [\"r.example/team\"]\n".to_owned(),
+        "unqualified-search-registries = \"r.example\"\n".to_owned(),
+        "[aliases]\n\"r.example/a\" = \"r.example/b\"\n".to_owned(),
+        "[aliases]\na = \"library/a\"\n".to_owned(),
+        format!("[registries.block]\nregistries = []\n{}", registry(good)),
+        "[registries.block]\nregistries = [\"https://r.example\"]\n".to_owned(),
+        "[[registries]]\n".to_owned(),
+    ] {
+        let read = with(&scopes(&["r.example"]), &[text("registries.conf", &conf)]);
+        assert!(read.is_err(), "{conf}");
+    }
+    let v1 = "[registries.block]\nregistries = [\"r.example\"]\n";
+    assert!(with(&scopes(&[]), &[text("registries.conf.d/1.conf", v1)]).is_err());
+    for conf in [
+        "",
+        "odd = 1\n[aliases]\na = \"\"\nb = \"docker.io/b\"\n",
+        "[registries.search]\nregistries = [\"docker.io\"]\n",
+        "[[registry]]\nprefix = \"*.corp.example\"\nodd = 1\n",
+        "short-name-mode = \"enforcing\"\ncredential-helpers = []\n",
+    ] {
+        let read = with(&scopes(&["r.example"]), &[text("registries.conf", conf)]);
+        assert!(
+            read.is_ok_and(|read| by(&loaded(&read), "r.example/app")),
+            "{conf}"
+        );
+    }
+}
+
+const PREFIXES: [&str; 12] = [
+    "r.example",
+    "r.example:5000",
+    "r.example/team",
+    "r.example/team/app",
+    "r.example/team/",
+    "r.example/tea",
+    "*.example",
+    "*.r.example",
+    "s.example",
+    "s.example/team",
+    "r.example/team:v1",
+    "example",
+];
+
+const NAMES: [&str; 9] = [
+    "r.example/team",
+    "r.example/team/app",
+    "r.example/team/app/web",
+    "r.example/teams",
+    "r.example:5000/team",
+    "a.r.example/team",
+    "s.example/team/app",
+    "s.example/x",
+    "s.example.evil/x",
+];
+
+/// A second reading of what podman pulls: letter by letter.
+fn means(prefix: &str, name: &str) -> Option<usize> {
+    let ends = |at: usize| at == name.len() || ":/@".contains(&name[at..=at]);
+    if let Some(domain) = prefix.strip_prefix('*') {
+        let at = name.find(domain)?;
+        let end = at + domain.len();
+        return (!name[..at].contains('/') && ends(end)).then_some(end);
+    }
+    (name.starts_with(prefix) && ends(prefix.len())).then_some(prefix.len())
+}
+
+fn is_pulled(registries: &[(&str, &str, bool)], name: &str) -> bool {
+    let mut sorted = registries.to_vec();
+    sorted.sort_by_key(|one| one.0);
+    let find = |name: &str| {
+        let mut found: Option<(&str, &str, bool)> = None;
+        for one in &sorted {
+            let longer = found.is_none_or(|known| one.0.len() > known.0.len());
+            if longer && means(one.0, name).is_some() {
+                found = Some(*one);
+            }
+        }
+        found
+    };
+    let Some((prefix, location, _)) = find(name) else {
+        return true;
+    };
+    let rest = &name[means(prefix, name).unwrap()..];
+    let place = if location.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{location}{rest}")
+    };
+    find(&place).is_none_or(|(.., blocked)| !blocked)
+}
+
+proptest! {
+    #[test]
+    fn no_name_is_admitted_that_registries_conf_blocks(
+        registries in prop::collection::btree_map(0..PREFIXES.len(), (0..PREFIXES.len(), any::<bool>(), any::<bool>()), 0..5),
+    ) {
+        let mut conf = String::new();
+        let mut known: Vec<(&str, &str, bool)> = Vec::new();
+        for (at, (location, elsewhere, blocked)) in registries {
+            let prefix = PREFIXES[at].trim_end_matches('/');
+            let elsewhere = elsewhere.then_some(PREFIXES[location].trim_end_matches('/'));
+            let location = match elsewhere.filter(|location| !location.starts_with('*')) {
+                Some(location) => location,
+                None if prefix.starts_with('*') => "",
+                None => prefix,
+            };
+            conf.push_str(&format!("[[registry]]\nprefix = {:?}\nlocation = {location:?}\nblocked = {blocked}\n", PREFIXES[at]));
+            if known.iter().all(|one| one.0 != prefix) {
+                known.push((prefix, location, blocked));
+            }
+        }
+        let source = scopes(&["r.example", "r.example:5000", "r.example/team", "a.r.example", "s.example", "s.example.evil"]);
+        // Conflicts of one location are an error.
+        if let Ok(proposal) = with(&source, &[text("registries.conf", &conf)]) {
+            let policy = loaded(&proposal);
+            for name in NAMES {
+                prop_assert!(!by(&policy, name) || is_pulled(&known, name), "{name} under {conf}");
+            }
+        }
+    }
+}
