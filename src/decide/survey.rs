@@ -12,8 +12,9 @@ use super::{Decider, Decision, Door, Ground, Pull, Verdict};
 use crate::state::cache::Cache;
 use crate::state::{Overview, StateError};
 use rootpin_policy::judge::Statement;
-use rootpin_policy::{NotationRoot, Policy, Root, RootKind, Rule};
+use rootpin_policy::{CosignRoot, NotaryRoot, NotationRoot, Policy, Root, RootKind, Rule, TufRoot};
 use rootpin_trust::image::{Digest, Repository};
+use rootpin_trust::notation::PinnedCertificate;
 use rootpin_trust::{Fingerprint, Floor, KeyId, RootFile, Subject};
 
 pub(crate) use answer::{
@@ -372,45 +373,69 @@ fn highest(floors: &[&Floor], versions: &BTreeMap<String, u64>) -> Vec<HeldFloor
 
 /// A hash over all of a root that decides what is verified under it: kind, keys, role, floors and
 /// ages, but not how it is called. A Notary server is part of it, because another one may hold other
-/// repositories; where TUF metadata is read decides nothing.
+/// repositories; where TUF metadata is read decides nothing, nor does by which certificate.
 pub(crate) fn terms(root: &Root) -> String {
-    let max_age = root.max_age.map(|age| age.as_secs());
-    let text = match &root.kind {
-        RootKind::Notary(notary) => format!(
-            "notary {} {:?} {} {} {} {max_age:?}",
-            notary.server,
-            texts(&notary.keys),
-            notary.role,
-            notary.certificate_dates,
-            notary.allow_rsa_pkcs1v15,
+    // Without `..`: a key that is new does not build before it is decided on which side it is.
+    let Root {
+        id: _,
+        kind,
+        max_age,
+        recheck: _,
+        location: _,
+    } = root;
+    let max_age = max_age.map(|age| age.as_secs());
+    let text = match kind {
+        RootKind::Notary(NotaryRoot {
+            server,
+            tls_ca: _,
+            keys,
+            entries: _,
+            role,
+            certificate_dates,
+            allow_rsa_pkcs1v15,
+        }) => format!(
+            "notary {server} {:?} {role} {certificate_dates} {allow_rsa_pkcs1v15} {max_age:?}",
+            texts(keys),
         ),
-        RootKind::Tuf(tuf) => format!(
-            "tuf {} {:?} {} {max_age:?}",
-            tuf.sha256,
-            tuf.floor,
-            tuf.pinned.allows_rsa_pkcs1v15(),
+        RootKind::Tuf(TufRoot {
+            pinned,
+            sha256,
+            metadata: _,
+            tls_ca: _,
+            floor,
+        }) => format!(
+            "tuf {sha256} {floor:?} {} {max_age:?}",
+            pinned.allows_rsa_pkcs1v15(),
         ),
-        RootKind::Notation(notation) => format!(
-            "notation {:?} {:?} {:?} {} {:?}",
-            certificates(notation),
-            texts(&notation.keys),
-            notation.subjects,
-            notation.ignore_validity,
-            notation.binds_tag,
+        RootKind::Notation(NotationRoot {
+            keys,
+            entries: _,
+            certificates,
+            subjects,
+            ignore_validity,
+            binds_tag,
+        }) => format!(
+            "notation {:?} {:?} {subjects:?} {ignore_validity} {binds_tag:?}",
+            digests(certificates),
+            texts(keys),
         ),
-        RootKind::Cosign(cosign) => format!(
-            "cosign {:?} {} {:?} {:?}",
-            texts(&cosign.keys),
-            cosign.threshold,
-            cosign.format,
-            cosign.binds_tag,
+        RootKind::Cosign(CosignRoot {
+            keys,
+            entries: _,
+            pinned: _,
+            threshold,
+            format,
+            binds_tag,
+        }) => format!(
+            "cosign {:?} {threshold:?} {format:?} {binds_tag:?}",
+            texts(keys),
         ),
     };
     Digest::of(text.as_bytes()).to_string()
 }
 
-fn certificates(notation: &NotationRoot) -> Vec<Digest> {
-    let all = notation.certificates.iter();
+fn digests(certificates: &[PinnedCertificate]) -> Vec<Digest> {
+    let all = certificates.iter();
     all.map(|pin| pin.certificate.sha256).collect()
 }
 

@@ -1,6 +1,7 @@
 //! `rootpin policy lint`, `diff`, `simulate`, `test` and `schema`: what a policy would do before it is in force.
 
 mod cases;
+mod diff;
 mod lint;
 mod samples;
 mod schema;

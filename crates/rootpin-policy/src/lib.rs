@@ -11,6 +11,7 @@ mod files;
 mod finding;
 pub mod judge;
 mod lint;
+mod listing;
 mod load;
 mod metadata_url;
 mod pattern;

@@ -4,100 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rootpin_policy::{Policy, Root};
+use rootpin_policy::Policy;
 use rootpin_trust::image::ImageRef;
 
 use super::left_out::LeftOut;
 use super::reported::{Judged, Report, Seen};
 use super::suppose::{Answer, Proposed, suppose};
-use crate::decide::survey::terms;
 use crate::operate::audit::Reports;
-
-/// The entries of a policy in words that say all that decides, one an entry, without their places.
-fn entries(policy: &Policy) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    let until = |until: Option<Timestamp>| until.map_or("-".to_owned(), |at| at.to_string());
-    all.insert(format!(
-        "mode {}, audit-until {}",
-        policy.mode_at(Some(Timestamp::MIN)),
-        until(policy.audit_until)
-    ));
-    all.insert(format!("[local] {:?}", policy.local));
-    all.insert(format!("[limits] {:?}", policy.limits));
-    all.insert(format!("[docker] {:?}", policy.docker));
-    all.insert(format!("[sweep] action = {:?}", policy.sweep.as_str()));
-    all.insert(format!(
-        "[credentials] only-to = {:?}",
-        policy.credentials_to
-    ));
-    all.insert(format!("prove = {}", policy.prove));
-    let source = |root: &Root| {
-        format!(
-            "[[root]] {root}, recheck {:#}, terms {}",
-            root.recheck,
-            terms(root)
-        )
-    };
-    all.extend(policy.roots.values().map(|root| source(root)));
-    for rule in &policy.rules {
-        let ids: Vec<_> = rule.roots.iter().map(|root| root.id.as_str()).collect();
-        let signed_as = rule
-            .signed_as
-            .as_ref()
-            .map_or("-", |pattern| pattern.as_str());
-        all.insert(format!(
-            "[[rule]] match = \"{}\", roots {}, quorum {}, mode {}, audit-until {}, signed-as {signed_as}, credentials {}, final {}",
-            rule.pattern,
-            ids.join(" "),
-            rule.quorum,
-            rule.mode.map_or("-", |mode| mode.as_str()),
-            until(rule.audit_until),
-            rule.credentials,
-            rule.is_final,
-        ));
-    }
-    for image in policy.images() {
-        for digest in &image.digests {
-            all.insert(format!(
-                "[[image]] name = \"{}:{}\", digest {digest}",
-                image.repository,
-                image.tag.as_str()
-            ));
-        }
-    }
-    for exempt in policy.exempts() {
-        let digests: Vec<_> = exempt
-            .digests
-            .iter()
-            .flatten()
-            .map(ToString::to_string)
-            .collect();
-        all.insert(format!(
-            "[[exempt]] match = \"{}\", until {}, digests {}: {}",
-            exempt.pattern,
-            exempt.until,
-            if exempt.digests.is_some() {
-                digests.join(" ")
-            } else {
-                "any".to_owned()
-            },
-            exempt.reason
-        ));
-    }
-    for (digest, reason) in policy.revoked_digests() {
-        all.insert(format!("[[revoked]] digest = \"{digest}\": {reason}"));
-    }
-    for key in policy.revoked_keys() {
-        let reason = policy.revoked_key(key).unwrap_or_default();
-        all.insert(format!("[[revoked]] key = \"{key}\": {reason}"));
-    }
-    all
-}
 
 /// The entries that only the old policy has, and those that only the new one has.
 #[must_use]
 pub fn differing_entries(old: &Policy, new: &Policy) -> (Vec<String>, Vec<String>) {
-    let (before, after) = (entries(old), entries(new));
+    let (before, after) = (old.listing(), new.listing());
     let only = |these: &BTreeSet<String>, those: &BTreeSet<String>| {
         these.difference(those).cloned().collect()
     };

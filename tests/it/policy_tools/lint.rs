@@ -16,7 +16,7 @@ const NOW: &str = "2026-11-20T00:00:00Z";
 pub(super) const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 /// A file of the tests' data.
-fn top_data(path: &str) -> Vec<u8> {
+pub(super) fn top_data(path: &str) -> Vec<u8> {
     fs::read(format!("{}/tests/data/{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
 }
 

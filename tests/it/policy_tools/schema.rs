@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::schema::errors;
 use crate::world::run;
 
-fn schema() -> Value {
+pub(super) fn schema() -> Value {
     let top = env!("CARGO_MANIFEST_DIR");
     let text = fs::read_to_string(format!("{top}/docs/policy.schema.json")).unwrap();
     serde_json::from_str(&text).unwrap()
@@ -27,7 +27,7 @@ fn findings(policy: &str, fragment: &str) -> Vec<Diagnostic> {
 }
 
 /// The parts of a policy: where the schema has them, and the header that begins them.
-fn parts(schema: &Value) -> Vec<(Value, String)> {
+pub(super) fn parts(schema: &Value) -> Vec<(Value, String)> {
     let definition = |name: &str| schema["$defs"][name].clone();
     let mut parts = vec![(definition("policy"), String::new())];
     for name in ["rule", "image", "exempt", "revoked", "allow-lint"] {
