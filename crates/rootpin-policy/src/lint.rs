@@ -1,5 +1,7 @@
 //! What `rootpin policy lint` may find, and `[[allow-lint]]`, which says why it may stay.
 
+use jiff::Timestamp;
+
 use crate::finding::Location;
 use crate::{Mode, Pattern};
 
@@ -7,7 +9,7 @@ rootpin_trust::codes! {
     /// The kind of a finding of `rootpin policy lint`. docs/policy-tools.md explains them.
     pub enum LintCode;
     AuditMode = "audit-mode", "audit mode has no end";
-    EndsLate = "ends-late", "an exemption or an audit of a rule lasts long";
+    EndsLate = "ends-late", "an exemption or an audit lasts long";
     EndsSoon = "ends-soon", "an exemption or an audit ends within two weeks, or has ended";
     KeyExpiring = "key-expiring", "a certificate whose dates count ends within 30 days";
     MovedTags = "moved-tags", "a tag may be moved to other bytes that the same keys signed";
@@ -51,5 +53,11 @@ impl crate::Policy {
     #[must_use]
     pub fn audits_forever(&self) -> bool {
         self.mode == Mode::Audit && self.audit_until.is_none()
+    }
+
+    /// When audit mode ends, or ended, where it is written with an end.
+    #[must_use]
+    pub fn audits_until(&self) -> Option<Timestamp> {
+        self.audit_until.filter(|_| self.mode == Mode::Audit)
     }
 }

@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use rootpin::operate::audit::Reports as _;
 use rootpin::operate::policy_tools::{Inventory, Linted, lint};
 use rootpin_policy::LintCode;
+use rootpin_trust::RootFile;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
@@ -29,6 +30,10 @@ fn linted_at(now: &str, policy: &str, reports: &[Value]) -> Linted {
     let mut files: BTreeMap<String, Vec<u8>> = ["rsa2048.pub", "p384.pub", "root-app.crt"]
         .map(|name| (name.to_owned(), top_data(&format!("keys/{name}"))))
         .into();
+    for name in ["rsa2048.crt", "rsa3072.crt"] {
+        let path = format!("signatures/certificates/{name}");
+        files.insert(name.to_owned(), top_data(&path));
+    }
     files.insert("1.root.json".to_owned(), top_data("tuf/1.root.json"));
     let text = format!("version = 1\ndefault = \"deny\"\n{policy}");
     files.insert("policy.toml".to_owned(), text.clone().into_bytes());
@@ -66,6 +71,15 @@ fn tuf(more: &str) -> String {
     )
 }
 
+/// The only key of that root's root role.
+fn root_key() -> String {
+    let file = RootFile::read(&top_data("tuf/1.root.json")).unwrap();
+    let [key] = file.keys.as_slice() else {
+        panic!("{file:?}")
+    };
+    key.id().to_string()
+}
+
 pub(super) fn rule(pattern: &str, more: &str) -> String {
     format!("[[rule]]\nmatch = \"{pattern}\"\nroots = [\"a\"]\n{more}")
 }
@@ -76,14 +90,13 @@ fn exempt(pattern: &str, until: &str) -> String {
 
 /// A report with one image that root `a` vouches for.
 fn report(repository: &str, signer: &str, expires: &str) -> Value {
-    let word =
-        json!({ "root": "a", "repository": repository, "signers": [signer], "expires": expires });
+    let word = json!({ "root": "a", "repository": repository, "signers": [signer.repeat(64)], "expires": expires });
     json!({
         "version": 1, "at": NOW, "host": "h",
         "roots": [{ "id": "a", "held": [{ "root_expires": "2031-01-01T00:00:00Z" }] }],
         "images": [{
             "name": format!("{repository}:1"), "digest": Digest::of(b"x").to_string(),
-            "judgement": { "roots": [word] },
+            "judgement": { "outcome": "allowed", "roots": [word] },
         }],
     })
 }
@@ -97,8 +110,14 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
     let none = Vec::new;
     let of = |text: String| (text, none());
     let end = |until: &str| of(app() + &exempt("r.example/ops/*", until));
+    let audit = |until: &str| {
+        of(format!(
+            "mode = \"audit\"\naudit-until = {until}\n{}",
+            app()
+        ))
+    };
     let soon = "2026-12-04T00:00:00Z";
-    let seen = |expires: &str| vec![report("r.example/team/app", "s1", expires)];
+    let seen = |expires: &str| vec![report("r.example/team/app", "1", expires)];
     let fresh = "2026-12-01T00:00:00Z";
     let no_age = || app().replace("max-age = \"72h\"\n", "");
     let two = |first: &str, second: &str| {
@@ -113,6 +132,12 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
     let cosign = |binds: &str, tags: &str| {
         let root = "[[root]]\nid = \"a\"\ntype = \"cosign\"\nkeys = [\"p384.pub\"]\n";
         of(format!("{root}{binds}{}", rule("r.example/team/**", tags)))
+    };
+    let revoked = |key: &str| format!("[[revoked]]\nkey = \"{key}\"\nreason = \"stolen\"\n");
+    let notation = |certificate: &str| {
+        let root = "[[root]]\nid = \"a\"\ntype = \"notation\"\n";
+        let rule = rule("r.example/team/**", "tags = \"unbound\"\n");
+        of(format!("{root}certificates = [\"{certificate}\"]\n{rule}"))
     };
     vec![
         (
@@ -138,6 +163,18 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
             end(soon),
             end("2026-12-04T00:00:01Z"),
             "15:1",
+        ),
+        (
+            LintCode::EndsLate,
+            audit("2126-01-01T00:00:00Z"),
+            audit("2027-01-10T00:00:00Z"),
+            "4:1",
+        ),
+        (
+            LintCode::EndsSoon,
+            audit("2026-11-21T00:00:00Z"),
+            audit("2027-01-10T00:00:00Z"),
+            "4:1",
         ),
         (
             LintCode::EndsSoon,
@@ -184,8 +221,8 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
         ),
         (
             LintCode::SharedSigner,
-            (app(), two("s1", "s1")),
-            (app(), two("s1", "s2")),
+            (app(), two("1", "1")),
+            (app(), two("1", "2")),
             "12:1",
         ),
         (
@@ -205,6 +242,12 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
             "12:1",
         ),
         (
+            LintCode::Unreachable,
+            ruled(tuf(source) + &revoked(&root_key())),
+            ruled(tuf(source) + &revoked(&"2".repeat(64))),
+            "15:1",
+        ),
+        (
             LintCode::UnusedAllow,
             of(app() + "[[allow-lint]]\ncode = \"no-max-age\"\nreason = \"x\"\n"),
             of(no_age() + "[[allow-lint]]\ncode = \"no-max-age\"\nreason = \"x\"\n"),
@@ -215,6 +258,12 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
             ruled(notary("a", "rsa2048.pub", "")),
             ruled(notary("a", "p384.pub", "")),
             "7:1",
+        ),
+        (
+            LintCode::WeakKey,
+            notation("rsa2048.crt"),
+            notation("rsa3072.crt"),
+            "6:1",
         ),
         (
             LintCode::WeakScheme,
@@ -252,6 +301,53 @@ fn each_code_of_lint_is_found_at_its_line_where_it_is_and_not_where_it_is_not() 
         tried.insert(code);
     }
     assert_eq!(tried, LintCode::ALL.iter().copied().collect());
+}
+
+#[test]
+fn a_rule_in_which_any_key_differs_from_the_broader_one_is_not_redundant() {
+    let root = |id: &str, keys: &str| {
+        format!(
+            "[[root]]\nid = \"{id}\"\ntype = \"cosign\"\nkeys = [\"{keys}\"]\nbinds-tag = \"annotation:{id}\"\n"
+        )
+    };
+    let says = |pattern: &str, roots: &str, more: &str| {
+        format!("[[rule]]\nmatch = \"{pattern}\"\nroots = {roots}\n{more}")
+    };
+    let both = "[\"a\", \"b\"]";
+    let is_redundant = |roots: &str, more: &str| {
+        let policy = [
+            root("a", "p384.pub"),
+            root("b", "rsa2048.pub"),
+            says("r.example/team/**", both, ""),
+            says("r.example/team/app", roots, more),
+        ];
+        let linted = linted(&policy.concat(), &[]);
+        let mut findings = linted.findings.iter();
+        findings.any(|finding| finding.code == LintCode::Redundant)
+    };
+    assert!(is_redundant(both, ""));
+    let changes = BTreeMap::from([
+        ("roots", ("[\"b\", \"a\"]", "")),
+        ("quorum", (both, "quorum = 2\n")),
+        ("tags", (both, "tags = \"unbound\"\n")),
+        ("index", (both, "index = \"by-manifests\"\n")),
+        ("signed-as", (both, "signed-as = \"r.example/other\"\n")),
+        ("mode", (both, "mode = \"enforce\"\n")),
+        (
+            "audit-until",
+            (both, "audit-until = 2026-12-30T00:00:00Z\n"),
+        ),
+        ("credentials", (both, "credentials = false\n")),
+        ("final", (both, "final = true\n")),
+    ]);
+    let schema = super::schema::schema();
+    let keys = schema["$defs"]["rule"]["properties"].as_object().unwrap();
+    let keys: BTreeSet<&str> = keys.keys().map(String::as_str).collect();
+    let tried: BTreeSet<&str> = changes.keys().copied().chain(["match"]).collect();
+    assert_eq!(tried, keys);
+    for (key, (roots, more)) in changes {
+        assert!(!is_redundant(roots, more), "{key}");
+    }
 }
 
 #[test]

@@ -56,7 +56,7 @@ pub(super) fn check<'r>(drafts: &[Draft<'r>], is_whole: bool, now: Timestamp) {
     let limits = settings.map_or_else(Limits::default, |settings| settings.limits);
     all.check_exempts(limits, now);
     let has_end = settings.is_some_and(|settings| settings.audit_until.is_some());
-    all.check_trials(mode == Mode::Audit && !has_end, limits, now);
+    all.check_trials(mode, has_end, limits, now);
     all.warn_of_revoked_pins();
 }
 
@@ -232,8 +232,9 @@ impl All<'_, '_> {
         check_ends("the exemption", ends, limits, now);
     }
 
-    /// `audit-until`. `is_audited`: whether the policy lets everything through without an end.
-    fn check_trials(&self, is_audited: bool, limits: Limits, now: Timestamp) {
+    /// `audit-until`, in a policy of that mode. `has_end`: whether the policy's own audit mode ends.
+    fn check_trials(&self, mode: Mode, has_end: bool, limits: Limits, now: Timestamp) {
+        let is_audited = mode == Mode::Audit && !has_end;
         let rules = || self.rules.iter();
         let ends = rules().filter_map(|rule| rule.audit_until.as_ref());
         check_ends("the rule's audit", ends, limits, now);
@@ -242,6 +243,19 @@ impl All<'_, '_> {
                 let message = "audit-until means nothing while the policy's mode is \"audit\"";
                 let hint = "write mode = \"enforce\" in the rule, or at the top of the policy";
                 until.place.warning(FindingCode::NoEffect, message, hint);
+            }
+        }
+        // Where the policy only audits, it says what comes after the trial.
+        for rule in rules().filter(|_| mode == Mode::Enforce) {
+            if let (Some(own), Some(until)) = (&rule.mode, &rule.audit_until)
+                && until.value > now
+            {
+                let message = format!(
+                    "mode = \"enforce\" means nothing before audit-until: the rule's refusals are let through until {}",
+                    until.value
+                );
+                let hint = "take audit-until out to enforce now, or take mode out";
+                own.place.warning(FindingCode::NoEffect, message, hint);
             }
         }
     }

@@ -102,6 +102,10 @@ fn each_mistake_in_a_trial_or_a_revocation_is_found_at_its_place() {
             ),
             "13:15: no-effect",
         ),
+        (
+            &rule_with("mode = \"enforce\"\naudit-until = 2026-12-01T00:00:00Z"),
+            "12:8: no-effect",
+        ),
         ("[[revoked]]\nreason = \"x\"\n", "3:1: missing-key"),
         ("[[revoked]]\ndigest = \"DIGEST\"\n", "3:1: missing-key"),
         (

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use rootpin_policy::{Exempt, LintCode, Location, Pattern, Policy, Root, RootKind, Rule};
+use rootpin_trust::RootFile;
 use rootpin_trust::image::Repository;
 
 use super::{LONG, Linter, SOON, Subject};
@@ -37,7 +38,7 @@ pub(super) fn check(linter: &mut Linter<'_>) {
     unmet(linter);
 }
 
-fn ends(
+pub(super) fn ends(
     linter: &mut Linter<'_>,
     subject: Subject<'_>,
     place: (&Location, &str),
@@ -91,7 +92,12 @@ fn moved_tags(linter: &mut Linter<'_>, rule: &Rule) {
 fn can_sign(policy: &Policy, root: &Root) -> bool {
     match &root.kind {
         RootKind::Notary(notary) => !notary.keys.is_subset(policy.revoked_keys()),
-        RootKind::Tuf(_) => true,
+        // A later root file may leave a revoked key out, if enough of the others sign it.
+        RootKind::Tuf(tuf) => {
+            let able = tuf.pinned.keys().difference(policy.revoked_keys()).count();
+            let file = RootFile::read(tuf.pinned.bytes());
+            file.is_ok_and(|file| u64::try_from(able).is_ok_and(|able| able >= file.threshold))
+        }
         RootKind::Notation(notation) => !notation.keys.is_subset(policy.revoked_keys()),
         RootKind::Cosign(cosign) => {
             let able = cosign.keys.difference(policy.revoked_keys()).count();
@@ -138,22 +144,7 @@ fn redundant(linter: &mut Linter<'_>, rule: &Rule) {
             && other.pattern.specificity() > next.pattern.specificity()
             && other.pattern.specificity() < rule.pattern.specificity()
     });
-    let ids = |rule: &Rule| {
-        let mut ids: Vec<_> = rule.roots.iter().map(|root| root.id.clone()).collect();
-        ids.sort();
-        ids
-    };
-    let says = |rule: &Rule| {
-        let is_plain = rule.signed_as.is_none() && !rule.is_final;
-        (
-            ids(rule),
-            rule.quorum,
-            rule.mode,
-            rule.audit_until,
-            rule.credentials,
-            is_plain,
-        )
-    };
+    // `signed-as` carries the rest of a name over from where the pattern ends.
     let is_plain = rule.signed_as.is_none() && !rule.is_final;
     if !between && is_plain && says(rule) == says(next) {
         let message = format!("it says what {next} says of the same names");
@@ -161,6 +152,37 @@ fn redundant(linter: &mut Linter<'_>, rule: &Rule) {
         let subject = Subject::Names(&rule.pattern);
         linter.find(LintCode::Redundant, subject, place, message, "take it out");
     }
+}
+
+/// All that a rule says of its names. Without `..`: a key that is new does not build before it is
+/// compared.
+fn says(rule: &Rule) -> impl PartialEq {
+    let Rule {
+        pattern: _,
+        roots,
+        quorum,
+        mode,
+        audit_until,
+        signed_as,
+        tags_unbound,
+        index,
+        is_final,
+        credentials,
+        location: _,
+    } = rule;
+    // In their order: of roots that disagree about a tag the first one is heard.
+    let ids: Vec<_> = roots.iter().map(|root| root.id.clone()).collect();
+    (
+        ids,
+        *quorum,
+        *mode,
+        *audit_until,
+        signed_as.clone(),
+        *tags_unbound,
+        *index,
+        *is_final,
+        *credentials,
+    )
 }
 
 /// An entry of whose names another one decides about each.

@@ -10,10 +10,10 @@ use rootpin_policy::{AllowedLint, Files, LintCode, Location, Pattern, Policy};
 use super::Inventory;
 use text::PolicyText;
 
-/// Ends of exemptions are told this long ahead.
+/// Ends of exemptions and audits are told this long ahead.
 const SOON: SignedDuration = SignedDuration::from_hours(14 * 24);
 
-/// An exemption that lasts longer is worth a look.
+/// An exemption, or an audit, that lasts longer is worth a look.
 const LONG: SignedDuration = SignedDuration::from_hours(60 * 24);
 
 /// One finding.
@@ -137,6 +137,9 @@ impl Linter<'_> {
                 message,
                 hint,
             );
+        } else if let Some(until) = self.policy.audits_until() {
+            let place = (&top, "audit-until");
+            entries::ends(self, Subject::Policy, place, "audit mode", until);
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use rootpin_policy::{LintCode, NotaryRoot, NotationRoot, Root, RootKind, Rule, TufRoot};
+use rootpin_policy::{KeyEntry, LintCode, NotaryRoot, NotationRoot, Root, RootKind, Rule, TufRoot};
 use rootpin_trust::{PublicKey, RootFile, key_file};
 
 use super::{Linter, Subject};
@@ -28,7 +28,6 @@ pub(super) fn check(linter: &mut Linter<'_>) {
                 let keys: Vec<_> = cosign.pinned.iter().map(|key| key.0.clone()).collect();
                 weak_keys(linter, root, "keys", &keys);
             }
-            RootKind::Notation(notation) if notation.ignore_validity => {}
             RootKind::Notation(notation) => of_notation(linter, root, notation),
         }
     }
@@ -67,15 +66,7 @@ fn of_notary(linter: &mut Linter<'_>, root: &Root, notary: &NotaryRoot) {
     if notary.allow_rsa_pkcs1v15 {
         weak_scheme(linter, root);
     }
-    let paths = notary.entries.iter().map(|entry| entry.text.clone());
-    for path in paths.collect::<Vec<_>>() {
-        let Some(keys) = linter
-            .text
-            .bytes(&path)
-            .and_then(|file| key_file::public_keys(&file).ok())
-        else {
-            continue;
-        };
+    for (path, keys) in pinned_files(linter, &notary.entries) {
         weak_keys(linter, root, "keys", &keys);
         let certificates = keys.iter().flat_map(PublicKey::certificates);
         let first = certificates.map(|certificate| certificate.not_after).min();
@@ -89,10 +80,24 @@ fn of_notary(linter: &mut Linter<'_>, root: &Root, notary: &NotaryRoot) {
     }
 }
 
+/// The files that these entries name, and the keys in each; an entry may be a key's ID as well.
+fn pinned_files(linter: &Linter<'_>, entries: &[KeyEntry]) -> Vec<(String, Vec<PublicKey>)> {
+    let file = |entry: &KeyEntry| {
+        let bytes = linter.text.bytes(&entry.text)?;
+        let keys = key_file::public_keys(&bytes).ok()?;
+        Some((entry.text.clone(), keys))
+    };
+    entries.iter().filter_map(file).collect()
+}
+
 fn of_notation(linter: &mut Linter<'_>, root: &Root, notation: &NotationRoot) {
+    for (_, keys) in pinned_files(linter, &notation.entries) {
+        weak_keys(linter, root, "certificates", &keys);
+    }
     let certificates = notation.certificates.iter();
     let first = certificates.map(|pin| pin.certificate.not_after).min();
-    if let Some(end) = first.filter(|end| is_near(*end, linter.now)) {
+    let counts = |end: &Timestamp| !notation.ignore_validity && is_near(*end, linter.now);
+    if let Some(end) = first.filter(counts) {
         let message = format!("a pinned certificate ends at {end}, and its dates count");
         let hint = "pin the next certificate beside it: rootpin pin add";
         let place = (&root.location, "certificates");
