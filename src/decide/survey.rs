@@ -103,9 +103,13 @@ async fn judgements(
         if let Ok(policy) = onlooker.policy()
             && let Some(rule) = policy.rule_for(&name.repository)
         {
-            let signed = rule.signed_name(&name.repository);
+            judged_here.index = Some(rule.index.as_str().to_owned());
             for root in &mut judged_here.roots {
-                let of_rule = || signed.as_ref().map(ToString::to_string);
+                let pinned = policy.roots.get(&root.root);
+                let of_rule = || {
+                    rule.asked_name(pinned?, &name.repository)
+                        .map(|of| of.to_string())
+                };
                 root.repository = root.repository.take().or_else(of_rule);
             }
         }
@@ -141,12 +145,15 @@ fn judgement(verdict: &Verdict) -> SurveyJudgement {
             (denial.rule.clone(), roots.collect(), None)
         }
     };
+    let by = verdict.decision.let_through_by();
     SurveyJudgement {
         outcome: verdict.decision.outcome().to_owned(),
         let_through: verdict.decision.lets_through(),
+        let_through_by: by.map(|by| by.as_str().to_owned()),
         code: refusal.map(|refusal| refusal.code.as_str().to_owned()),
         ground,
         rule,
+        index: None,
         roots,
         found: refusal.map(|refusal| refusal.found.clone()),
         wanted: refusal.map(|refusal| refusal.wanted.clone()),

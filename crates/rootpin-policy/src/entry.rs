@@ -87,6 +87,29 @@ impl Rule {
             None => Some(repository.clone()),
         }
     }
+
+    /// The repository that a root of the rule is asked about for this one: signatures that bind no
+    /// name are looked for where the image itself is.
+    #[must_use]
+    pub fn asked_name(&self, root: &Root, repository: &Repository) -> Option<Repository> {
+        let signed = self.signed_name(repository)?;
+        Some(if root.binds().name {
+            signed
+        } else {
+            repository.clone()
+        })
+    }
+}
+
+impl IndexSigning {
+    /// `signed` or `by-manifests`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Itself => "signed",
+            Self::OrManifests => "by-manifests",
+        }
+    }
 }
 
 impl Rule {

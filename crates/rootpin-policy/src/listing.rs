@@ -1,7 +1,7 @@
 //! All that a policy says, one text an entry, to compare policies by. Each type is taken apart
 //! without `..`, so that a key that is new to it does not build before it stands here.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use jiff::SignedDuration;
@@ -9,8 +9,8 @@ use rootpin_trust::cosign::{CosignFormat, TagBinding};
 use rootpin_trust::image::Digest;
 
 use crate::{
-    AllowedLint, BoundImage, BreakGlassUse, CosignRoot, CredentialsTo, Docker, Exempt,
-    IndexSigning, Limits, Local, NotaryRoot, NotationRoot, Policy, Root, RootKind, Rule, TufRoot,
+    AllowedLint, BoundImage, BreakGlassUse, CosignRoot, CredentialsTo, Docker, Exempt, Limits,
+    Local, NotaryRoot, NotationRoot, Policy, Root, RootKind, Rule, TufRoot,
 };
 
 impl Policy {
@@ -61,7 +61,7 @@ impl Policy {
         all.extend(
             images
                 .values()
-                .flat_map(|tags| tags.values())
+                .flat_map(BTreeMap::values)
                 .flat_map(of_image),
         );
         all.extend(exempts.iter().map(of_exempt));
@@ -274,10 +274,7 @@ fn of_rule(rule: &Rule) -> String {
         credentials,
         location: _,
     } = rule;
-    let index = match index {
-        IndexSigning::Itself => "signed",
-        IndexSigning::OrManifests => "by-manifests",
-    };
+    let index = index.as_str();
     format!(
         "[[rule]] match = \"{pattern}\", roots = {}, quorum = {quorum}, mode = {}, audit-until = {}, signed-as = {}, tags = {}, index = \"{index}\", credentials = {credentials}, final = {is_final}",
         list(roots.iter().map(|root| &root.id)),

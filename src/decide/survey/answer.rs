@@ -183,14 +183,21 @@ pub struct HeldFloor {
 pub struct SurveyJudgement {
     /// `allowed`, `refused` or `unjudged`, whatever the mode.
     pub outcome: String,
-    /// Whether an engine would go on: allowed, or audit mode.
+    /// Whether an engine would go on: allowed, or let through.
     pub let_through: bool,
+    /// Why it would although the answer is no: `audit` or `break-glass`.
+    #[serde(default)]
+    pub let_through_by: Option<String>,
     /// The code of a refusal.
     pub code: Option<String>,
     /// What an admission rests on.
     pub ground: Option<String>,
     /// The policy's entry.
     pub rule: Option<String>,
+    /// What the name's rule takes as signed of an index: `signed` or `by-manifests`; none where no
+    /// rule covers the name, and in a report of an older version.
+    #[serde(default)]
+    pub index: Option<String>,
     /// The roots that were asked, each with what it says where the answer is yes.
     pub roots: Vec<RootWord>,
     /// What was found.
