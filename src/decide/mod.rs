@@ -46,6 +46,7 @@ use ledger_cache::LedgerCache;
 pub use prove::Proof;
 pub(crate) use prove::ProofQuestion;
 use prove::Proving;
+pub(crate) use prove::is_of_proof;
 pub use question::{Claim, Door, NamespaceView, Pull, Unpack};
 pub(crate) use resident::NameStanding;
 pub use resident::{ImageContents, ImageName, ResidentImage};

@@ -134,6 +134,14 @@ impl Decider {
     }
 }
 
+/// What the path of a proof's names begins with.
+const PATH: &str = "rootpin-prove-";
+
+/// Whether a name is one that a proof may have: the policy in force does not decide about it.
+pub(crate) fn is_of_proof(repository: &Repository) -> bool {
+    repository.host().starts_with("127.0.0.1:") && repository.path().starts_with(PATH)
+}
+
 impl Proving {
     fn live(&self) -> Option<Arc<ProofSession>> {
         self.0
@@ -221,7 +229,7 @@ impl ProofSession {
     ) -> Result<Self, String> {
         // The root's ID as well is one that no policy has, because what is cached of a root is
         // found by its ID.
-        let id = format!("rootpin-prove-{nonce}");
+        let id = format!("{PATH}{nonce}");
         let place = format!("127.0.0.1:{port}/{id}");
         let names: Pattern = format!("{place}/**")
             .parse()

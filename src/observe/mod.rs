@@ -183,8 +183,9 @@ pub fn judgement(verdict: &Verdict) -> Value {
     })
 }
 
-/// The judgement with its circumstances: a line of the audit file.
-fn record(verdict: &Verdict) -> Value {
+/// The judgement with its circumstances: a line of the audit file, but for `host` and `policy`.
+#[must_use]
+pub fn record(verdict: &Verdict) -> Value {
     let mut record = judgement(verdict);
     let ground = match &verdict.decision {
         Decision::Allow(admission) => Some(admission.ground.as_str()),

@@ -13,6 +13,7 @@ mod products;
 mod signed;
 mod simulated;
 mod tuf;
+mod unchanged;
 
 use std::collections::BTreeMap;
 use std::path::Path;

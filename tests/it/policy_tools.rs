@@ -2,6 +2,7 @@
 
 mod cases;
 mod diff;
+mod inventories;
 mod lint;
 mod samples;
 mod schema;

@@ -22,7 +22,8 @@ pub(in crate::cli) struct Arguments {
     /// The folder of policy.toml
     #[arg(default_value = DEFAULT_POLICY)]
     dir: PathBuf,
-    /// Reports of `rootpin audit --json`, or a folder of such: finds what no image there meets
+    /// Reports of `rootpin audit --json`, audit files of rootpind, or folders of such: finds what no
+    /// image there meets
     #[arg(long, value_name = "PATH")]
     inventory: Vec<PathBuf>,
 }

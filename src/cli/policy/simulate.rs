@@ -55,7 +55,8 @@ pub(in crate::cli) struct DiffArguments {
     old: PathBuf,
     /// The folder of the new policy
     new: PathBuf,
-    /// Reports of `rootpin audit --json`, or a folder of such: says whose answer changes
+    /// Reports of `rootpin audit --json`, audit files of rootpind, or folders of such: says whose
+    /// answer changes
     #[arg(long, value_name = "PATH")]
     inventory: Vec<PathBuf>,
 }
@@ -188,6 +189,7 @@ pub(super) fn diff(arguments: &DiffArguments, output: Output) -> Result<u8, Prob
     for path in &arguments.inventory {
         comparison.path(path);
     }
+    let comparison = comparison.end();
     let trace = |policy, name: &ImageRef| control::explain(policy, name, now);
     let traced = |(name, (was, is)): (&ImageRef, &(String, String))| {
         json!({
@@ -204,6 +206,7 @@ pub(super) fn diff(arguments: &DiffArguments, output: Output) -> Result<u8, Prob
         "only_old": gone,
         "only_new": come,
         "images": names,
+        "unknown": comparison.unknown,
         "left_out": comparison.left_out.count(),
         "unreadable": comparison.left_out.named(),
     });
@@ -238,6 +241,9 @@ fn diff_text(value: &Value, left_out: &LeftOut) -> String {
     }
     for line in left_out.lines() {
         let _ = writeln!(out, "{line}");
+    }
+    if let Some(unknown @ 1..) = value.get("unknown").and_then(Value::as_u64) {
+        let _ = writeln!(out, "can't be told: {unknown} answers of hosts");
     }
     if out.is_empty() {
         out.push_str("no difference\n");

@@ -2,13 +2,16 @@
 //! changes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_policy::Policy;
 use rootpin_trust::image::ImageRef;
 
+use super::asked::Asked;
+use super::fleet::{self, FleetItem, FromHost, LatestReports};
 use super::left_out::LeftOut;
-use super::reported::{Judged, Report, Seen};
+use super::reported::{Judged, Seen};
 use super::suppose::{Answer, Proposed, suppose};
 use crate::operate::audit::Reports;
 
@@ -28,8 +31,19 @@ pub struct Comparison<'a> {
     old: Proposed<'a>,
     new: Proposed<'a>,
     now: Timestamp,
+    latest: LatestReports<Compared>,
+    /// Of lines of audit files.
+    lines: Compared,
+    left_out: LeftOut,
+}
+
+/// What two policies answer otherwise.
+#[derive(Debug, Default)]
+pub struct Compared {
     /// By name with digest: both answers, where they differ on some host.
     pub changed: BTreeMap<ImageRef, (String, String)>,
+    /// Answers of hosts of which nobody can tell whether the policies differ.
+    pub unknown: usize,
     /// What could not be read.
     pub left_out: LeftOut,
 }
@@ -42,8 +56,65 @@ impl<'a> Comparison<'a> {
             old: Proposed::of(old),
             new: Proposed::of(new),
             now,
-            changed: BTreeMap::new(),
+            latest: LatestReports::default(),
+            lines: Compared::default(),
             left_out: LeftOut::default(),
+        }
+    }
+
+    /// What differs on the hosts.
+    #[must_use]
+    pub fn end(self) -> Compared {
+        let mut all = self.lines;
+        all.left_out = self.left_out;
+        for (_, compared) in self.latest.into_all() {
+            all.add(compared);
+        }
+        all
+    }
+
+    fn compare(&self, compared: &mut Compared, judged: &Judged, seen: Seen, at: Timestamp) {
+        let old = suppose(&self.old, judged, &seen, at, self.now);
+        let new = suppose(&self.new, judged, &seen, at, self.now);
+        let answer = |of: &Answer| (of.outcome, of.why.clone(), of.let_through);
+        let is_unknown = [&old, &new].iter().any(|one| one.outcome == "unknown");
+        if answer(&old) == answer(&new) {
+            compared.unknown += usize::from(is_unknown);
+            return;
+        }
+        let is_told = is_unknown || seen.asked == Asked::Pull || seen.was.is_same(&old);
+        compared.unknown += usize::from(is_unknown || !is_told);
+        let now = if is_told {
+            shown(&new)
+        } else {
+            "unknown the host knew more of it than is told".to_owned()
+        };
+        let name = match seen.name.digest {
+            Some(_) => seen.name,
+            None => seen.name.with_digest(seen.digest),
+        };
+        compared.change(name, (shown(&old), now));
+    }
+}
+
+impl Compared {
+    fn add(&mut self, other: Self) {
+        let Self {
+            changed,
+            unknown,
+            left_out: _,
+        } = other;
+        self.unknown += unknown;
+        for (name, answers) in changed {
+            self.change(name, answers);
+        }
+    }
+
+    /// Of an image that hosts answer otherwise, the first answers in their order are shown.
+    fn change(&mut self, name: ImageRef, answers: (String, String)) {
+        let known = self.changed.entry(name).or_insert_with(|| answers.clone());
+        if answers < *known {
+            *known = answers;
         }
     }
 }
@@ -56,36 +127,43 @@ fn shown(answer: &Answer) -> String {
 
 impl Reports for Comparison<'_> {
     fn report(&mut self, origin: &str, bytes: &[u8]) {
-        let mut report = match serde_json::from_slice::<Report<'_>>(bytes) {
-            Ok(report) => report,
-            Err(error) => return self.unreadable(origin, &error.to_string()),
+        let FromHost { host, at, item } = match fleet::read(bytes) {
+            Ok(read) => read,
+            Err(why) => return self.unreadable(origin, &why),
         };
-        let Ok(at) = report.at.parse::<Timestamp>() else {
-            return self.unreadable(origin, "its time is none");
-        };
-        if report.version != 1 {
-            return self.unreadable(origin, "a report of another version");
-        }
-        let judged = Judged::of_report(&mut report);
-        for image in std::mem::take(&mut report.images) {
-            let seen = match Seen::of_image(image) {
-                Ok(Some(seen)) => seen,
-                Ok(None) => continue,
-                Err(why) => {
-                    self.unreadable(origin, &why);
-                    continue;
+        match item {
+            FleetItem::Report(mut report) => {
+                let counts = self.latest.counts(&host, at);
+                let (judged, mut compared) = (Judged::of_report(&mut report), Compared::default());
+                for image in report.images {
+                    match Seen::of_image(image) {
+                        Ok(Some(seen)) if counts => {
+                            self.compare(&mut compared, &judged, seen, at);
+                        }
+                        Ok(_) => {}
+                        Err(why) => self.unreadable(origin, &why),
+                    }
                 }
-            };
-            let old = suppose(&self.old, &judged, &seen, at, self.now);
-            let new = suppose(&self.new, &judged, &seen, at, self.now);
-            let answer = |of: &Answer| (of.outcome, of.why.clone(), of.let_through);
-            if answer(&old) != answer(&new) {
-                let name = match seen.name.digest {
-                    Some(_) => seen.name,
-                    None => seen.name.with_digest(seen.digest),
-                };
-                self.changed.insert(name, (shown(&old), shown(&new)));
+                if counts {
+                    self.latest.keep(host, at, compared);
+                }
             }
+            FleetItem::Record(record) => {
+                let hash = record.policy.as_deref();
+                let is = |by: &&Proposed<'_>| hash == Some(by.policy.hash.to_string().as_str());
+                let by = Some(&self.old).filter(is);
+                let by = by.or_else(|| Some(&self.new).filter(is));
+                let judged = by.map(|by| Arc::clone(&by.roots)).unwrap_or_default();
+                let seen = Seen::of_record(record, by.map(|by| by.policy));
+                let mut compared = Compared::default();
+                match seen {
+                    Ok(Some(seen)) => self.compare(&mut compared, &judged, seen, at),
+                    Ok(None) => {}
+                    Err(why) => self.unreadable(origin, &why),
+                }
+                self.lines.add(compared);
+            }
+            FleetItem::Event => {}
         }
     }
 

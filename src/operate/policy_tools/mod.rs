@@ -1,18 +1,22 @@
 //! What a policy would do before it is in force: lint, diff and simulation. No door asks here, and
 //! nothing that is found lets an image in.
 
+mod asked;
 mod cases;
 mod diff;
+mod fleet;
 mod inventory;
 mod known_answers;
 mod left_out;
 mod lint;
+mod pulled;
 mod reported;
+mod settling;
 mod simulate;
 mod suppose;
 
 pub(crate) use cases::{Tested, test};
-pub use diff::{Comparison, differing_entries};
+pub use diff::{Compared, Comparison, differing_entries};
 pub use inventory::Inventory;
 pub use left_out::{LeftOut, exit_code};
 pub use lint::{LintFinding, Linted, lint};

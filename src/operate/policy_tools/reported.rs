@@ -5,12 +5,18 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use jiff::Timestamp;
-use rootpin_policy::{Policy, Root, RootKind};
+use rootpin_policy::{IndexSigning, Policy, Root, RootKind};
 use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::{Code, KeyId};
 use serde::Deserialize;
 
+use super::asked::Asked;
+use super::pulled::{Pulled, is_bare, pulled};
+use crate::decide::is_of_proof;
 use crate::decide::survey::terms;
+
+/// Who let a no through, where it was root.
+const BREAK_GLASS: &str = "break-glass";
 
 /// A text of a report, which is borrowed from its bytes; of an `Option<Cow<str>>` serde would make a
 /// copy.
@@ -40,25 +46,36 @@ pub(super) struct Report<'a> {
     pub(super) host: Cow<'a, str>,
     #[serde(borrow)]
     pub(super) at: Cow<'a, str>,
-    policy: Option<ReportedPolicy>,
-    roots: Vec<ReportedRoot>,
+    pub(super) policy: Option<ReportedPolicy>,
+    pub(super) roots: Vec<ReportedRoot>,
     #[serde(borrow)]
     pub(super) images: Vec<ReportedImage<'a>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct ReportedPolicy {
+pub(super) struct ReportedPolicy {
+    #[serde(default)]
+    pub(super) hash: Option<String>,
     #[serde(default)]
     revoked_keys: Option<Vec<KeyText>>,
 }
 
 #[derive(Debug, Deserialize)]
-struct ReportedRoot {
-    id: String,
+pub(super) struct ReportedRoot {
+    pub(super) id: String,
     #[serde(default)]
     sources: Vec<String>,
     #[serde(default)]
     terms: Option<String>,
+    #[serde(default)]
+    pub(super) held: Vec<ReportedHeld>,
+}
+
+/// What a host holds of a root.
+#[derive(Debug, Deserialize)]
+pub(super) struct ReportedHeld {
+    #[serde(default)]
+    pub(super) root_expires: Option<String>,
 }
 
 /// One image of a report.
@@ -79,6 +96,10 @@ pub(super) struct Reported<'a> {
     pub(super) outcome: Cow<'a, str>,
     #[serde(default)]
     pub(super) let_through: bool,
+    #[serde(borrow)]
+    let_through_by: Option<Text<'a>>,
+    #[serde(borrow)]
+    index: Option<Text<'a>>,
     #[serde(borrow)]
     pub(super) code: Option<Text<'a>>,
     #[serde(borrow)]
@@ -106,11 +127,21 @@ pub(super) struct Word<'a> {
     pub(super) signers: Vec<KeyText>,
     #[serde(borrow)]
     pub(super) contact: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) expires: Option<Text<'a>>,
+}
+
+impl ReportedImage<'_> {
+    /// Of its answer, if it has one.
+    pub(super) fn outcome(&self) -> Option<&str> {
+        self.judgement.as_ref().map(|judged| &*judged.outcome)
+    }
 }
 
 /// A line of the audit file, as far as a simulation reads it.
 #[derive(Debug, Deserialize)]
 pub(super) struct Record<'a> {
+    pub(super) version: u64,
     #[serde(borrow)]
     pub(super) host: Cow<'a, str>,
     #[serde(borrow)]
@@ -133,6 +164,12 @@ pub(super) struct Record<'a> {
     #[serde(borrow)]
     pub(super) found: Option<Text<'a>>,
     pub(super) let_through: bool,
+    #[serde(borrow)]
+    let_through_by: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    door: Cow<'a, str>,
+    #[serde(borrow, default)]
+    namespaces: Vec<Cow<'a, str>>,
 }
 
 /// A canonical key ID as it is written.
@@ -221,7 +258,12 @@ fn sources(root: &Root) -> Vec<String> {
 pub(super) struct Seen {
     pub(super) name: ImageRef,
     pub(super) digest: Digest,
+    /// What the host was asked.
+    pub(super) asked: Asked,
     pub(super) was: Was,
+    /// Whether signatures of all that an index lists counted as one of the index; `None` where that
+    /// is not known.
+    pub(super) by_manifests: Option<bool>,
     pub(super) votes: Vec<Vote>,
     /// The one root that was asked and said no, and about which repository.
     pub(super) no: Option<(String, String, Code, String)>,
@@ -232,7 +274,10 @@ pub(super) struct Seen {
 pub(super) struct Was {
     pub(super) outcome: String,
     pub(super) why: String,
+    /// By the policy.
     pub(super) let_through: bool,
+    /// By root on the host, which no policy decides.
+    pub(super) by_glass: bool,
     pub(super) rule: Option<String>,
 }
 
@@ -290,10 +335,17 @@ impl Seen {
         let Some(reported) = image.judgement else {
             return Ok(Some(Self::unknown(name, digest)));
         };
+        let by_glass = reported.let_through_by.as_deref() == Some(BREAK_GLASS);
+        let by_manifests = match reported.index.as_deref() {
+            Some("by-manifests") => Some(true),
+            Some("signed") => Some(false),
+            _ => None,
+        };
         let was = Was {
             why: why(reported.code.as_deref(), reported.ground.as_deref()),
             outcome: reported.outcome.into_owned(),
-            let_through: reported.let_through,
+            let_through: reported.let_through && !by_glass,
+            by_glass,
             rule: reported.rule.map(Text::into_owned),
         };
         let is_yes = was.outcome == "allowed";
@@ -322,8 +374,10 @@ impl Seen {
         Ok(Some(Self {
             name,
             digest,
+            asked: Asked::Pull,
             votes: votes.collect(),
             was,
+            by_manifests,
             no,
         }))
     }
@@ -354,27 +408,42 @@ impl Seen {
             Pulled::Nothing => return Ok(None),
             Pulled::Unread(why) => return Err(why),
         };
+        // While it proves its doors, the daemon judges the proof's own names by another policy.
+        if is_of_proof(&name.repository) {
+            return Ok(None);
+        }
+        let name = if is_bare(record.name.as_deref(), &name) {
+            ImageRef { tag: None, ..name }
+        } else {
+            name
+        };
         let rule = by.and_then(|policy| policy.rule_for(&name.repository));
-        let signed = rule.and_then(|rule| rule.signed_name(&name.repository));
-        let signed = signed.map(|repository| repository.to_string());
+        let asked_name = |id: &str| {
+            let root = by?.roots.get(id)?;
+            let repository = rule?.asked_name(root, &name.repository)?;
+            Some(repository.to_string())
+        };
+        let by_glass = record.let_through_by.as_deref() == Some(BREAK_GLASS);
+        let asked = Asked::at(&record.door, record.ground.as_deref(), record.namespaces);
         let was = Was {
             why: why(record.code.as_deref(), record.ground.as_deref()),
             outcome: record.outcome.into_owned(),
-            let_through: record.let_through,
+            let_through: record.let_through && !by_glass,
+            by_glass,
             rule: record.rule.map(Text::into_owned),
         };
         let code = record.code.as_deref().and_then(code_of);
         let found = record.found.map(Text::into_owned).unwrap_or_default();
-        let no = match (record.roots.as_slice(), code, &signed) {
-            ([only], Some(code), Some(signed)) if was.outcome == "refused" => {
-                Some((only.clone(), signed.clone(), code, found))
+        let no = match (record.roots.as_slice(), code) {
+            ([only], Some(code)) if was.outcome == "refused" => {
+                asked_name(only).map(|of| (only.clone(), of, code, found))
             }
             _ => None,
         };
         let vote = |root: String| {
             Some(Vote {
+                repository: asked_name(&root)?,
                 root,
-                repository: signed.clone()?,
                 role: String::new(),
                 root_keys: None,
                 signers: None,
@@ -383,11 +452,15 @@ impl Seen {
         };
         let is_yes = was.outcome == "allowed";
         let roots = record.roots.into_iter().filter(|_| is_yes);
+        let votes = roots.filter_map(vote).collect();
+        let by_manifests = rule.map(|rule| rule.index == IndexSigning::OrManifests);
         Ok(Some(Self {
             name,
             digest,
-            votes: roots.filter_map(vote).collect(),
+            asked,
+            votes,
             was,
+            by_manifests,
             no,
         }))
     }
@@ -397,39 +470,17 @@ impl Seen {
             outcome: "unjudged".to_owned(),
             why: "-".to_owned(),
             let_through: false,
+            by_glass: false,
             rule: None,
         };
         Self {
             name,
             digest,
+            asked: Asked::Pull,
             was,
+            by_manifests: None,
             votes: Vec::new(),
             no: None,
-        }
-    }
-}
-
-/// An image of a report, as a pull would mean it.
-pub(super) enum Pulled {
-    /// By this name and digest.
-    Image(ImageRef, Digest),
-    /// It has no name or no digest of a registry, and its host did not judge it.
-    Nothing,
-    /// Its host judged it, and what the report says of it is not understood.
-    Unread(String),
-}
-
-/// The image that a report names.
-pub(super) fn pulled(name: &str, digest: Option<&str>, is_judged: bool) -> Pulled {
-    let parsed = (name.parse(), digest.map(str::parse));
-    match parsed {
-        (Ok(name), Some(Ok(digest))) => Pulled::Image(name, digest),
-        (_, None) => Pulled::Nothing,
-        _ if !is_judged => Pulled::Nothing,
-        (Err(_), _) => Pulled::Unread(format!("{name:?} is no image name")),
-        (_, Some(Err(_))) => {
-            let digest = digest.unwrap_or_default();
-            Pulled::Unread(format!("{digest:?} is no digest, of {name}"))
         }
     }
 }

@@ -3,17 +3,19 @@
 //! Reports are read one after the other. Of each host are kept the numbers of its answers, and of
 //! each answer that changes one copy.
 
-use std::collections::BTreeMap;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_policy::Policy;
+use rootpin_trust::image::{Digest, ImageRef};
 use serde::Serialize;
 
+use super::fleet::{self, FleetItem, FromHost, LatestReports};
 use super::known_answers::KnownAnswers;
 use super::left_out::LeftOut;
 use super::reported::{Judged, Record, Report, Seen, Was};
+use super::settling::Settling;
 use super::suppose::{Answer, Proposed, suppose};
 use crate::observe::plain;
 use crate::operate::audit::Reports;
@@ -23,26 +25,57 @@ use crate::operate::audit::Reports;
 pub struct Simulation<'a> {
     policy: Proposed<'a>,
     /// The policy that was in force, for the evidence of audit files.
-    old: Option<&'a Policy>,
-    old_judged: Judged,
+    old: Option<Proposed<'a>>,
     now: Timestamp,
     known: KnownAnswers,
     changes: Vec<ImageChange>,
     numbers: HashMap<(String, Was, Answer), usize>,
-    hosts: BTreeMap<Arc<str>, HostAnswers>,
+    images: HashMap<ImageRef, HashMap<Digest, usize>>,
+    images_met: usize,
+    latest: LatestReports<HostAnswers>,
+    /// Of lines of audit files.
+    lines: BTreeMap<Arc<str>, HostAnswers>,
     reports: usize,
-    superseded: usize,
     without_name: usize,
     left_out: LeftOut,
 }
 
+/// Numbers of the images of one host, of those that the new policy refuses, and of the changes.
 #[derive(Debug, Default)]
 struct HostAnswers {
-    at: Timestamp,
-    images: usize,
-    refused: usize,
-    /// Numbers of the changes.
+    images: Vec<usize>,
+    refused: Vec<usize>,
     changes: Vec<usize>,
+}
+
+impl HostAnswers {
+    fn add(&mut self, other: Self) {
+        let Self {
+            images,
+            refused,
+            changes,
+        } = other;
+        self.images.extend(images);
+        self.refused.extend(refused);
+        self.changes.extend(changes);
+    }
+
+    /// Each number once: an image is in several namespaces, and an audit file asks about it again
+    /// and again.
+    fn distinct(mut self) -> Self {
+        for numbers in [&mut self.images, &mut self.refused, &mut self.changes] {
+            numbers.sort_unstable();
+            numbers.dedup();
+        }
+        self
+    }
+}
+
+/// Which of the two policies a host had in force, if one of them.
+#[derive(Debug, Clone, Copy)]
+enum Own {
+    Proposed,
+    Old,
 }
 
 /// The answer about one image that changes, or of which nobody can tell whether it does.
@@ -113,17 +146,28 @@ impl<'a> Simulation<'a> {
     pub fn of(policy: &'a Policy, old: Option<&'a Policy>, now: Timestamp) -> Self {
         Self {
             policy: Proposed::of(policy),
-            old,
-            old_judged: old.map(Judged::by).unwrap_or_default(),
+            old: old.map(Proposed::of),
             now,
             known: KnownAnswers::default(),
             changes: Vec::new(),
             numbers: HashMap::new(),
-            hosts: BTreeMap::new(),
+            images: HashMap::new(),
+            images_met: 0,
+            latest: LatestReports::default(),
+            lines: BTreeMap::new(),
             reports: 0,
-            superseded: 0,
             without_name: 0,
             left_out: LeftOut::default(),
+        }
+    }
+
+    /// The policy of that hash, if it is given.
+    fn own(&self, hash: Option<&str>) -> Option<Own> {
+        let is = |proposed: &Proposed<'_>| hash == Some(proposed.policy.hash.to_string().as_str());
+        if self.old.as_ref().is_some_and(is) {
+            Some(Own::Old)
+        } else {
+            is(&self.policy).then_some(Own::Proposed)
         }
     }
 
@@ -131,7 +175,7 @@ impl<'a> Simulation<'a> {
     fn answer(
         &mut self,
         host: &mut HostAnswers,
-        (judged, number): (&Judged, Option<usize>),
+        (judged, number, own): (&Judged, Option<usize>, Option<Own>),
         seen: Seen,
         at: Timestamp,
     ) {
@@ -139,13 +183,37 @@ impl<'a> Simulation<'a> {
         let (policy, now) = (&self.policy, self.now);
         let find = |seen: &Seen| suppose(policy, judged, seen, at, now);
         let (seen, answer) = self.known.of(number, seen, find);
-        host.images += 1;
-        host.refused += usize::from(answer.outcome == "refused" && !answer.let_through);
-        let was = &seen.was;
-        let is_same = was.outcome == answer.outcome && was.let_through == answer.let_through;
-        if !is_same {
+        let settling = Settling {
+            proposed: policy,
+            own: match own {
+                Some(Own::Proposed) => Some(policy),
+                Some(Own::Old) => self.old.as_ref(),
+                None => None,
+            },
+            judged,
+            at,
+        };
+        let answer = settling.settled(&seen, answer);
+        let image = self.image(&seen);
+        host.images.push(image);
+        if answer.outcome == "refused" && !answer.let_through {
+            host.refused.push(image);
+        }
+        if !seen.was.is_same(&answer) {
             host.changes.push(self.number(&seen, answer));
         }
+    }
+
+    /// The number of an image, which many hosts have.
+    fn image(&mut self, seen: &Seen) -> usize {
+        let known = self.images.get(&seen.name);
+        if let Some(number) = known.and_then(|digests| digests.get(&seen.digest)) {
+            return *number;
+        }
+        let digests = self.images.entry(seen.name.clone()).or_default();
+        digests.insert(seen.digest, self.images_met);
+        self.images_met += 1;
+        self.images_met - 1
     }
 
     /// The number of a change, which many hosts share.
@@ -173,11 +241,16 @@ impl<'a> Simulation<'a> {
                 ""
             }
         };
+        let by_glass = if was.by_glass {
+            ", let through by break-glass"
+        } else {
+            ""
+        };
         self.changes.push(ImageChange {
             image: image.clone(),
             kind,
             was: plain(&format!(
-                "{} {}{}",
+                "{} {}{}{by_glass}",
                 was.outcome,
                 was.why,
                 through(&was.outcome, was.let_through)
@@ -197,113 +270,108 @@ impl<'a> Simulation<'a> {
         number
     }
 
-    fn whole_report(&mut self, origin: &str, mut report: Report<'_>) {
-        let Ok(at) = report.at.parse::<Timestamp>() else {
-            return self.unreadable(origin, "its time is none");
-        };
-        if report.version != 1 || report.host.is_empty() {
-            return self.unreadable(origin, "a report of another version, or without a host");
-        }
-        let host: Arc<str> = plain(&report.host).into();
-        // Of two reports of one host the later one counts.
-        match self.hosts.get(&host) {
-            Some(known) if known.at >= at => {
-                self.superseded += 1;
-                return;
-            }
-            known => self.superseded += usize::from(known.is_some()),
-        }
-        let mut answers = HostAnswers {
-            at,
-            ..HostAnswers::default()
-        };
+    fn whole_report(
+        &mut self,
+        origin: &str,
+        (host, at): (Arc<str>, Timestamp),
+        mut report: Report<'_>,
+    ) {
+        let counts = self.latest.counts(&host, at);
+        let mut answers = HostAnswers::default();
+        let hash = report.policy.as_ref().and_then(|one| one.hash.as_deref());
+        let own = self.own(hash);
         let judged = Judged::of_report(&mut report);
         let number = self.known.number(&judged);
         for image in std::mem::take(&mut report.images) {
             match Seen::of_image(image) {
-                Ok(Some(seen)) => self.answer(&mut answers, (&judged, number), seen, at),
+                Ok(Some(seen)) if counts => {
+                    self.answer(&mut answers, (&judged, number, own), seen, at);
+                }
+                Ok(Some(_)) => {}
+                // Of a report that counts for nothing too: it may have come before the later one.
                 Ok(None) => self.without_name += 1,
                 Err(why) => self.unreadable(origin, &why),
             }
         }
-        self.hosts.insert(host, answers);
+        if counts {
+            self.latest.keep(host, at, answers);
+        }
     }
 
-    /// A line of an audit file: the host keeps what its earlier lines say.
-    fn record(&mut self, origin: &str, record: Record<'_>) {
-        let Ok(at) = record.time.parse::<Timestamp>() else {
-            return self.unreadable(origin, "its time is none");
+    /// A line of an audit file: the host keeps what its other lines say.
+    fn record(&mut self, origin: &str, (host, at): (Arc<str>, Timestamp), record: Record<'_>) {
+        let own = self.own(record.policy.as_deref());
+        let by = match own {
+            Some(Own::Proposed) => Some(&self.policy),
+            Some(Own::Old) => self.old.as_ref(),
+            None => None,
         };
-        let old = self.old.filter(|old| {
-            let hash = record.policy.as_deref();
-            hash == Some(old.hash.to_string().as_str())
-        });
-        let judged = match old {
-            Some(_) => std::mem::take(&mut self.old_judged),
-            None => Judged::default(),
-        };
-        let host: Arc<str> = plain(&record.host).into();
-        let mut answers = self.hosts.remove(&host).unwrap_or_default();
-        answers.at = answers.at.max(at);
+        let judged = by.map(|by| Arc::clone(&by.roots)).unwrap_or_default();
+        let seen = Seen::of_record(record, by.map(|by| by.policy));
         let number = self.known.number(&judged);
-        match Seen::of_record(record, old) {
-            Ok(Some(seen)) => self.answer(&mut answers, (&judged, number), seen, at),
+        let mut answers = HostAnswers::default();
+        match seen {
+            Ok(Some(seen)) => self.answer(&mut answers, (&*judged, number, own), seen, at),
             Ok(None) => self.without_name += 1,
             Err(why) => self.unreadable(origin, &why),
         }
-        self.hosts.insert(host, answers);
-        if old.is_some() {
-            self.old_judged = judged;
-        }
+        self.lines.entry(host).or_default().add(answers);
     }
 
     /// The result.
     #[must_use]
     pub fn end(mut self) -> Simulated {
+        let superseded = self.latest.superseded;
+        let mut all = std::mem::take(&mut self.lines);
+        for (host, answers) in std::mem::take(&mut self.latest).into_all() {
+            all.entry(host).or_default().add(answers);
+        }
         let mut hosts = Vec::new();
-        for (host, mut answers) in self.hosts {
-            // An image is asked about again and again in an audit file.
-            answers.changes.sort_unstable();
-            answers.changes.dedup();
-            let mut change = HostChange {
-                host: Arc::clone(&host),
-                images: answers.images,
-                refused: answers.refused,
-                newly_refused: 0,
-                newly_allowed: 0,
-                unknown: 0,
-            };
+        for (host, answers) in all {
+            let answers = answers.distinct();
+            let mut by_kind = BTreeSet::new();
             for number in answers.changes {
-                let Some(image) = self.changes.get_mut(number) else {
-                    continue;
-                };
-                image.hosts.push(Arc::clone(&host));
-                match image.kind {
-                    "refused" => change.newly_refused += 1,
-                    "allowed" => change.newly_allowed += 1,
-                    "unknown" => change.unknown += 1,
-                    _ => {}
+                if let Some(change) = self.changes.get_mut(number) {
+                    change.hosts.push(Arc::clone(&host));
+                    by_kind.insert((change.kind, change.image.clone()));
                 }
             }
-            hosts.push(change);
+            let of = |wanted| by_kind.iter().filter(|(kind, _)| *kind == wanted).count();
+            hosts.push(HostChange {
+                images: answers.images.len(),
+                refused: answers.refused.len(),
+                newly_refused: of("refused"),
+                newly_allowed: of("allowed"),
+                unknown: of("unknown"),
+                host,
+            });
         }
         // What only superseded reports said is no host's.
         self.changes.retain(|change| !change.hosts.is_empty());
-        self.changes.sort_by(|one, other| {
-            (&one.image, &one.was, &one.now).cmp(&(&other.image, &other.was, &other.now))
-        });
+        self.changes
+            .sort_by(|one, other| one.words().cmp(&other.words()));
         Simulated {
             version: 1,
             policy: self.policy.policy.hash.to_string(),
             reports: self.reports,
             images: self.changes,
             hosts,
-            superseded: self.superseded,
+            superseded,
             without_name: self.without_name,
             left_out: self.left_out.count(),
             unreadable: self.left_out.named().to_vec(),
             not_read: self.left_out.lines(),
         }
+    }
+}
+
+impl ImageChange {
+    /// All that is said of it but for the hosts.
+    fn words(&self) -> [Option<&str>; 5] {
+        let rules = [&self.was_rule, &self.now_rule].map(Option::as_deref);
+        let [was_rule, now_rule] = rules;
+        let (image, was, now) = (&self.image, &self.was, &self.now);
+        [Some(image), Some(was), Some(now), was_rule, now_rule]
     }
 }
 
@@ -336,24 +404,17 @@ impl Simulated {
 impl Reports for Simulation<'_> {
     fn report(&mut self, origin: &str, bytes: &[u8]) {
         self.reports += 1;
-        let why = match serde_json::from_slice::<Report<'_>>(bytes) {
-            Ok(report) => return self.whole_report(origin, report),
-            Err(why) => why,
-        };
-        if let Ok(record) = serde_json::from_slice::<Record<'_>>(bytes) {
-            self.record(origin, record);
-        } else if !is_event(bytes) {
-            self.unreadable(origin, &format!("no report and no audit record: {why}"));
+        match fleet::read(bytes) {
+            Ok(FromHost { host, at, item }) => match item {
+                FleetItem::Report(report) => self.whole_report(origin, (host, at), report),
+                FleetItem::Record(record) => self.record(origin, (host, at), record),
+                FleetItem::Event => {}
+            },
+            Err(why) => self.unreadable(origin, &why),
         }
     }
 
     fn unreadable(&mut self, origin: &str, why: &str) {
         self.left_out.add(origin, why);
     }
-}
-
-/// Whether this is a line of an audit file that is no decision.
-fn is_event(bytes: &[u8]) -> bool {
-    let line = serde_json::from_slice::<serde_json::Value>(bytes);
-    line.is_ok_and(|line| line.get("event").is_some())
 }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rootpin_policy::judge::{Ask, Heard, Need, Question, Supposed, Supposing};
 use rootpin_policy::{Mode, Policy, Root};
 use rootpin_trust::image::Repository;
-use rootpin_trust::{Code, Collection, KeyId, Refusal, Target};
+use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, tuf};
 
 use super::reported::{Judged, Seen, Vote};
 
@@ -28,12 +28,12 @@ pub(super) struct Answer {
 #[derive(Debug)]
 pub(super) struct Proposed<'a> {
     pub(super) policy: &'a Policy,
-    roots: Judged,
+    pub(super) roots: Arc<Judged>,
 }
 
 impl<'a> Proposed<'a> {
     pub(super) fn of(policy: &'a Policy) -> Self {
-        let roots = Judged::by(policy);
+        let roots = Arc::new(Judged::by(policy));
         Self { policy, roots }
     }
 }
@@ -46,18 +46,40 @@ pub(super) fn suppose(
     at: Timestamp,
     now: Timestamp,
 ) -> Answer {
-    let policy = proposed.policy;
-    let question = Question::pull(seen.name.clone(), seen.digest);
-    let mut judge = Supposing::start(policy, question, now);
-    let (mut supposed, mut missing) = (None, None);
-    let unknown = |why: &str| Answer {
+    let mut last = unknown(
+        proposed,
+        seen,
+        "the line does not name containerd's namespace",
+    );
+    for question in seen.asked.questions(&seen.name, seen.digest) {
+        last = of_question(proposed, judged, seen, at, (question, now));
+        if last.outcome != "allowed" {
+            break;
+        }
+    }
+    last
+}
+
+fn unknown(proposed: &Proposed<'_>, seen: &Seen, why: &str) -> Answer {
+    let rule = proposed.policy.rule_for(&seen.name.repository);
+    Answer {
         outcome: "unknown",
         why: why.to_owned(),
         let_through: false,
-        rule: policy
-            .rule_for(&seen.name.repository)
-            .map(ToString::to_string),
-    };
+        rule: rule.map(ToString::to_string),
+    }
+}
+
+fn of_question(
+    proposed: &Proposed<'_>,
+    judged: &Judged,
+    seen: &Seen,
+    at: Timestamp,
+    (question, now): (Question, Timestamp),
+) -> Answer {
+    let mut judge = Supposing::start(proposed.policy, question, now);
+    let (mut supposed, mut missing) = (None, None);
+    let unknown = |why: &str| unknown(proposed, seen, why);
     loop {
         let ask = match judge.next(supposed.take()) {
             Ok(supposition) => {
@@ -115,7 +137,7 @@ fn said(
     at: Timestamp,
     ask: &Ask,
 ) -> Result<Supposed, &'static str> {
-    let Need::Root(root, repository, _) = &ask.need else {
+    let Need::Root(root, repository, about) = &ask.need else {
         return Err("the registry's present answer is not known");
     };
     let policy = proposed.policy;
@@ -123,10 +145,15 @@ fn said(
     let is_about = |of: &str| of == repository.as_str();
     let votes = seen.votes.iter();
     let mut votes = votes.filter(|vote| is_same(&vote.root) && is_about(&vote.repository));
+    let tells = |says_yes| tells_of(seen, root, about, says_yes);
     if let Some(vote) = votes.next() {
+        if !tells(true) {
+            return Err(OF_ANOTHER_INDEX);
+        }
         return yes(policy, judged, seen, at, (vote, root, repository));
     }
     match &seen.no {
+        Some((id, of, ..)) if is_same(id) && is_about(of) && !tells(false) => Err(OF_ANOTHER_INDEX),
         Some((id, of, code, found)) if is_same(id) && is_about(of) => {
             // A key that counts again may turn a no into a yes.
             let revoked = judged.revoked.as_ref();
@@ -138,6 +165,15 @@ fn said(
         }
         _ => Err("no evidence of this root about it"),
     }
+}
+
+const OF_ANOTHER_INDEX: &str = "it is not known whether the index is signed, or what it lists, and the rule's `index` wants to know";
+
+/// Whether an answer that was given about an index, or about what it lists, is one to this question
+/// too. A signed index counts either way; one that is not signed, even by what it lists, by neither.
+fn tells_of(seen: &Seen, root: &Root, about: &tuf::Question, says_yes: bool) -> bool {
+    let wants_manifests = matches!(about, tuf::Question::Index(_));
+    root.lists_tags() || seen.by_manifests == Some(wants_manifests) || wants_manifests == says_yes
 }
 
 fn is_revoked(policy: &Policy, key: &KeyId) -> bool {

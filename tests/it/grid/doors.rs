@@ -83,11 +83,21 @@ fn of_entry(host: &Host, entry: Option<&str>) -> String {
 
 /// What the door answers.
 pub(super) async fn ask(host: &mut Host, facts: &Facts, door: Door) -> Answer {
+    let verdict = verdict(host, facts, door).await;
+    if door == Door::Explain {
+        let decider = host.decider(facts);
+        return Question { host, facts }.explained(&decider);
+    }
+    verdict.map_or_else(Answer::silent, |verdict| Answer::of(host, &verdict))
+}
+
+/// The door's verdict; none where it says nothing, and for an explanation.
+pub(super) async fn verdict(host: &mut Host, facts: &Facts, door: Door) -> Option<Verdict> {
     let decider = host.decider(facts);
     let host = &*host;
     let now = NOW.parse().unwrap();
     let question = Question { host, facts };
-    let verdict = match door {
+    Some(match door {
         Door::Pull => decider.pull(&question.pull(), now).await,
         Door::Resolve => {
             let name = question.pull().name;
@@ -116,8 +126,14 @@ pub(super) async fn ask(host: &mut Host, facts: &Facts, door: Door) -> Answer {
         }
         Door::Resident => return question.resident(&decider, 0).await,
         Door::ResidentNext => return question.resident(&decider, 1).await,
-        Door::Explain => return question.explained(&decider),
-        Door::DockerPull => decider.by_digest(decider.pull(&question.pull(), now).await),
+        Door::Explain => return None,
+        Door::DockerPull => {
+            let pull = Pull {
+                door: Asked::Authz,
+                ..question.pull()
+            };
+            decider.by_digest(decider.pull(&pull, now).await)
+        }
         Door::DockerBuild => {
             question
                 .call(&decider, Does::Local(host.names(facts)))
@@ -125,8 +141,7 @@ pub(super) async fn ask(host: &mut Host, facts: &Facts, door: Door) -> Answer {
         }
         Door::Swarm => question.call(&decider, Does::Swarm).await,
         Door::Plugin => question.call(&decider, Does::Plugin).await,
-    };
-    Answer::of(host, &verdict)
+    })
 }
 
 /// Which store dockerd has its images in.
@@ -283,7 +298,7 @@ impl Question<'_> {
     }
 
     /// As the sweep asks: by name, and with all that the image is made of where that may matter.
-    async fn resident(&self, decider: &Decider, at: usize) -> Answer {
+    async fn resident(&self, decider: &Decider, at: usize) -> Option<Verdict> {
         let mut image = ResidentImage {
             engine: "containerd".to_owned(),
             namespace: DOCKER_NAMESPACE.to_owned(),
@@ -302,11 +317,7 @@ impl Question<'_> {
             image.bytes = Some(self.known());
             standings = decider.resident(&image, now).await;
         }
-        standings
-            .swap_remove(at)
-            .map_or_else(Answer::silent, |standing| {
-                Answer::of(self.host, &standing.verdict)
-            })
+        standings.swap_remove(at).map(|standing| standing.verdict)
     }
 
     fn residents(&self) -> Vec<ImageName> {

@@ -7,7 +7,7 @@ use std::process::Command;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
-const AT: &str = "2026-11-26T10:00:00Z";
+pub(super) const AT: &str = "2026-11-26T10:00:00Z";
 
 pub(super) fn digest(text: &str) -> String {
     Digest::of(text.as_bytes()).to_string()
@@ -25,7 +25,7 @@ pub(super) fn policy(folder: &Path, name: &str, more: &str) -> String {
     dir.display().to_string()
 }
 
-fn rootpin(words: &[&str]) -> (Value, i32) {
+pub(super) fn rootpin(words: &[&str]) -> (Value, i32) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
     let output = command
         .args(["--json", "policy"])

@@ -1,5 +1,7 @@
 //! Findings about rules, bound images and exemptions.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rootpin_policy::{Exempt, LintCode, Location, Pattern, Policy, Root, RootKind, Rule};
 use rootpin_trust::RootFile;
@@ -222,7 +224,8 @@ fn unmet(linter: &mut Linter<'_>) {
     };
     let policy = linter.policy;
     let hint = "take it out if nothing uses its names any more";
-    let names = || inventory.images.iter().map(|(name, _)| &name.repository);
+    let images = inventory.images();
+    let names = || images.iter().map(|(name, _)| &name.repository);
     // What a rule without roots refuses is not there, or should not be.
     for rule in policy.rules.iter().filter(|rule| !rule.roots.is_empty()) {
         let decides = |name: &Repository| policy.rule_for(name).is_some_and(|known| known == rule);
@@ -234,10 +237,11 @@ fn unmet(linter: &mut Linter<'_>) {
     }
     for exempt in policy.exempts() {
         let digests = exempt.digests.as_ref();
-        let mut images = inventory.images.iter();
-        let meets = images.any(|(name, digest)| {
-            exempt.pattern.matches(&name.repository)
-                && digests.is_none_or(|listed| listed.contains(digest))
+        // One whose digest is not known may be one that is listed.
+        let meets = images.iter().any(|(name, digest)| {
+            let is_listed =
+                |listed: &BTreeSet<_>| digest.is_none_or(|digest| listed.contains(&digest));
+            exempt.pattern.matches(&name.repository) && digests.is_none_or(is_listed)
         });
         if !meets {
             let message = "no image of the inventory needs it";
