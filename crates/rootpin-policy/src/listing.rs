@@ -83,6 +83,10 @@ fn or_none<T: Display>(value: Option<T>) -> String {
     value.map_or_else(|| "none".to_owned(), |value| value.to_string())
 }
 
+fn quoted<T: Display>(value: Option<T>) -> String {
+    or_none(value.map(|value| format!("\"{value}\"")))
+}
+
 fn list<T: Display>(values: impl IntoIterator<Item = T>) -> String {
     let all: Vec<_> = values.into_iter().map(|value| value.to_string()).collect();
     format!("[{}]", all.join(", "))
@@ -235,7 +239,7 @@ fn of_cosign(root: &CosignRoot) -> String {
     format!(
         "type = \"cosign\", keys = {}, threshold = {threshold}, format = \"{format}\", binds-tag = {}",
         list(keys),
-        or_none(binds_tag)
+        quoted(binds_tag)
     )
 }
 
@@ -256,7 +260,7 @@ fn of_notation(root: &NotationRoot) -> String {
         "type = \"notation\", certificates = {}, subjects = {}, validity = \"{validity}\", binds-tag = {}",
         list(certificates),
         list(subjects.iter().map(subject)),
-        or_none(binds_tag.as_ref())
+        quoted(binds_tag.as_ref())
     )
 }
 
@@ -278,10 +282,10 @@ fn of_rule(rule: &Rule) -> String {
     format!(
         "[[rule]] match = \"{pattern}\", roots = {}, quorum = {quorum}, mode = {}, audit-until = {}, signed-as = {}, tags = {}, index = \"{index}\", credentials = {credentials}, final = {is_final}",
         list(roots.iter().map(|root| &root.id)),
-        or_none(mode.as_ref()),
+        quoted(mode.as_ref()),
         or_none(audit_until.as_ref()),
-        or_none(signed_as.as_ref()),
-        if *tags_unbound { "unbound" } else { "bound" }
+        quoted(signed_as.as_ref()),
+        quoted(tags_unbound.then_some("unbound"))
     )
 }
 
@@ -323,7 +327,7 @@ fn of_allowed_lint(allowed: &AllowedLint) -> String {
     } = allowed;
     format!(
         "[[allow-lint]] code = \"{code}\", match = {}, root = {}: {reason}",
-        or_none(pattern.as_ref()),
-        or_none(root.as_ref())
+        quoted(pattern.as_ref()),
+        quoted(root.as_ref())
     )
 }
