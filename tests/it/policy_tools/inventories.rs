@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::Path;
 
+use rootpin_trust::key_file;
 use serde_json::{Value, json};
 
+use super::lint::top_data;
 use super::simulate::{AT, EXEMPT, digest, policy, report, rootpin};
 
 const EARLIER: &str = "2026-11-26T09:00:00Z";
@@ -192,6 +194,69 @@ fn what_log_rotation_left_of_an_audit_file_is_read_or_named() {
         (1, &json!(1)),
         "{value}"
     );
+}
+
+#[test]
+fn a_signature_of_an_index_and_those_of_what_it_lists_stand_for_each_other_only_where_one_proves_the_other()
+ {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let key = top_data("keys/p384.pub");
+    let id = key_file::public_keys(&key).unwrap()[0].id().to_string();
+    let ruled = |index: &str| {
+        let dir = folder.path().join(index);
+        fs::create_dir(&dir).unwrap();
+        fs::write(dir.join("team.pub"), &key).unwrap();
+        let text = format!(
+            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"b\"\ntype = \"cosign\"\nkeys = [\"team.pub\"]\n\
+             [[rule]]\nmatch = \"r.example/**\"\nroots = [\"b\"]\ntags = \"unbound\"\nindex = \"{index}\"\n"
+        );
+        fs::write(dir.join("policy.toml"), text).unwrap();
+        dir.display().to_string()
+    };
+    let (signed, by_manifests) = (ruled("signed"), ruled("by-manifests"));
+    let terms = digest(&format!("cosign {:?} 1 None None", [&id]));
+    let file = folder.path().join("report.json");
+    let kind = |was: Value, allowed: bool, policy: &str| {
+        let name = "r.example/app:1";
+        let word = json!({ "root": "b", "repository": "r.example/app", "role": "", "root_keys": [id], "signers": [id],
+            "versions": {}, "expires": null, "contact": AT });
+        let (outcome, code, ground) = if allowed {
+            ("allowed", Value::Null, json!("signed"))
+        } else {
+            ("refused", json!("no-statement"), Value::Null)
+        };
+        let mut report = report(1);
+        report["roots"] = json!([{ "id": "b", "terms": terms }]);
+        report["images"] = json!([{ "engine": "main", "namespace": null, "name": name, "digest": digest(name), "judgement": {
+            "outcome": outcome, "let_through": allowed, "let_through_by": null, "code": code, "ground": ground, "rule": null,
+            "index": was, "roots": [word], "found": null, "wanted": null, "hint": null } }]);
+        fs::write(&file, report.to_string()).unwrap();
+        let (value, _) = rootpin(&["simulate", policy, "--reports", file.to_str().unwrap()]);
+        let images = value["images"].as_array().unwrap().iter();
+        let kinds: Vec<_> = images
+            .map(|image| image["kind"].as_str().unwrap())
+            .collect();
+        kinds.join(" ")
+    };
+    for (was, allowed, by_signed, by_listed) in [
+        (json!("signed"), true, "", ""),
+        (json!("by-manifests"), true, "unknown", ""),
+        (Value::Null, true, "unknown", ""),
+        (json!("signed"), false, "", "unknown"),
+        (json!("by-manifests"), false, "", ""),
+        (Value::Null, false, "", "unknown"),
+    ] {
+        assert_eq!(
+            kind(was.clone(), allowed, &signed),
+            by_signed,
+            "{was} {allowed}"
+        );
+        assert_eq!(
+            kind(was.clone(), allowed, &by_manifests),
+            by_listed,
+            "{was} {allowed}"
+        );
+    }
 }
 
 #[test]
