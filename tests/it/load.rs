@@ -1,5 +1,4 @@
-//! Many questions at once: what a source costs is bounded, and none waits for another's source.
-//! `benches/load` measures the same with ten times as many.
+//! Many questions at once: what a source costs is bounded, and none waits for another one's.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -184,35 +184,6 @@ async fn a_place_that_is_behind_or_lies_does_no_harm_where_another_answers_and_n
 }
 
 #[tokio::test]
-async fn a_place_that_is_silent_while_the_cache_answers_is_told_until_it_answers_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let (place, state) = (dir.path().join("place"), dir.path().join("state"));
-    let publisher = Publisher::new();
-    write(&place, &publisher);
-    let store = Arc::new(Store::open(&state).unwrap());
-    let policy = policy_of(&publisher, &[&place], "");
-    let answer = async |decider: &Decider| pull(decider, "r.example/app:1", "one").await;
-    let host = decider_of(Arc::clone(&policy), Arc::clone(&store));
-    assert_eq!(answer(&host).await, "allowed");
-    assert!(host.silent_sources().is_empty());
-    // Not a folder, and so no answer.
-    std::fs::rename(&place, dir.path().join("away")).unwrap();
-    std::fs::write(&place, b"").unwrap();
-    let host = decider_of(policy, Arc::clone(&store));
-    assert_eq!(answer(&host).await, "allowed");
-    let silent = host.silent_sources();
-    assert_eq!(silent.len(), 1, "{silent:?}");
-    assert!(
-        silent[0].told().contains("does not answer since"),
-        "{silent:?}"
-    );
-    // A root without places has none that could answer.
-    let host = decider_of(policy_of(&publisher, &[], ""), store);
-    assert_eq!(answer(&host).await, "allowed");
-    assert!(host.silent_sources().is_empty());
-}
-
-#[tokio::test]
 async fn a_place_with_a_false_delegated_role_does_no_harm_where_another_has_the_true_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut publisher = Publisher::new();

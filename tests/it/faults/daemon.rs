@@ -56,6 +56,8 @@ fn a_policy_that_changes_in_mid_decision_counts_from_the_next_question_on() {
     let Some(mut scene) = Scene::new("f-policy", "the policy changes in mid-decision") else {
         return;
     };
+    // Longer than a busy machine takes to get there.
+    scene.world.deadline = "8s";
     let world = &scene.world;
     let front = world
         .runtime
@@ -108,6 +110,8 @@ fn a_rootpind_that_is_replaced_in_mid_question_answers_it_and_its_successor_the_
     let Some(mut scene) = Scene::new("f-replaced", "rootpind is replaced in mid-question") else {
         return;
     };
+    // Longer than a busy machine takes to get there.
+    scene.world.deadline = "8s";
     let world = &scene.world;
     let front = world
         .runtime

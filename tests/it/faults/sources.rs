@@ -52,10 +52,7 @@ impl Way {
             let took = since.elapsed();
             if self.scene.has_seen(newest) {
                 let time = Duration::from_secs(seconds);
-                assert!(
-                    took <= time + Duration::from_secs(2),
-                    "fresh after {took:?}"
-                );
+                assert!(took <= time + super::scene::BUSY, "fresh after {took:?}");
                 return Back::FreshWithin(time);
             }
             assert!(took < PATIENCE, "never fresh again");
