@@ -132,7 +132,8 @@ impl Statement {
                 "revocation" => true,
                 other => return Err(format!("{other:?} can't be overridden")),
             };
-            if !["enforce", "log"].contains(&action) && !(action == "skip" && may_skip) {
+            let fits = ["enforce", "log"].contains(&action) || (action == "skip" && may_skip);
+            if !fits {
                 return Err(format!("override: {check} can't be {action:?}"));
             }
         }

@@ -119,7 +119,7 @@ fn of_roots(one: ImportedRoot, two: ImportedRoot) -> (Said, Option<String>) {
     let (pinned, seen) = match (one.is_confirmed(), two.is_confirmed()) {
         (true, false) => (one, two),
         (false, true) => (two, one),
-        (confirmed, _) => return both(one, two, confirmed),
+        (confirmed, _) => return both(one, &two, confirmed),
     };
     let unpinned: BTreeSet<String> = seen
         .keys
@@ -137,7 +137,7 @@ fn of_roots(one: ImportedRoot, two: ImportedRoot) -> (Said, Option<String>) {
     (Said::Root(pinned), note)
 }
 
-fn both(one: ImportedRoot, two: ImportedRoot, confirmed: bool) -> (Said, Option<String>) {
+fn both(one: ImportedRoot, two: &ImportedRoot, confirmed: bool) -> (Said, Option<String>) {
     let others: BTreeMap<_, &ImportedKey> = two.keys.iter().map(|key| (key.id, key)).collect();
     let mut keys = one.keys.clone();
     keys.retain(|key| others.contains_key(&key.id));

@@ -194,7 +194,7 @@ fn add_mirrors(proposal: &mut Proposal, file: &str, registry: &Registry) {
     for mirror in &registry.mirrors {
         let at = &mirror.location;
         let told = format!("the mirror {at} of {prefix}");
-        let from = mirror.pull_from_mirror.as_str();
+        let from = mirror.used_for.as_str();
         let by_digest = registry.mirror_by_digest_only || from == "digest-only";
         if mirror.insecure {
             proposal.leave(file, told, INSECURE);

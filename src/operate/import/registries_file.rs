@@ -34,7 +34,8 @@ pub(super) struct Registry {
 pub(super) struct Mirror {
     pub(super) location: String,
     pub(super) insecure: bool,
-    pub(super) pull_from_mirror: String,
+    /// `pull-from-mirror`.
+    pub(super) used_for: String,
 }
 
 const V1: &str = "registries";
@@ -95,6 +96,7 @@ impl RegistriesFile {
             searched.extend(v1.search);
             registries = of_v1(&v1.block, &v1.insecure)?;
         }
+        check_wildcards(&registries)?;
         check_conflicts(&registries)?;
         for name in &searched {
             let name = trimmed(name)?;
@@ -129,9 +131,6 @@ impl Registry {
         if location.is_empty() && !is_wildcard {
             return Err(format!("a registry without location (prefix {prefix:?})"));
         }
-        if is_wildcard && prefix.contains(['/', '@', ':']) {
-            return Err(format!("{prefix:?} is no domain behind *."));
-        }
         if !table.text("pull-from-mirror")?.is_empty() {
             return Err(format!(
                 "pull-from-mirror of {prefix:?}, which is no mirror"
@@ -156,7 +155,7 @@ impl Registry {
             mirrors.push(Mirror {
                 location,
                 insecure: mirror.flag("insecure")?,
-                pull_from_mirror: from,
+                used_for: from,
             });
         }
         Ok(Self {
@@ -205,6 +204,16 @@ fn of_v1(block: &[String], insecure: &[String]) -> Result<Vec<Registry>, String>
         }
     }
     Ok(registries)
+}
+
+/// Behind `*.` there is a domain and nothing else, in both formats.
+fn check_wildcards(registries: &[Registry]) -> Result<(), String> {
+    let is_wrong =
+        |one: &&Registry| one.prefix.starts_with("*.") && one.prefix.contains(['/', '@', ':']);
+    match registries.iter().find(is_wrong) {
+        Some(one) => Err(format!("{:?} is no domain behind *.", one.prefix)),
+        None => Ok(()),
+    }
 }
 
 /// A location that is given several times must be so each time.

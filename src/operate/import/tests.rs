@@ -1,4 +1,5 @@
 mod notation;
+mod policy_file;
 mod precedence;
 mod registries;
 mod signed;

@@ -241,7 +241,7 @@ proptest! {
         }
         // Names of statements are their scopes here, so two of one name share a scope, or have none.
         let is_valid = !scopes.is_empty()
-            && scopes.iter().all(|(names, ..)| !names.is_empty() && !(names.len() > 1 && names.contains(&4)))
+            && scopes.iter().all(|(names, ..)| names.len() == 1 || (names.len() > 1 && !names.contains(&4)))
             && having.values().all(|all| all.len() == 1);
         let read = read(&json!(policies));
         prop_assert_eq!(read.is_ok(), is_valid, "{:?}", policies);

@@ -1,5 +1,7 @@
 //! `registries.conf` beside a `policy.json`: what it blocks, and what makes its tools refuse all.
 
+use std::fmt::Write as _;
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -95,11 +97,72 @@ fn what_registries_conf_blocks_by_a_domain_a_tag_or_a_digest_is_refused() {
     }
 }
 
+/// What each of these files refuses, and what it does not; an empty name is not asked about.
+fn check_blocked(cases: &[(String, &str, &str)]) {
+    let source = scopes(&["r.example", "r.example:5000", "a.example"]);
+    for (conf, refused, allowed) in cases {
+        let policy = loaded(&with(&source, &[text("registries.conf", conf)]).unwrap());
+        assert!(!by(&policy, refused), "{refused} under {conf}");
+        assert!(
+            allowed.is_empty() || by(&policy, allowed),
+            "{allowed} under {conf}"
+        );
+    }
+}
+
+fn registry(members: &str) -> String {
+    format!("[[registry]]\n{members}\n")
+}
+
+#[test]
+fn a_name_whose_bytes_come_from_a_blocked_place_or_from_none_is_refused() {
+    check_blocked(&[
+        // No name comes of it.
+        (
+            registry("prefix = \"a.example\"\nlocation = \"*.example\""),
+            "a.example/app",
+            "r.example/app",
+        ),
+        (
+            registry("prefix = \"a.example/b\"\nlocation = \"short\""),
+            "a.example/b/app",
+            "a.example/app",
+        ),
+        // Bytes are fetched from a blocked place.
+        (
+            format!(
+                "{}{}",
+                registry("prefix = \"a.example\"\nlocation = \"b.example/sub\""),
+                registry("location = \"b.example\"\nblocked = true")
+            ),
+            "a.example/app",
+            "r.example/app",
+        ),
+        (
+            format!(
+                "{}{}",
+                registry("prefix = \"a.example\"\nlocation = \"b.example\""),
+                registry("location = \"b.example/bad\"\nblocked = true")
+            ),
+            "a.example/bad/app",
+            "a.example/app",
+        ),
+        (
+            format!(
+                "{}{}",
+                registry("prefix = \"*.example\"\nlocation = \"b.test\""),
+                registry("location = \"b.test/bad\"\nblocked = true")
+            ),
+            "a.example/bad",
+            // The wildcard means every host of the policy.
+            "",
+        ),
+    ]);
+}
+
 #[test]
 fn what_is_blocked_in_each_way_of_writing_is_refused() {
-    let source = scopes(&["r.example", "r.example:5000", "a.example"]);
-    let registry = |members: &str| format!("[[registry]]\n{members}\n");
-    for (conf, refused, allowed) in [
+    check_blocked(&[
         (
             registry("prefix = \"r.example/bad/\"\nlocation = \"r.example/bad\"\nblocked = true"),
             "r.example/bad/app",
@@ -150,54 +213,8 @@ fn what_is_blocked_in_each_way_of_writing_is_refused() {
             "r.example/bad/app",
             "r.example/app",
         ),
-        // No name comes of it.
-        (
-            registry("prefix = \"a.example\"\nlocation = \"*.example\""),
-            "a.example/app",
-            "r.example/app",
-        ),
-        (
-            registry("prefix = \"a.example/b\"\nlocation = \"short\""),
-            "a.example/b/app",
-            "a.example/app",
-        ),
-        // Bytes are fetched from a blocked place.
-        (
-            format!(
-                "{}{}",
-                registry("prefix = \"a.example\"\nlocation = \"b.example/sub\""),
-                registry("location = \"b.example\"\nblocked = true")
-            ),
-            "a.example/app",
-            "r.example/app",
-        ),
-        (
-            format!(
-                "{}{}",
-                registry("prefix = \"a.example\"\nlocation = \"b.example\""),
-                registry("location = \"b.example/bad\"\nblocked = true")
-            ),
-            "a.example/bad/app",
-            "a.example/app",
-        ),
-        (
-            format!(
-                "{}{}",
-                registry("prefix = \"*.example\"\nlocation = \"b.test\""),
-                registry("location = \"b.test/bad\"\nblocked = true")
-            ),
-            "a.example/bad",
-            // The wildcard means every host of the policy.
-            "",
-        ),
-    ] {
-        let policy = loaded(&with(&source, &[text("registries.conf", &conf)]).unwrap());
-        assert!(!by(&policy, refused), "{refused} under {conf}");
-        assert!(
-            allowed.is_empty() || by(&policy, allowed),
-            "{allowed} under {conf}"
-        );
-    }
+    ]);
+    let source = scopes(&["r.example"]);
     let one = text(
         "registries.conf",
         "[[registry]]\nlocation = \"r.example\"\n",
@@ -214,7 +231,6 @@ fn what_is_blocked_in_each_way_of_writing_is_refused() {
 
 #[test]
 fn a_registries_conf_by_which_its_tools_refuse_every_image_is_an_error() {
-    let registry = |members: &str| format!("[[registry]]\n{members}\n");
     let good = "location = \"r.example\"";
     let mirror = |members: &str| format!("[[registry]]\n{good}\n[[registry.mirror]]\n{members}\n");
     for conf in [
@@ -255,6 +271,8 @@ fn a_registries_conf_by_which_its_tools_refuse_every_image_is_an_error() {
         "[aliases]\na = \"library/a\"\n".to_owned(),
         format!("[registries.block]\nregistries = []\n{}", registry(good)),
         "[registries.block]\nregistries = [\"https://r.example\"]\n".to_owned(),
+        "[registries.block]\nregistries = [\"*.corp.example:5000\"]\n".to_owned(),
+        "[registries.insecure]\nregistries = [\"*.corp.example/team\"]\n".to_owned(),
         "[[registries]]\n".to_owned(),
     ] {
         let read = with(&scopes(&["r.example"]), &[text("registries.conf", &conf)]);
@@ -355,7 +373,7 @@ proptest! {
                 None if prefix.starts_with('*') => "",
                 None => prefix,
             };
-            conf.push_str(&format!("[[registry]]\nprefix = {:?}\nlocation = {location:?}\nblocked = {blocked}\n", PREFIXES[at]));
+            let _ = write!(conf, "[[registry]]\nprefix = {:?}\nlocation = {location:?}\nblocked = {blocked}\n", PREFIXES[at]);
             if known.iter().all(|one| one.0 != prefix) {
                 known.push((prefix, location, blocked));
             }
