@@ -189,7 +189,7 @@ fn import_with(files: &[(&str, &str)], user: Option<u32>) -> (TempDir, Ended) {
     }
     if user.is_some() {
         fs::set_permissions(dir.path(), Permissions::from_mode(0o777)).unwrap();
-        let closed = Permissions::from_mode(0);
+        let closed = Permissions::from_mode(0o000);
         fs::set_permissions(dir.path().join("registries.conf.d"), closed).unwrap();
     }
     let ended = import_in(&dir, user);
