@@ -12,7 +12,7 @@ use super::{EXIT_USAGE, TIMEOUT, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
 use crate::operate::doctor::{self, Accepted, Examination, Tools};
-use crate::operate::record::InstallRecord;
+use crate::operate::record::{InstallLock, InstallRecord};
 use crate::problem::Problem;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin doctor\n  rootpin doctor --fix --dry-run   (shows what would be written)\n  \
@@ -57,6 +57,12 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
         control
     };
     let tools = fix::tools(&config, &arguments.verifier, None, None)?;
+    let record = InstallRecord::beside(&arguments.config);
+    let lock = if arguments.fix && !arguments.dry_run {
+        InstallLock::take(&record)?
+    } else {
+        None
+    };
     let mut found = examine(control, &config, arguments, &tools)?;
     let mut value = found.report.json();
     let mut words = report_text(&value);
@@ -74,8 +80,8 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
             dry_run: arguments.dry_run,
             yes: arguments.yes,
         };
-        let record = InstallRecord::beside(&arguments.config);
-        let done = fix::carry_out(&plan, &record, consent, &words, output)?;
+        let at = (record.as_path(), lock.as_ref());
+        let done = fix::carry_out(&plan, at, consent, &words, output)?;
         if done.nobody_to_ask("--fix", output) {
             return Ok(EXIT_USAGE);
         }

@@ -12,7 +12,7 @@ use super::output::{Output, list, text};
 use crate::config::{Config, DEFAULT_CONTROL};
 use crate::operate::doctor::{RepairPlan, Tools, WrittenFile};
 use crate::operate::platform::Platform;
-use crate::operate::record::InstallRecord;
+use crate::operate::record::{InstallLock, InstallRecord};
 use crate::problem::Problem;
 
 /// The folder for rootpin-verifier, where the README has it put.
@@ -80,7 +80,7 @@ pub(super) fn beside(name: &str) -> Result<PathBuf, Problem> {
 /// Writes a plan, if that is wanted, and records it. `before` is what a person should have read.
 pub(super) fn carry_out(
     plan: &RepairPlan,
-    record: &Path,
+    (record, lock): (&Path, Option<&InstallLock>),
     consent: Consent,
     before: &str,
     output: Output,
@@ -98,6 +98,7 @@ pub(super) fn carry_out(
     let earlier = InstallRecord::read(record)?;
     let mut whole = earlier.clone();
     whole.add(plan.record(&time)?);
+    whole.made_folder |= lock.is_some_and(|lock| lock.made_folder);
     whole.write(record)?;
     let done = super::block_on(async { Ok(plan.write(&time).await) })?;
     match done {

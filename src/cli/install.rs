@@ -13,11 +13,12 @@ use super::output::Output;
 use super::{EXIT_USAGE, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::operate::doctor::kubelet::{self, KubeletPlan, OWN_PROVIDER};
-use crate::operate::doctor::{self, FileEdit, Idle, RepairPlan};
+use crate::operate::doctor::unit::{self, UnitCommand};
+use crate::operate::doctor::{self, AUTHORIZATION, FileEdit, Idle, RepairPlan};
 use crate::operate::platform::{
     Entries, HostSigns, PLATFORMS, Platform, SHIPPED, detect, with_entries,
 };
-use crate::operate::record::InstallRecord;
+use crate::operate::record::{InstallLock, InstallRecord};
 use crate::problem::Problem;
 use image::Image;
 
@@ -29,6 +30,7 @@ const AUTO: &str = "auto";
 /// Where containerd is on the search path.
 const CONTAINERD: &str = "containerd";
 const MAIN: &str = "/etc/containerd/config.toml";
+const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -60,15 +62,18 @@ pub(super) struct Arguments {
     /// nothing else [default: /usr/libexec/rootpin/verifier, or where the platform can have it]
     #[arg(long, value_name = "DIR")]
     verifier: Option<PathBuf>,
-    /// containerd's program, of an engine that doesn't run yet [default: the platform's]
+    /// containerd's program, of an engine that doesn't run yet [default: as its unit has it, or the
+    /// platform's]
     #[arg(long, value_name = "PROGRAM")]
     containerd: Option<PathBuf>,
-    /// Its main configuration [default: the platform's, or /etc/containerd/config.toml]
+    /// Its main configuration [default: as its unit has it, the platform's, or
+    /// /etc/containerd/config.toml]
     #[arg(long, value_name = "FILE")]
     containerd_config: Option<PathBuf>,
-    /// The configuration of a dockerd that doesn't run yet
-    #[arg(long, value_name = "FILE", default_value = "/etc/docker/daemon.json")]
-    docker_config: PathBuf,
+    /// The configuration of a dockerd that doesn't run yet [default: as its unit has it, or
+    /// /etc/docker/daemon.json]
+    #[arg(long, value_name = "FILE")]
+    docker_config: Option<PathBuf>,
 }
 
 /// Whether a person is asked.
@@ -105,9 +110,14 @@ struct Host {
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> {
     let image = arguments.root.as_deref().map(Image::enter).transpose()?;
     let whole = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let record = InstallRecord::beside(&arguments.config);
+    let lock = if arguments.consent.dry_run {
+        None
+    } else {
+        InstallLock::take(&record)?
+    };
     if arguments.uninstall {
-        let place = Place::of(arguments, None, image.is_some());
-        return uninstall::run(arguments, place.idle(), output);
+        return uninstall::run(arguments, image.is_some(), lock, output);
     }
     let mut host = match &arguments.platform {
         Some(name) => on_platform(name, &whole(&arguments.config), image.is_some())?,
@@ -154,12 +164,11 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         }
     }
     host.add_to(&mut plan);
-    let record = InstallRecord::beside(&arguments.config);
     let consent = fix::Consent {
         dry_run: arguments.consent.dry_run,
         yes: arguments.consent.yes,
     };
-    let done = fix::carry_out(&plan, &record, consent, "", output)?;
+    let done = fix::carry_out(&plan, (&record, lock.as_ref()), consent, "", output)?;
     if done.nobody_to_ask("install", output) {
         return Ok(EXIT_USAGE);
     }
@@ -283,6 +292,8 @@ struct Place {
     containerd: PathBuf,
     main: PathBuf,
     daemon_json: PathBuf,
+    /// The file that names authorization plugins on dockerd's command line.
+    authorization_by_flag: Option<PathBuf>,
     verifier: PathBuf,
     is_image: bool,
 }
@@ -290,12 +301,31 @@ struct Place {
 impl Place {
     fn of(arguments: &Arguments, platform: Option<&Platform>, is_image: bool) -> Self {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        // The system's containerd is started by its unit, which may name other files.
+        let unit = platform
+            .is_none_or(|platform| platform.main == MAIN)
+            .then(|| unit::command("containerd.service"))
+            .flatten();
+        let docker = unit::command("docker.service");
+        let named = |unit: Option<&UnitCommand>, names: &[&str]| {
+            let path = unit?.option(names)?;
+            Some(Path::new("/").join(path))
+        };
         let program = || {
             let there = |path: &&&str| Path::new(path).exists();
             let own = platform.and_then(|platform| platform.programs.iter().find(there));
-            PathBuf::from(own.map_or(CONTAINERD, |path| *path))
+            let by_unit = unit.as_ref().and_then(|unit| unit.words.first());
+            by_unit
+                .map(PathBuf::from)
+                .filter(|path| path.is_absolute() && path.exists())
+                .unwrap_or_else(|| PathBuf::from(own.map_or(CONTAINERD, |path| *path)))
         };
-        let main = platform.map_or(MAIN, |platform| platform.main);
+        let main = || {
+            named(unit.as_ref(), &["config", "c"])
+                .unwrap_or_else(|| platform.map_or(MAIN, |platform| platform.main).into())
+        };
+        let daemon_json =
+            || named(docker.as_ref(), &["config-file"]).unwrap_or_else(|| DAEMON_JSON.into());
         let own = platform.and_then(|platform| platform.verifier);
         let usual = if image::is_read_only(Path::new("/usr")) {
             fix::VERIFIER_IN_OPT
@@ -305,13 +335,11 @@ impl Place {
         let given = arguments.verifier.clone();
         Self {
             containerd: arguments.containerd.clone().unwrap_or_else(program),
-            main: whole(
-                arguments
-                    .containerd_config
-                    .clone()
-                    .unwrap_or_else(|| main.into()),
-            ),
-            daemon_json: whole(arguments.docker_config.clone()),
+            main: whole(arguments.containerd_config.clone().unwrap_or_else(main)),
+            daemon_json: whole(arguments.docker_config.clone().unwrap_or_else(daemon_json)),
+            authorization_by_flag: docker
+                .filter(|docker| docker.option(&AUTHORIZATION).is_some())
+                .map(|docker| docker.file),
             verifier: given.unwrap_or_else(|| own.unwrap_or(usual).into()),
             is_image,
         }
@@ -322,6 +350,7 @@ impl Place {
             containerd: &self.containerd,
             main: &self.main,
             daemon_json: &self.daemon_json,
+            authorization_by_flag: self.authorization_by_flag.as_deref(),
             is_image: self.is_image,
         }
     }

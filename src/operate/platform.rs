@@ -281,6 +281,21 @@ impl Platform {
         PLATFORMS.iter().find(|platform| platform.name == name)
     }
 
+    /// The one whose containerd listens there, and no other's: of several the one that is on this
+    /// host.
+    pub(crate) fn of_socket(socket: &Path) -> Option<&'static Self> {
+        let is_here = |platform: &&Self| {
+            let mut paths = platform.programs.iter().chain([&platform.main]);
+            paths.any(|path| Path::new(path).exists())
+        };
+        PLATFORMS
+            .iter()
+            .filter(|platform| {
+                platform.socket != CONTAINERD && Path::new(platform.socket) == socket
+            })
+            .find(is_here)
+    }
+
     /// The template beside the main file.
     pub(crate) fn beside(&self, name: &str) -> PathBuf {
         Path::new(self.main).with_file_name(name)

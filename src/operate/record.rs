@@ -1,6 +1,8 @@
 //! What rootpin changed on this host, so that it can be taken back: a file beside rootpin.toml,
 //! written before anything else is.
 
+mod lock;
+
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,6 +14,9 @@ use tempfile::NamedTempFile;
 use crate::problem::Problem;
 use crate::trusted_path::{self, FileOwner, Owner, check_way};
 
+pub(crate) use lock::InstallLock;
+
+const FOLDER_HINT: &str = "what rootpin writes is recorded there first";
 /// Its name.
 const FILE: &str = "installed.json";
 /// The version of its format.
@@ -27,6 +32,9 @@ pub(crate) struct InstallRecord {
     pub(crate) texts: Vec<TextRecord>,
     pub(crate) programs: Vec<ProgramRecord>,
     pub(crate) modes: Vec<ModeRecord>,
+    /// Whether its own folder was missing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) made_folder: bool,
 }
 
 /// A text that was changed or is new.
@@ -53,6 +61,12 @@ pub(crate) struct ProgramRecord {
     pub(crate) folders: Vec<PathBuf>,
     /// Copies of what was there; the first is the oldest.
     pub(crate) backups: Vec<PathBuf>,
+    /// Copies of rootpin's own programs of earlier releases: nobody wants them back.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) own_backups: Vec<PathBuf>,
+    /// `sha256:…` of what is about to be replaced.
+    #[serde(skip)]
+    pub(crate) replaces: Option<String>,
 }
 
 /// A file or folder that was given to root.
@@ -71,6 +85,7 @@ impl Default for InstallRecord {
             texts: Vec::new(),
             programs: Vec::new(),
             modes: Vec::new(),
+            made_folder: false,
         }
     }
 }
@@ -124,7 +139,8 @@ impl InstallRecord {
     /// # Errors
     /// It can't be written.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Problem> {
-        let done = if *self == Self::default() {
+        let is_empty = self.texts.is_empty() && self.programs.is_empty() && self.modes.is_empty();
+        let done = if is_empty {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
                 _ => Ok(()),
@@ -134,10 +150,14 @@ impl InstallRecord {
             replace(path, &text)
         };
         done.map_err(|error| {
-            Problem::hinted(
-                format!("{}: {error}", path.display()),
-                "run as root; what rootpin writes is recorded there first",
-            )
+            let hint = match error.kind() {
+                ErrorKind::PermissionDenied => format!("run as root; {FOLDER_HINT}"),
+                ErrorKind::ReadOnlyFilesystem => {
+                    format!("make {} writable; {FOLDER_HINT}", shown(path))
+                }
+                _ => FOLDER_HINT.to_owned(),
+            };
+            Problem::hinted(format!("{}: {error}", path.display()), hint)
         })
     }
 
@@ -156,8 +176,14 @@ impl InstallRecord {
                 .find(|known| known.path == new.path)
             {
                 Some(known) => {
+                    let is_ours = new.replaces.as_ref() == Some(&known.digest);
+                    let copies = if is_ours {
+                        &mut known.own_backups
+                    } else {
+                        &mut known.backups
+                    };
+                    copies.extend(new.backups);
                     known.digest = new.digest;
-                    known.backups.extend(new.backups);
                 }
                 None => self.programs.push(new),
             }
@@ -196,6 +222,10 @@ impl TextRecord {
         }
         diffy::merge(&self.after, before, present).ok()
     }
+}
+
+fn shown(path: &Path) -> String {
+    path.parent().unwrap_or(path).display().to_string()
 }
 
 /// Whole or not at all; for root alone, as texts of engines may have secrets.

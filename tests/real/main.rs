@@ -34,6 +34,7 @@ mod leaving;
 mod local;
 mod notary;
 mod nri;
+mod odd_hosts;
 mod own;
 mod own_rows;
 mod packages;

@@ -12,7 +12,7 @@ use super::{Failure, Where, registry};
 use crate::cli::output::{Output, list, text};
 use crate::hosts_toml::{Certificates, RegistryFolder};
 use crate::operate::hosts::close;
-use crate::operate::record::{InstallRecord, TextRecord};
+use crate::operate::record::{InstallLock, InstallRecord, TextRecord};
 use crate::policy_dir::replace_file;
 use crate::problem::Problem;
 use crate::trusted_path;
@@ -71,6 +71,8 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         }
     }
     if !arguments.dry_run {
+        let _lock = InstallLock::take(&InstallRecord::beside(&arguments.at.config))
+            .map_err(Failure::Unknown)?;
         record(&arguments.at.config, &changes).map_err(Failure::Unknown)?;
         for change in changes.iter().filter(|change| change.changes()) {
             change

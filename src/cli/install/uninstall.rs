@@ -2,28 +2,54 @@
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Arguments, Idle};
+use super::{Arguments, Place};
 use crate::cli::output::{Output, list, text};
 use crate::cli::{EXIT_USAGE, fix};
-use crate::config;
+use crate::config::{self, Config, Engine};
 use crate::operate::doctor::uninstall::{self, UninstallPlan};
-use crate::operate::record::InstallRecord;
+use crate::operate::platform::{Platform, SHIPPED};
+use crate::operate::record::{InstallLock, InstallRecord};
 use crate::problem::Problem;
 
-pub(super) fn run(arguments: &Arguments, idle: Idle<'_>, output: Output) -> Result<u8, Problem> {
+pub(super) fn run(
+    arguments: &Arguments,
+    is_image: bool,
+    mut lock: Option<InstallLock>,
+    output: Output,
+) -> Result<u8, Problem> {
     let path = InstallRecord::beside(&arguments.config);
     let record = InstallRecord::read(&path)?;
-    // Without it nothing is known of the engines, and what is recorded is known all the same.
     let config = match config::load(&arguments.config) {
         Ok(config) => config,
         Err(why) if arguments.config.exists() => return Err(why.into()),
-        Err(_) => config::none()?,
+        Err(_) => recorded(&record, &arguments.config)?,
     };
-    let plan = crate::cli::block_on(async { Ok(uninstall::plan(&record, &config, idle).await) })?;
+    let places: Vec<(&str, Place)> = config
+        .engines
+        .iter()
+        .map(|engine| {
+            let platform = Platform::of_socket(&engine.containerd);
+            (
+                engine.name.as_str(),
+                Place::of(arguments, platform, is_image),
+            )
+        })
+        .collect();
+    let other = Place::of(arguments, None, is_image);
+    let idle = |engine: &Engine| {
+        places
+            .iter()
+            .find(|(name, _)| *name == engine.name)
+            .map_or(other.idle(), |(_, place)| place.idle())
+    };
+    let at = (arguments.config.as_path(), &config);
+    let plan = crate::cli::block_on(async {
+        Ok(uninstall::plan(&record, at, idle, &other.daemon_json).await)
+    })?;
     let nothing = plan.is_empty() && record == InstallRecord::default();
     let asked =
         !plan.left.is_empty() || nothing || arguments.consent.dry_run || arguments.consent.yes;
@@ -35,6 +61,9 @@ pub(super) fn run(arguments: &Arguments, idle: Idle<'_>, output: Output) -> Resu
     let written = if plan.left.is_empty() && !nothing && !arguments.consent.dry_run && wanted {
         let done = plan.carry_out()?;
         InstallRecord::default().write(&path)?;
+        if let Some(lock) = &mut lock {
+            lock.made_folder |= record.made_folder;
+        }
         Some(done)
     } else {
         None
@@ -53,6 +82,13 @@ pub(super) fn run(arguments: &Arguments, idle: Idle<'_>, output: Output) -> Resu
     };
     output.value(&told(&plan, outcome, written.as_deref(), restart), report);
     Ok(u8::from(["left", "refused"].contains(&outcome)))
+}
+
+/// What rootpin.toml said, as far as it is recorded; else what it says as it is shipped.
+fn recorded(record: &InstallRecord, path: &Path) -> Result<Config, Problem> {
+    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let text = record.texts.iter().find(|text| text.path == path);
+    Ok(config::parse(text.map_or(SHIPPED, |text| &text.after))?)
 }
 
 fn told(

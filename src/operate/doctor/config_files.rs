@@ -16,6 +16,8 @@ use toml_edit::{Array, DocumentMut, value};
 /// Nobody writes a longer one by hand.
 const MAX_FILE: u64 = 1 << 20;
 
+/// The byte order mark.
+const MARK: char = '\u{feff}';
 /// More than a host's drop-ins.
 const MAX_FILES: usize = 200;
 
@@ -37,6 +39,13 @@ pub struct Pattern {
     pub folder: PathBuf,
     /// The name, with `*` for any characters.
     pub name: String,
+}
+
+impl ConfigFile {
+    /// The line where a key's value begins, counted from 1.
+    pub(super) fn line(&self, path: &[&str]) -> usize {
+        line(&self.text, path)
+    }
 }
 
 /// Whether a file is by its name a drop-in of rootpin's.
@@ -135,7 +144,7 @@ impl ConfigFiles {
             let path = folder.join(format!("{number:04}.toml"));
             let mut document = document(file)?;
             document.remove("imports");
-            write(&path, document.to_string())?;
+            write(&path, with_mark(&file.text, document.to_string()))?;
             imports.push(path.display().to_string());
         }
         let Some(first) = self.files.first() else {
@@ -144,7 +153,7 @@ impl ConfigFiles {
         let mut document = document(first)?;
         document.remove("imports");
         document.insert("imports", value(imports));
-        write(&main, document.to_string())?;
+        write(&main, with_mark(&first.text, document.to_string()))?;
         Ok(main)
     }
 
@@ -165,6 +174,24 @@ impl ConfigFiles {
             .map_or("not set in any file".to_owned(), |(file, line)| {
                 format!("set by {}:{line}", file.path.display())
             })
+    }
+
+    /// Every file whose list at this key has the entry, as `FILE:LINE`: containerd adds up the lists
+    /// of all files.
+    #[must_use]
+    pub fn who_lists(&self, key: &str, entry: &str) -> Vec<String> {
+        let lists = |file: &&ConfigFile| {
+            at(&file.table, &[key])
+                .and_then(toml::Value::as_array)
+                .into_iter()
+                .flatten()
+                .any(|known| known.as_str() == Some(entry))
+        };
+        self.files
+            .iter()
+            .filter(lists)
+            .map(|file| format!("{}:{}", file.path.display(), line(&file.text, &[key])))
+            .collect()
     }
 
     /// `version` of the main file, where it says one.
@@ -259,6 +286,16 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
         .collect::<io::Result<Vec<_>>>()?;
     found.sort();
     Ok(found)
+}
+
+/// The text that was made of another, with the byte order mark of that one: some engines refuse it,
+/// and what they read must be what is there.
+pub(super) fn with_mark(from: &str, made: String) -> String {
+    if from.starts_with(MARK) && !made.starts_with(MARK) {
+        format!("{MARK}{made}")
+    } else {
+        made
+    }
 }
 
 fn document(file: &ConfigFile) -> Result<DocumentMut, String> {
@@ -464,6 +501,20 @@ mod tests {
             .len(),
             2
         );
+    }
+
+    #[test]
+    fn a_copy_has_the_byte_order_mark_at_which_some_engines_fail() {
+        let here = folder(&[
+            ("main.toml", "\u{feff}imports = [\"d.toml\"]\n"),
+            ("d.toml", "a = 1\n"),
+        ]);
+        let files = ConfigFiles::read(&here.path().join("main.toml"), &BTreeMap::new()).unwrap();
+        let there = tempfile::tempdir().unwrap();
+        let main = files.copy(there.path(), |_| true).unwrap();
+        assert!(fs::read_to_string(main).unwrap().starts_with('\u{feff}'));
+        let drop_in = fs::read_to_string(there.path().join("0001.toml")).unwrap();
+        assert_eq!(drop_in, "a = 1\n");
     }
 
     #[test]

@@ -9,6 +9,8 @@ use crate::config::{Dockerd, Engine};
 
 /// CRI's plugin, which before containerd 2 has all its settings.
 const CRI: &str = "io.containerd.grpc.v1.cri";
+/// Plugins that containerd is not to load: the lists of all files count.
+pub(super) const DISABLED: &str = "disabled_plugins";
 
 /// What is asked about engines that don't run.
 #[derive(Debug, Clone, Copy)]
@@ -19,19 +21,23 @@ pub struct Idle<'a> {
     pub main: &'a Path,
     /// dockerd's daemon.json.
     pub daemon_json: &'a Path,
+    /// What names authorization plugins on dockerd's command line, if anything does.
+    pub authorization_by_flag: Option<&'a Path>,
     /// Whether this is an image of a host: then no engine is asked, and programs are run as nobody.
     pub is_image: bool,
 }
 
-/// One containerd, as it runs.
+/// One containerd.
 #[derive(Debug, Clone)]
 pub struct ContainerdFacts {
     /// As rootpin.toml names it.
     pub engine: Engine,
     /// What it says it is.
     pub version: Version,
-    /// What it has loaded, or tried to.
+    /// What it has loaded, or tried to; of one that doesn't run, what its configuration makes sure.
     pub plugins: Vec<PluginFacts>,
+    /// Whether it runs, and was asked for them.
+    pub runs: bool,
     /// Its configuration; or why that cannot be told.
     pub config: Result<EngineConfig, String>,
     /// Why it would not start with its files as they are now.
@@ -178,6 +184,24 @@ impl EngineConfig {
     }
 }
 
+impl EngineConfig {
+    /// The entry of `disabled_plugins` that keeps this plugin from loading. In version 1 it is the
+    /// last part of the name.
+    #[must_use]
+    pub fn disabled(&self, plugin: &str) -> Option<&str> {
+        at(&self.effective, &[DISABLED])
+            .and_then(toml::Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(toml::Value::as_str)
+            .find(|entry| {
+                plugin == *entry
+                    || !entry.contains('.')
+                        && plugin.rsplit_once('.').is_some_and(|(_, id)| id == *entry)
+            })
+    }
+}
+
 impl ContainerdFacts {
     /// The plugin of that full name.
     #[must_use]
@@ -190,6 +214,19 @@ impl ContainerdFacts {
     pub fn works(&self, full: &str) -> bool {
         self.plugin(full)
             .is_some_and(|plugin| plugin.error.is_none())
+    }
+
+    /// Whether it will have this snapshotter when it starts with that configuration: one of its own
+    /// that works, or one of another process that the configuration names.
+    #[must_use]
+    pub fn will_have(&self, config: &EngineConfig, snapshotter: &str) -> bool {
+        let full = format!("io.containerd.snapshotter.v1.{snapshotter}");
+        let is_proxy = self
+            .plugin(&full)
+            .is_some_and(|plugin| plugin.address.is_some());
+        self.works(&full)
+            && config.disabled(&full).is_none()
+            && (!is_proxy || at(&config.effective, &["proxy_plugins", snapshotter]).is_some())
     }
 
     /// The differs that are proxies to this socket.

@@ -20,6 +20,7 @@ mod program;
 mod provider;
 mod report;
 pub(crate) mod uninstall;
+pub(crate) mod unit;
 mod unpack_config;
 mod version;
 
@@ -39,7 +40,7 @@ pub use facts::{ContainerdFacts, DockerFacts, Idle};
 pub use fix::{FileEdit, RepairPlan, Tools, WrittenFile, plan};
 pub use hole::{Fix, Hole};
 pub use install::install;
-pub(crate) use probe::process_names;
+pub(crate) use probe::{AUTHORIZATION, process_names};
 pub use report::{Accepted, AnsweringEngine, DoctorReport, Untold};
 
 /// What was found, and what it was found by.

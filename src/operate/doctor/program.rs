@@ -306,10 +306,14 @@ fn variables(bytes: &[u8]) -> Vec<(OsString, OsString)> {
 }
 
 /// Whether a program of rootpin's is not there yet, or is there as another release's. A script is
-/// somebody's own way to call it, and stays.
+/// somebody's own way to call it, and a link is a package's, which brings what it leads to: both
+/// stay.
 pub(super) fn is_to_be_copied(own: &Path, to: &Path) -> bool {
     if !is_program(to) {
         return true;
+    }
+    if to.is_symlink() {
+        return false;
     }
     let (Ok(own), Ok(present)) = (fs::read(own), fs::read(to)) else {
         return false;
@@ -457,6 +461,9 @@ mod tests {
         assert!(is_to_be_copied(&own, &other));
         assert!(!is_to_be_copied(&own, &own));
         assert!(!is_to_be_copied(&own, &script));
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&other, &link).unwrap();
+        assert!(!is_to_be_copied(&own, &link));
         // There is nothing to copy from.
         assert!(!is_to_be_copied(Path::new("/nonexistent"), &other));
     }

@@ -1,7 +1,11 @@
 //! Takes back what rootpin changed on this host: each file gets its earlier text, with what others
 //! changed since. All of it, or nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod engine;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -12,8 +16,7 @@ use similar::TextDiff;
 
 use super::facts::Idle;
 use super::fix;
-use super::install::found;
-use crate::config::Config;
+use crate::config::{Config, Engine};
 use crate::operate::record::{InstallRecord, ModeRecord, ProgramRecord, TextRecord};
 use crate::problem::Problem;
 use crate::trusted_path::{self, FileOwner};
@@ -45,10 +48,18 @@ struct TextChange {
 }
 
 /// Plans it by what is recorded. The engines are asked whether they would start with what is left.
-pub(crate) async fn plan(record: &InstallRecord, config: &Config, idle: Idle<'_>) -> UninstallPlan {
+/// `config_path`: rootpin.toml, in which operators write. `idle`: where an engine that doesn't run
+/// has its parts.
+pub(crate) async fn plan<'a>(
+    record: &InstallRecord,
+    (config_path, config): (&Path, &Config),
+    idle: impl Fn(&Engine) -> Idle<'a>,
+    daemon_json: &Path,
+) -> UninstallPlan {
     let mut plan = UninstallPlan::default();
+    let config_path = std::path::absolute(config_path).unwrap_or_else(|_| config_path.to_owned());
     for text in record.texts.iter().rev() {
-        plan.text(text);
+        plan.text(text, text.path == config_path);
     }
     for program in &record.programs {
         plan.program(program);
@@ -60,10 +71,12 @@ pub(crate) async fn plan(record: &InstallRecord, config: &Config, idle: Idle<'_>
         .texts
         .iter()
         .map(|text| (&text.backups, &text.folders));
-    let programs = record
-        .programs
-        .iter()
-        .map(|program| (&program.backups, &program.folders));
+    let programs = record.programs.iter().flat_map(|program| {
+        [
+            (&program.backups, &program.folders),
+            (&program.own_backups, &program.folders),
+        ]
+    });
     let mut folders = BTreeSet::new();
     for (backups, made) in texts.chain(programs) {
         plan.backups.extend(backups.iter().cloned());
@@ -72,14 +85,14 @@ pub(crate) async fn plan(record: &InstallRecord, config: &Config, idle: Idle<'_>
     // A folder stands before those in it.
     plan.folders = folders.into_iter().rev().collect();
     for engine in &config.engines {
-        match plan.would_start(config, idle, &engine.name).await {
+        match engine::plan(&mut plan, record, engine, idle(engine)).await {
             Ok(true) => plan.restart.push(engine.name.clone()),
             Ok(false) => {}
             Err(why) => plan.left.push(why.about(&engine.name)),
         }
     }
     let of_docker = |change: &TextChange| {
-        change.path == idle.daemon_json || change.path.starts_with(super::plugin_name::SPECS)
+        change.path == daemon_json || change.path.starts_with(super::plugin_name::SPECS)
     };
     if plan.texts.iter().any(of_docker) {
         let names = config.dockers.iter().map(|docker| docker.name.clone());
@@ -92,7 +105,19 @@ pub(crate) async fn plan(record: &InstallRecord, config: &Config, idle: Idle<'_>
     if plan.texts.iter().any(|change| of_kubelet(&change.now)) {
         plan.restart.push("the kubelet".to_owned());
     }
+    if *record == InstallRecord::default() {
+        for engine in &config.engines {
+            let found = engine::unrecorded(engine, idle(engine)).await;
+            plan.left.extend(found.map(|why| why.about(&engine.name)));
+        }
+    }
     plan
+}
+
+/// Whether a configuration says nothing but its version.
+fn says_nothing(text: &str) -> bool {
+    text.parse::<toml::Table>()
+        .is_ok_and(|table| table.keys().all(|key| key == "version"))
 }
 
 impl UninstallPlan {
@@ -120,7 +145,7 @@ impl UninstallPlan {
         out
     }
 
-    fn text(&mut self, text: &TextRecord) {
+    fn text(&mut self, text: &TextRecord, is_operators: bool) {
         let path = &text.path;
         let now = match fix::text(path) {
             Ok(Some(now)) => now,
@@ -132,16 +157,32 @@ impl UninstallPlan {
             }
             Err(why) => return self.left.push(why),
         };
-        let Some(then) = text.without(&now).or_else(|| fix::without_ours(text, &now)) else {
+        // A file that is all rootpin's is no text that others have lines in: by its meaning alone it
+        // is known what is theirs.
+        let is_toml = path
+            .extension()
+            .is_some_and(|extension| extension == "toml");
+        let by_lines = text.before.is_some() || text.after == now || !is_toml;
+        let then = by_lines
+            .then(|| text.without(&now))
+            .flatten()
+            .or_else(|| fix::without_ours(text, &now));
+        let Some(then) = then else {
+            let path = path.display();
+            if is_operators {
+                self.kept.push(format!(
+                    "{path} was edited since: remove it yourself, if nothing reads it any more"
+                ));
+                return;
+            }
             return self.left.push(Problem::hinted(
-                format!(
-                    "{} was changed at the lines that rootpin wrote",
-                    path.display()
-                ),
-                "take rootpin's lines out of it, and run this again",
+                format!("{path} was changed at the lines that rootpin wrote"),
+                "take rootpin's lines out of it, or move yours to another file, and run this again",
             ));
         };
-        let then = (text.before.is_some() || !then.trim().is_empty()).then_some(then);
+        let goes =
+            text.before.is_none() && (then.trim().is_empty() || is_toml && says_nothing(&then));
+        let then = (!goes).then_some(then);
         if then.as_ref() != Some(&now) {
             self.texts.push(TextChange {
                 path: path.clone(),
@@ -171,49 +212,6 @@ impl UninstallPlan {
             }
             _ => {}
         }
-    }
-
-    /// Whether one of the engine's files is changed.
-    ///
-    /// # Errors
-    /// It would not start any more.
-    async fn would_start(
-        &self,
-        config: &Config,
-        idle: Idle<'_>,
-        name: &str,
-    ) -> Result<bool, Problem> {
-        let Some(engine) = config.engines.iter().find(|engine| engine.name == name) else {
-            return Ok(false);
-        };
-        // One that can't be asked any more has been removed, or is mended by a person first.
-        let Ok(facts) = found(engine, idle).await else {
-            return Ok(!self.texts.is_empty());
-        };
-        let Ok(present) = &facts.config else {
-            return Ok(!self.texts.is_empty());
-        };
-        let of_it = |change: &&TextChange| {
-            present
-                .files
-                .files
-                .iter()
-                .any(|file| file.path == change.path)
-        };
-        if !self.texts.iter().any(|change| of_it(&change)) {
-            return Ok(false);
-        }
-        let (mut texts, mut gone) = (BTreeMap::new(), BTreeSet::new());
-        for change in &self.texts {
-            match &change.then {
-                Some(then) => _ = texts.insert(change.path.clone(), then.clone()),
-                None => _ = gone.insert(change.path.clone()),
-            }
-        }
-        fix::would_start(present, &texts, &gone)
-            .await
-            .map_err(|why| Problem::hinted(why, "nothing is taken back: mend that first"))?;
-        Ok(true)
     }
 
     /// Does all of it. Returns what was written and removed.

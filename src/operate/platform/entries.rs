@@ -72,11 +72,30 @@ pub(crate) fn with_entries(text: &str, platform: &Platform) -> Result<Entries, P
             names.push(name);
         }
     }
-    let config = config::parse(&after)?;
+    let config = config::parse(&after).map_err(|why| {
+        if is_inline(text) {
+            Problem::hinted(
+                "its engines are a list in one line, to which no [[engine]] or [[docker]] can be added",
+                "write each as a table of its own, [[engine]] or [[docker]], and run this again",
+            )
+        } else {
+            why.into()
+        }
+    })?;
     Ok(Entries {
         text: after,
         config,
         names,
+    })
+}
+
+/// Whether engines are an array of inline tables.
+fn is_inline(text: &str) -> bool {
+    let document: Result<toml_edit::DocumentMut, _> = text.parse();
+    document.is_ok_and(|document| {
+        ["engine", "docker"]
+            .iter()
+            .any(|key| document.get(key).is_some_and(toml_edit::Item::is_array))
     })
 }
 
@@ -195,6 +214,10 @@ mod tests {
             entries.config.dockers[0].authz.as_deref(),
             Some(Path::new("/x/docker.authz.sock"))
         );
+        let inline =
+            "engine = [{ name = \"a\", containerd = \"/c\", gate = \"/g\", apply = \"/a\" }]\n";
+        let why = with_entries(inline, Platform::named("k3s").unwrap()).unwrap_err();
+        assert!(why.what.contains("a list in one line"), "{why}");
         assert!(with_entries("what = 1", Platform::named("k3s").unwrap()).is_err());
     }
 }

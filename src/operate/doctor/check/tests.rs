@@ -96,6 +96,7 @@ pub(in super::super) fn in_order(version: &str) -> ContainerdFacts {
     let verifier = (version >= super::super::version::VERIFIER).then_some(verifier);
     ContainerdFacts {
         plugins: plugins.lines().map(plugin).collect(),
+        runs: true,
         engine,
         version,
         config: Ok(config),

@@ -24,13 +24,7 @@ const UNIT: &str = include_str!("../../../../packaging/docker/docker.service.d/r
 /// The edits, once the dockerd that runs said that it takes them.
 pub(super) async fn edits(facts: &DockerFacts, plugin: &str) -> Result<Vec<FileEdit>, Problem> {
     if facts.authorization_by_flag {
-        return Err(Problem::hinted(
-            "its plugins are named on dockerd's command line, and dockerd does not start where daemon.json names some too",
-            format!(
-                "add \
-             --authorization-plugin={plugin} there"
-            ),
-        ));
+        return Err(by_flag("dockerd's command line", plugin));
     }
     let (mut edits, edit) = (
         around(&facts.docker, plugin, false)?,
@@ -39,6 +33,15 @@ pub(super) async fn edits(facts: &DockerFacts, plugin: &str) -> Result<Vec<FileE
     validate(facts, &edit).await?;
     edits.push(edit);
     Ok(edits)
+}
+
+fn by_flag(place: &str, plugin: &str) -> Problem {
+    Problem::hinted(
+        format!(
+            "its plugins are named on {place}, and dockerd does not start where daemon.json names some too"
+        ),
+        format!("add --authorization-plugin={plugin} there"),
+    )
 }
 
 /// The edit that turns a feature off, once the dockerd that runs said that it takes it. `planned`:
@@ -59,6 +62,10 @@ pub(in super::super) fn idle_docker(
     idle: Idle<'_>,
     plugin: &str,
 ) -> Result<Vec<FileEdit>, Problem> {
+    if let Some(unit) = idle.authorization_by_flag {
+        let place = format!("the command line in {}", unit.display());
+        return Err(by_flag(&place, plugin));
+    }
     let mut edits = around(docker, plugin, idle.is_image && Path::new(SYSTEMD).exists())?;
     edits.push(daemon_json::authorization(idle.daemon_json, plugin)?);
     Ok(edits)

@@ -50,7 +50,8 @@ pub(super) fn styles(
         let version = platform.version?;
         // k0s writes a main file of this version, whatever an earlier release has left there, and
         // takes no other in a drop-in.
-        let always = matches!(platform.inclusion, Inclusion::Folder(_));
+        let always =
+            matches!(platform.inclusion, Inclusion::Folder(_)) && inclusion::is_k0s_managed(config);
         (always || config.files.files.is_empty()).then_some(version)
     });
     let versions = match (written.or(config.files.version()), one) {

@@ -2,18 +2,17 @@
 //! that writes the main file. That input is changed, and never the file that it is made into, but
 //! for one that is made at boot only.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use toml::Value;
 
 use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::version::VERIFIER;
+use super::template::{K0S_MARK, has_base, has_imports};
 use super::{FileEdit, toml_file};
 use crate::operate::platform::{Inclusion, Platform};
 use crate::problem::Problem;
-
-/// By this a template has k3s' own configuration in it.
-const BASE: &str = "template \"base\"";
 
 /// The drop-in and what must change so that it is read.
 #[derive(Debug)]
@@ -66,6 +65,7 @@ pub(super) fn edits(
                 .map(|edit| Ok::<_, Problem>(made(vec![edit], later()?)))
                 .transpose()?
         }
+        Inclusion::Folder(_) if !is_k0s_managed(config) => None,
         Inclusion::Folder(_) | Inclusion::FolderOrTemplate(..) => Some(made(Vec::new(), later()?)),
         Inclusion::Template(template) => {
             let edit = whole_template(&platform.beside(template), import)?;
@@ -86,6 +86,17 @@ pub(super) fn edits(
             }
         }
     })
+}
+
+/// Whether k0s writes the main file. One without its mark is the administrator's, and k0s neither
+/// touches it nor has it import anything (k0sproject/k0s,
+/// pkg/component/worker/containerd/component.go).
+pub(super) fn is_k0s_managed(config: &EngineConfig) -> bool {
+    config
+        .files
+        .files
+        .first()
+        .is_none_or(|main| main.text.lines().any(|line| line == K0S_MARK))
 }
 
 fn made(edits: Vec<FileEdit>, later: FileEdit) -> Edits {
@@ -124,11 +135,6 @@ fn whole_template(path: &Path, import: &Path) -> Result<Option<FileEdit>, Proble
         return Ok(None);
     };
     let line = format!("imports = [\"{}\"]\n", import.display());
-    let is_import = |line: &str| {
-        line.trim_start()
-            .strip_prefix("imports")
-            .is_some_and(|rest| rest.trim_start().starts_with('='))
-    };
     if before.starts_with(&line) {
         return Ok(Some(FileEdit {
             path: path.to_owned(),
@@ -137,7 +143,7 @@ fn whole_template(path: &Path, import: &Path) -> Result<Option<FileEdit>, Proble
             mode: 0o644,
         }));
     }
-    if before.contains(BASE) || before.lines().any(is_import) {
+    if has_base(&before) || has_imports(&before) {
         return Ok(None);
     }
     Ok(Some(FileEdit {
@@ -158,6 +164,18 @@ fn node_config(path: &Path, facts: &ContainerdFacts, import: &Path) -> Result<Fi
     } else {
         "\n      [plugins.\"io.containerd.cri.v1.images\"]\n      discard_unpacked_layers = false"
     };
+    if let Some(other) = other_imports(path, import) {
+        return Err(Problem::hinted(
+            format!(
+                "{} has imports of its own, and of two lists nodeadm takes one",
+                other.display()
+            ),
+            format!(
+                "add \"{}\" to that list, and run this again",
+                import.display()
+            ),
+        ));
+    }
     let after = format!(
         "# Written by rootpin: nodeadm merges it into containerd's configuration at each boot.\n\
          apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  containerd:\n    config: |\n      imports = [\"{}\"]{section}\n",
@@ -171,11 +189,41 @@ fn node_config(path: &Path, facts: &ContainerdFacts, import: &Path) -> Result<Fi
     })
 }
 
+/// Another NodeConfig of the folder with imports that lack this one.
+fn other_imports(path: &Path, import: &Path) -> Option<PathBuf> {
+    let import = import.display().to_string();
+    let entries = fs::read_dir(path.parent()?).ok()?;
+    let mut others: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|other| other != path)
+        .collect();
+    others.sort();
+    others.into_iter().find(|other| {
+        let text = super::text(other).ok().flatten().unwrap_or_default();
+        has_imports(&text) && !text.contains(&import)
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::*;
+
+    #[test]
+    fn another_node_config_with_imports_is_named_as_nodeadm_takes_one_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (
+            folder.path().join("rootpin.yaml"),
+            folder.path().join("a.yaml"),
+        );
+        let import = Path::new("/d/*.toml");
+        let text = "spec:\n  containerd:\n    config: |\n      imports = [\"/e/*.toml\"]\n";
+        fs::write(&own, text).unwrap();
+        assert_eq!(other_imports(&own, import), None);
+        fs::write(&other, text).unwrap();
+        assert_eq!(other_imports(&own, import), Some(other.clone()));
+        fs::write(&other, text.replace("/e/*", "/e/*.toml\", \"/d/*")).unwrap();
+        assert_eq!(other_imports(&own, import), None);
+    }
 
     #[test]
     fn only_a_template_that_is_a_whole_configuration_gets_the_import() {
@@ -186,6 +234,10 @@ mod tests {
         // A later k3s has an import in its own part, and two keep containerd from starting.
         for text in [
             "{{ template \"base\" . }}\n[debug]\n",
+            "{{- template `base` . -}}\n",
+            "{{ template  \"base\" . }}\n",
+            "{{template\t`base` .}}\n",
+            "version = 3\n\"imports\" = [\"/e/*.toml\"]\n",
             "version = 3\n imports = [\"/e/*.toml\"]\n",
         ] {
             fs::write(&path, text).unwrap();

@@ -6,8 +6,11 @@ mod docker;
 mod drop_in;
 mod generated;
 mod inclusion;
+mod own_lines;
 mod settings;
+mod startup;
 mod taken_back;
+mod template;
 mod toml_file;
 mod trial;
 mod write;
@@ -32,10 +35,11 @@ use crate::operate::record::InstallRecord;
 use crate::problem::Problem;
 
 pub(super) use docker::idle_docker;
-pub(super) use taken_back::without_ours;
+pub(super) use own_lines::{OwnLines, own_lines};
+pub(super) use taken_back::{with_imports_of, without_ours};
 pub(super) use toml_file::set;
 pub(crate) use trial::TriedEdits;
-pub(super) use trial::would_start;
+pub(super) use trial::{after, dump_of as dump, keys_of, lost};
 pub use write::WrittenFile;
 pub(super) use write::replace;
 
@@ -262,6 +266,7 @@ impl RepairPlan {
         tools: &Tools,
     ) -> Result<(), Problem> {
         let config = facts.config.as_ref().map_err(Clone::clone)?;
+        own_lines::none_beside_a_drop_in(&config.files, &facts.engine, tools.platform)?;
         let before = trial::PresentConfig::ask(config).await?;
         // Planned from what is in force without rootpin, so that a second time comes to the same.
         let bare = EngineConfig {
@@ -273,6 +278,7 @@ impl RepairPlan {
             ..facts.clone()
         };
         let mut settings = settings::settings(facts, &bare, tools)?;
+        startup::check(facts, &bare, &settings)?;
         let drafts = [false, true].into_iter().flat_map(|exactly| {
             drop_in::styles(facts, config, tools.platform)
                 .into_iter()
@@ -301,13 +307,14 @@ impl RepairPlan {
             settings.truncate(settings.len() - usize::from(wanted_too.is_some()));
             match outcome {
                 Ok(after) => {
-                    if facts
-                        .verifier
-                        .as_ref()
-                        .is_some_and(|now| now.path == Path::new(super::check::SHARED))
-                    {
-                        self.verifier(&tools.folder, tools)?;
+                    if let Some(now) = &facts.verifier {
+                        // Another release's program is replaced, too.
+                        let moves = now.path == Path::new(super::check::SHARED);
+                        self.verifier(if moves { &tools.folder } else { &now.path }, tools)?;
                     }
+                    self.left.extend(
+                        startup::unlisted(facts, &bare).map(|why| why.about(&facts.engine.name)),
+                    );
                     let (engine, config, program) = (
                         facts.engine.name.clone(),
                         config.main.clone(),

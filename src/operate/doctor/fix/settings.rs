@@ -23,12 +23,12 @@ pub(super) const NRI: &str = "io.containerd.nri.v1.nri";
 /// Where 1.x, and version 2 of the configuration, have CRI's settings.
 pub(super) const CRI: &str = "io.containerd.grpc.v1.cri";
 
-const GATE: &str = "rootpin";
-const APPLY: &str = "rootpin-apply";
+pub(super) const GATE: &str = "rootpin";
+pub(super) const APPLY: &str = "rootpin-apply";
 /// From this one on NRI has a validator of its own.
 const VALIDATOR: Version = Version(2, 2, 0);
 /// From this one on containerd unpacks EROFS layers, if nobody says otherwise.
-const EROFS: Version = Version(2, 3, 0);
+pub(super) const EROFS: Version = Version(2, 3, 0);
 
 /// One of them.
 #[derive(Debug, Clone, PartialEq)]
@@ -255,46 +255,65 @@ fn order(facts: &ContainerdFacts, config: &EngineConfig, unpack: &[Table]) -> Ve
 }
 
 /// The entries that are in force, unpacking by the gate, and one for every other snapshotter that
-/// works and is in use or one of containerd's usual two.
+/// works and is in use or one of containerd's usual two. From 2.3 on an entry may be optional, and
+/// one of any other snapshotter is: without that a pool that fails keeps containerd from starting.
 fn unpack(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<Table> {
-    let works = |name: &str| facts.works(&format!("io.containerd.snapshotter.v1.{name}"));
+    const USUAL: [&str; 2] = ["overlayfs", "native"];
+    let works = |name: &str| facts.will_have(config, name);
+    let may_lack = facts.version >= EROFS;
+    let disabled = |name: &str| {
+        config
+            .disabled(&format!("io.containerd.snapshotter.v1.{name}"))
+            .is_some()
+    };
+    let optional = |table: &mut Table, name: &str| {
+        if may_lack && (!USUAL.contains(&name) || !works(name)) {
+            table.insert("optional".to_owned(), true.into());
+        }
+    };
     let entry = |platform: String, snapshotter: &str| {
-        Table::from_iter(
+        let mut table = Table::from_iter(
             [
                 ("platform", platform),
                 ("snapshotter", snapshotter.to_owned()),
                 ("differ", APPLY.to_owned()),
             ]
             .map(|(key, value)| (key.to_owned(), value.into())),
-        )
+        );
+        optional(&mut table, snapshotter);
+        table
     };
     let set = entries(config);
     let mut all: Vec<Table> = Vec::new();
     for known in set
         .iter()
-        .filter(|entry| entry.optional || works(entry.snapshotter))
+        .filter(|entry| entry.optional || may_lack || works(entry.snapshotter))
     {
         let mut table = known.table.clone();
         table.insert("differ".to_owned(), APPLY.into());
+        optional(&mut table, known.snapshotter);
         all.push(table);
     }
     let used = facts
         .cri()
         .map(|cri| cri.snapshotters())
         .unwrap_or_default();
-    for name in ["overlayfs", "native"].into_iter().chain(used) {
+    let is_wanted =
+        |name: &str| works(name) || may_lack && !USUAL.contains(&name) && !disabled(name);
+    for name in USUAL.into_iter().chain(used) {
         let listed = all
             .iter()
             .any(|entry| entry.get("snapshotter").and_then(Value::as_str) == Some(name));
-        if !listed && works(name) {
+        if !listed && is_wanted(name) {
             all.push(entry(platform(), name));
         }
     }
-    if set.is_empty() && facts.version >= EROFS {
+    if set.is_empty() && may_lack {
         // plugins/transfer: what it has where nobody sets anything.
-        let mut erofs = entry(platform().replacen("linux", "linux(+erofs)", 1), "erofs");
-        erofs.insert("optional".to_owned(), true.into());
-        all.push(erofs);
+        all.push(entry(
+            platform().replacen("linux", "linux(+erofs)", 1),
+            "erofs",
+        ));
     }
     all
 }

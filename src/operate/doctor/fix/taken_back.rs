@@ -1,17 +1,18 @@
 //! rootpin's part of a file that others have changed at the same lines, or written anew with it: what
 //! it added is taken out by its meaning.
 
-use toml_edit::{DocumentMut, Item};
+use toml_edit::{Array, DocumentMut, Item, value};
 
-use super::daemon_json;
+use super::{daemon_json, toml_file};
 use crate::operate::record::TextRecord;
+use crate::problem::Problem;
 
 /// The present text without what rootpin added; none, where that is not known.
 pub(in super::super) fn without_ours(text: &TextRecord, now: &str) -> Option<String> {
-    let before = text.before.as_deref()?;
     let extension = text.path.extension()?.to_str()?;
     match extension {
         "json" => {
+            let before = text.before.as_deref().unwrap_or("{}");
             let earlier = daemon_json::plugins(before);
             let all = daemon_json::plugins(&text.after);
             let ours = all.iter().filter(|name| !earlier.contains(name));
@@ -21,7 +22,7 @@ pub(in super::super) fn without_ours(text: &TextRecord, now: &str) -> Option<Str
                 .flatten()
         }
         "toml" => {
-            let earlier = imports(before)?;
+            let earlier = imports(text.before.as_deref().unwrap_or_default())?;
             let ours: Vec<String> = imports(&text.after)?
                 .into_iter()
                 .filter(|import| !earlier.contains(import))
@@ -40,6 +41,26 @@ pub(in super::super) fn without_ours(text: &TextRecord, now: &str) -> Option<Str
         }
         _ => None,
     }
+}
+
+/// A text with those imports of another, too, that it lacks. The other one, where that is all in
+/// which they differ.
+pub(in super::super) fn with_imports_of(text: &str, other: &str) -> Result<String, Problem> {
+    let (known, wanted) = (
+        imports(text).unwrap_or_default(),
+        imports(other).unwrap_or_default(),
+    );
+    let mut list: Array = known.iter().map(String::as_str).collect();
+    for import in wanted.iter().filter(|import| !known.contains(import)) {
+        list.push(import.as_str());
+    }
+    let whole = toml_file::set(text, &["imports"], value(list))?;
+    let table = |text: &str| text.parse::<toml::Table>().ok();
+    Ok(if table(&whole) == table(other) {
+        other.to_owned()
+    } else {
+        whole
+    })
 }
 
 fn imports(text: &str) -> Option<Vec<String>> {
@@ -88,7 +109,38 @@ mod tests {
             Some("imports = [\"/e.toml\"]\n")
         );
         assert_eq!(of("version = 3\n", after, "no toml ["), None);
+        // A file that rootpin made, and somebody added to.
+        let made = TextRecord {
+            before: None,
+            ..record("/etc/c.toml", "", "version = 3\nimports = ['/d/*.toml']\n")
+        };
+        assert_eq!(
+            without_ours(&made, "version = 3\nimports = ['/d/*.toml']\n[debug]\n").as_deref(),
+            Some("version = 3\n[debug]\n")
+        );
+        let made = TextRecord {
+            before: None,
+            ..record(
+                "/etc/daemon.json",
+                "",
+                "{\"authorization-plugins\": [\"rootpin\"]}",
+            )
+        };
+        assert!(
+            without_ours(&made, "{\"authorization-plugins\": [\"rootpin\"],\"a\":2}")
+                .unwrap()
+                .contains("\"a\":2")
+        );
         assert_eq!(of("version = 3\n", "version = 4\n", "version = 5\n"), None);
+    }
+
+    #[test]
+    fn an_import_that_others_rely_on_is_put_back_into_what_is_left() {
+        let now = "version = 3\nimports = [ \"/d/*.toml\" ] # all\n";
+        assert_eq!(with_imports_of("version = 3\n", now).as_deref(), Ok(now));
+        let other = with_imports_of("imports = ['/e']\nversion = 3\n", &format!("{now}x = 1\n"));
+        let table: toml::Table = other.unwrap().parse().unwrap();
+        assert_eq!(table["imports"].to_string(), "[\"/e\", \"/d/*.toml\"]");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A repair plans what it writes, and writes it whole with a copy of what was there.
 
+mod startup;
 mod writing;
 
 use std::fs;
@@ -317,6 +318,8 @@ fn other_differs_snapshotters_and_whole_sections_are_kept() {
         error: None,
     });
     facts.plugins.retain(|plugin| plugin.id != "native");
+    let config = facts.config.as_mut().unwrap();
+    config.effective.remove("disabled_plugins");
     let written = written(&facts);
     assert_eq!(
         written["plugins"][DIFF[1]]["default"].to_string(),

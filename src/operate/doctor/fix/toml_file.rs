@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-use super::super::config_files::at;
+use super::super::config_files::{at, with_mark};
 use super::super::facts::EngineConfig;
 use super::settings::Setting;
 use super::{FileEdit, generated};
@@ -82,7 +82,7 @@ pub(super) fn imports(config: &EngineConfig, pattern: &Path) -> Result<FileEdit,
         let list = document.get_mut("imports").and_then(Item::as_array_mut);
         list.ok_or_else(|| format!("{}: imports is no list", main.path.display()))?
             .push(pattern);
-        document.to_string()
+        with_mark(&main.text, document.to_string())
     } else {
         set(
             &main.text,
@@ -110,7 +110,7 @@ pub(in super::super) fn set(text: &str, path: &[&str], to: Item) -> Result<Strin
             path.join(".")
         )
     })?;
-    Ok(document.to_string())
+    Ok(with_mark(text, document.to_string()))
 }
 
 /// The same in a table.

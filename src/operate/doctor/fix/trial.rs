@@ -11,6 +11,7 @@ use super::super::facts::EngineConfig;
 use super::super::program::Program;
 use super::FileEdit;
 use super::settings::{REQUIRED, Setting};
+use crate::operate::record::TextRecord;
 
 /// More differences than this are not told.
 const SHOWN: usize = 4;
@@ -96,21 +97,66 @@ impl PresentConfig {
     }
 }
 
-/// Whether containerd takes its files with other texts, and without those that are gone.
+/// The files with other texts, and without those that are gone; and what containerd makes of them.
 ///
 /// # Errors
 /// It would not start with them.
-pub(in super::super) async fn would_start(
+pub(in super::super) async fn after(
     config: &EngineConfig,
     texts: &BTreeMap<PathBuf, String>,
     gone: &BTreeSet<PathBuf>,
-) -> Result<(), String> {
-    if gone.contains(&config.main) {
-        return Ok(());
-    }
-    let files = ConfigFiles::read(&config.main, texts)?;
-    dump(config, &files, |path| !gone.contains(path)).await?;
-    Ok(())
+) -> Result<(ConfigFiles, Table), String> {
+    let mut files = if gone.contains(&config.main) {
+        ConfigFiles::default()
+    } else {
+        ConfigFiles::read(&config.main, texts)?
+    };
+    files.files.retain(|file| !gone.contains(&file.path));
+    let table = dump(config, &files, |_| true).await?;
+    Ok((files, table))
+}
+
+/// Which settings are not as they were, but for those whose last key is one of `own`.
+pub(in super::super) fn lost(
+    before: &Table,
+    after: &Table,
+    own: &BTreeSet<String>,
+) -> Option<String> {
+    let all: Vec<String> = differences(before, after)
+        .into_iter()
+        .filter(|path| path.last().is_none_or(|key| !own.contains(key)))
+        .map(|path| told(&path, before, after))
+        .collect();
+    (!all.is_empty()).then(|| shown(&all))
+}
+
+/// The last keys of what rootpin changed in a file.
+pub(in super::super) fn keys_of(text: &TextRecord) -> BTreeSet<String> {
+    let table = |text: &str| text.parse::<Table>().unwrap_or_default();
+    let (before, after) = (
+        table(text.before.as_deref().unwrap_or_default()),
+        table(&text.after),
+    );
+    let (before, after) = (map(&before), map(&after));
+    let changed = after
+        .iter()
+        .filter(|(path, value)| before.get(*path) != Some(value));
+    let gone = before.iter().filter(|(path, _)| !after.contains_key(*path));
+    changed
+        .chain(gone)
+        .filter_map(|(path, _)| path.last().cloned())
+        .collect()
+}
+
+/// What containerd makes of these files.
+///
+/// # Errors
+/// It would not start with them.
+pub(in super::super) async fn dump_of(
+    config: &EngineConfig,
+    files: &ConfigFiles,
+) -> Result<Table, String> {
+    dump(config, files, |_| true).await
 }
 
 /// What containerd makes of these files, by a copy of them.
@@ -366,6 +412,25 @@ mod tests {
     fn a_setting_that_containerd_ignores_is_named() {
         let why = check("", "", "x = 2\n", &[setting(&["x"], 1)]).unwrap_err();
         assert_eq!(why, "containerd would not take over x");
+    }
+
+    #[test]
+    fn a_key_that_rootpin_set_to_false_is_its_own_to_take_back() {
+        let text = TextRecord {
+            path: "/etc/c.toml".into(),
+            before: Some("a = 1\nb = 2\n".to_owned()),
+            after: "imports = ['/d']\na = 1\n[t]\noff = false\n".to_owned(),
+            folders: Vec::new(),
+            backups: Vec::new(),
+        };
+        let own = keys_of(&text);
+        assert_eq!(own.iter().collect::<Vec<_>>(), ["b", "imports", "off"]);
+        let (before, after) = (
+            table("t.off = false\nx = 1\n"),
+            table("t.off = true\nx = 1\n"),
+        );
+        assert_eq!(lost(&before, &after, &own), None);
+        assert!(lost(&before, &table("t.off = true\n"), &own).is_some());
     }
 
     #[test]

@@ -125,6 +125,10 @@ pub(super) fn record(plan: &RepairPlan, time: &str) -> Result<InstallRecord, Pro
             digest: Digest::of(&bytes).to_string(),
             folders,
             backups,
+            own_backups: Vec::new(),
+            replaces: fs::read(to)
+                .ok()
+                .map(|bytes| Digest::of(&bytes).to_string()),
         });
     }
     for edit in &plan.texts {

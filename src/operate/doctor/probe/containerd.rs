@@ -79,6 +79,7 @@ pub(in super::super) async fn containerd(
         engine: engine.clone(),
         version,
         plugins: plugins.collect(),
+        runs: true,
         config,
         refused,
         verifier: None,

@@ -16,6 +16,8 @@ use crate::engines;
 
 /// Where dockerd looks where its command line says nothing.
 const DEFAULT_CONFIG: &str = "/etc/docker/daemon.json";
+/// The flag that names authorization plugins, by both of its names.
+pub(crate) const AUTHORIZATION: [&str; 2] = ["authorization-plugin", "authorization-plugins"];
 /// Where it finds the system's containerd (cmd/dockerd: `systemContainerdRunning`).
 const SYSTEM_CONTAINERD: &str = "/run/containerd/containerd.sock";
 
@@ -133,7 +135,7 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
         authorization: info.plugins.authorization.unwrap_or_default(),
         warnings: info.warnings.unwrap_or_default(),
         config,
-        authorization_by_flag: option(&["authorization-plugin", "authorization-plugins"]).is_some(),
+        authorization_by_flag: option(&AUTHORIZATION).is_some(),
         answers_grpc: None,
         mirrors: info
             .registry_config

@@ -47,6 +47,7 @@ pub(in super::super) async fn idle(
         engine: engine.clone(),
         version,
         plugins: Vec::new(),
+        runs: false,
         config: Ok(config),
         refused: None,
         verifier: None,
@@ -76,8 +77,8 @@ fn plugin(kind: &str, id: &str, address: Option<String>) -> PluginFacts {
 }
 
 /// Those that have a section in the dump, where each has one that can be configured, and those of
-/// other processes. Of snapshotters only the latter: whether one of containerd's own works, the
-/// host's file systems decide.
+/// other processes. Of snapshotters and differs only the latter, and walking: whether one of
+/// containerd's own works, the host's file systems and programs decide.
 fn plugins(config: &EngineConfig) -> Vec<PluginFacts> {
     let tables = |key| {
         at(&config.effective, &[key])
@@ -85,16 +86,10 @@ fn plugins(config: &EngineConfig) -> Vec<PluginFacts> {
             .into_iter()
             .flatten()
     };
-    let disabled = |full: &str| {
-        let list = at(&config.effective, &["disabled_plugins"])
-            .and_then(toml::Value::as_array)
-            .into_iter()
-            .flatten();
-        list.filter_map(toml::Value::as_str)
-            .any(|name| full == name || !name.contains('.') && full.ends_with(&format!(".{name}")))
-    };
-    let own =
-        tables("plugins").filter(|(full, _)| !disabled(full) && !full.starts_with(SNAPSHOTTER));
+    let disabled = |full: &str| config.disabled(full).is_some();
+    let own = tables("plugins").filter(|(full, _)| {
+        !disabled(full) && !full.starts_with(SNAPSHOTTER) && !full.starts_with(DIFFER)
+    });
     let own = own.filter_map(|(full, _)| {
         full.rsplit_once('.')
             .map(|(kind, id)| plugin(kind, id, None))
@@ -118,55 +113,49 @@ fn plugins(config: &EngineConfig) -> Vec<PluginFacts> {
         .collect()
 }
 
-/// Those of containerd's own that are surely there: what CRI uses, or overlayfs where it would, if
-/// the file system is one for it.
+/// Those of containerd's own that are surely there: native, and overlayfs where it is used, if the
+/// file system is one for it. Every other one depends on what only containerd itself finds out: a
+/// pool, a module of the kernel, a program.
 fn snapshotters(facts: &ContainerdFacts, config: &EngineConfig) -> Vec<String> {
-    let proxies: Vec<&str> = facts
-        .plugins
-        .iter()
-        .filter(|plugin| plugin.kind == SNAPSHOTTER)
-        .map(|plugin| plugin.id.as_str())
-        .collect();
-    let disabled = at(&config.effective, &["disabled_plugins"])
-        .and_then(toml::Value::as_array)
-        .into_iter()
-        .flatten();
-    let disabled: Vec<&str> = disabled.filter_map(toml::Value::as_str).collect();
-    let is_on = |name: &&str| {
-        !proxies.contains(name) && !disabled.contains(&format!("{SNAPSHOTTER}.{name}").as_str())
-    };
-    let used = facts
-        .cri()
-        .map(|cri| cri.snapshotters())
-        .unwrap_or_default();
     let root = config
         .effective
         .get("root")
         .and_then(toml::Value::as_str)
         .unwrap_or("/");
-    let listed = entries(config)
-        .into_iter()
-        .filter(|entry| !entry.optional)
-        .map(|entry| entry.snapshotter);
+    let used = facts
+        .cri()
+        .map(|cri| cri.snapshotters())
+        .unwrap_or_default();
     // It has been there before; programs that name no snapshotter use it.
-    let was = Path::new(root)
-        .join(format!("{SNAPSHOTTER}.overlayfs"))
-        .is_dir()
-        .then_some("overlayfs");
-    let wanted = used
-        .iter()
-        .copied()
-        .chain(listed)
-        .chain(was)
-        .chain(["native"]);
-    let mut found: Vec<String> = Vec::new();
-    for name in wanted.filter(is_on) {
-        let fits = name != "overlayfs" || tells_kinds(Path::new(root));
-        if fits && !found.iter().any(|known| known == name) {
-            found.push(name.to_owned());
-        }
-    }
-    found
+    let was = || {
+        Path::new(root)
+            .join(format!("{SNAPSHOTTER}.overlayfs"))
+            .is_dir()
+    };
+    let overlayfs = used.contains(&"overlayfs")
+        || entries(config)
+            .iter()
+            .any(|entry| entry.snapshotter == "overlayfs" && !entry.optional)
+        || was();
+    let is_proxy = |name: &str| {
+        facts
+            .plugins
+            .iter()
+            .any(|plugin| plugin.kind == SNAPSHOTTER && plugin.id == name)
+    };
+    let fits = |name: &str| match name {
+        "overlayfs" => overlayfs && tells_kinds(Path::new(root)),
+        _ => true,
+    };
+    ["overlayfs", "native"]
+        .into_iter()
+        .filter(|name| {
+            config.disabled(&format!("{SNAPSHOTTER}.{name}")).is_none()
+                && !is_proxy(name)
+                && fits(name)
+        })
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Whether the file system of that folder, or of the one that it will be made in, tells the kind of

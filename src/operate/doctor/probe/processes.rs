@@ -140,6 +140,24 @@ pub(in super::super) fn process(pid: u32) -> Option<Process> {
     })
 }
 
+/// Every value that a command line gives an option, in the ways in which Go's programs take it.
+pub(in super::super) fn options(words: &[String], names: &[&str]) -> Vec<String> {
+    let mut words = words.iter().skip(1);
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        let bare = word.trim_start_matches('-');
+        if bare.len() == word.len() {
+            continue;
+        }
+        match bare.split_once('=') {
+            Some((name, value)) if names.contains(&name) => found.push(value.to_owned()),
+            None if names.contains(&bare) => found.extend(words.next().cloned()),
+            _ => {}
+        }
+    }
+    found
+}
+
 /// The user of a process by its `status`; of several, as a set-user-ID program has, one that is not
 /// root (proc(5), `status`: real, effective, saved, file-system).
 fn user(status: &str) -> Option<u32> {
@@ -167,20 +185,7 @@ impl Process {
 
     /// Every value of an option that may be given more than once.
     pub(in super::super) fn options(&self, names: &[&str]) -> Vec<String> {
-        let mut words = self.words.iter().skip(1);
-        let mut found = Vec::new();
-        while let Some(word) = words.next() {
-            let bare = word.trim_start_matches('-');
-            if bare.len() == word.len() {
-                continue;
-            }
-            match bare.split_once('=') {
-                Some((name, value)) if names.contains(&name) => found.push(value.to_owned()),
-                None if names.contains(&bare) => found.extend(words.next().cloned()),
-                _ => {}
-            }
-        }
-        found
+        options(&self.words, names)
     }
 
     /// A path from its command line, from where the process stands.

@@ -1,0 +1,249 @@
+//! What is taken back of engines' files, and what stays, with a containerd that prints its files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use super::super::facts::Idle;
+use super::{UninstallPlan, plan};
+use crate::config::{self, Config};
+use crate::operate::record::{InstallRecord, TextRecord};
+
+/// It merges nothing, so that no two of its files may have the same section.
+const CONTAINERD: &str = r#"#!/bin/sh
+[ "$1" != --version ] || { echo "containerd example.com/containerd v2.1.9 x"; exit; }
+[ -e "$2" ] || exit 0
+! grep -q garbage "$2" || { echo 'toml: expected character =' >&2; exit 1; }
+echo 'version = 3'
+for file in "$2" $(sed -n 's/^imports = \[\(.*\)\].*/\1/p' "$2" | tr -d '",'); do
+  [ ! -e "$file" ] || grep -v -e '^imports' -e '^version' "$file"
+done
+exit 0
+"#;
+const DROP_IN: &str =
+    "version = 3\n[proxy_plugins.rootpin]\n  type = \"diff\"\n  address = \"/g\"\n";
+const TOML: &str =
+    "[[engine]]\nname = \"main\"\ncontainerd = \"/none.sock\"\ngate = \"/g\"\napply = \"/a\"\n";
+
+struct Host {
+    folder: tempfile::TempDir,
+    record: InstallRecord,
+}
+
+impl Host {
+    /// A host on which rootpin wrote `after` into the main file, and its drop-in.
+    fn installed(before: Option<&str>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut host = Self {
+            folder,
+            record: InstallRecord::default(),
+        };
+        fs::create_dir(host.at("conf.d")).unwrap();
+        // Copied by another process: a file that this one wrote can be busy.
+        fs::write(host.at("draft"), CONTAINERD).unwrap();
+        fs::set_permissions(host.at("draft"), fs::Permissions::from_mode(0o755)).unwrap();
+        let copied = std::process::Command::new("cp")
+            .args([host.at("draft"), host.at("containerd")])
+            .status();
+        assert!(copied.unwrap().success());
+        let import = format!("imports = [\"{}/*.toml\"]\n", host.at("conf.d").display());
+        let after = format!("{import}{}", before.unwrap_or("version = 3\n"));
+        host.wrote("rootpin.toml", None, TOML);
+        host.wrote("config.toml", before, &after);
+        host.wrote("conf.d/rootpin.toml", None, DROP_IN);
+        host
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn wrote(&mut self, name: &str, before: Option<&str>, after: &str) {
+        fs::write(self.at(name), after).unwrap();
+        self.record.texts.push(TextRecord {
+            path: self.at(name),
+            before: before.map(str::to_owned),
+            after: after.to_owned(),
+            folders: Vec::new(),
+            backups: Vec::new(),
+        });
+    }
+
+    /// Somebody edits a file.
+    fn edit(&self, name: &str, edit: impl Fn(&str) -> String) {
+        let text = fs::read_to_string(self.at(name)).unwrap_or_default();
+        fs::write(self.at(name), edit(&text)).unwrap();
+    }
+
+    async fn plan(&self) -> UninstallPlan {
+        let config: Config = config::parse(TOML).unwrap();
+        let (containerd, main) = (self.at("containerd"), self.at("config.toml"));
+        let idle = Idle {
+            containerd: &containerd,
+            main: &main,
+            daemon_json: Path::new("/none/daemon.json"),
+            authorization_by_flag: None,
+            is_image: false,
+        };
+        let at = self.at("rootpin.toml");
+        plan(
+            &self.record,
+            (&at, &config),
+            |_| idle,
+            Path::new("/none/daemon.json"),
+        )
+        .await
+    }
+
+    /// What each file then is; none: it is gone.
+    fn then(&self, plan: &UninstallPlan, name: &str) -> Option<String> {
+        plan.texts
+            .iter()
+            .find(|change| change.path == self.at(name))
+            .map_or_else(
+                || fs::read_to_string(self.at(name)).ok(),
+                |change| change.then.clone(),
+            )
+    }
+}
+
+fn left(plan: &UninstallPlan) -> String {
+    plan.left
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+const MAIN: &str = "version = 3\n[debug]\n  level = \"info\"\n";
+
+#[tokio::test]
+async fn what_nobody_touched_is_as_it_was_and_the_engine_is_named_for_its_restart() {
+    for before in [Some(MAIN), None] {
+        let host = Host::installed(before);
+        let plan = host.plan().await;
+        assert_eq!((left(&plan), &plan.kept), (String::new(), &Vec::new()));
+        assert_eq!(host.then(&plan, "config.toml").as_deref(), before);
+        for gone in ["conf.d/rootpin.toml", "rootpin.toml"] {
+            assert_eq!(host.then(&plan, gone), None);
+        }
+        assert_eq!(plan.restart, ["main"]);
+    }
+}
+
+#[tokio::test]
+async fn an_import_by_which_another_file_is_read_stays_and_is_told() {
+    for before in [Some(MAIN), None] {
+        let host = Host::installed(before);
+        let now = fs::read_to_string(host.at("config.toml")).unwrap();
+        host.edit("conf.d/99-nvidia.toml", |_| {
+            "version = 3\n[plugins.x.runtimes.nvidia]\n  a = 1\n".to_owned()
+        });
+        let plan = host.plan().await;
+        assert_eq!(left(&plan), "");
+        assert_eq!(host.then(&plan, "config.toml"), Some(now));
+        assert_eq!(host.then(&plan, "conf.d/rootpin.toml"), None);
+        assert!(
+            plan.kept[0].contains("keeps the import") && plan.kept[0].ends_with("99-nvidia.toml"),
+            "{:?}",
+            plan.kept
+        );
+        assert_eq!(plan.restart, ["main"]);
+    }
+}
+
+#[tokio::test]
+async fn lines_that_config_migrate_put_into_the_main_file_are_named_and_nothing_is_taken_back() {
+    let host = Host::installed(Some(MAIN));
+    host.edit("config.toml", |now| {
+        let (import, _) = now.split_once('\n').unwrap();
+        let lines = DROP_IN.split_once('\n').unwrap().1;
+        format!(
+            "version = 3\n{import}\n\n[debug]\n  level = 'info'\n\n{}",
+            lines.replace('"', "'")
+        )
+    });
+    // The drop-in says the same, and containerd merges the two.
+    host.edit("conf.d/rootpin.toml", |_| "version = 3\n".to_owned());
+    let mut host = host;
+    host.record.texts[2].after = "version = 3\n".to_owned();
+    let plan = host.plan().await;
+    let left = left(&plan);
+    assert!(
+        left.contains("config.toml: line 8 proxy_plugins.rootpin.address")
+            && left.contains("nothing is taken back"),
+        "{left}"
+    );
+}
+
+#[tokio::test]
+async fn a_main_file_that_containerd_refuses_is_mended_first() {
+    let host = Host::installed(Some(MAIN));
+    host.edit("config.toml", |now| format!("{now}garbage = [\n"));
+    let plan = host.plan().await;
+    let left = left(&plan);
+    assert!(
+        left.contains("expected character =") && left.contains("mend that first"),
+        "{left}"
+    );
+    // One whose program is gone is removed, and keeps nobody.
+    let host = Host::installed(Some(MAIN));
+    fs::remove_file(host.at("containerd")).unwrap();
+    let plan = host.plan().await;
+    assert_eq!(
+        (self::left(&plan), &plan.restart[..]),
+        (String::new(), &["main".to_owned()][..])
+    );
+}
+
+#[tokio::test]
+async fn a_rootpin_toml_that_an_operator_edited_stays_and_is_told() {
+    for edit in [
+        |now: &str| format!("{now}\n[[docker]]\nname = \"d\"\nsocket = \"/d\"\n"),
+        |now: &str| now.replace("/none.sock", "/run/other.sock"),
+    ] {
+        let host = Host::installed(Some(MAIN));
+        host.edit("rootpin.toml", edit);
+        let plan = host.plan().await;
+        assert_eq!(left(&plan), "");
+        assert!(host.then(&plan, "rootpin.toml").is_some());
+        assert!(
+            plan.kept[0].contains("rootpin.toml was edited since"),
+            "{:?}",
+            plan.kept
+        );
+        assert_eq!(host.then(&plan, "config.toml").as_deref(), Some(MAIN));
+        assert_eq!(plan.restart, ["main"]);
+    }
+}
+
+#[tokio::test]
+async fn a_main_file_that_rootpin_made_loses_its_import_and_keeps_what_others_added() {
+    let host = Host::installed(None);
+    host.edit("config.toml", |now| {
+        format!("{now}[debug]\n  level = \"warn\"\n")
+    });
+    let plan = host.plan().await;
+    assert_eq!(left(&plan), "");
+    assert_eq!(
+        host.then(&plan, "config.toml").as_deref(),
+        Some("version = 3\n[debug]\n  level = \"warn\"\n")
+    );
+    // Whose lines a drop-in of rootpin's has is not known.
+    host.edit("conf.d/rootpin.toml", |now| format!("{now}[x]\n"));
+    assert!(left(&host.plan().await).contains("conf.d/rootpin.toml was changed"));
+}
+
+#[tokio::test]
+async fn without_a_record_the_files_by_which_an_engine_asks_are_named() {
+    let mut host = Host::installed(Some(MAIN));
+    host.record = InstallRecord::default();
+    let plan = host.plan().await;
+    let left = left(&plan);
+    assert!(
+        left.contains("no installed.json") && left.contains("conf.d/rootpin.toml: line"),
+        "{left}"
+    );
+    fs::remove_file(host.at("conf.d/rootpin.toml")).unwrap();
+    assert_eq!(self::left(&host.plan().await), "");
+}

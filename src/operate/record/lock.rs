@@ -1,0 +1,164 @@
+//! One at a time: whoever changes engines' files plans by what is there, records that, and writes.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use super::FOLDER_HINT;
+use crate::problem::Problem;
+use crate::trusted_path::{Owner, check_directory};
+
+/// Beside the record, while somebody is at work.
+const FILE: &str = ".installing.lock";
+/// Others are at the same start or end.
+const TRIES: usize = 100;
+
+/// Held from the planning to the end of the writing. The kernel lets go of it when the process
+/// ends, however it does.
+#[derive(Debug)]
+pub(crate) struct InstallLock {
+    file: File,
+    path: PathBuf,
+    /// The record's folder was made by rootpin, and goes once it is empty.
+    pub(crate) made_folder: bool,
+}
+
+impl InstallLock {
+    /// Takes it; makes the record's folder, where that is missing. None: this user may not write
+    /// there, and so changes nothing.
+    ///
+    /// # Errors
+    /// Somebody else has it, or it can't be made.
+    pub(crate) fn take(record: &Path) -> Result<Option<Self>, Problem> {
+        let folder = record.parent().unwrap_or(Path::new("/"));
+        let path = folder.join(FILE);
+        let failed = |error: &io::Error| {
+            Problem::hinted(format!("{}: {error}", path.display()), FOLDER_HINT)
+        };
+        let made_folder = match make(folder) {
+            Ok(made) => made,
+            Err(error) if nothing_to_write(&error) => return Ok(None),
+            Err(error) => return Err(failed(&error)),
+        };
+        if check_directory(folder, Owner::RootOrCaller).is_err() {
+            // Nothing is written there either.
+            return Ok(None);
+        }
+        for _ in 0..TRIES {
+            let opened = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(false)
+                .mode(0o600)
+                .custom_flags(nofollow())
+                .open(&path);
+            let file = match opened {
+                Ok(file) => file,
+                Err(error) if nothing_to_write(&error) => return Ok(None),
+                Err(error) => return Err(failed(&error)),
+            };
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Problem::hinted(
+                        "another rootpin install, doctor --fix or hosts write is at work on this host",
+                        "wait until it has ended, and run this again",
+                    ));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(&error)),
+            }
+            // The one before may have removed the file between.
+            if is_at(&file, &path) {
+                return Ok(Some(Self {
+                    file,
+                    path,
+                    made_folder,
+                }));
+            }
+        }
+        Err(Problem::hinted(
+            format!("{}: it is removed again and again", path.display()),
+            "run this again",
+        ))
+    }
+}
+
+impl Drop for InstallLock {
+    fn drop(&mut self) {
+        // First the name, so that nobody takes a lock on a file that goes.
+        let _ = fs::remove_file(&self.path);
+        let _ = self.file.unlock();
+        if let (true, Some(folder)) = (self.made_folder, self.path.parent()) {
+            // What is in it keeps it.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+}
+
+fn nofollow() -> i32 {
+    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default()
+}
+
+fn nothing_to_write(error: &io::Error) -> bool {
+    [ErrorKind::PermissionDenied, ErrorKind::ReadOnlyFilesystem].contains(&error.kind())
+}
+
+/// Makes the folder; says whether it was missing.
+fn make(folder: &Path) -> io::Result<bool> {
+    if folder.is_dir() {
+        return Ok(false);
+    }
+    let mut builder = DirBuilder::new();
+    builder.recursive(true).mode(0o755).create(folder)?;
+    Ok(true)
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let (Ok(own), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else {
+        return false;
+    };
+    (own.dev(), own.ino()) == (there.dev(), there.ino())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_one_at_a_time_changes_the_files_of_engines_and_nothing_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("rootpin/installed.json");
+        let first = InstallLock::take(&record).unwrap().unwrap();
+        assert!(first.made_folder);
+        let second = InstallLock::take(&record).unwrap_err();
+        assert!(
+            second.what.starts_with("another rootpin install"),
+            "{second}"
+        );
+        drop(first);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        let third = InstallLock::take(&record).unwrap().unwrap();
+        fs::write(&record, "{}").unwrap();
+        drop(third);
+        let fourth = InstallLock::take(&record).unwrap().unwrap();
+        assert!(!fourth.made_folder);
+        drop(fourth);
+        let left: Vec<_> = fs::read_dir(record.parent().unwrap())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        assert_eq!(left, ["installed.json"]);
+    }
+
+    #[test]
+    fn a_lock_that_was_removed_by_the_one_before_is_taken_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let record = folder.path().join("installed.json");
+        let path = folder.path().join(FILE);
+        let first = InstallLock::take(&record).unwrap().unwrap();
+        fs::remove_file(&path).unwrap();
+        let second = InstallLock::take(&record).unwrap().unwrap();
+        assert!(is_at(&second.file, &path) && !is_at(&first.file, &path));
+    }
+}
