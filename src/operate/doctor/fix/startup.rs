@@ -111,8 +111,8 @@ fn differs(
             .any(|setting| setting.path.iter().take(2).eq([PROXIES, *name]));
         is_ours || is_proxy(config, name) || facts.works(&format!("{DIFFER}.{name}"))
     };
-    let order = value(settings, &["plugins", DIFF, "default"]).filter_map(Value::as_str);
-    let Some(name) = order.into_iter().find(|name| !is_sure(name)) else {
+    let mut order = value(settings, &["plugins", DIFF, "default"]).filter_map(Value::as_str);
+    let Some(name) = order.find(|name| !is_sure(name)) else {
         return Ok(());
     };
     let setter = config.files.setter(&["plugins", DIFF, "default"]);
