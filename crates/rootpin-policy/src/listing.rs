@@ -49,7 +49,7 @@ impl Policy {
             ),
             of_local(local),
             of_limits(limits),
-            of_docker(docker),
+            of_docker(*docker),
             format!("[sweep] action = \"{}\"", sweep.as_str()),
             format!("prove = {prove}"),
             of_break_glass(*break_glass),
@@ -121,7 +121,7 @@ fn of_limits(limits: &Limits) -> String {
     )
 }
 
-fn of_docker(docker: &Docker) -> String {
+fn of_docker(docker: Docker) -> String {
     let Docker {
         require_digest,
         swarm,
@@ -129,8 +129,8 @@ fn of_docker(docker: &Docker) -> String {
     } = docker;
     format!(
         "[docker] require-digest = {require_digest}, swarm = \"{}\", plugins = \"{}\"",
-        word(*swarm),
-        word(*plugins)
+        word(swarm),
+        word(plugins)
     )
 }
 

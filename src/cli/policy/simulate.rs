@@ -176,12 +176,12 @@ fn change(image: &ImageChange) -> String {
     )
 }
 
-pub(super) fn diff(arguments: &DiffArguments, output: Output) -> Result<u8, Problem> {
+pub(super) fn diff(arguments: &DiffArguments, output: Output) -> u8 {
     let loaded =
         load(&arguments.old, output).and_then(|old| Ok((old, load(&arguments.new, output)?)));
     let (old, new) = match loaded {
         Ok(both) => both,
-        Err(exit) => return Ok(exit),
+        Err(exit) => return exit,
     };
     let now = Timestamp::now();
     let (gone, come) = differing_entries(&old, &new);
@@ -213,7 +213,7 @@ pub(super) fn diff(arguments: &DiffArguments, output: Output) -> Result<u8, Prob
     let exit = exit_code(differs, &comparison.left_out);
     let value = unjudged_if(exit, value, || comparison.left_out.to_string());
     output.value(&value, |value| diff_text(value, &comparison.left_out));
-    Ok(exit)
+    exit
 }
 
 fn diff_text(value: &Value, left_out: &LeftOut) -> String {

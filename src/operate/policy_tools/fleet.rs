@@ -59,7 +59,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<FromHost<'_>, String> {
         let item = FleetItem::Record(record);
         return Ok(FromHost { host, at, item });
     }
-    match serde_json::from_slice::<Event>(bytes) {
+    match serde_json::from_slice::<EventLine>(bytes) {
         Ok(event) if event.outcome.is_none() && event.images.is_none() => {
             let (host, at) = head(event.version, &event.host, &event.time)?;
             let item = FleetItem::Event;
@@ -70,7 +70,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<FromHost<'_>, String> {
 }
 
 #[derive(Debug, serde::Deserialize)]
-struct Event {
+struct EventLine {
     version: u64,
     host: String,
     time: String,

@@ -375,9 +375,9 @@ impl Seen {
             name,
             digest,
             asked: Asked::Pull,
-            votes: votes.collect(),
             was,
             by_manifests,
+            votes: votes.collect(),
             no,
         }))
     }
@@ -458,9 +458,9 @@ impl Seen {
             name,
             digest,
             asked,
-            votes,
             was,
             by_manifests,
+            votes,
             no,
         }))
     }

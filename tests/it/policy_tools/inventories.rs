@@ -25,7 +25,7 @@ fn only(mut report: Value, names: &[&str]) -> Value {
     report
 }
 
-fn line(time: &str, name: &str, outcome: &str, code: Value, ground: Value) -> Value {
+fn line(time: &str, name: &str, outcome: &str, code: &Value, ground: &Value) -> Value {
     json!({ "version": 1, "host": "node-001", "time": time, "policy": digest("old"), "name": name, "digest": digest(name),
         "outcome": outcome, "code": code, "ground": ground, "rule": null, "roots": [], "found": null, "wanted": null, "hint": null,
         "let_through": outcome == "allowed", "let_through_by": null, "door": "verifier", "engine": "main", "namespaces": ["k8s.io"],
@@ -77,8 +77,8 @@ fn in_whatever_order_reports_and_audit_files_are_read_each_tool_says_the_same() 
             LATER,
             "free.example/other:1",
             "refused",
-            json!("no-rule"),
-            Value::Null,
+            &json!("no-rule"),
+            &Value::Null,
         ),
         only(at(report(2), EARLIER), &[exempt]),
     ];
@@ -162,15 +162,15 @@ fn what_log_rotation_left_of_an_audit_file_is_read_or_named() {
         AT,
         "free.example/app:1",
         "refused",
-        json!("no-rule"),
-        Value::Null,
+        &json!("no-rule"),
+        &Value::Null,
     );
     let exempt = line(
         EARLIER,
         "r.example/old/app:1",
         "allowed",
-        Value::Null,
-        json!("exempt"),
+        &Value::Null,
+        &json!("exempt"),
     );
     fs::write(logs.join("audit.jsonl"), same.to_string()).unwrap();
     let logs_text = logs.display().to_string();
@@ -268,8 +268,8 @@ fn what_root_let_through_and_what_is_local_is_no_newly_refused_image() {
         AT,
         "free.example/y:1",
         "refused",
-        json!("no-rule"),
-        Value::Null,
+        &json!("no-rule"),
+        &Value::Null,
     );
     glass["let_through"] = json!(true);
     glass["let_through_by"] = json!("break-glass");
@@ -278,8 +278,8 @@ fn what_root_let_through_and_what_is_local_is_no_newly_refused_image() {
         AT,
         "built.example/x:1",
         "allowed",
-        Value::Null,
-        json!("local"),
+        &Value::Null,
+        &json!("local"),
     );
     local["door"] = json!("gate");
     let mut nowhere = local.clone();
