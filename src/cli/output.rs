@@ -14,7 +14,9 @@ use crate::problem::Problem;
 
 /// So many of something, as English has it.
 pub(super) fn counted(count: usize, what: &str) -> String {
-    match what.strip_suffix('y') {
+    let stem = what.strip_suffix('y');
+    let stem = stem.filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match stem {
         _ if count == 1 => format!("1 {what}"),
         Some(stem) => format!("{count} {stem}ies"),
         None => format!("{count} {what}s"),
