@@ -193,7 +193,11 @@ impl All<'_, '_> {
                     let hint = "require a root that binds tags too: list a tuf root and raise `quorum`; or accept moved tags: tags = \"unbound\"";
                     rule.place.error(FindingCode::UnboundTags, message, hint);
                 }
-                Some(place) if !may_bind_none && rule.roots.len() > unbound.len() => {
+                Some(place)
+                    if !may_bind_none
+                        && rule.roots.len() > unbound.len()
+                        && self.are_all_read(rule) =>
+                {
                     let message =
                         "tags = \"unbound\", and each quorum of the rule's roots binds the tag";
                     place.warning(FindingCode::UnboundTags, message, "leave it out");
@@ -212,10 +216,16 @@ impl All<'_, '_> {
         known.filter_map(|root| root.root.as_ref())
     }
 
+    /// Whether each root of a rule could be read: of another one, nobody knows what it binds.
+    fn are_all_read(&self, rule: &RuleDraft<'_>) -> bool {
+        self.roots_of(rule).count() == rule.roots.len()
+    }
+
     /// Only roots that list no tags are asked about the manifests of an index.
     fn check_indexes(&self) {
         for rule in &self.rules {
             if let Some(place) = rule.by_manifests
+                && self.are_all_read(rule)
                 && self.roots_of(rule).all(Root::lists_tags)
             {
                 let message = "index = \"by-manifests\", and no root of the rule is of type cosign or notation";

@@ -149,14 +149,13 @@ impl<'r, 'a> Section<'r, 'a> {
         self.parsed(key, |text| {
             let known = words.iter().find(|(word, _)| *word == text);
             let written: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-            let is_default = self.title != "[[rule]]";
-            let or = if is_default {
-                " (the default) or "
-            } else {
-                " or "
-            };
-            let hint = format!("write {}", written.join(or));
-            let fault = || Fault::new(BadValue, format!("{key} can't be {text:?}"), hint);
+            let mut hint = format!("write {}", written.join(" or "));
+            if self.title != "[[rule]]"
+                && let Some(first) = written.first()
+            {
+                hint = hint.replacen(first, &format!("{first} (the default)"), 1);
+            }
+            let fault = || Fault::new(BadValue, format!("{key} can't be {text:?}"), hint.clone());
             known.map(|(_, value)| *value).ok_or_else(fault)
         })
     }

@@ -185,3 +185,20 @@ fn a_notation_root_pins_certificates_and_ignores_dates_of_a_signer_s_only() {
         ["unbound-tags"]
     );
 }
+
+#[test]
+fn of_a_root_that_could_not_be_read_nothing_is_said_but_that() {
+    let text = |more: &str| {
+        cosign(
+            "keys = [\"roots/absent.pub\"]",
+            &format!("{UNBOUND}\n{more}"),
+        )
+    };
+    assert_eq!(codes(&text("")), ["unreadable"]);
+    assert_eq!(codes(&text("index = \"by-manifests\"")), ["unreadable"]);
+    // One of two is there.
+    let own = "[[root]]\nid = \"own\"\ntype = \"tuf\"\nfile = \"roots/acme.json\"\nmetadata = [\"https://tuf.example/\"]\n";
+    let both = text("").replace("[\"builder\"]", "[\"builder\", \"own\"]");
+    let found = codes(&format!("{own}{both}"));
+    assert!(!found.contains(&"unbound-tags".to_owned()), "{found:?}");
+}
