@@ -204,7 +204,10 @@ fn signatures_text(value: &Value) -> String {
                 None => "counts".to_owned(),
                 Some(why) => format!("does not count: {why}"),
             };
-            lines.push(format!("    {format}{by}{tag}: {word}"));
+            let of = one["manifest"]
+                .as_str()
+                .map_or(String::new(), |manifest| format!(" of {manifest}"));
+            lines.push(format!("    {format}{of}{by}{tag}: {word}"));
         }
         if let Some(error) = root["error"].as_str() {
             lines.push(format!("    not all could be looked at: {error}"));

@@ -1,19 +1,30 @@
 //! Each signature that a rule's roots find beside an image, for people: no decision rests on it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::Decider;
-use crate::evidence::RootLook;
-use rootpin_policy::Root;
+use crate::evidence::{RootLook, share};
+use rootpin_policy::{IndexSigning, Root};
 use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::{SignatureFinding, SignedImage};
 
+/// The decision is there already: a registry that does not answer must not hold it up for long.
+const TIME: Duration = Duration::from_secs(4);
+
+/// The signatures that a root found, as they are shown.
+#[derive(Default)]
+struct Listing {
+    found: Vec<Value>,
+    /// Why there may be more.
+    errors: Vec<String>,
+}
+
 impl Decider {
-    /// What the signature roots of the rule for a name make of each signature of an image; one
-    /// object for each root.
+    /// What the signature roots of the rule for a name make of each signature of an image, and of the
+    /// manifests that it lists where the rule takes theirs; one object for each root.
     pub(crate) async fn signatures(
         &self,
         name: &ImageRef,
@@ -36,39 +47,96 @@ impl Decider {
                 beside: Some(&name.repository),
                 now,
                 begun,
-                deadline: begun + self.deadline(),
+                deadline: begun + self.deadline().min(TIME),
                 again: true,
             };
             let image = SignedImage {
                 repository: repository.as_ref().unwrap_or(&name.repository),
                 digest,
+                tag: None,
             };
-            let found = self.repositories.search(look, image, true).await;
-            let found = found.map(|found| found.outcome.findings);
-            all.push(match found {
-                Ok(findings) => object(root, &findings, None),
-                Err(refusal) => object(root, &[], Some(&refusal.found)),
-            });
+            let takes_manifests = rule.index == IndexSigning::OrManifests;
+            let mut listing = Listing::default();
+            self.list(look, image, takes_manifests, &mut listing).await;
+            all.push(listing.object(root));
         }
         all
     }
+
+    async fn list(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+        takes_manifests: bool,
+        listing: &mut Listing,
+    ) {
+        let half = |sharers| RootLook {
+            deadline: share(Instant::now(), look.deadline, sharers),
+            ..look
+        };
+        let sharers = if takes_manifests { 2 } else { 1 };
+        self.list_one(half(sharers), image, None, listing).await;
+        if !takes_manifests {
+            return;
+        }
+        match self.repositories.manifests_of(look, image).await {
+            Ok(manifests) => {
+                for (at, digest) in manifests.iter().copied().enumerate() {
+                    let manifest = SignedImage { digest, ..image };
+                    let look = half(manifests.len() - at);
+                    self.list_one(look, manifest, Some(digest), listing).await;
+                }
+            }
+            Err(refusal) => listing.errors.push(refusal.found),
+        }
+    }
+
+    async fn list_one(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+        manifest: Option<Digest>,
+        listing: &mut Listing,
+    ) {
+        let known = self.repositories.cached_signatures(look.root, image);
+        match self.repositories.search(look, image, known, true).await {
+            Ok(found) => {
+                let findings = found.outcome.findings.iter();
+                listing
+                    .found
+                    .extend(findings.map(|one| finding(one, manifest)));
+                let failed = found.failed.map(|error| error.refusal().found);
+                let cut = found.cut.map(|cut| cut.to_string());
+                listing.errors.extend(failed.into_iter().chain(cut));
+            }
+            Err(refusal) => listing.errors.push(refusal.found),
+        }
+    }
 }
 
-fn object(root: &Root, findings: &[SignatureFinding], error: Option<&str>) -> Value {
-    let finding = |found: &SignatureFinding| {
+impl Listing {
+    fn object(self, root: &Root) -> Value {
+        let mut errors = self.errors;
+        errors.dedup();
+        let error = (!errors.is_empty()).then(|| errors.join("; "));
         json!({
-            "format": found.format,
-            "key": found.key.map(|key| key.to_string()),
-            "claimed_key": found.claimed_key,
-            "tag": found.tag,
-            "counts": found.rejected.is_none(),
-            "why_not": found.rejected,
+            "root": root.id,
+            "binds": root.binds().to_string(),
+            "found": self.found,
+            "error": error,
         })
-    };
+    }
+}
+
+/// `manifest`: the one that it is of, where an index is asked for.
+fn finding(found: &SignatureFinding, manifest: Option<Digest>) -> Value {
     json!({
-        "root": root.id,
-        "binds": root.binds().to_string(),
-        "found": findings.iter().map(finding).collect::<Vec<_>>(),
-        "error": error,
+        "format": found.format,
+        "manifest": manifest.map(|digest| digest.to_string()),
+        "key": found.key.map(|key| key.to_string()),
+        "claimed_key": found.claimed_key,
+        "tag": found.tag,
+        "counts": found.rejected.is_none(),
+        "why_not": found.rejected,
     })
 }

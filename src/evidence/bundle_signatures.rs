@@ -15,7 +15,7 @@ use super::signatures::{CacheFile, Pins, counted, origin, read_cached};
 use super::{MAX_CACHED, Repositories, RootLook};
 use crate::sources::{Bundle, SIGNATURES};
 use crate::state::Additions;
-use rootpin_policy::{IndexSigning, Policy, Root};
+use rootpin_policy::{Policy, Root};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::tuf::Question;
 use rootpin_trust::{Code, Refusal, SignedImage, Subject};
@@ -96,8 +96,12 @@ impl Repositories {
         let signed = signed.filter(|_| look.root.binds().name);
         let repository = signed.as_ref().unwrap_or(&name.repository);
         let question = match rule {
-            Some(rule) if rule.index == IndexSigning::OrManifests => Question::Index(digest),
-            _ => Question::Digest(digest),
+            Some(rule) => rule.question_of_image(look.root, name.tag.as_ref(), digest),
+            None => Question::Image {
+                digest,
+                tag: name.tag.clone().filter(|_| look.root.binds().tag),
+                by_manifests: false,
+            },
         };
         let evidence = self.evidence(look, repository, &question).await?;
         let files = evidence.unsaved_files();
@@ -231,7 +235,11 @@ fn verified(
 ) -> Result<(Vec<u8>, Timestamp), Refusal> {
     match CacheFile::of(name) {
         Some(CacheFile::Signatures(digest)) => {
-            let image = SignedImage { repository, digest };
+            let image = SignedImage {
+                repository,
+                digest,
+                tag: None,
+            };
             let files = read_cached(bytes).ok_or_else(|| malformed(name))?;
             let outcome = Pins::of(look)?.verify(image, &files);
             let counted = counted(&files, &outcome.findings);

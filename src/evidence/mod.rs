@@ -37,9 +37,9 @@ use crate::sources::Sources;
 use crate::state::Store;
 use crate::state::cache::Cache;
 use rootpin_policy::RootKind;
-use rootpin_trust::Refusal;
 use rootpin_trust::image::Repository;
 use rootpin_trust::tuf::Question;
+use rootpin_trust::{Refusal, SignedImage};
 
 use behind::Laggards;
 use clock::Earliest;
@@ -154,11 +154,25 @@ impl Repositories {
             RootKind::Notary(notary) => self.of_notary(look, notary, gun).await,
             // On the heap: each question's future would be as large as an update otherwise.
             RootKind::Tuf(tuf) => Box::pin(self.of_tuf(look, tuf, gun, question)).await,
-            RootKind::Cosign(_) | RootKind::Notation(_) => match question {
-                Question::Digest(digest) => self.of_signatures(look, gun, *digest).await,
-                Question::Index(digest) => self.of_signed_manifests(look, gun, *digest).await,
-                Question::Tag(_) | Question::Any => Err(signatures::not_of_digests()),
-            },
+            RootKind::Cosign(_) | RootKind::Notation(_) => {
+                let Question::Image {
+                    digest,
+                    tag,
+                    by_manifests,
+                } = question
+                else {
+                    return Err(signatures::not_of_digests());
+                };
+                let image = SignedImage {
+                    repository: gun,
+                    digest: *digest,
+                    tag: tag.as_ref(),
+                };
+                match by_manifests {
+                    true => self.of_signed_manifests(look, image).await,
+                    false => self.of_signatures(look, image).await,
+                }
+            }
         }
     }
 

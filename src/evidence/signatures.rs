@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use super::keep::lost;
 use super::per_key::PerKeyCache;
 use super::{Evidence, MetadataOrigin, NamedFiles, Repositories, RootLook, later};
+use crate::sources::{CutLists, SignatureKind, SourceError};
 use rootpin_policy::{Root, RootKind};
 use rootpin_trust::cosign::{self, CosignPins};
-use rootpin_trust::image::{Digest, Repository};
+use rootpin_trust::image::{Digest, Repository, Tag};
 use rootpin_trust::notation::{self, NotationPins};
 use rootpin_trust::{
     Code, MOST_SIGNATURES, Refusal, SignatureFile, SignatureFinding, SignatureOutcome, SignedImage,
@@ -23,9 +24,11 @@ use rootpin_trust::{
 };
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
-/// then root, repository and image.
-pub(super) type SignatureCache =
-    PerKeyCache<(Digest, String, Repository, Digest), Option<SignaturesAtHand>>;
+/// then root, repository and image, and the tag that was asked for: an answer for one tag is none
+/// for another one.
+pub(super) type SignatureCache = PerKeyCache<SignatureKey, Option<SignaturesAtHand>>;
+
+type SignatureKey = (Digest, String, Repository, Digest, Option<Tag>);
 
 /// What the last search ended with, and when.
 #[derive(Debug, Clone)]
@@ -55,13 +58,11 @@ impl SignaturesAtHand {
 }
 
 /// What an answer at hand is of.
-pub(super) fn key(
-    look: RootLook<'_>,
-    repository: &Repository,
-    digest: Digest,
-) -> (Digest, String, Repository, Digest) {
+pub(super) fn key(look: RootLook<'_>, image: SignedImage<'_>) -> SignatureKey {
     let root = look.root.id.clone();
-    (look.policy.hash, root, repository.clone(), digest)
+    let repository = image.repository.clone();
+    let tag = image.tag.cloned();
+    (look.policy.hash, root, repository, image.digest, tag)
 }
 
 /// A signature, and what became of it.
@@ -72,6 +73,10 @@ type FoundSignature = (SignatureFile, SignatureFinding);
 pub(crate) struct FoundSignatures {
     pub(crate) files: Vec<SignatureFile>,
     pub(crate) outcome: SignatureOutcome,
+    /// Why there may be more than was seen.
+    pub(crate) failed: Option<SourceError>,
+    /// What was left out of long lists.
+    pub(crate) cut: Option<CutLists>,
 }
 
 /// A cached file: the signatures that counted.
@@ -93,34 +98,36 @@ impl Repositories {
     pub(super) async fn of_signatures(
         &self,
         look: RootLook<'_>,
-        repository: &Repository,
-        digest: Digest,
+        image: SignedImage<'_>,
     ) -> Result<Arc<Evidence>, Refusal> {
-        let slot = self.signatures.get(key(look, repository, digest));
+        let slot = self.signatures.get(key(look, image));
         // One question at a time: those that wait find the answer of the first.
         let mut slot = slot.lock().await;
         if let Some(known) = slot.as_ref().and_then(|known| known.answer(look)) {
             return known;
         }
-        let image = SignedImage { repository, digest };
+        let cached = self.cached_signatures(look.root, image);
+        let (cached, outcome) = verify(look, image, cached).await?;
         if !look.again
-            && let Some(files) = self.cached_signatures(look.root, image)
-            && let Ok(verified) = verify(look, image, files).await?.1.result
+            && let Ok(verified) = outcome.result
         {
             let evidence = evidence(look, image, verified, None);
             *slot = Some(SignaturesAtHand::new(look, Ok(Arc::clone(&evidence))));
             return Ok(evidence);
         }
-        let FoundSignatures { files, outcome } = self.search(look, image, false).await?;
+        // What counted before counts with what is found now, and is cached with it.
+        let found = self.search(look, image, cached, false).await?;
+        let FoundSignatures { files, outcome, .. } = found;
         let said = outcome.result.map(|verified| {
-            let files = vec![(file_name(digest), counted(&files, &outcome.findings))];
+            let files = vec![(file_name(image.digest), counted(&files, &outcome.findings))];
             evidence(look, image, verified, Some(files))
         });
         *slot = Some(SignaturesAtHand::new(look, said.clone()));
         said
     }
 
-    /// Searches a registry until enough keys signed; or for `all` signatures.
+    /// Searches a registry until enough keys signed the tag that is asked for; or for `all`
+    /// signatures. `known`: signatures that are at hand.
     ///
     /// # Errors
     /// The registry did not answer, so that signatures may be there that were not seen.
@@ -128,51 +135,82 @@ impl Repositories {
         &self,
         look: RootLook<'_>,
         image: SignedImage<'_>,
+        known: Vec<SignatureFile>,
         all: bool,
     ) -> Result<FoundSignatures, Refusal> {
-        let wanted = wanted_by(look.root);
         let search = self.sources.signatures(
             look.beside.unwrap_or(image.repository),
             image.digest,
-            wanted,
+            kind_of(look.root),
         );
         let mut search = search.map_err(|error| error.refusal())?;
-        let mut found = Vec::new();
-        while let Some(mut more) = search.next(look.deadline).await {
+        let mut found: Vec<FoundSignature> = Vec::new();
+        let mut more = Some(known);
+        while let Some(mut new) = more {
             // The registry may list one signature at two places.
-            more.retain(|file| found.iter().all(|(known, _)| known != file));
-            let (more, alone) = verify(look, image, more).await?;
+            new.retain(|file| found.iter().all(|(known, _)| known != file));
+            let (new, alone) = verify(look, image, new).await?;
             let counts = alone.findings.iter().any(|one| one.rejected.is_none());
-            found.extend(more.into_iter().zip(alone.findings));
-            found = weightiest(found);
+            found.extend(new.into_iter().zip(alone.findings));
+            found = weightiest(found, image.tag);
             if counts && !all {
                 let files = found.iter().map(|(file, _)| file.clone()).collect();
                 let (files, outcome) = verify(look, image, files).await?;
                 if outcome.result.is_ok() {
-                    return Ok(FoundSignatures { files, outcome });
+                    return Ok(FoundSignatures {
+                        files,
+                        outcome,
+                        failed: None,
+                        cut: None,
+                    });
                 }
             }
+            more = search.next(look.deadline).await;
         }
         let files = found.into_iter().map(|(file, _)| file).collect();
-        let (files, outcome) = verify(look, image, files).await?;
+        let (files, mut outcome) = verify(look, image, files).await?;
+        let (failed, cut) = (search.failed(), search.cut());
         if outcome.result.is_err()
-            && let Some(error) = search.failed()
+            && !all
+            && let Some(error) = failed
         {
             return Err(error.refusal());
         }
-        Ok(FoundSignatures { files, outcome })
+        if let (Err(refusal), Some(cut)) = (&mut outcome.result, cut) {
+            let more = format!("; of what its registry lists beside it {cut}");
+            refusal.found.push_str(&more);
+        }
+        let failed = failed.cloned();
+        Ok(FoundSignatures {
+            files,
+            outcome,
+            failed,
+            cut,
+        })
     }
 
-    fn cached_signatures(&self, root: &Root, image: SignedImage<'_>) -> Option<Vec<SignatureFile>> {
+    /// The signatures of an image that counted before.
+    pub(crate) fn cached_signatures(
+        &self,
+        root: &Root,
+        image: SignedImage<'_>,
+    ) -> Vec<SignatureFile> {
         let origin = origin(root, image.repository);
-        read_cached(&self.cached(&origin, &file_name(image.digest))?)
+        let cached = self.cached(&origin, &file_name(image.digest));
+        let files = cached.and_then(|bytes| read_cached(&bytes));
+        files.unwrap_or_default()
     }
 }
 
 /// The signatures that may decide, no more than are looked at: of each key and tag the one that ends
-/// last, and then what else there is. So no junk, and no copies of a good one, hide another one.
-fn weightiest(mut all: Vec<FoundSignature>) -> Vec<FoundSignature> {
-    all.sort_by_key(|(_, found)| (found.key.is_none(), Reverse(found.expires)));
+/// last, and then what else there is; of the tag that is asked for before those of others. So no
+/// junk, no copies of a good one and no other tags hide another one.
+fn weightiest(mut all: Vec<FoundSignature>, tag: Option<&Tag>) -> Vec<FoundSignature> {
+    let is_other = |found: &SignatureFinding| found.tag.as_deref() != tag.map(Tag::as_str);
+    all.sort_by_key(|(_, found)| {
+        let counts_less = (found.key.is_none(), found.rejected.is_some());
+        (counts_less, is_other(found), Reverse(found.expires))
+    });
     let mut known = BTreeSet::new();
     let mut is_first = |found: &SignatureFinding| {
         let of = (found.key, found.tag.clone(), found.rejected.is_none());
@@ -193,9 +231,13 @@ async fn verify(
 ) -> Result<(Vec<SignatureFile>, SignatureOutcome), Refusal> {
     let pins = Pins::of(look)?;
     let (repository, digest) = (image.repository.clone(), image.digest);
+    let tag = image.tag.cloned();
     let work = move || {
-        let repository = &repository;
-        let image = SignedImage { repository, digest };
+        let image = SignedImage {
+            repository: &repository,
+            digest,
+            tag: tag.as_ref(),
+        };
         let outcome = pins.verify(image, &files);
         (files, outcome)
     };
@@ -252,11 +294,10 @@ impl CacheFile {
     }
 }
 
-fn wanted_by(root: &Root) -> fn(&str) -> bool {
+fn kind_of(root: &Root) -> SignatureKind {
     match root.kind {
-        RootKind::Cosign(_) => cosign::is_signature,
-        RootKind::Notation(_) => notation::is_signature,
-        RootKind::Notary(_) | RootKind::Tuf(_) => |_| false,
+        RootKind::Notation(_) => SignatureKind::Notation,
+        RootKind::Cosign(_) | RootKind::Notary(_) | RootKind::Tuf(_) => SignatureKind::Cosign,
     }
 }
 

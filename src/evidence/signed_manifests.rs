@@ -6,7 +6,8 @@ use std::time::Instant;
 
 use super::signatures::{SignaturesAtHand, origin};
 use super::{Evidence, Repositories, RootLook, share};
-use rootpin_trust::image::{Digest, Document, ImageRef, Repository};
+use crate::sources::Description;
+use rootpin_trust::image::{Digest, Document, ImageRef};
 use rootpin_trust::{Code, Refusal, SignedImage, by_manifests};
 
 /// Images have few platforms. Each manifest costs a search of its own.
@@ -17,19 +18,17 @@ impl Repositories {
     pub(super) async fn of_signed_manifests(
         &self,
         look: RootLook<'_>,
-        repository: &Repository,
-        digest: Digest,
+        image: SignedImage<'_>,
     ) -> Result<Arc<Evidence>, Refusal> {
         let slot = self
             .signed_manifests
-            .get(super::signatures::key(look, repository, digest));
+            .get(super::signatures::key(look, image));
         let mut slot = slot.lock().await;
         if let Some(known) = slot.as_ref().and_then(|known| known.answer(look)) {
             return known;
         }
-        let image = SignedImage { repository, digest };
-        let name = format!("index-{}.json", digest.hex());
-        let cached = self.cached(&origin(look.root, repository), &name);
+        let name = file_name(image.digest);
+        let cached = self.cached(&origin(look.root, image.repository), &name);
         let said = match cached.filter(|_| !look.again) {
             // It may come from a bundle that whoever brings it made: it hides no signature of the
             // index itself.
@@ -57,24 +56,18 @@ impl Repositories {
         image: SignedImage<'_>,
         name: String,
     ) -> Result<Arc<Evidence>, Refusal> {
-        let SignedImage { repository, digest } = image;
         let half = RootLook {
             deadline: share(Instant::now(), look.deadline, 2),
             ..look
         };
-        let refusal = match self.of_signatures(half, repository, digest).await {
+        let refusal = match self.of_signatures(half, image).await {
             Ok(evidence) => return Ok(evidence),
             Err(refusal) => refusal,
         };
         if !matches!(refusal.code, Code::NoStatement | Code::BadSignature) {
             return Err(refusal);
         }
-        let index = ImageRef {
-            repository: look.beside.unwrap_or(repository).clone(),
-            tag: None,
-            digest: Some(digest),
-        };
-        let index = self.sources.describe(&index, look.deadline).await?;
+        let index = self.described(look, image).await?;
         // A manifest has no others to be signed in its place.
         if index.manifests.is_empty() {
             return Err(refusal);
@@ -107,8 +100,11 @@ impl Repositories {
                 deadline: share(Instant::now(), look.deadline, manifests.len() - at),
                 ..look
             };
-            let digest = entry.descriptor.digest;
-            let evidence = self.of_signatures(look, image.repository, digest).await;
+            let manifest = SignedImage {
+                digest: entry.descriptor.digest,
+                ..image
+            };
+            let evidence = self.of_signatures(look, manifest).await;
             let evidence = evidence.map_err(|mut refusal| {
                 refusal.found = format!("of the index {}: {}", image.digest, refusal.found);
                 refusal
@@ -129,4 +125,42 @@ impl Repositories {
             unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
         }))
     }
+
+    async fn described(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+    ) -> Result<Description, Refusal> {
+        let index = ImageRef {
+            repository: look.beside.unwrap_or(image.repository).clone(),
+            tag: None,
+            digest: Some(image.digest),
+        };
+        self.sources.describe(&index, look.deadline).await
+    }
+
+    /// The manifests that an index lists, as far as they are looked at; of a manifest, none.
+    ///
+    /// # Errors
+    /// Its registry does not have it, or does not answer.
+    pub(crate) async fn manifests_of(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+    ) -> Result<Vec<Digest>, Refusal> {
+        let origin = origin(look.root, image.repository);
+        let bytes = match self.cached(&origin, &file_name(image.digest)) {
+            Some(bytes) => bytes,
+            None => self.described(look, image).await?.bytes,
+        };
+        let Ok(Document::Index { manifests, .. }) = Document::parse(&bytes) else {
+            return Ok(Vec::new());
+        };
+        let digests = manifests.iter().map(|entry| entry.descriptor.digest);
+        Ok(digests.take(MOST_MANIFESTS).collect())
+    }
+}
+
+fn file_name(index: Digest) -> String {
+    format!("index-{}.json", index.hex())
 }

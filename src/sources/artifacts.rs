@@ -63,7 +63,7 @@ impl Artifacts {
         again(SourceError::is_silent, async || {
             for endpoint in &endpoints {
                 let asked = at(endpoint).under(&tag).await.map(Some);
-                if endpoint.settle(asked).is_some() {
+                if endpoint.settle(asked, &mut None).is_some() {
                     return Ok(at(endpoint));
                 }
             }

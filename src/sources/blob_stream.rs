@@ -84,8 +84,10 @@ pub(super) async fn pass(
     wanted: &StreamRequest,
     deadline: Instant,
 ) -> Result<Option<BlobStream>, SourceError> {
+    let mut by_http = None;
     for endpoint in registry::endpoints(client, &wanted.repository, Capability::Pull)? {
-        if let Some(settled) = endpoint.settle(pass_from(&endpoint, wanted, deadline).await) {
+        let result = pass_from(&endpoint, wanted, deadline).await;
+        if let Some(settled) = endpoint.settle(result, &mut by_http) {
             return settled;
         }
     }

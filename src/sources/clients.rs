@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::blob_stream::{self, BlobStream, StreamRequest};
 use super::image_signatures::{SignatureSearch, WithoutReferrers};
 use super::server_backoff::ServerBackoff;
+use super::signature_list::SignatureKind;
 use super::{Credentials, HttpClient, NotaryServer, SourceError, TufLocation, listing, registry};
 use rootpin_policy::{MetadataUrl, NotaryRoot};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
@@ -183,8 +184,7 @@ impl Sources {
         listing::repositories(&client, some, time).await
     }
 
-    /// A search for the signatures that a registry keeps beside an image. `wanted`: whether a layer
-    /// of that media type may be one.
+    /// A search for the signatures of a kind that a registry keeps beside an image.
     ///
     /// # Errors
     /// No way to the registry is usable.
@@ -192,7 +192,7 @@ impl Sources {
         &'a self,
         repository: &'a Repository,
         digest: Digest,
-        wanted: fn(&str) -> bool,
+        wanted: SignatureKind,
     ) -> Result<SignatureSearch<'a>, SourceError> {
         let client = self.client(repository.host(), None)?;
         SignatureSearch::start(&client, &self.without_referrers, repository, digest, wanted)

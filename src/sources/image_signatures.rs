@@ -15,6 +15,7 @@ use reqwest::{Method, Url};
 use super::hosts::Capability;
 use super::http::{Ask, HttpClient, Reply};
 use super::registry::{self, Endpoint, REDIRECTS};
+use super::signature_list::{CutLists, SignatureKind};
 use super::{SourceError, shown};
 use rootpin_trust::canonical::{Text, rewrite_doubles};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
@@ -34,14 +35,6 @@ const MOST_PAGES: usize = 4;
 const MOST_LAYERS: usize = 8;
 /// Bytes of one signature's manifest; cosign's `.sig` manifest grows with each signature.
 const MANIFEST_BYTES: usize = 512 << 10;
-/// What the list's own words say is a signature is read first. They leave nothing out: cosign with
-/// older libraries writes another type there.
-const LIKELY: [&str; 3] = [
-    "application/vnd.dev.sigstore.bundle",
-    "application/vnd.dev.cosign.artifact.sig",
-    "application/vnd.cncf.notary.signature",
-];
-
 /// The APIs that are known to have no list of referrers, and since when: they are not asked for one
 /// again for a while.
 #[derive(Debug, Default)]
@@ -75,8 +68,7 @@ pub(crate) struct SignatureSearch<'a> {
     known: &'a WithoutReferrers,
     repository: &'a Repository,
     digest: Digest,
-    /// Whether a layer of that media type may be a signature.
-    wanted: fn(&str) -> bool,
+    wanted: SignatureKind,
     ways: VecDeque<Endpoint>,
     steps: VecDeque<Step>,
     /// Manifests that were read, at whichever way.
@@ -86,6 +78,11 @@ pub(crate) struct SignatureSearch<'a> {
     blobs: BTreeMap<Digest, Vec<u8>>,
     /// Why something that may have been a signature was not read.
     failed: Option<SourceError>,
+    cut: Option<CutLists>,
+    /// What came of plain http, where nobody speaks that.
+    by_http: Option<SourceError>,
+    /// Whether the present way answered anything.
+    answered: bool,
 }
 
 /// A place to look next.
@@ -103,7 +100,7 @@ impl<'a> SignatureSearch<'a> {
         known: &'a WithoutReferrers,
         repository: &'a Repository,
         digest: Digest,
-        wanted: fn(&str) -> bool,
+        wanted: SignatureKind,
     ) -> Result<Self, SourceError> {
         let ways = registry::endpoints(client, repository, Capability::Pull)?;
         let mut search = Self {
@@ -117,6 +114,9 @@ impl<'a> SignatureSearch<'a> {
             files: 0,
             blobs: BTreeMap::new(),
             failed: None,
+            cut: None,
+            by_http: None,
+            answered: false,
         };
         search.begin();
         Ok(search)
@@ -127,31 +127,54 @@ impl<'a> SignatureSearch<'a> {
         self.failed.as_ref()
     }
 
+    /// What was left out of lists that are longer than what is looked at.
+    pub(crate) fn cut(&self) -> Option<CutLists> {
+        self.cut
+    }
+
+    fn note_cut(&mut self, looked_at: usize, listed: usize, goes_on: bool) {
+        let known = self.cut.unwrap_or_default();
+        self.cut = Some(CutLists {
+            looked_at: known.looked_at + looked_at,
+            listed: known.listed + listed,
+            goes_on: known.goes_on || goes_on,
+        });
+    }
+
     /// The signatures of the next place; `None`: there is no other place.
     pub(crate) async fn next(&mut self, deadline: Instant) -> Option<Vec<SignatureFile>> {
         loop {
             let endpoint = self.ways.front()?.clone();
             let Some(step) = self.steps.pop_front() else {
+                // Nobody speaks plain http where nothing was answered to it.
+                let is_wrong = self.by_http.is_some() && !self.answered && self.ways.len() > 1;
                 // What a mirror does not have, the registry itself may have.
-                if !endpoint.is_mirror() {
+                if !endpoint.is_mirror() && !is_wrong {
+                    self.failed = self.failed.take().or(self.by_http.take());
                     return None;
                 }
                 self.next_way();
                 continue;
             };
             let deadline = self.share(deadline);
+            // That there is no list of referrers, servers say in many ways.
+            let is_answer = !matches!(step, Step::Referrers);
             match self.look(&endpoint, step, deadline).await {
-                Ok(files) if files.is_empty() => {}
-                Ok(files) => return Some(files),
-                Err(error) if endpoint.was_guessed_wrong(&error) && self.ways.len() > 1 => {
-                    self.next_way();
+                Ok(files) => {
+                    self.answered |= is_answer;
+                    if !files.is_empty() {
+                        return Some(files);
+                    }
                 }
-                Err(error) => {
-                    log::debug!("no signature of {}: {error}", self.digest);
-                    if error.is_silent() && !endpoint.is_mirror() {
-                        // Its other places would keep us waiting too.
+                Err(error) if !self.answered && endpoint.was_guessed_wrong(&error) => {
+                    if matches!(error, SourceError::Unreachable { .. }) {
                         self.steps.clear();
                     }
+                    self.by_http = Some(error);
+                }
+                Err(error) => {
+                    let error = error.after(self.by_http.take());
+                    log::debug!("no signature of {}: {error}", self.digest);
                     // What is there and is no signature says no more than nothing does.
                     if error.is_silent() || matches!(error, SourceError::Denied { .. }) {
                         self.failed.get_or_insert(error);
@@ -161,15 +184,24 @@ impl<'a> SignatureSearch<'a> {
         }
     }
 
-    /// An equal part of the time that is left for each way.
+    /// An equal part of the time that is left for each way, and at the last one for each of its
+    /// places: one that keeps us waiting hides no other one.
     fn share(&self, deadline: Instant) -> Instant {
         let now = Instant::now();
         let left = deadline.saturating_duration_since(now);
-        now + left / u32::try_from(self.ways.len().max(1)).unwrap_or(u32::MAX)
+        let is_place = |step: &&Step| !matches!(step, Step::Manifest(_));
+        let places = 1 + self.steps.iter().filter(is_place).count();
+        let sharers = if self.ways.len() > 1 {
+            self.ways.len()
+        } else {
+            places
+        };
+        now + left / u32::try_from(sharers).unwrap_or(u32::MAX)
     }
 
     fn next_way(&mut self) {
         self.ways.pop_front();
+        self.answered = false;
         self.begin();
     }
 
@@ -198,8 +230,8 @@ impl<'a> SignatureSearch<'a> {
                 let rest = format!("manifests/sha256-{hex}");
                 let (accept, cap) = (INDEX, Document::LIMITS.bytes);
                 if let Some(reply) = self.get(endpoint, &rest, accept, cap, deadline).await? {
-                    let listed = listed(&reply)?;
-                    self.queue(listed);
+                    let listed = listed(&reply, self.wanted)?;
+                    self.queue(listed, false);
                 }
                 Ok(Vec::new())
             }
@@ -238,7 +270,7 @@ impl<'a> SignatureSearch<'a> {
         deadline: Instant,
     ) -> Result<(), SourceError> {
         let mut url = endpoint.url(self.repository, &format!("referrers/{}", self.digest))?;
-        let mut all = Vec::new();
+        let (mut all, mut goes_on) = (Vec::new(), true);
         for page in 0..MOST_PAGES {
             let reply = self.ask(
                 endpoint,
@@ -255,7 +287,7 @@ impl<'a> SignatureSearch<'a> {
                 Err(error) => return Err(error),
             };
             let listed = match reply.status.as_u16() {
-                200 => listed(&reply),
+                200 => listed(&reply, self.wanted),
                 400 | 404 | 405 | 501 if page == 0 => Err(reply.error()),
                 _ => return Err(reply.error()),
             };
@@ -274,10 +306,13 @@ impl<'a> SignatureSearch<'a> {
             }
             match next_page(&reply) {
                 Some(next) => url = next,
-                None => break,
+                None => {
+                    goes_on = false;
+                    break;
+                }
             }
         }
-        self.queue(all);
+        self.queue(all, goes_on);
         Ok(())
     }
 
@@ -288,11 +323,15 @@ impl<'a> SignatureSearch<'a> {
     }
 
     /// Has the manifests of a list read next, the likely ones first.
-    fn queue(&mut self, mut listed: Vec<(bool, Descriptor)>) {
+    fn queue(&mut self, mut listed: Vec<(u8, Descriptor)>, goes_on: bool) {
         self.begin_list();
         listed.retain(|(_, descriptor)| !self.read.contains(&descriptor.digest));
-        listed.sort_by_key(|(is_likely, _)| !is_likely);
+        listed.sort_by_key(|(order, _)| *order);
+        let count = listed.len();
         listed.truncate(MOST_MANIFESTS);
+        if count > listed.len() || goes_on {
+            self.note_cut(listed.len(), count, goes_on);
+        }
         for (_, descriptor) in listed.into_iter().rev() {
             self.steps.push_front(Step::Manifest(descriptor));
         }
@@ -320,31 +359,23 @@ impl<'a> SignatureSearch<'a> {
         } else {
             MOST_SIGNATURES
         };
-        let (mut files, mut known) = (Vec::new(), HashSet::new());
-        for layer in manifest
-            .get("layers")
-            .and_then(Text::elements)
-            .into_iter()
-            .flatten()
-        {
-            let Ok(descriptor) = Descriptor::read(layer) else {
-                continue;
-            };
-            let is_small =
-                usize::try_from(descriptor.size).is_ok_and(|size| size <= SIGNATURE_BYTES);
-            if !is_small || !(self.wanted)(&descriptor.media_type) {
-                continue;
-            }
-            let signature = layer
-                .get("annotations")
-                .and_then(|annotations| annotations.get(SIGNATURE)?.as_str());
-            let signature = signature.map(std::borrow::Cow::into_owned);
-            if !known.insert((descriptor.digest, signature.clone())) {
-                continue;
-            }
-            if self.files >= MOST_SIGNATURES || files.len() >= most {
-                break;
-            }
+        let layers = manifest.get("layers").and_then(Text::elements);
+        let layers = layers.into_iter().flatten();
+        let mut layers: Vec<_> = layers.filter_map(|layer| self.layer(layer)).collect();
+        if !has_subject {
+            // cosign adds at the end, and the last signatures are by the keys of today.
+            layers.reverse();
+        }
+        let mut known = HashSet::new();
+        layers
+            .retain(|(descriptor, signature)| known.insert((descriptor.digest, signature.clone())));
+        let count = layers.len();
+        layers.truncate(most.min(MOST_SIGNATURES.saturating_sub(self.files)));
+        if count > layers.len() {
+            self.note_cut(layers.len(), count, false);
+        }
+        let mut files = Vec::new();
+        for (descriptor, signature) in layers {
             self.files += 1;
             let bytes = self.blob(endpoint, descriptor.digest, deadline).await?;
             files.push(SignatureFile {
@@ -354,6 +385,17 @@ impl<'a> SignatureSearch<'a> {
             });
         }
         Ok(files)
+    }
+
+    /// A layer that may be a signature, and what its annotation says is that.
+    fn layer(&self, layer: Text<'_>) -> Option<(Descriptor, Option<String>)> {
+        let descriptor = Descriptor::read(layer).ok()?;
+        let size = usize::try_from(descriptor.size).ok()?;
+        let signature = layer
+            .get("annotations")
+            .and_then(|annotations| annotations.get(SIGNATURE)?.as_str());
+        let is_meant = size <= SIGNATURE_BYTES && self.wanted.takes(&descriptor.media_type);
+        is_meant.then(|| (descriptor, signature.map(std::borrow::Cow::into_owned)))
     }
 
     /// A blob, which several layers may share.
@@ -418,16 +460,12 @@ impl<'a> SignatureSearch<'a> {
     }
 }
 
-/// The manifests that a list names, and whether its own words make each a likely signature.
-fn listed(reply: &Reply) -> Result<Vec<(bool, Descriptor)>, SourceError> {
+/// The manifests that a list names, each with its place in the order of looking.
+fn listed(reply: &Reply, wanted: SignatureKind) -> Result<Vec<(u8, Descriptor)>, SourceError> {
     let no_list = || wrong(&reply.url, "no list of referrers");
     let text = rewrite_doubles(&reply.body, Document::LIMITS).map_err(|_| no_list())?;
     let manifests = Text::of(&text).get("manifests").and_then(Text::elements);
-    let is_likely = |entry: Text<'_>| {
-        let kind = entry.get("artifactType").and_then(Text::as_str);
-        kind.is_some_and(|kind| LIKELY.iter().any(|likely| kind.starts_with(likely)))
-    };
-    let read = |entry: Text<'_>| Some((is_likely(entry), Descriptor::read(entry).ok()?));
+    let read = |entry: Text<'_>| Some((wanted.order(entry), Descriptor::read(entry).ok()?));
     Ok(manifests.ok_or_else(no_list)?.filter_map(read).collect())
 }
 

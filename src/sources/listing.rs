@@ -34,6 +34,7 @@ pub(super) async fn tags(
     repository: &Repository,
     time: Duration,
 ) -> Result<Option<Vec<String>>, SourceError> {
+    let mut by_http = None;
     for endpoint in registry::endpoints(client, repository, Capability::Resolve)? {
         let asked = async {
             let url = endpoint.url(repository, "tags/list?n=1000")?;
@@ -46,7 +47,7 @@ pub(super) async fn tags(
                     .collect()
             }))
         };
-        if let Some(settled) = endpoint.settle(asked.await) {
+        if let Some(settled) = endpoint.settle(asked.await, &mut by_http) {
             return settled;
         }
     }
@@ -62,6 +63,7 @@ pub(super) async fn repositories(
     some: &Repository,
     time: Duration,
 ) -> Result<Option<Vec<String>>, SourceError> {
+    let mut by_http = None;
     for endpoint in registry::endpoints(client, some, Capability::Resolve)? {
         let asked = async {
             let text = format!("{}/_catalog?n=1000", endpoint.api());
@@ -77,7 +79,7 @@ pub(super) async fn repositories(
                     .collect()
             }))
         };
-        if let Some(settled) = endpoint.settle(asked.await) {
+        if let Some(settled) = endpoint.settle(asked.await, &mut by_http) {
             return settled;
         }
     }

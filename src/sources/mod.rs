@@ -24,6 +24,7 @@ mod notary_server;
 pub mod registry;
 mod server_backoff;
 mod server_words;
+mod signature_list;
 mod threads;
 mod tuf;
 
@@ -40,6 +41,7 @@ pub(crate) use manifest_files::files_of;
 pub use notary_server::NotaryServer;
 pub(crate) use registry::Description;
 pub(crate) use server_words::ServerWords;
+pub(crate) use signature_list::{CutLists, SignatureKind};
 pub(crate) use threads::use_threads;
 pub use tuf::{TufLocation, TufReader};
 
@@ -134,6 +136,22 @@ impl SourceError {
             Self::Untrusted { .. } | Self::Unreachable { .. } | Self::Silent { .. } => true,
             Self::Answered { status, .. } => matches!(status, 429 | 500..=599),
             _ => false,
+        }
+    }
+
+    /// The same after plain http was tried, which no server may have spoken: where neither has an
+    /// answer, both say why.
+    fn after(self, by_http: Option<Self>) -> Self {
+        match (self, by_http) {
+            (Self::Unreachable { url, cause }, Some(before)) => Self::Unreachable {
+                url,
+                cause: format!("{cause}; before that {before}"),
+            },
+            (Self::Silent { url, cause }, Some(before)) => Self::Silent {
+                url,
+                cause: format!("{cause}; before that {before}"),
+            },
+            (error, _) => error,
         }
     }
 

@@ -52,8 +52,10 @@ pub async fn resolve(
     if image.digest.is_some() {
         return Ok(image.digest);
     }
+    let mut by_http = None;
     for endpoint in endpoints(client, &image.repository, Capability::Resolve)? {
-        if let Some(settled) = endpoint.settle(resolve_at(&endpoint, image, deadline).await) {
+        let result = resolve_at(&endpoint, image, deadline).await;
+        if let Some(settled) = endpoint.settle(result, &mut by_http) {
             return settled;
         }
     }
@@ -90,8 +92,10 @@ pub async fn describe(
     } else {
         Capability::Resolve
     };
+    let mut by_http = None;
     for endpoint in endpoints(client, &image.repository, wanted)? {
-        if let Some(settled) = endpoint.settle(describe_at(&endpoint, image, deadline).await) {
+        let result = describe_at(&endpoint, image, deadline).await;
+        if let Some(settled) = endpoint.settle(result, &mut by_http) {
             return settled;
         }
     }
@@ -314,19 +318,24 @@ impl Endpoint {
     }
 
     /// What came of asking there; `None`, where the next way is to be asked: a mirror has no answer
-    /// or not what is wanted, or nobody speaks plain http here.
+    /// or not what is wanted, or nobody speaks plain http here. `by_http`: what came of that, which a
+    /// failure by https does not say.
     pub(super) fn settle<T>(
         &self,
         result: Result<Option<T>, SourceError>,
+        by_http: &mut Option<SourceError>,
     ) -> Option<Result<Option<T>, SourceError>> {
         match result {
-            Err(error) if self.was_guessed_wrong(&error) => None,
+            Err(error) if self.was_guessed_wrong(&error) => {
+                *by_http = Some(error);
+                None
+            }
             Err(error) if self.mirror => {
                 log::debug!("passed over a mirror: {error}");
                 None
             }
             Ok(None) if self.mirror => None,
-            result => Some(result),
+            result => Some(result.map_err(|error| error.after(by_http.take()))),
         }
     }
 

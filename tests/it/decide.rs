@@ -13,6 +13,7 @@ mod precedence;
 mod quorum;
 mod resolve;
 mod setup;
+mod signature_lists;
 mod signatures;
 mod signed_by_command;
 mod signed_manifests;

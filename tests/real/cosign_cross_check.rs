@@ -539,10 +539,10 @@ fn is_stricter(case: &Case, words: &str) -> bool {
     case.predicate().is_some() && words.contains("its predicateType is")
 }
 
-/// Whether it names why a yes is ours alone: cosign can't verify its own bundles by P-384
+/// Whether it names why a yes is ours alone: cosign 3.1 can't verify its own signatures by P-384
 /// (sigstore/cosign#5091).
 fn is_their_fault(case: &Case) -> bool {
-    case.tool == Tool::Cosign3 && case.key == "p384" && !case.other_form
+    case.tool == Tool::Cosign3 && case.key == "p384"
 }
 
 fn number_of(name: &str, otherwise: usize) -> usize {
@@ -604,7 +604,7 @@ fn images_that_real_tools_signed_are_judged_as_their_own_verify_judges_them() {
     }
     let [refused, allowed] = same;
     say(&format!(
-        "both allow {allowed}, both refuse {refused}, rootpin alone refuses {ours_alone} attestations and takes {faults} bundles by P-384"
+        "both allow {allowed}, both refuse {refused}, rootpin alone refuses {ours_alone} attestations and takes {faults} signatures by P-384"
     ));
     assert!(
         wrong.is_empty(),
@@ -614,4 +614,64 @@ fn images_that_real_tools_signed_are_judged_as_their_own_verify_judges_them() {
     );
     assert!(allowed > 0 && refused > 0);
     let _ = std::fs::remove_dir_all(Path::new(&bench.folder));
+}
+
+/// Asks both tools' verify and ours for two tags that one digest is signed under, and for one that
+/// it is not.
+fn check_two_tags(bench: &Bench<'_>, number: usize, tool: Tool, other_form: bool) {
+    let name = bench.lab.name(&format!("cross/tags/{number}"), "v1");
+    let image = Image::manifest(&format!("two tags {number}"));
+    bench.lab.push(&image, &name);
+    let (repository, digest) = (name.trim_end_matches(":v1"), image.digest());
+    let case = |signs_tag| Case {
+        tool,
+        key: "p256",
+        deed: Deed::Honest,
+        signs_tag,
+        wants_tag: true,
+        other_form,
+    };
+    let by_digest = format!("{repository}@{digest}");
+    for tag in ["v2", "v1"] {
+        bench.sign(&case(Some(tag)), &by_digest);
+    }
+    assert!(bench.theirs(&case(None), &by_digest), "{tool:?}");
+    let (_, words) = bench.ours(&case(None), number, repository, &digest);
+    for (tag, wanted) in [("v1", true), ("v2", true), ("v3", false)] {
+        let policy = bench.folder.join(format!("policy{number}"));
+        let output = Command::new(env!("CARGO_BIN_EXE_rootpin"))
+            .arg("verify")
+            .arg("--policy")
+            .arg(policy)
+            .arg("--state")
+            .arg(bench.folder.join("state"))
+            .arg(format!("{repository}:{tag}@{digest}"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert_eq!(
+            output.status.success(),
+            wanted,
+            "{tool:?} {tag}: {said}\n{words}"
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs real tools and a registry: use tests/run"]
+fn each_tag_that_real_tools_signed_one_digest_under_is_taken() {
+    let lab = Lab::with_registry();
+    let bench = Bench::new(&lab);
+    for (number, (tool, other_form)) in [
+        (Tool::Cosign2, false),
+        (Tool::Cosign3, false),
+        (Tool::Cosign3, true),
+        (Tool::Notation, false),
+        (Tool::Notation, true),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        check_two_tags(&bench, number, tool, other_form);
+    }
 }

@@ -30,15 +30,24 @@ pub(crate) fn public_pem(seed: u8) -> String {
     )
 }
 
-fn signed(seed: u8, message: &[u8]) -> String {
+/// The signature of a message.
+pub(crate) fn signed(seed: u8, message: &[u8]) -> String {
     let signature: Signature = key(seed).sign(message);
     STANDARD.encode(signature.to_der().as_bytes())
 }
 
+/// The type of a statement that is a signature.
+pub(crate) const SIGN: &str = "https://sigstore.dev/cosign/sign/v1";
+
 /// What cosign 3 writes of a digest.
 pub(crate) fn bundle(digest: &str, seed: u8) -> Vec<u8> {
+    bundle_of(SIGN, digest, &json!({}), seed)
+}
+
+/// A statement of that type about a digest, with annotations.
+pub(crate) fn bundle_of(predicate: &str, digest: &str, annotations: &Value, seed: u8) -> Vec<u8> {
     let hex = digest.trim_start_matches("sha256:");
-    let statement = json!({ "_type": "https://in-toto.io/Statement/v1", "subject": [{ "digest": { "sha256": hex } }], "predicateType": "https://sigstore.dev/cosign/sign/v1", "predicate": {} });
+    let statement = json!({ "_type": "https://in-toto.io/Statement/v1", "subject": [{ "digest": { "sha256": hex }, "annotations": annotations }], "predicateType": predicate, "predicate": {} });
     let (kind, payload) = ("application/vnd.in-toto+json", statement.to_string());
     let message = format!("DSSEv1 {} {kind} {} {payload}", kind.len(), payload.len());
     let envelope = json!({ "payload": STANDARD.encode(&payload), "payloadType": kind, "signatures": [{ "sig": signed(seed, message.as_bytes()) }] });

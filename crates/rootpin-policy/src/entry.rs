@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_trust::image::{Digest, Repository, Tag};
+use rootpin_trust::tuf;
 
 use crate::finding::Location;
 use crate::{Mode, Pattern, Root};
@@ -98,6 +99,21 @@ impl Rule {
         } else {
             repository.clone()
         })
+    }
+
+    /// What a root whose signatures are beside the image is asked about it.
+    #[must_use]
+    pub fn question_of_image(
+        &self,
+        root: &Root,
+        tag: Option<&Tag>,
+        digest: Digest,
+    ) -> tuf::Question {
+        tuf::Question::Image {
+            digest,
+            tag: tag.filter(|_| root.binds().tag).cloned(),
+            by_manifests: self.index == IndexSigning::OrManifests,
+        }
     }
 }
 

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
-use crate::canonical::{JsonError, Limits, rewrite_doubles};
-use crate::image::{Digest, Document, Repository};
+use crate::canonical::{JsonError, Limits, Text, rewrite_doubles};
+use crate::image::{Digest, Document, Repository, Tag, is_same_to_go};
+use crate::refusal::shown;
 use crate::threshold::{enough, list};
 use crate::{Code, Collection, KeyId, Refusal, Target, Verified};
 
@@ -35,19 +36,25 @@ pub struct SignedImage<'a> {
     pub repository: &'a Repository,
     /// The digest of its manifest or index.
     pub digest: Digest,
+    /// The tag that enough keys must have signed it under, where the pins bind a tag; `None`: one of
+    /// all tags will do.
+    pub tag: Option<&'a Tag>,
 }
 
 /// What became of one signature.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignatureFinding {
-    /// Its format: `sigstore-bundle`, `simple-signing`, `notation-jws`, `notation-cose`; empty where
-    /// it is none that is known here.
+    /// Its format: `sigstore-bundle`, `message-signature`, `simple-signing`, `notation-jws`,
+    /// `notation-cose`; empty where it is none that is known here.
     pub format: &'static str,
     /// The key that made it, where that is pinned, or certified by what is.
     pub key: Option<KeyId>,
     /// The key that it says it is by: a fingerprint, or a certificate's name and fingerprint. No
     /// decision rests on it.
     pub claimed_key: Option<String>,
+    /// The type of statement that it says it is, escaped and cut, where that is no signature's. No
+    /// decision rests on it.
+    pub predicate: Option<String>,
     /// The tag that it binds, if it binds one.
     pub tag: Option<String>,
     /// When it ends.
@@ -71,6 +78,7 @@ impl SignatureFinding {
             format,
             key: None,
             claimed_key: None,
+            predicate: None,
             tag: None,
             expires: Timestamp::MAX,
             rejected: Some(why.into()),
@@ -86,6 +94,19 @@ pub(crate) fn json(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
         values: 10_000,
     };
     rewrite_doubles(bytes, limits)
+}
+
+pub(crate) const OTHER_NAMES: &str =
+    "its payload has a member in other letters, which other tools would take for the right one";
+
+/// Whether an object has a member that Go's `encoding/json`, by which cosign and Notation read it,
+/// takes for a field that is written in other letters.
+pub(crate) fn has_other_names(object: Text<'_>, fields: &[&str]) -> bool {
+    let mut names = object.members().into_iter().flatten();
+    names.any(|(name, _)| {
+        let mut fields = fields.iter();
+        fields.any(|field| name != *field && is_same_to_go(&name, field))
+    })
 }
 
 /// What must have signed an image.
@@ -143,10 +164,15 @@ fn collection(
     if findings.is_empty() {
         return Err(unsigned(image, wanted));
     }
-    let keys = count(&signers).map_err(|refusal| explained(refusal, findings))?;
-    by_tag.retain(|_, signers| count(signers).is_ok());
-    if wanted.binds_tag && by_tag.is_empty() {
-        return Err(no_common_tag(image, wanted));
+    let mut keys = count(&signers).map_err(|refusal| explained(refusal, wanted, findings))?;
+    if wanted.binds_tag {
+        by_tag = of_tag(image, wanted, by_tag, &count)?;
+        // Another tag than the one that was asked for ends it no earlier.
+        keys = by_tag.values().flat_map(Signers::keys).copied().collect();
+        signers.clear();
+        for (key, expires) in by_tag.values().flatten() {
+            add(&mut signers, *key, *expires);
+        }
     }
     let target = |(tag, _): (&&str, _)| {
         let target = Target {
@@ -172,6 +198,30 @@ fn collection(
         signers: keys,
         versions: BTreeMap::new(),
     }))
+}
+
+/// The signers of the tag that was asked for, or of each tag that enough keys signed.
+fn of_tag<'f>(
+    image: SignedImage<'_>,
+    wanted: &Wanted<'_>,
+    mut by_tag: BTreeMap<&'f str, Signers>,
+    count: &impl Fn(&Signers) -> Result<BTreeSet<KeyId>, Refusal>,
+) -> Result<BTreeMap<&'f str, Signers>, Refusal> {
+    if let Some(tag) = image.tag
+        && let Err(refusal) = count(by_tag.get(tag.as_str()).unwrap_or(&Signers::new()))
+        && refusal.code == Code::Revoked
+    {
+        return Err(refusal);
+    }
+    by_tag.retain(|_, signers| count(signers).is_ok());
+    let signed: Vec<String> = by_tag.keys().map(|tag| shown(tag)).collect();
+    if let Some(tag) = image.tag {
+        by_tag.retain(|known, _| *known == tag.as_str());
+    }
+    if by_tag.is_empty() {
+        return Err(not_of_tag(image, wanted, &signed));
+    }
+    Ok(by_tag)
 }
 
 fn add(signers: &mut Signers, key: KeyId, expires: Timestamp) {
@@ -201,22 +251,56 @@ fn unsigned(image: SignedImage<'_>, wanted: &Wanted<'_>) -> Refusal {
     )
 }
 
-fn explained(refusal: Refusal, findings: &[SignatureFinding]) -> Refusal {
+fn explained(refusal: Refusal, wanted: &Wanted<'_>, findings: &[SignatureFinding]) -> Refusal {
     let why = reasons(findings);
     let found = if why.is_empty() {
         refusal.found
     } else {
         format!("{}; of {} looked at: {why}", refusal.found, findings.len())
     };
-    Refusal { found, ..refusal }
+    let hint = match refusal.code {
+        Code::BadSignature => format!(
+            "have its publisher sign the image again so that it counts ({} …); if the publisher's key is another one now, pin that: rootpin pin add",
+            wanted.command
+        ),
+        _ => refusal.hint,
+    };
+    Refusal {
+        found,
+        hint,
+        ..refusal
+    }
 }
 
-fn no_common_tag(image: SignedImage<'_>, wanted: &Wanted<'_>) -> Refusal {
+fn not_of_tag(image: SignedImage<'_>, wanted: &Wanted<'_>, signed: &[String]) -> Refusal {
+    let SignedImage {
+        repository,
+        digest,
+        tag,
+    } = image;
+    let (threshold, command) = (wanted.threshold, wanted.command);
+    let Some(tag) = tag else {
+        return Refusal::new(
+            Code::NoStatement,
+            format!("{digest} signed under no tag by enough keys"),
+            format!("one tag that {threshold} keys signed it under"),
+            format!("have each key's owner sign the same tag ({command} …)"),
+        );
+    };
+    let all = match signed {
+        [] => "under no tag by enough keys".to_owned(),
+        [one] => format!("under the tag {one}"),
+        [all @ ..] => {
+            let first: Vec<&str> = all.iter().take(4).map(String::as_str).collect();
+            let more = if all.len() > 4 { ", …" } else { "" };
+            format!("under the tags {}{more}", first.join(", "))
+        }
+    };
     Refusal::new(
         Code::NoStatement,
-        format!("{} signed under no tag by enough keys", image.digest),
-        format!("one tag that {} keys signed it under", wanted.threshold),
-        "have each key's owner sign the same tag, as cosign sign -a tag=TAG does",
+        format!("{digest} in {repository} signed {all}, and not under tag {tag}"),
+        format!("signatures by {threshold} of the pinned keys that name tag {tag}"),
+        format!("have its publisher sign this tag too ({command} …), or pull a tag that is signed"),
     )
 }
 

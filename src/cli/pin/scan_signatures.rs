@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::cli::output::text;
-use crate::sources::Sources;
+use crate::sources::{CutLists, SignatureKind, Sources};
 use rootpin_trust::cosign::{self, CosignPins};
 use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::notation::{self, NotationPins};
@@ -17,6 +17,8 @@ use rootpin_trust::{Refusal, SignatureFile, SignatureFinding, SignedImage};
 pub(super) struct ScannedSignatures {
     digest: Digest,
     pub(super) found: Vec<SignatureFinding>,
+    /// What was left out of long lists.
+    cut: Option<CutLists>,
 }
 
 /// Looks at all signatures beside an image, by whichever key.
@@ -29,8 +31,7 @@ pub(super) async fn scan(
     deadline: Instant,
 ) -> Result<ScannedSignatures, Refusal> {
     let digest = sources.resolve(name, deadline).await?;
-    let wanted = |kind: &str| cosign::is_signature(kind) || notation::is_signature(kind);
-    let search = sources.signatures(&name.repository, digest, wanted);
+    let search = sources.signatures(&name.repository, digest, SignatureKind::Any);
     let mut search = search.map_err(|error| error.refusal())?;
     let mut files: Vec<SignatureFile> = Vec::new();
     while let Some(mut more) = search.next(deadline).await {
@@ -45,11 +46,13 @@ pub(super) async fn scan(
     let image = SignedImage {
         repository: &name.repository,
         digest,
+        tag: None,
     };
     let found = files.iter().flat_map(|file| findings(image, file));
     Ok(ScannedSignatures {
         digest,
         found: found.collect(),
+        cut: search.cut(),
     })
 }
 
@@ -80,17 +83,32 @@ fn findings(image: SignedImage<'_>, file: &SignatureFile) -> Vec<SignatureFindin
 impl ScannedSignatures {
     /// In words, and for programs.
     pub(super) fn shown(&self, name: &ImageRef) -> (String, Value) {
-        let object = |found: &SignatureFinding| json!({ "format": found.format, "claimed_key": found.claimed_key });
+        let object = |found: &SignatureFinding| json!({ "format": found.format, "claimed_key": found.claimed_key, "predicate": found.predicate });
         let found: Vec<Value> = self.found.iter().map(object).collect();
         let mut lines = format!("signatures beside {name}, which is {}\n", self.digest);
+        let (mut attestations, mut signatures) = (String::new(), 0);
         for one in &found {
             let by = one["claimed_key"].as_str().unwrap_or("names no key");
-            let _ = writeln!(lines, "  {:<16} {by}", text(one, "format"));
+            let line = format!("  {:<16} {by}", text(one, "format"));
+            if let Some(predicate) = one["predicate"].as_str() {
+                let _ = writeln!(attestations, "{line}, of type {predicate}");
+            } else {
+                signatures += 1;
+                let _ = writeln!(lines, "{line}");
+            }
         }
-        if found.is_empty() {
+        if signatures == 0 {
             lines.push_str("  none\n");
         }
-        let value = json!({ "type": "signatures", "name": name.to_string(), "digest": self.digest.to_string(), "signatures": found });
+        if !attestations.is_empty() {
+            lines.push_str("attestations beside it, which sign no image\n");
+            lines.push_str(&attestations);
+        }
+        if let Some(cut) = self.cut {
+            let _ = writeln!(lines, "not all could be looked at: {cut}");
+        }
+        let value = json!({ "type": "signatures", "name": name.to_string(), "digest": self.digest.to_string(), "signatures": found,
+            "looked_at": self.cut.map(|cut| cut.looked_at), "listed": self.cut.map(|cut| cut.listed) });
         (lines, value)
     }
 }

@@ -40,6 +40,8 @@ pub(super) enum Manner {
     Hangs,
     /// Never where the path has this in it, else by the files that it has.
     HangsAt(&'static str),
+    /// With this status where the path has that in it, else by the files that it has.
+    StatusAt(u16, &'static str),
 }
 
 /// A Notary server on a loopback port.
@@ -190,8 +192,11 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
     };
     match (manner, file) {
         (Manner::HangsAt(part), _) if path.contains(part) => std::future::pending().await,
-        (Manner::Honest | Manner::HangsAt(_), Some(bytes)) => Response::new(Body::from(bytes)),
-        (Manner::Honest | Manner::HangsAt(_), None) => status(404),
+        (Manner::StatusAt(code, part), _) if path.contains(part) => status(code),
+        (Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..), Some(bytes)) => {
+            Response::new(Body::from(bytes))
+        }
+        (Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..), None) => status(404),
         (Manner::Status(code), _) => status(code),
         (Manner::Garbage, _) => Response::new(Body::from("<html>welcome</html>")),
         (Manner::Hangs, _) => std::future::pending().await,

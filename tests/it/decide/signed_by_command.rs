@@ -8,20 +8,23 @@ use serde_json::Value;
 
 use super::setup::Server;
 use super::signatures::{IMAGE, Place, alone, folder, read};
+use crate::cosign;
 use crate::world::run;
 
 /// A policy with the builder's key, in a folder.
-fn policy(folder: &Path, text: &str, key: &str) -> String {
+pub(super) fn policy(folder: &Path, text: &str, key: &str) -> String {
     std::fs::create_dir_all(folder.join("roots")).unwrap();
     let text = format!("version = 1\ndefault = \"deny\"\n{text}");
     std::fs::write(folder.join("policy.toml"), text).unwrap();
     let pem = read("keys", &format!("{key}.pub"));
     std::fs::write(folder.join("roots/p256.pub"), pem).unwrap();
+    let own = cosign::public_pem(1);
+    std::fs::write(folder.join("roots/own1.pub"), own).unwrap();
     folder.display().to_string()
 }
 
 /// Runs rootpin: the exit code and its object.
-async fn rootpin(words: &[&str]) -> (i32, Value) {
+pub(super) async fn rootpin(words: &[&str]) -> (i32, Value) {
     let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
     let work = move || {
         let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
@@ -160,6 +163,82 @@ async fn a_scan_shows_the_formats_and_the_keys_that_an_image_s_signatures_name()
         let (code, scanned) = rootpin(&["pin", "scan", &server.name(), "--policy", &nothing]).await;
         assert_eq!((code, scanned["scanned"].as_array().unwrap().len()), (0, 1));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_for_a_tag_has_the_signature_of_that_tag_or_is_not_written() {
+    let (mut server, dir) = signed("bundle-p256").await;
+    let image = std::fs::read(folder("image.json")).unwrap();
+    for tag in ["latest", "v2"] {
+        server.put(&format!("manifests/{tag}"), image.clone());
+    }
+    let list = ["v1", "latest"].map(|tag| server.tagged(tag));
+    server.list(Place::Referrers, &list);
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let policy = policy(&dir.path().join("policy"), &server.bound(), "p256");
+    let (bundle, state) = (path("bundle"), path("state"));
+    let export = async |tag: &str| {
+        let name = server.tag(tag);
+        rootpin(&[
+            "bundle", "export", "--root", "own", "--name", &name, "--policy", &policy, &bundle,
+        ])
+        .await
+    };
+    let (code, refused) = export("v2").await;
+    let failed = &refused["failed"][0];
+    assert_eq!(
+        (code, &failed["code"]),
+        (1, &"no-statement".into()),
+        "{refused}"
+    );
+    let (code, exported) = export("latest").await;
+    assert_eq!((code, &exported["files"]), (0, &1.into()), "{exported}");
+    let (latest, v2) = (server.tag("latest"), server.tag("v2"));
+    server.stop().await;
+    let (code, imported) = rootpin(&[
+        "bundle", "import", "--policy", &policy, "--state", &state, &bundle,
+    ])
+    .await;
+    assert_eq!(code, 0, "{imported}");
+    for (name, wanted) in [(latest, 0), (v2, 2)] {
+        let name = format!("{name}@{IMAGE}");
+        let (code, verdict) =
+            rootpin(&["verify", &name, "--policy", &policy, "--state", &state]).await;
+        assert_eq!(code, wanted, "{verdict}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_tells_attestations_from_signatures_and_says_what_it_left_out() {
+    let (server, dir) = signed("bundle-p256").await;
+    let provenance = "https://slsa.dev/provenance/v1";
+    let mut list: Vec<Value> = (0..40)
+        .map(|at| {
+            let annotations = serde_json::json!({ "at": at.to_string() });
+            let bundle = cosign::bundle_of(provenance, IMAGE, &annotations, 1);
+            server.beside(provenance, bundle)
+        })
+        .collect();
+    list.push(server.tagged("v1"));
+    server.list(Place::Referrers, &list);
+    let nothing = policy(dir.path(), "", "p256");
+    let (code, scanned) = rootpin(&["pin", "scan", &server.name(), "--policy", &nothing]).await;
+    let found = &scanned["scanned"][0];
+    assert_eq!((code, &found["listed"]), (0, &41.into()), "{scanned}");
+    let predicates: Vec<_> = found["signatures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["predicate"].as_str())
+        .collect();
+    assert_eq!(predicates.len(), 32);
+    // The signature is listed last, and looked at first.
+    assert_eq!(predicates[0], None);
+    assert!(
+        predicates[1..]
+            .iter()
+            .all(|kind| kind.unwrap().contains(provenance))
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

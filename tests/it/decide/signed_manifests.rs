@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::setup::{Host, Server, after, pull, pull_at, rule, said};
 use super::signatures::{decider, decider_of};
+use super::signed_by_command::{policy, rootpin};
 use crate::cosign;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -140,6 +141,35 @@ async fn an_index_of_signed_manifests_is_asked_for_once_and_holds_without_a_regi
     host.restart();
     let again = decider_of(&host, &policy, Duration::from_secs(5));
     assert_eq!(said(&pull(&again, &name, index).await), "allowed signed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_lists_the_signatures_of_each_manifest_where_the_rule_takes_them() {
+    let server = Server::empty().await;
+    let (one, two) = (server.platform("one"), server.platform("two"));
+    let index = server.index(&[&one, &two]);
+    server.sign_by(1, Digest::of(&one));
+    server.sign_by(2, Digest::of(&two));
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let text = server.policy(TAKEN);
+    let policy = policy(&dir.path().join("policy"), &text, "p256");
+    let state = dir.path().join("state").display().to_string();
+    let name = format!("{}@{index}", server.repository());
+    let words = ["verify", &name, "--policy", &policy, "--state", &state];
+    let (code, verdict) = rootpin(&words).await;
+    let found = &verdict["signatures"][0]["found"];
+    let shown = |at: usize| (found[at]["manifest"].clone(), found[at]["counts"].clone());
+    let of = |bytes: &[u8], counts: bool| (json!(Digest::of(bytes).to_string()), json!(counts));
+    assert_eq!(code, 1, "{verdict}");
+    assert_eq!(
+        (shown(0), shown(1)),
+        (of(&one, true), of(&two, false)),
+        "{verdict}"
+    );
+    server.sign_by(1, Digest::of(&two));
+    let (code, verdict) = rootpin(&words).await;
+    let found = verdict["signatures"][0]["found"].as_array().unwrap();
+    assert_eq!((code, found.len()), (0, 2), "{verdict}");
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use rootpin_trust::{Code, Collection, Refusal, Target, tuf};
 use super::answer::{Basis, Denial, Ground, Statement, rank};
 use super::question::NamedBytes;
 use super::{Ask, Asked, Heard, Judge, Need, refusals};
-use crate::{IndexSigning, Root, Rule};
+use crate::{Root, Rule};
 
 /// The roots that said yes, each with its statement and what was wanted of it; and why there is no
 /// quorum, if there is none.
@@ -25,10 +25,8 @@ impl Judge<'_> {
         let (name, tag) = (&named.name, named.name.tag.as_ref());
         let about = |root: &Root| match tag {
             Some(tag) if root.lists_tags() => tuf::Question::Tag(tag.clone()),
-            _ if rule.index == IndexSigning::OrManifests && !root.lists_tags() => {
-                tuf::Question::Index(named.top)
-            }
-            _ => tuf::Question::Digest(named.top),
+            None if root.lists_tags() => tuf::Question::Digest(named.top),
+            _ => rule.question_of_image(root, tag, named.top),
         };
         let wanted = |collection: &Collection| is_named(collection, tag, named.top);
         let (votes, denial) = self.votes(rule, name, about, wanted)?;

@@ -202,3 +202,20 @@ fn of_a_root_that_could_not_be_read_nothing_is_said_but_that() {
     let found = codes(&format!("{own}{both}"));
     assert!(!found.contains(&"unbound-tags".to_owned()), "{found:?}");
 }
+
+#[test]
+fn signatures_of_files_are_taken_where_the_format_says_so_and_bind_no_tag() {
+    let lines = "keys = [\"roots/a.pub\"]\nformat = \"message-signature\"";
+    let policy = loaded(&cosign(lines, UNBOUND)).unwrap();
+    let RootKind::Cosign(root) = &policy.roots["builder"].kind else {
+        panic!("not cosign")
+    };
+    assert_eq!(root.format, Some(CosignFormat::MessageSignature));
+    let bound = format!("{lines}\nbinds-tag = \"annotation:tag\"");
+    assert_eq!(
+        codes(&cosign(&bound, "roots = [\"builder\"]")),
+        ["bad-value"]
+    );
+    let unknown = lines.replace("message-signature", "blob");
+    assert_eq!(codes(&cosign(&unknown, UNBOUND)), ["bad-value"]);
+}

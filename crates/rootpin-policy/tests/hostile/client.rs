@@ -453,8 +453,8 @@ fn of_signatures(
     (repository, question): (&Repository, &tuf::Question),
     now: Timestamp,
 ) -> Result<Verified<Collection>, Failure> {
-    let tuf::Question::Digest(digest) = question else {
-        panic!("a root without tags is asked about a digest")
+    let tuf::Question::Image { digest, tag, .. } = question else {
+        panic!("a root without tags is asked about an image")
     };
     if !view.silent.is_empty() {
         return Err(Failure::Silent);
@@ -463,6 +463,7 @@ fn of_signatures(
     let image = SignedImage {
         repository,
         digest: *digest,
+        tag: tag.as_ref(),
     };
     let outcome = match &root.kind {
         RootKind::Cosign(root) => cosign::verify(image, &root.pins(revoked), &files),

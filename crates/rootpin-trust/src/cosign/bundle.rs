@@ -4,7 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{Envelope, SignedTexts, Statement, decoded};
+use super::{CosignFormat, Envelope, SignedTexts, Statement, decoded};
 use crate::canonical::Text;
 use crate::image::Digest;
 use crate::image_signature::json;
@@ -13,13 +13,15 @@ use crate::refusal::shown;
 
 /// The media type of a bundle.
 pub const MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
+/// The same version, as its first tools named it.
+const OLD_MEDIA_TYPE: &str = "application/vnd.dev.sigstore.bundle+json;version=0.3";
 pub(super) const MEDIA_TYPE_PREFIX: &str = "application/vnd.dev.sigstore.bundle";
 
 const IN_TOTO: &str = "application/vnd.in-toto+json";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
 /// Off-spec: `cosign verify` takes any statement of the key about the digest. A signed report about
 /// an image is not a signature of it (CVE-2022-35930), so only cosign's own predicate counts.
-const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
+pub const SIGNATURE: &str = "https://sigstore.dev/cosign/sign/v1";
 
 /// The members of a bundle that count.
 pub(super) struct Bundle {
@@ -39,7 +41,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, String> {
     let text = json(bytes).map_err(|error| format!("it is no JSON: {error}"))?;
     let bundle = Text::of(&text);
     let kind = bundle.get("mediaType").and_then(Text::as_str);
-    if kind.as_deref() != Some(MEDIA_TYPE) {
+    if !matches!(kind.as_deref(), Some(MEDIA_TYPE | OLD_MEDIA_TYPE)) {
         let kind = kind.map_or("none".to_owned(), |kind| shown(&kind));
         return Err(format!("its own mediaType is {kind}, not {MEDIA_TYPE}"));
     }
@@ -98,6 +100,24 @@ fn message_signature(message: Text<'_>) -> Result<Content, String> {
 }
 
 impl Bundle {
+    pub(super) fn format(&self) -> CosignFormat {
+        match self.content {
+            Content::Dsse(..) => CosignFormat::Bundle,
+            Content::Message(..) => CosignFormat::MessageSignature,
+        }
+    }
+
+    /// The type of its statement, as people are shown it, where that is no signature's. Nothing is
+    /// verified.
+    pub(super) fn predicate(&self) -> Option<String> {
+        let Content::Dsse(payload, ..) = &self.content else {
+            return None;
+        };
+        let text = json(payload).ok()?;
+        let kind = Text::of(&text).get("predicateType")?.as_str()?;
+        (kind != SIGNATURE).then(|| shown(&kind))
+    }
+
     /// The statement's bytes, if there is one, and what its signature is over.
     pub(super) fn envelope(&self, image: Digest) -> Result<(Option<&[u8]>, Envelope<'_>), String> {
         let (payload, message, signature) = match &self.content {

@@ -19,9 +19,10 @@ use crate::refusal::shown;
 use crate::{Fingerprint, KeyId, PublicKey};
 use crate::{SignatureFile, SignatureFinding, SignatureOutcome, SignedImage};
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 
 pub use bundle::MEDIA_TYPE as BUNDLE;
+pub use bundle::SIGNATURE as PREDICATE;
 pub use simple::MEDIA_TYPE as SIMPLE_SIGNING;
 
 /// The pins for the verification of an image's signatures.
@@ -31,7 +32,7 @@ pub struct CosignPins {
     pub keys: Vec<PublicKey>,
     /// How many distinct ones must have signed.
     pub threshold: u64,
-    /// The only format that counts; `None`: each does.
+    /// The only format that counts; `None`: each in which images are signed.
     pub format: Option<CosignFormat>,
     /// The signed text that binds a tag; `None`: signatures bind no tag.
     pub binds_tag: Option<TagBinding>,
@@ -46,6 +47,9 @@ pub enum CosignFormat {
     Bundle,
     /// What cosign 2, podman and skopeo write: `application/vnd.dev.cosign.simplesigning.v1+json`.
     SimpleSigning,
+    /// A bundle over bytes alone, as `cosign sign-blob` makes of an image's manifest. It says that
+    /// its key signed a file, so it counts only where the policy names this format.
+    MessageSignature,
 }
 
 /// The signed text of a signature that gives a tag.
@@ -82,6 +86,7 @@ impl CosignFormat {
         match self {
             Self::Bundle => "sigstore-bundle",
             Self::SimpleSigning => "simple-signing",
+            Self::MessageSignature => "message-signature",
         }
     }
 }
@@ -89,17 +94,11 @@ impl CosignFormat {
 /// Whether a layer of that media type may be a signature of cosign.
 #[must_use]
 pub fn is_signature(media_type: &str) -> bool {
-    format_of(media_type).is_some()
+    is_bundle(media_type) || media_type == simple::MEDIA_TYPE
 }
 
-fn format_of(media_type: &str) -> Option<CosignFormat> {
-    if media_type == simple::MEDIA_TYPE {
-        Some(CosignFormat::SimpleSigning)
-    } else if media_type.starts_with(bundle::MEDIA_TYPE_PREFIX) {
-        Some(CosignFormat::Bundle)
-    } else {
-        None
-    }
+fn is_bundle(media_type: &str) -> bool {
+    media_type.starts_with(bundle::MEDIA_TYPE_PREFIX)
 }
 
 /// Whether enough pinned keys signed an image. The signatures are looked at in their order, and no
@@ -131,12 +130,17 @@ fn look_at(
     file: &SignatureFile,
     budget: &mut Budget,
 ) -> SignatureFinding {
-    let Some(format) = format_of(&file.media_type) else {
+    if !is_signature(&file.media_type) {
         let kind = shown(&file.media_type);
         return SignatureFinding::rejected("", format!("{kind} is no format of cosign's"));
+    }
+    let format = if is_bundle(&file.media_type) {
+        CosignFormat::Bundle
+    } else {
+        CosignFormat::SimpleSigning
     };
     let mut found = SignatureFinding::rejected(format.as_str(), "");
-    let checked = check(image, pins, file, format, budget, &mut found);
+    let checked = check(image, pins, file, budget, &mut found);
     found.rejected = checked.err();
     found
 }
@@ -145,39 +149,49 @@ fn check(
     image: SignedImage<'_>,
     pins: &CosignPins,
     file: &SignatureFile,
-    format: CosignFormat,
     budget: &mut Budget,
     found: &mut SignatureFinding,
 ) -> Result<(), String> {
-    if let Some(only) = pins.format.filter(|only| *only != format) {
-        return Err(format!("the policy takes {} only", only.as_str()));
-    }
     if file.bytes.len() > SIGNATURE_BYTES {
         return Err(format!("it has more than {SIGNATURE_BYTES} bytes"));
     }
-    let statement = match format {
-        CosignFormat::Bundle => {
-            let read = bundle::read(&file.bytes)?;
-            let (payload, envelope) = read.envelope(image.digest)?;
-            found.claimed_key = envelope.hint.as_deref().and_then(claimed);
-            found.key = Some(signer(&envelope, pins, budget)?);
-            match payload {
-                Some(payload) => bundle::statement(payload, image.digest)?,
-                // The signature is over the image's own digest, and says nothing more.
-                None => Statement::default(),
-            }
+    let statement = if is_bundle(&file.media_type) {
+        let read = bundle::read(&file.bytes)?;
+        found.format = read.format().as_str();
+        found.predicate = read.predicate();
+        is_taken(read.format(), pins)?;
+        let (payload, envelope) = read.envelope(image.digest)?;
+        found.claimed_key = envelope.hint.as_deref().and_then(claimed);
+        found.key = Some(signer(&envelope, pins, budget)?);
+        match payload {
+            Some(payload) => bundle::statement(payload, image.digest)?,
+            // The signature is over the image's own digest, and says nothing more.
+            None => Statement::default(),
         }
-        CosignFormat::SimpleSigning => {
-            let envelope = simple::envelope(file)?;
-            found.key = Some(signer(&envelope, pins, budget)?);
-            simple::statement(&file.bytes, image.digest)?
-        }
+    } else {
+        is_taken(CosignFormat::SimpleSigning, pins)?;
+        let envelope = simple::envelope(file)?;
+        found.key = Some(signer(&envelope, pins, budget)?);
+        simple::statement(&file.bytes, image.digest)?
     };
     if found.key.is_some_and(|key| pins.revoked.contains(&key)) {
         return Err("its key is revoked by the policy".to_owned());
     }
     found.tag = tag(image, pins, &statement)?;
     Ok(())
+}
+
+fn is_taken(format: CosignFormat, pins: &CosignPins) -> Result<(), String> {
+    match (pins.format, format) {
+        (None, CosignFormat::MessageSignature) => Err(
+            "it is the signature of a file, as cosign sign-blob makes it: it counts for an image where the root has format = \"message-signature\""
+                .to_owned(),
+        ),
+        (Some(only), format) if only != format => {
+            Err(format!("the policy takes {} only", only.as_str()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The pinned key that made a signature. The hint says which one is tried first, and no more.
@@ -239,10 +253,9 @@ fn tag(
     }
 }
 
-/// A base64 text, as protobuf's JSON and cosign's annotations have it.
+/// A base64 text, in the standard alphabet or that of URLs, as protobuf's JSON takes either.
 fn decoded(text: Option<&str>, what: &str) -> Result<Vec<u8>, String> {
     let text = text.ok_or_else(|| format!("it has no {what}"))?;
-    STANDARD
-        .decode(text)
-        .map_err(|_| format!("its {what} is no base64"))
+    let decoded = STANDARD.decode(text).or_else(|_| URL_SAFE.decode(text));
+    decoded.map_err(|_| format!("its {what} is no base64"))
 }

@@ -6,7 +6,7 @@ use super::{Envelope, Statement, decoded};
 use crate::SignatureFile;
 use crate::canonical::Text;
 use crate::image::Digest;
-use crate::image_signature::json;
+use crate::image_signature::{OTHER_NAMES, has_other_names, json};
 use crate::key::SignedMessage;
 use crate::refusal::shown;
 
@@ -28,6 +28,14 @@ pub(super) fn statement(payload: &[u8], image: Digest) -> Result<Statement, Stri
     let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
     let payload = Text::of(&text);
     let critical = payload.get("critical").ok_or("it has no critical part")?;
+    let parts = [critical.get("image"), critical.get("identity")];
+    let mut parts = parts.into_iter().flatten();
+    if has_other_names(payload, &["critical", "optional"])
+        || has_other_names(critical, &["identity", "image", "type"])
+        || parts.any(|part| has_other_names(part, &["docker-reference", "docker-manifest-digest"]))
+    {
+        return Err(OTHER_NAMES.to_owned());
+    }
     let kind = critical.get("type").and_then(Text::as_str);
     if kind.as_deref() != Some(KIND) {
         let kind = kind.map_or("none".to_owned(), |kind| shown(&kind));

@@ -1,16 +1,18 @@
 //! Certificates of signers (Notary Project, `signature-specification.md`, "Certificate
-//! Requirements"): from the leaf to a pinned certificate, each with the usages that it must have.
-
-use std::time::Duration;
+//! Requirements"): from the leaf to the root that signs itself, one of them pinned, each with the
+//! usages that it must have.
+//!
+//! The list of certificates in an envelope is not signed. So it counts only if it is whole: whoever
+//! may push could otherwise cut off the part of it that is revoked or over.
 
 use jiff::Timestamp;
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, UnixTime};
+use rustls_pki_types::SignatureVerificationAlgorithm;
 use webpki::aws_lc_rs as algorithms;
-use webpki::{EndEntityCert, KeyUsage as Purpose, anchor_from_trusted_cert};
 use x509_cert::Certificate as X509;
-use x509_cert::der::asn1::ObjectIdentifier;
-use x509_cert::der::{Decode, Tag, Tagged};
+use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
+use x509_cert::der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages};
+use x509_cert::spki::SubjectPublicKeyInfo;
 
 use super::{NotationPins, SubjectAttribute};
 use crate::certificate::Certificate;
@@ -21,23 +23,25 @@ use crate::{Fingerprint, KeyId, pem};
 /// Certificates in one signature. The tools write three.
 const MOST_CERTIFICATES: usize = 8;
 
-const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
-/// The same, as webpki takes it.
-const CODE_SIGNING_BYTES: &[u8] = &[0x2b, 6, 1, 5, 5, 7, 3, 3];
-/// Purposes that a leaf must not have: any, server authentication, e-mail, time stamps.
-const EXCLUDED: [ObjectIdentifier; 4] = [
+/// Purposes that a leaf must not have: any, server and client authentication, e-mail, time stamps.
+/// Off-spec: `notation` refuses the last one as well, answers about revocation.
+const EXCLUDED: [ObjectIdentifier; 6] = [
     ObjectIdentifier::new_unwrap("2.5.29.37.0"),
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
+    ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"),
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4"),
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.8"),
+    ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.9"),
 ];
 
-/// Signatures of certificates: SHA-2 with the keys that the specification takes.
-const ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 10] = [
+/// Signatures of certificates: SHA-2 with the keys that are taken.
+const ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 12] = [
     algorithms::ECDSA_P256_SHA256,
     algorithms::ECDSA_P256_SHA384,
+    algorithms::ECDSA_P256_SHA512,
     algorithms::ECDSA_P384_SHA256,
     algorithms::ECDSA_P384_SHA384,
+    algorithms::ECDSA_P384_SHA512,
     algorithms::RSA_PKCS1_2048_8192_SHA256,
     algorithms::RSA_PKCS1_2048_8192_SHA384,
     algorithms::RSA_PKCS1_2048_8192_SHA512,
@@ -88,7 +92,7 @@ impl PinnedCertificate {
         let certificate = Certificate::from_der(&der).map_err(KeyError)?;
         let x509 = x509(&der).map_err(KeyError)?;
         let usages = if certificate.authority {
-            check_authority(&x509)
+            check_authority(&x509, 0)
         } else {
             check_leaf(&x509)
         };
@@ -114,49 +118,42 @@ pub(super) fn claimed(leaf: &[u8]) -> Option<String> {
     Some(format!("{key} (certificate {name})"))
 }
 
-/// The signer whose certificates these are, the leaf first.
+/// One certificate of an envelope.
+struct Link<'a> {
+    der: &'a [u8],
+    x509: X509,
+    certificate: Certificate,
+    key: PublicKey,
+}
+
+/// The signer whose certificates these are, the leaf first and the root last.
 pub(super) fn signer(chain: &[Vec<u8>], pins: &NotationPins) -> Result<Signer, String> {
-    let [leaf, issuers @ ..] = chain else {
-        return Err("it has no certificates".to_owned());
-    };
     if chain.len() > MOST_CERTIFICATES {
         return Err(format!("it has more than {MOST_CERTIFICATES} certificates"));
     }
-    let (certificate, x509) = (Certificate::from_der(leaf)?, x509(leaf)?);
-    let key = PublicKey::from_spki(&certificate.key, None)
-        .ok_or("its leaf's key is of a kind that does not count")?;
-    check_leaf(&x509)?;
-    check_subject(&x509, &pins.subjects)?;
-    let mut path = vec![key.id()];
-    if let Some(pin) = pins.certificates.iter().find(|pin| pin.der == *leaf) {
-        let expires = if pins.ignore_validity {
-            Timestamp::MAX
-        } else {
-            valid_until(&pin.certificate, pins.now)?
-        };
-        let revoked = first_revoked(&path, pins);
-        return Ok(Signer {
-            key,
-            expires,
-            revoked,
-        });
+    let links = chain.iter().map(|der| Link::read(der));
+    let links: Vec<Link<'_>> = links.collect::<Result<_, _>>()?;
+    let Some(leaf) = links.first() else {
+        return Err("it has no certificates".to_owned());
+    };
+    // Before any signature is verified, so that certificates of strangers cost nothing.
+    check_pinned(&links, pins)?;
+    check_leaf(&leaf.x509)?;
+    check_subject(&leaf.x509, &pins.subjects)?;
+    check_order(&links)?;
+    for (below, authority) in links.iter().skip(1).enumerate() {
+        check_authority(&authority.x509, below)?;
     }
-    in_order(chain)?;
-    let mut expires = valid_until(&certificate, pins.now)?;
-    for issuer in issuers {
-        let certificate = Certificate::from_der(issuer)?;
-        check_authority(&self::x509(issuer)?)?;
-        expires = expires.min(valid_until(&certificate, pins.now)?);
-        path.extend(PublicKey::from_spki(&certificate.key, None).map(|key| key.id()));
+    let is_leaf = |pin: &PinnedCertificate| pin.der == leaf.der;
+    let mut expires = Timestamp::MAX;
+    if !(pins.ignore_validity && pins.certificates.iter().any(is_leaf)) {
+        for link in &links {
+            expires = expires.min(link.valid_until(pins.now)?);
+        }
     }
-    let pinned = pins
-        .certificates
-        .iter()
-        .find(|pin| leads_to(leaf, issuers, pin, pins.now));
-    let pin = pinned.ok_or("its certificates lead to none that is pinned")?;
-    path.push(pin.key);
-    expires = expires.min(valid_until(&pin.certificate, pins.now)?);
-    let revoked = first_revoked(&path, pins);
+    let keys = links.iter().map(|link| link.key.id());
+    let revoked = keys.into_iter().find(|key| pins.revoked.contains(key));
+    let key = leaf.key.clone();
     Ok(Signer {
         key,
         expires,
@@ -164,62 +161,132 @@ pub(super) fn signer(chain: &[Vec<u8>], pins: &NotationPins) -> Result<Signer, S
     })
 }
 
-/// Each certificate is issued by the next one, as the specification orders them, and no two have
-/// one subject: so there is one path to try, and not as many as a hostile chain has.
-fn in_order(chain: &[Vec<u8>]) -> Result<(), String> {
-    let all = chain.iter().map(|der| x509(der));
-    let all: Vec<X509> = all.collect::<Result<_, _>>()?;
-    let mut subjects = Vec::new();
-    let mut wanted = None;
-    for certificate in &all {
-        let body = certificate.tbs_certificate();
-        if wanted.is_some_and(|wanted| wanted != body.subject()) {
-            return Err("its certificates are not in order, each issued by the next".to_owned());
-        }
-        if subjects.contains(&body.subject()) {
-            return Err("two of its certificates have one subject".to_owned());
-        }
-        subjects.push(body.subject());
-        wanted = Some(body.issuer());
+impl<'a> Link<'a> {
+    fn read(der: &'a [u8]) -> Result<Self, String> {
+        let certificate = Certificate::from_der(der)?;
+        let key = PublicKey::from_spki(&certificate.key, None).ok_or_else(|| {
+            let name = certificate.common_name.as_deref();
+            let name = name.map_or_else(String::new, |name| format!(" of {}", shown(name)));
+            format!("the key of its certificate{name} is of a kind that does not count")
+        })?;
+        Ok(Self {
+            der,
+            x509: x509(der)?,
+            certificate,
+            key,
+        })
     }
-    Ok(())
+
+    fn shown(&self) -> String {
+        let subject = self.x509.tbs_certificate().subject().to_string();
+        shown(&subject)
+    }
+
+    fn names_as_issuer(&self, issuer: &Self) -> bool {
+        self.x509.tbs_certificate().issuer() == issuer.x509.tbs_certificate().subject()
+    }
+
+    /// Whether the other one's key made the signature of this certificate (RFC 5280, section 4.1.1).
+    fn is_signed_by(&self, issuer: &Self) -> bool {
+        // The outer algorithm is not signed, so it must be the inner one.
+        let is_consistent =
+            self.x509.signature_algorithm() == self.x509.tbs_certificate().signature();
+        let verify = || {
+            let (body, method, signature) = parts(self.der)?;
+            let key = &issuer.certificate.key;
+            let key = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(key).ok()?;
+            let kind = key.algorithm.to_der().ok()?;
+            let mut fitting = ALGORITHMS.iter().filter(|algorithm| {
+                contents(method) == Some(algorithm.signature_alg_id().as_ref())
+                    && contents(&kind) == Some(algorithm.public_key_alg_id().as_ref())
+            });
+            let point = key.subject_public_key.as_bytes()?;
+            let is_good =
+                fitting.any(|algorithm| algorithm.verify_signature(point, body, signature).is_ok());
+            Some(is_good)
+        };
+        is_consistent && verify() == Some(true)
+    }
+
+    fn valid_until(&self, now: Timestamp) -> Result<Timestamp, String> {
+        let (from, until) = (self.certificate.not_before, self.certificate.not_after);
+        if from > now || now >= until {
+            let name = self.shown();
+            return Err(format!(
+                "its certificate of {name} is valid from {from} to {until} only"
+            ));
+        }
+        Ok(until)
+    }
 }
 
-/// Whether a path of certificates leads from a leaf to a pinned authority.
-fn leads_to(leaf: &[u8], issuers: &[Vec<u8>], pin: &PinnedCertificate, now: Timestamp) -> bool {
-    let path = || {
-        let der = CertificateDer::from_slice(&pin.der);
-        let anchors = [anchor_from_trusted_cert(&der).ok()?];
-        let leaf = CertificateDer::from_slice(leaf);
-        let issuers = issuers.iter().map(|der| CertificateDer::from_slice(der));
-        let issuers: Vec<_> = issuers.collect();
-        let seconds = u64::try_from(now.as_second()).ok()?;
-        let time = UnixTime::since_unix_epoch(Duration::from_secs(seconds));
-        let purpose = Purpose::required_if_present(CODE_SIGNING_BYTES);
-        let leaf = EndEntityCert::try_from(&leaf).ok()?;
-        let path =
-            leaf.verify_for_usage(&ALGORITHMS, &anchors, &issuers, time, purpose, None, None);
-        path.is_ok().then_some(())
+/// What is signed of a certificate, the method, and the signature, as they stand there.
+fn parts(der: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let mut reader = SliceReader::new(der).ok()?;
+    let parts = reader.sequence(|inner| {
+        let (body, method) = (inner.tlv_bytes()?, inner.tlv_bytes()?);
+        let signature = BitStringRef::decode(inner)?;
+        Ok::<_, x509_cert::der::Error>((body, method, signature))
+    });
+    let (body, method, signature) = parts.ok()?;
+    Some((body, method, signature.as_bytes()?))
+}
+
+/// The contents of a sequence, without tag and length.
+fn contents(der: &[u8]) -> Option<&[u8]> {
+    Some(AnyRef::from_der(der).ok()?.value())
+}
+
+/// Whether one of the certificates is pinned, the very same one.
+fn check_pinned(links: &[Link<'_>], pins: &NotationPins) -> Result<(), String> {
+    let mut all = links.iter();
+    if all.any(|link| pins.certificates.iter().any(|pin| pin.der == link.der)) {
+        return Ok(());
+    }
+    let is_renewed = |link: &&Link<'_>| {
+        let mut pinned = pins.certificates.iter();
+        pinned.any(|pin| pin.key == link.key.id())
     };
-    pin.certificate.authority && path().is_some()
+    match links.iter().find(is_renewed) {
+        Some(link) => Err(format!(
+            "its certificate of {} has a pinned key and is another certificate than the pinned one",
+            link.shown()
+        )),
+        None => Err("its certificates lead to none that is pinned".to_owned()),
+    }
+}
+
+/// Each certificate is issued by the next one, and the last one by itself. So there is one path, and
+/// not as many as a hostile list has.
+fn check_order(links: &[Link<'_>]) -> Result<(), String> {
+    for (link, issuer) in links.iter().zip(links.iter().skip(1)) {
+        if !link.names_as_issuer(issuer) {
+            return Err("its certificates are not in order, each issued by the next".to_owned());
+        }
+        if link.names_as_issuer(link) && link.is_signed_by(link) {
+            let name = link.shown();
+            return Err(format!(
+                "its certificate of {name} signs itself, and is not the last"
+            ));
+        }
+        if !link.is_signed_by(issuer) {
+            let (name, issuer) = (link.shown(), issuer.shown());
+            return Err(format!(
+                "its certificate of {name} is not signed by the next one's key, of {issuer}, in a way that counts"
+            ));
+        }
+    }
+    match links.last() {
+        Some(root) if root.names_as_issuer(root) && root.is_signed_by(root) => Ok(()),
+        _ => Err(
+            "its certificates do not end with a root, which signs itself: a signature must have all of them"
+                .to_owned(),
+        ),
+    }
 }
 
 fn x509(der: &[u8]) -> Result<X509, String> {
     X509::from_der(der).map_err(|error| format!("not a certificate: {error}"))
-}
-
-fn valid_until(certificate: &Certificate, now: Timestamp) -> Result<Timestamp, String> {
-    if certificate.not_before > now || now >= certificate.not_after {
-        let (from, until) = (certificate.not_before, certificate.not_after);
-        return Err(format!(
-            "a certificate of it is valid from {from} to {until} only"
-        ));
-    }
-    Ok(certificate.not_after)
-}
-
-fn first_revoked(path: &[KeyId], pins: &NotationPins) -> Option<KeyId> {
-    path.iter().find(|key| pins.revoked.contains(key)).copied()
 }
 
 /// A leaf signs code, and nothing else.
@@ -229,8 +296,9 @@ fn check_leaf(leaf: &X509) -> Result<(), String> {
     let Ok(Some((true, usage))) = body.get_extension::<KeyUsage>() else {
         return wrong("has no critical key usage");
     };
-    if usage != KeyUsage(KeyUsages::DigitalSignature.into()) {
-        return wrong("has another key usage than digital signatures alone");
+    let others = usage.0 - KeyUsages::DigitalSignature - KeyUsages::NonRepudiation;
+    if !usage.digital_signature() || !others.is_empty() {
+        return wrong("has another key usage than digital signatures");
     }
     match body.get_extension::<BasicConstraints>() {
         Ok(Some((_, constraints))) if constraints.ca => return wrong("is an authority's"),
@@ -239,23 +307,32 @@ fn check_leaf(leaf: &X509) -> Result<(), String> {
     }
     match body.get_extension::<ExtendedKeyUsage>() {
         Ok(None) => Ok(()),
-        Ok(Some((_, ExtendedKeyUsage(purposes))))
-            if purposes.contains(&CODE_SIGNING)
-                && !purposes.iter().any(|purpose| EXCLUDED.contains(purpose)) =>
-        {
-            Ok(())
+        Ok(Some((_, ExtendedKeyUsage(purposes)))) => {
+            let excluded = purposes.iter().find(|purpose| EXCLUDED.contains(purpose));
+            excluded.map_or(Ok(()), |purpose| {
+                wrong(&format!(
+                    "is for another purpose than code signing: {purpose}"
+                ))
+            })
         }
-        _ => wrong("is for another purpose than code signing"),
+        Err(_) => wrong("has purposes that are not understood"),
     }
 }
 
-/// An authority issues certificates.
-fn check_authority(authority: &X509) -> Result<(), String> {
+/// An authority issues certificates. `below`: the authorities between it and the leaf.
+fn check_authority(authority: &X509, below: usize) -> Result<(), String> {
     let body = authority.tbs_certificate();
-    let wrong = |what: &str| Err(format!("an authority's certificate of it {what}"));
-    match body.get_extension::<BasicConstraints>() {
-        Ok(Some((true, constraints))) if constraints.ca => {}
+    let wrong = |what: &str| {
+        let subject = shown(&body.subject().to_string());
+        Err(format!("the authority's certificate of {subject} {what}"))
+    };
+    let longest = match body.get_extension::<BasicConstraints>() {
+        Ok(Some((true, constraints))) if constraints.ca => constraints.path_len_constraint,
         _ => return wrong("has no critical basic constraints of an authority"),
+    };
+    if longest.is_some_and(|longest| below > usize::from(longest)) {
+        let what = format!("allows no path of {below} authorities below it");
+        return wrong(&what);
     }
     match body.get_extension::<KeyUsage>() {
         Ok(Some((true, usage))) if usage.key_cert_sign() => Ok(()),
@@ -264,27 +341,36 @@ fn check_authority(authority: &X509) -> Result<(), String> {
 }
 
 /// Whether the leaf's subject has each attribute of one of the subjects, if the policy lists any.
+/// Of several attributes of one kind, nobody could say which one the authority vouches for.
 fn check_subject(leaf: &X509, subjects: &[Vec<SubjectAttribute>]) -> Result<(), String> {
-    let attributes = leaf
-        .tbs_certificate()
-        .subject()
-        .iter()
-        .filter_map(|attribute| {
+    if subjects.is_empty() {
+        return Ok(());
+    }
+    let subject = leaf.tbs_certificate().subject();
+    let attributes: Vec<_> = subject.iter().collect();
+    let mut kinds: Vec<_> = attributes.iter().map(|attribute| attribute.oid).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let is_plain = subject.iter_rdn().all(|names| names.len() == 1);
+    if kinds.len() != attributes.len() || !is_plain {
+        return Err(format!(
+            "its signer is {}: a subject that the policy compares has each attribute once",
+            shown(&subject.to_string())
+        ));
+    }
+    let has = |wanted: &SubjectAttribute| {
+        let mut known = attributes.iter();
+        known.any(|attribute| {
             let is_text = matches!(
                 attribute.value.tag(),
                 Tag::Utf8String | Tag::PrintableString | Tag::Ia5String
             );
-            let value = String::from_utf8(attribute.value.value().to_vec()).ok()?;
-            is_text.then_some((attribute.oid, value))
-        });
-    let attributes: Vec<_> = attributes.collect();
-    let has = |wanted: &SubjectAttribute| {
-        let mut known = attributes.iter();
-        known.any(|(oid, value)| *oid == wanted.oid && *value == wanted.value)
+            let is_same = attribute.value.value() == wanted.value.as_bytes();
+            is_text && attribute.oid == wanted.oid && is_same
+        })
     };
-    if subjects.is_empty() || subjects.iter().any(|subject| subject.iter().all(has)) {
+    if subjects.iter().any(|subject| subject.iter().all(has)) {
         return Ok(());
     }
-    let subject = leaf.tbs_certificate().subject().to_string();
-    Err(format!("its signer is {}", shown(&subject)))
+    Err(format!("its signer is {}", shown(&subject.to_string())))
 }

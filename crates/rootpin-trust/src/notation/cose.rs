@@ -4,7 +4,6 @@ use jiff::Timestamp;
 
 use super::cbor::{self, Value};
 use super::{Algorithm, Attributes, Envelope};
-use crate::refusal::shown;
 
 /// The media type of an envelope.
 pub const MEDIA_TYPE: &str = "application/cose";
@@ -17,6 +16,7 @@ const CRITICAL: i64 = 2;
 const CONTENT_TYPE: i64 = 3;
 const X5CHAIN: i64 = 33;
 const EXPIRY: &str = "io.cncf.notary.expiry";
+const SIGNED_AT: &str = "io.cncf.notary.signingTime";
 const SCHEME: &str = "io.cncf.notary.signingScheme";
 
 type Map<'a> = Vec<(Value<'a>, Value<'a>)>;
@@ -45,7 +45,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Envelope, String> {
         message: to_be_signed(protected, payload),
         payload: payload.to_vec(),
         signature: signature.to_vec(),
-        chain: chain(unprotected).ok_or("it has no certificates")?,
+        chain: chain(unprotected).ok_or("it has no list of certificates")?,
         attributes: attributes(&header)?,
     })
 }
@@ -71,7 +71,7 @@ fn by_label<'m, 'a>(map: &'m Map<'a>, label: &Value<'_>) -> Option<&'m Value<'a>
     known.map(|(_, value)| value)
 }
 
-/// One certificate, or a list of them.
+/// A list of certificates, also where there is one alone (`signature-envelope-cose.md`, `x5chain`).
 fn chain(unprotected: &Map<'_>) -> Option<Vec<Vec<u8>>> {
     let bytes = |value: &Value<'_>| match value {
         Value::Bytes(bytes) => Some(bytes.to_vec()),
@@ -79,7 +79,7 @@ fn chain(unprotected: &Map<'_>) -> Option<Vec<Vec<u8>>> {
     };
     match by_label(unprotected, &Value::Integer(X5CHAIN))? {
         Value::List(list) => list.iter().map(bytes).collect(),
-        one => Some(vec![bytes(one)?]),
+        _ => None,
     }
 }
 
@@ -88,16 +88,19 @@ fn attributes(header: &Map<'_>) -> Result<Attributes, String> {
         Some(Value::Text(text)) => (*text).to_owned(),
         _ => String::new(),
     };
-    let expiry = match by_label(header, &Value::Text(EXPIRY)) {
-        None => None,
-        // An epoch-based time (RFC 8949, section 3.4.2), in whole seconds.
-        Some(Value::Tag(1, seconds)) => match **seconds {
+    // An epoch-based time (RFC 8949, section 3.4.2), in whole seconds.
+    let time = |name: &str| {
+        let seconds = match by_label(header, &Value::Text(name)) {
+            None => return Ok(None),
+            Some(Value::Tag(1, seconds)) => seconds,
+            Some(_) => return Err(format!("its {name} is no time")),
+        };
+        let time = match **seconds {
             Value::Integer(seconds) => Timestamp::from_second(seconds).ok(),
             _ => None,
-        }
-        .map(Some)
-        .ok_or("its expiry is no time")?,
-        Some(_) => return Err("its expiry is no time".to_owned()),
+        };
+        time.map(Some)
+            .ok_or_else(|| format!("its {name} is no time"))
     };
     let Some(Value::List(listed)) = by_label(header, &Value::Integer(CRITICAL)) else {
         return Err("it has no list of critical attributes".to_owned());
@@ -110,7 +113,8 @@ fn attributes(header: &Map<'_>) -> Result<Attributes, String> {
         critical.push(match label {
             Value::Text(text) => (*text).to_owned(),
             Value::Integer(CONTENT_TYPE) => continue,
-            other => shown(&format!("{other:?}")),
+            Value::Integer(label) => format!("label {label}"),
+            _ => return Err("a critical attribute of it has no name".to_owned()),
         });
     }
     let algorithm = match by_label(header, &Value::Integer(ALGORITHM)) {
@@ -121,7 +125,8 @@ fn attributes(header: &Map<'_>) -> Result<Attributes, String> {
         algorithm: algorithm.ok_or("its algorithm is none that is taken")?,
         content: text(&Value::Integer(CONTENT_TYPE)),
         scheme: text(&Value::Text(SCHEME)),
-        expiry,
+        signed_at: time(SIGNED_AT)?,
+        expiry: time(EXPIRY)?,
         critical,
     })
 }

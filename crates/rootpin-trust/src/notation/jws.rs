@@ -15,6 +15,7 @@ pub const MEDIA_TYPE: &str = "application/jose+json";
 /// Members of the protected header that the specification has. Another one counts for nothing, and
 /// fails where `crit` lists it.
 const EXPIRY: &str = "io.cncf.notary.expiry";
+const SIGNED_AT: &str = "io.cncf.notary.signingTime";
 const SCHEME: &str = "io.cncf.notary.signingScheme";
 
 /// Reads an envelope.
@@ -78,6 +79,7 @@ fn attributes(header: Text<'_>) -> Result<Attributes, String> {
             .ok_or_else(|| format!("its algorithm is {}", shown(&algorithm)))?,
         content: text("cty").unwrap_or_default().into_owned(),
         scheme: text(SCHEME).unwrap_or_default().into_owned(),
+        signed_at: time(SIGNED_AT)?,
         expiry: time(EXPIRY)?,
         critical,
     })

@@ -20,7 +20,9 @@ use x509_cert::der::asn1::ObjectIdentifier;
 
 use crate::canonical::Text;
 use crate::image::Digest;
-use crate::image_signature::{MOST_SIGNATURES, SIGNATURE_BYTES, Wanted, json, judged};
+use crate::image_signature::{
+    MOST_SIGNATURES, OTHER_NAMES, SIGNATURE_BYTES, Wanted, has_other_names, json, judged,
+};
 use crate::key::Algorithm;
 use crate::refusal::shown;
 use crate::{KeyId, SignatureFile, SignatureFinding, SignatureOutcome, SignedImage};
@@ -69,6 +71,8 @@ struct Attributes {
     algorithm: Algorithm,
     content: String,
     scheme: String,
+    /// When its signer says that it was made.
+    signed_at: Option<Timestamp>,
     expiry: Option<Timestamp>,
     critical: Vec<String>,
 }
@@ -210,7 +214,14 @@ fn check_attributes(
             "its scheme is {scheme}, not {SCHEME} as a critical attribute"
         ));
     }
+    // Nothing rests on it, and the specification wants it.
+    let Some(signed_at) = attributes.signed_at else {
+        return Err("it does not say when it was signed".to_owned());
+    };
     if let Some(expiry) = attributes.expiry {
+        if expiry <= signed_at {
+            return Err(format!("it expires at {expiry}, before it was signed"));
+        }
         if !is_critical(CRITICAL_EXPIRY) {
             return Err("its expiry is not critical".to_owned());
         }
@@ -222,12 +233,21 @@ fn check_attributes(
     Ok(())
 }
 
-/// What a payload signs of the image: its tag, where an annotation gives it.
+/// What a payload signs of the image: its tag, where an annotation gives it. Off-spec: size and
+/// media type must be there and are not compared, for the digest is that of all bytes.
 fn target(payload: &[u8], image: Digest, pins: &NotationPins) -> Result<Option<String>, String> {
     let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
-    let target = Text::of(&text)
-        .get("targetArtifact")
-        .ok_or("it has no target")?;
+    let payload = Text::of(&text);
+    let target = payload.get("targetArtifact").ok_or("it has no target")?;
+    let fields = ["digest", "size", "mediaType", "annotations", "artifactType"];
+    if has_other_names(payload, &["targetArtifact"]) || has_other_names(target, &fields) {
+        return Err(OTHER_NAMES.to_owned());
+    }
+    let is_descriptor = target.get("mediaType").and_then(Text::as_str).is_some()
+        && target.get("size").and_then(Text::as_u64).is_some();
+    if !is_descriptor {
+        return Err("its target has no media type, or no size".to_owned());
+    }
     if !target
         .get("digest")
         .is_some_and(|digest| digest.is(&image.to_string()))

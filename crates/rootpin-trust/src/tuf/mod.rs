@@ -62,8 +62,15 @@ pub enum Question {
     Tag(Tag),
     /// A tag with this digest.
     Digest(Digest),
-    /// The same. Signatures beside an image may be of each manifest that this index lists.
-    Index(Digest),
+    /// The same, of signatures that are beside an image.
+    Image {
+        /// The digest of its manifest or index.
+        digest: Digest,
+        /// The tag that they must bind; `None`: they bind none, or one of all will do.
+        tag: Option<Tag>,
+        /// Whether they may be of each manifest that this index lists, in place of its own.
+        by_manifests: bool,
+    },
     /// One of the tags that are signed, whichever it is.
     Any,
 }

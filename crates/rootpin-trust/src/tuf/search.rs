@@ -201,7 +201,7 @@ impl Verification for Search {
         }
         let named = match self.question.clone() {
             Question::Tag(tag) => self.image(tag.as_str())?,
-            Question::Digest(digest) | Question::Index(digest) => {
+            Question::Digest(digest) | Question::Image { digest, .. } => {
                 self.any(|target| target.digest == digest || target.manifests.contains(&digest))?
             }
             Question::Any => self.any(|_| true)?,

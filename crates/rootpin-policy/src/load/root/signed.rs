@@ -34,16 +34,26 @@ pub(super) fn read_cosign<'r>(section: &Section<'r, '_>) -> Kind<'r> {
                 CosignFormat::SimpleSigning.as_str(),
                 Some(CosignFormat::SimpleSigning),
             ),
+            (
+                CosignFormat::MessageSignature.as_str(),
+                Some(CosignFormat::MessageSignature),
+            ),
         ],
     );
     let format = format.and_then(|at| at.value);
     let binds_tag = section.parsed("binds-tag", parse_binding);
-    if let Some(at) = &binds_tag
-        && at.value == TagBinding::Reference
-        && format == Some(CosignFormat::Bundle)
-    {
-        let message = "a sigstore bundle signs no reference, so that no signature would count";
-        at.place.error(FindingCode::BadValue, message, BINDS_TAG);
+    if let (Some(at), Some(format)) = (&binds_tag, format) {
+        let what = match (format, &at.value) {
+            (CosignFormat::MessageSignature, _) => Some("the signature of a file signs no tag"),
+            (CosignFormat::Bundle, TagBinding::Reference) => {
+                Some("a sigstore bundle signs no reference")
+            }
+            _ => None,
+        };
+        if let Some(what) = what {
+            let message = format!("{what}, so that no signature would count");
+            at.place.error(FindingCode::BadValue, message, BINDS_TAG);
+        }
     }
     let mut keys: Vec<At<'r, KeyId>> = Vec::new();
     let (mut pinned, mut written) = (Vec::new(), Vec::new());

@@ -1,0 +1,72 @@
+//! One digest under several tags: an answer is for the tag that is asked for.
+
+use super::*;
+use crate::image::Tag;
+
+fn tagged(seed: u8, tag: &str) -> SignatureFile {
+    let annotations = format!(r#","annotations":{{"tag":"{tag}"}}"#);
+    bundle(seed, &statement(SIGN, IMAGE, &annotations))
+}
+
+fn binding(threshold: u64) -> CosignPins {
+    CosignPins {
+        keys: vec![own_key(1), own_key(2)],
+        binds_tag: Some(TagBinding::Annotation("tag".to_owned())),
+        ..pins(&[], threshold)
+    }
+}
+
+fn of_tag(pins: &CosignPins, tag: &str, files: &[SignatureFile]) -> SignatureOutcome {
+    let (repository, tag): (_, Tag) = (repository(), tag.parse().unwrap());
+    let image = SignedImage {
+        repository: &repository,
+        digest: IMAGE.parse().unwrap(),
+        tag: Some(&tag),
+    };
+    verify(image, pins, files)
+}
+
+#[test]
+fn enough_keys_of_one_tag_are_not_enough_for_another() {
+    let files = [tagged(1, "v1"), tagged(1, "latest")];
+    for tag in ["v1", "latest"] {
+        let outcome = of_tag(&binding(1), tag, &files).result.unwrap();
+        assert_eq!(outcome.get().targets.keys().collect::<Vec<_>>(), [tag]);
+        assert!(outcome.get().untagged.is_empty());
+    }
+    let refusal = of_tag(&binding(1), "latest", &files[..1])
+        .result
+        .unwrap_err();
+    assert_eq!(refusal.code, Code::NoStatement);
+    assert!(
+        refusal.found.contains("\"v1\", and not under tag latest"),
+        "{refusal}"
+    );
+    assert!(refusal.hint.contains("cosign sign"), "{refusal}");
+    // Two keys, and each of another tag.
+    let files = [tagged(1, "v1"), tagged(2, "v1"), tagged(1, "latest")];
+    assert!(of_tag(&binding(2), "v1", &files).result.is_ok());
+    let refusal = of_tag(&binding(2), "latest", &files).result.unwrap_err();
+    assert_eq!(refusal.code, Code::NoStatement);
+}
+
+#[test]
+fn a_tag_that_only_a_revoked_key_may_have_signed_is_refused_as_revoked() {
+    let mut pins = binding(1);
+    pins.revoked.insert(own_key(2).id());
+    let files = [tagged(1, "v1"), tagged(2, "latest")];
+    assert!(of_tag(&pins, "v1", &files).result.is_ok());
+    let refusal = of_tag(&pins, "latest", &files).result.unwrap_err();
+    assert_eq!(refusal.code, Code::Revoked);
+}
+
+#[test]
+fn a_root_that_binds_no_tag_answers_for_each_tag() {
+    let pins = CosignPins {
+        binds_tag: None,
+        ..binding(1)
+    };
+    let outcome = of_tag(&pins, "latest", &[tagged(1, "v1")]).result.unwrap();
+    assert!(outcome.get().targets.is_empty());
+    assert_eq!(outcome.get().untagged.len(), 1);
+}

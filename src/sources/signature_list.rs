@@ -1,0 +1,132 @@
+//! Lists of what is beside an image: the kind of signature that is looked for, which entry is looked
+//! at first for it, and what is left out.
+
+use std::fmt;
+
+use rootpin_trust::canonical::Text;
+use rootpin_trust::{cosign, notation};
+
+/// Who made the signatures that are looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SignatureKind {
+    /// cosign, podman or skopeo.
+    Cosign,
+    /// Notation.
+    Notation,
+    /// Whoever.
+    Any,
+}
+
+/// Types of artifacts that cosign writes, and Notation; with older libraries cosign writes others.
+const OF_COSIGN: [&str; 2] = [
+    "application/vnd.dev.sigstore.bundle",
+    "application/vnd.dev.cosign.artifact.sig",
+];
+const OF_NOTATION: &str = "application/vnd.cncf.notary.signature";
+/// Where cosign says what a bundle states.
+const PREDICATE: &str = "dev.sigstore.bundle.predicateType";
+
+/// Lists that were longer than what is looked at of one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct CutLists {
+    pub(crate) looked_at: usize,
+    pub(crate) listed: usize,
+    /// Whether there are more pages than were read.
+    pub(crate) goes_on: bool,
+}
+
+impl fmt::Display for CutLists {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let more = if self.goes_on { "more than " } else { "" };
+        let (looked_at, listed) = (self.looked_at, self.listed);
+        write!(formatter, "{looked_at} of {more}{listed} were looked at")
+    }
+}
+
+impl SignatureKind {
+    /// Whether a layer of that media type may be a signature.
+    pub(super) fn takes(self, media_type: &str) -> bool {
+        let (cosign, notation) = (
+            cosign::is_signature(media_type),
+            notation::is_signature(media_type),
+        );
+        match self {
+            Self::Cosign => cosign,
+            Self::Notation => notation,
+            Self::Any => cosign || notation,
+        }
+    }
+
+    /// The place of a list's entry in the order of looking, the likeliest first. An entry's own words
+    /// are not signed: they leave nothing out.
+    pub(super) fn order(self, entry: Text<'_>) -> u8 {
+        let kind = entry.get("artifactType").and_then(Text::as_str);
+        let kind = kind.unwrap_or_default();
+        let of_cosign = OF_COSIGN.iter().any(|prefix| kind.starts_with(prefix));
+        let of_notation = kind.starts_with(OF_NOTATION);
+        let predicate = entry
+            .get("annotations")
+            .and_then(|all| all.get(PREDICATE)?.as_str());
+        let signs = predicate.as_deref() == Some(cosign::PREDICATE);
+        let (own, other) = match self {
+            Self::Cosign => (of_cosign || signs, of_notation),
+            Self::Notation => (of_notation, of_cosign || signs),
+            Self::Any => (of_cosign || of_notation || signs, false),
+        };
+        match (own, predicate) {
+            _ if other => 4,
+            (_, Some(_)) if !signs => 3,
+            (true, Some(_)) => 0,
+            (true, None) => 1,
+            (false, _) => 2,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rootpin_trust::canonical::{Limits, rewrite_doubles};
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn order(kind: SignatureKind, entry: &Value) -> u8 {
+        let limits = Limits {
+            bytes: 10_000,
+            depth: 8,
+            values: 100,
+        };
+        let text = rewrite_doubles(entry.to_string().as_bytes(), limits).unwrap();
+        kind.order(Text::of(&text))
+    }
+
+    #[test]
+    fn a_signature_of_the_kind_that_is_looked_for_comes_before_attestations_and_other_tools() {
+        let bundle = cosign::BUNDLE;
+        let with = |kind: &str, predicate: &str| json!({ "artifactType": kind, "annotations": { PREDICATE: predicate } });
+        let signature = with(bundle, cosign::PREDICATE);
+        let attestation = with(bundle, "https://slsa.dev/provenance/v1");
+        let unnamed = json!({ "artifactType": bundle });
+        let unknown = json!({ "artifactType": "application/vnd.oci.empty.v1+json" });
+        let notation = json!({ "artifactType": OF_NOTATION });
+        for (kind, wanted) in [
+            (
+                SignatureKind::Cosign,
+                [&signature, &unnamed, &unknown, &attestation, &notation],
+            ),
+            (
+                SignatureKind::Notation,
+                [&notation, &unknown, &attestation, &unnamed, &signature],
+            ),
+            (
+                SignatureKind::Any,
+                [&signature, &unnamed, &notation, &unknown, &attestation],
+            ),
+        ] {
+            let places = wanted.map(|entry| order(kind, entry));
+            assert!(places.is_sorted(), "{kind:?} {places:?}");
+        }
+        let old = with("application/vnd.oci.empty.v1+json", cosign::PREDICATE);
+        assert_eq!(order(SignatureKind::Cosign, &old), 0);
+    }
+}
