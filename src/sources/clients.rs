@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::blob_stream::{self, BlobStream, StreamRequest};
-use super::image_signatures::{SignatureSearch, WithoutReferrers};
+use super::image_signatures::SignatureSearch;
 use super::server_backoff::ServerBackoff;
-use super::signature_list::SignatureKind;
+use super::signature_list::{SignatureKind, WithoutReferrers};
 use super::{Credentials, HttpClient, NotaryServer, SourceError, TufLocation, listing, registry};
 use rootpin_policy::{MetadataUrl, NotaryRoot};
 use rootpin_trust::image::{Digest, ImageRef, Repository};

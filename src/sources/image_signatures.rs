@@ -5,9 +5,8 @@
 //! one step at a time, reads a bounded number of manifests and blobs of each list, so that no list
 //! hides what another one has, and ends when its caller has enough.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::time::Instant;
 
 use reqwest::header::LINK;
 use reqwest::{Method, Url};
@@ -15,7 +14,7 @@ use reqwest::{Method, Url};
 use super::hosts::Capability;
 use super::http::{Ask, HttpClient, Reply};
 use super::registry::{self, Endpoint, REDIRECTS};
-use super::signature_list::{CutLists, SignatureKind};
+use super::signature_list::{CutLists, SignatureKind, WithoutReferrers};
 use super::{SourceError, shown};
 use rootpin_trust::canonical::{Text, rewrite_doubles};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
@@ -26,8 +25,9 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, application/
 /// Where cosign puts the signature over a payload.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
-/// Manifests of signatures that are read of one list.
-const MOST_MANIFESTS: usize = 32;
+/// Manifests of signatures that are read of one list. cosign says in a manifest that it is an
+/// attestation, and in the tag that stands in for a list it does not say so.
+const MOST_MANIFESTS: usize = 96;
 /// Pages of one list of referrers.
 const MOST_PAGES: usize = 4;
 /// Signatures that one manifest of such a list may have, so that one can't use up the whole list's:
@@ -35,33 +35,6 @@ const MOST_PAGES: usize = 4;
 const MOST_LAYERS: usize = 8;
 /// Bytes of one signature's manifest; cosign's `.sig` manifest grows with each signature.
 const MANIFEST_BYTES: usize = 512 << 10;
-/// The APIs that are known to have no list of referrers, and since when: they are not asked for one
-/// again for a while.
-#[derive(Debug, Default)]
-pub(super) struct WithoutReferrers(Mutex<HashMap<String, Instant>>);
-
-/// So many are remembered.
-const MOST_KNOWN: usize = 4096;
-/// A registry may learn it: then new signatures are there and nowhere else.
-const KNOWN_FOR: Duration = Duration::from_secs(3600);
-
-impl WithoutReferrers {
-    fn has(&self, api: &str) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .get(api)
-            .is_some_and(|since| since.elapsed() < KNOWN_FOR)
-    }
-
-    fn add(&self, api: &str) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_KNOWN {
-            known.clear();
-        }
-        known.insert(api.to_owned(), Instant::now());
-    }
-}
-
 /// One search for an image's signatures.
 #[derive(Debug)]
 pub(crate) struct SignatureSearch<'a> {
@@ -78,7 +51,10 @@ pub(crate) struct SignatureSearch<'a> {
     blobs: BTreeMap<Digest, Vec<u8>>,
     /// Why something that may have been a signature was not read.
     failed: Option<SourceError>,
-    cut: Option<CutLists>,
+    /// Signatures that were read and those that were left out, and whether a list has more pages.
+    looked_at: usize,
+    left_out: usize,
+    goes_on: bool,
     /// What came of plain http, where nobody speaks that.
     by_http: Option<SourceError>,
     /// Whether the present way answered anything.
@@ -92,6 +68,18 @@ enum Step {
     IndexTag,
     SignatureTag,
     Manifest(Descriptor),
+    /// Layers of a manifest that says that it is no signature.
+    Layers(Vec<Layer>),
+}
+
+/// A layer that may be a signature, and what its annotation says is that.
+type Layer = (Descriptor, Option<String>);
+
+impl Step {
+    /// Whether it is a part of a list that is read now.
+    fn is_of_list(&self) -> bool {
+        matches!(self, Self::Manifest(_) | Self::Layers(_))
+    }
 }
 
 impl<'a> SignatureSearch<'a> {
@@ -114,7 +102,9 @@ impl<'a> SignatureSearch<'a> {
             files: 0,
             blobs: BTreeMap::new(),
             failed: None,
-            cut: None,
+            looked_at: 0,
+            left_out: 0,
+            goes_on: false,
             by_http: None,
             answered: false,
         };
@@ -129,16 +119,12 @@ impl<'a> SignatureSearch<'a> {
 
     /// What was left out of lists that are longer than what is looked at.
     pub(crate) fn cut(&self) -> Option<CutLists> {
-        self.cut
-    }
-
-    fn note_cut(&mut self, looked_at: usize, listed: usize, goes_on: bool) {
-        let known = self.cut.unwrap_or_default();
-        self.cut = Some(CutLists {
-            looked_at: known.looked_at + looked_at,
-            listed: known.listed + listed,
-            goes_on: known.goes_on || goes_on,
-        });
+        let is_cut = self.left_out > 0 || self.goes_on;
+        is_cut.then_some(CutLists {
+            looked_at: self.looked_at,
+            listed: self.looked_at + self.left_out,
+            goes_on: self.goes_on,
+        })
     }
 
     /// The signatures of the next place; `None`: there is no other place.
@@ -189,7 +175,7 @@ impl<'a> SignatureSearch<'a> {
     fn share(&self, deadline: Instant) -> Instant {
         let now = Instant::now();
         let left = deadline.saturating_duration_since(now);
-        let is_place = |step: &&Step| !matches!(step, Step::Manifest(_));
+        let is_place = |step: &&Step| !step.is_of_list();
         let places = 1 + self.steps.iter().filter(is_place).count();
         let sharers = if self.ways.len() > 1 {
             self.ways.len()
@@ -240,7 +226,10 @@ impl<'a> SignatureSearch<'a> {
                 let cap = MANIFEST_BYTES;
                 self.begin_list();
                 match self.get(endpoint, &rest, MANIFEST, cap, deadline).await? {
-                    Some(reply) => self.layers(endpoint, &reply, false, deadline).await,
+                    Some(reply) => {
+                        let (_, layers) = self.layers(&reply, false)?;
+                        self.files(endpoint, layers, deadline).await
+                    }
                     None => Ok(Vec::new()),
                 }
             }
@@ -256,10 +245,17 @@ impl<'a> SignatureSearch<'a> {
                         "sent other bytes than those of the digest",
                     ));
                 }
-                let files = self.layers(endpoint, &reply, true, deadline).await?;
+                let (order, layers) = self.layers(&reply, true)?;
                 self.read.insert(descriptor.digest);
-                Ok(files)
+                if SignatureKind::is_last(order) {
+                    let others = self.steps.iter();
+                    let rest = others.take_while(|step| step.is_of_list()).count();
+                    self.steps.insert(rest, Step::Layers(layers));
+                    return Ok(Vec::new());
+                }
+                self.files(endpoint, layers, deadline).await
             }
+            Step::Layers(layers) => self.files(endpoint, layers, deadline).await,
         }
     }
 
@@ -329,22 +325,16 @@ impl<'a> SignatureSearch<'a> {
         listed.sort_by_key(|(order, _)| *order);
         let count = listed.len();
         listed.truncate(MOST_MANIFESTS);
-        if count > listed.len() || goes_on {
-            self.note_cut(listed.len(), count, goes_on);
-        }
+        self.left_out += count - listed.len();
+        self.goes_on |= goes_on;
         for (_, descriptor) in listed.into_iter().rev() {
             self.steps.push_front(Step::Manifest(descriptor));
         }
     }
 
-    /// The layers of a signature's manifest that may be signatures.
-    async fn layers(
-        &mut self,
-        endpoint: &Endpoint,
-        reply: &Reply,
-        has_subject: bool,
-        deadline: Instant,
-    ) -> Result<Vec<SignatureFile>, SourceError> {
+    /// The layers of a signature's manifest that may be signatures, and the manifest's own place in
+    /// the order of looking.
+    fn layers(&self, reply: &Reply, has_subject: bool) -> Result<(u8, Vec<Layer>), SourceError> {
         let no_manifest = |_| wrong(&reply.url, "no manifest of signatures");
         let text = rewrite_doubles(&reply.body, Document::LIMITS).map_err(no_manifest)?;
         let manifest = Text::of(&text);
@@ -354,11 +344,6 @@ impl<'a> SignatureSearch<'a> {
         if has_subject && !subject.is_some_and(|subject| subject.is(&self.digest.to_string())) {
             return Err(wrong(&reply.url, "a manifest that refers to another image"));
         }
-        let most = if has_subject {
-            MOST_LAYERS
-        } else {
-            MOST_SIGNATURES
-        };
         let layers = manifest.get("layers").and_then(Text::elements);
         let layers = layers.into_iter().flatten();
         let mut layers: Vec<_> = layers.filter_map(|layer| self.layer(layer)).collect();
@@ -369,14 +354,30 @@ impl<'a> SignatureSearch<'a> {
         let mut known = HashSet::new();
         layers
             .retain(|(descriptor, signature)| known.insert((descriptor.digest, signature.clone())));
+        // No manifest uses up the whole list's, nor what is read of it later.
+        let most = if has_subject {
+            MOST_LAYERS
+        } else {
+            layers.len()
+        };
+        layers.truncate(most);
+        Ok((self.wanted.order(manifest), layers))
+    }
+
+    /// The bytes of layers, as many as the list has left.
+    async fn files(
+        &mut self,
+        endpoint: &Endpoint,
+        mut layers: Vec<Layer>,
+        deadline: Instant,
+    ) -> Result<Vec<SignatureFile>, SourceError> {
         let count = layers.len();
-        layers.truncate(most.min(MOST_SIGNATURES.saturating_sub(self.files)));
-        if count > layers.len() {
-            self.note_cut(layers.len(), count, false);
-        }
+        layers.truncate(MOST_SIGNATURES.saturating_sub(self.files));
+        self.left_out += count - layers.len();
         let mut files = Vec::new();
         for (descriptor, signature) in layers {
             self.files += 1;
+            self.looked_at += 1;
             let bytes = self.blob(endpoint, descriptor.digest, deadline).await?;
             files.push(SignatureFile {
                 media_type: descriptor.media_type,
@@ -387,8 +388,7 @@ impl<'a> SignatureSearch<'a> {
         Ok(files)
     }
 
-    /// A layer that may be a signature, and what its annotation says is that.
-    fn layer(&self, layer: Text<'_>) -> Option<(Descriptor, Option<String>)> {
+    fn layer(&self, layer: Text<'_>) -> Option<Layer> {
         let descriptor = Descriptor::read(layer).ok()?;
         let size = usize::try_from(descriptor.size).ok()?;
         let signature = layer

@@ -1,7 +1,10 @@
 //! Lists of what is beside an image: the kind of signature that is looked for, which entry is looked
 //! at first for it, and what is left out.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rootpin_trust::canonical::Text;
 use rootpin_trust::{cosign, notation};
@@ -43,7 +46,39 @@ impl fmt::Display for CutLists {
     }
 }
 
+/// The APIs that are known to have no list of referrers, and since when: they are not asked for one
+/// again for a while.
+#[derive(Debug, Default)]
+pub(super) struct WithoutReferrers(Mutex<HashMap<String, Instant>>);
+
+/// So many are remembered.
+const MOST_KNOWN: usize = 4096;
+/// A registry may learn it: then new signatures are there and nowhere else.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
+
+impl WithoutReferrers {
+    pub(super) fn has(&self, api: &str) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(api)
+            .is_some_and(|since| since.elapsed() < KNOWN_FOR)
+    }
+
+    pub(super) fn add(&self, api: &str) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_KNOWN {
+            known.clear();
+        }
+        known.insert(api.to_owned(), Instant::now());
+    }
+}
+
 impl SignatureKind {
+    /// Whether what has that place in the order says that it is no signature that is looked for.
+    pub(super) fn is_last(order: u8) -> bool {
+        order > 2
+    }
+
     /// Whether a layer of that media type may be a signature.
     pub(super) fn takes(self, media_type: &str) -> bool {
         let (cosign, notation) = (

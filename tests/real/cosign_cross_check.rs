@@ -675,3 +675,41 @@ fn each_tag_that_real_tools_signed_one_digest_under_is_taken() {
         check_two_tags(&bench, number, tool, other_form);
     }
 }
+
+#[test]
+#[ignore = "needs real tools and a registry: use tests/run"]
+fn a_signature_after_more_attestations_than_are_looked_at_is_found() {
+    let lab = Lab::with_registry();
+    let bench = Bench::new(&lab);
+    let name = lab.name("cross/attested", "v1");
+    let image = Image::manifest("attested often");
+    lab.push(&image, &name);
+    let (repository, digest) = (name.trim_end_matches(":v1"), image.digest());
+    let by_digest = format!("{repository}@{digest}");
+    let case = |tool, deed| Case {
+        tool,
+        key: "p256",
+        deed,
+        signs_tag: None,
+        wants_tag: false,
+        other_form: false,
+    };
+    for at in 0..34 {
+        let report = format!("{{\"scan\":{at}}}");
+        write(&bench.folder.join("report.json"), &report);
+        let mut attest = bench.tool(Tool::Cosign3);
+        attest.args(["attest", "--key", "p256.key", "--yes"]);
+        attest.args(["--allow-insecure-registry", "--signing-config"]);
+        attest.args(["signing.json", "--predicate", "report.json"]);
+        run(attest.args(["--type", "custom", &by_digest]));
+    }
+    for (number, tool) in [Tool::Cosign3, Tool::Notation].into_iter().enumerate() {
+        let case = case(tool, Deed::Honest);
+        let (before, words) = bench.ours(&case, number, repository, &digest);
+        assert!(!before, "{words}");
+        bench.sign(&case, &by_digest);
+        assert!(bench.theirs(&case, &by_digest), "{tool:?}");
+        let (ours, words) = bench.ours(&case, number, repository, &digest);
+        assert!(ours, "{tool:?}: {words}");
+    }
+}

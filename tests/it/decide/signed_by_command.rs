@@ -212,7 +212,7 @@ async fn a_bundle_for_a_tag_has_the_signature_of_that_tag_or_is_not_written() {
 async fn a_scan_tells_attestations_from_signatures_and_says_what_it_left_out() {
     let (server, dir) = signed("bundle-p256").await;
     let provenance = "https://slsa.dev/provenance/v1";
-    let mut list: Vec<Value> = (0..40)
+    let mut list: Vec<Value> = (0..100)
         .map(|at| {
             let annotations = serde_json::json!({ "at": at.to_string() });
             let bundle = cosign::bundle_of(provenance, IMAGE, &annotations, 1);
@@ -224,14 +224,14 @@ async fn a_scan_tells_attestations_from_signatures_and_says_what_it_left_out() {
     let nothing = policy(dir.path(), "", "p256");
     let (code, scanned) = rootpin(&["pin", "scan", &server.name(), "--policy", &nothing]).await;
     let found = &scanned["scanned"][0];
-    assert_eq!((code, &found["listed"]), (0, &41.into()), "{scanned}");
+    assert_eq!((code, &found["listed"]), (0, &101.into()), "{scanned}");
     let predicates: Vec<_> = found["signatures"]
         .as_array()
         .unwrap()
         .iter()
         .map(|one| one["predicate"].as_str())
         .collect();
-    assert_eq!(predicates.len(), 32);
+    assert_eq!(predicates.len(), 64);
     // The signature is listed last, and looked at first.
     assert_eq!(predicates[0], None);
     assert!(
