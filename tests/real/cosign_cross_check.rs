@@ -633,7 +633,7 @@ fn check_two_tags(bench: &Bench<'_>, number: usize, tool: Tool, other_form: bool
     };
     let by_digest = format!("{repository}@{digest}");
     for tag in ["v2", "v1"] {
-        bench.sign(&case(Some(tag)), &by_digest);
+        bench.sign(&case(Some(tag)), "p256", &by_digest);
     }
     assert!(bench.theirs(&case(None), &by_digest), "{tool:?}");
     let (_, words) = bench.ours(&case(None), number, repository, &digest);
@@ -707,7 +707,7 @@ fn a_signature_after_more_attestations_than_are_looked_at_is_found() {
         let case = case(tool, Deed::Honest);
         let (before, words) = bench.ours(&case, number, repository, &digest);
         assert!(!before, "{words}");
-        bench.sign(&case, &by_digest);
+        bench.sign(&case, "p256", &by_digest);
         assert!(bench.theirs(&case, &by_digest), "{tool:?}");
         let (ours, words) = bench.ours(&case, number, repository, &digest);
         assert!(ours, "{tool:?}: {words}");

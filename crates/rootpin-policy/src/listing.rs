@@ -227,11 +227,7 @@ fn of_cosign(root: &CosignRoot) -> String {
         format,
         binds_tag,
     } = root;
-    let format = match format {
-        None => "any",
-        Some(CosignFormat::Bundle) => "sigstore-bundle",
-        Some(CosignFormat::SimpleSigning) => "simple-signing",
-    };
+    let format = format.map_or("any", CosignFormat::as_str);
     let binds_tag = binds_tag.as_ref().map(|binding| match binding {
         TagBinding::Annotation(name) => format!("annotation:{name}"),
         TagBinding::Reference => "reference".to_owned(),

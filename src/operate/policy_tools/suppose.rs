@@ -172,7 +172,13 @@ const OF_ANOTHER_INDEX: &str = "it is not known whether the index is signed, or 
 /// Whether an answer that was given about an index, or about what it lists, is one to this question
 /// too. A signed index counts either way; one that is not signed, even by what it lists, by neither.
 fn tells_of(seen: &Seen, root: &Root, about: &tuf::Question, says_yes: bool) -> bool {
-    let wants_manifests = matches!(about, tuf::Question::Index(_));
+    let wants_manifests = matches!(
+        about,
+        tuf::Question::Image {
+            by_manifests: true,
+            ..
+        }
+    );
     root.lists_tags() || seen.by_manifests == Some(wants_manifests) || wants_manifests == says_yes
 }
 
