@@ -157,8 +157,7 @@ async fn judgement_source(
         }
         _ => DaemonClient::connect(control, TIMEOUT)
             .await
-            .map(JudgementSource::Daemon)
-            .map_err(Problem::from),
+            .map(JudgementSource::Daemon),
     };
     (judgement_source, online)
 }

@@ -28,7 +28,7 @@ pub(super) struct Arguments {
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Problem> {
     let asked = block_on(async {
         let mut client = DaemonClient::connect(control, TIMEOUT).await?;
-        Ok(client.metrics().await?)
+        client.metrics().await
     });
     let Some(file) = &arguments.textfile else {
         let text = asked?;

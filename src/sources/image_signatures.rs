@@ -300,13 +300,11 @@ impl<'a> SignatureSearch<'a> {
                     return Ok(());
                 }
             }
-            match next_page(&reply) {
-                Some(next) => url = next,
-                None => {
-                    goes_on = false;
-                    break;
-                }
-            }
+            let Some(next) = next_page(&reply) else {
+                goes_on = false;
+                break;
+            };
+            url = next;
         }
         self.queue(all, goes_on);
         Ok(())

@@ -80,7 +80,7 @@ impl ServerBackoff {
         }
         match error {
             Some(error @ (SourceError::Untrusted { .. } | SourceError::Unreachable { .. })) => {
-                known.server.failed(error, now)
+                known.server.failed(error, now);
             }
             Some(error) if error.is_silent() => {
                 known.server = Quiet::default();

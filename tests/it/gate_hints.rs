@@ -79,6 +79,8 @@ fn a_layer_of_an_image_that_was_listed_costs_the_same_with_two_thousand_images_a
     }
 }
 
+/// Makes the question.
+type Asked = fn(&Image) -> ApplyRequest;
 /// A change of the host after its layer was allowed.
 type Change = fn(&World, &Image);
 
@@ -122,9 +124,9 @@ fn annotated(name: &str, manifest: &str) -> ApplyRequest {
 
 #[test]
 fn whatever_changed_since_a_listing_the_answer_is_that_of_a_new_listing() {
-    let plain: fn(&Image) -> ApplyRequest = Image::unpack;
+    let plain: Asked = Image::unpack;
     let none: Change = |_, _| {};
-    let cases: [(&str, &str, Change, fn(&Image) -> ApplyRequest); 10] = [
+    let cases: [(&str, &str, Change, Asked); 10] = [
         ("nothing", "allowed", none, plain),
         (
             "the record has another name, which is not signed, and the ledger has the old one",

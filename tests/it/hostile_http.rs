@@ -55,7 +55,7 @@ async fn serve(listener: TcpListener, abuse: Abuse) {
 }
 
 async fn answer(mut stream: TcpStream, port: u16, abuse: Abuse) -> std::io::Result<()> {
-    stream.read(&mut [0; 8192]).await?;
+    let _ = stream.read(&mut [0; 8192]).await?;
     let unauthorized = |realm: &str| {
         format!(
             "HTTP/1.1 401 U\r\nWWW-Authenticate: Bearer realm=\"{realm}\",service=\"{}\"\r\nContent-Length: 0\r\n\r\n",
@@ -84,7 +84,7 @@ async fn answer(mut stream: TcpStream, port: u16, abuse: Abuse) -> std::io::Resu
             stream
                 .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
                 .await?;
-            let chunk = [&b"10000\r\n"[..], &[b'{'; 0x1_0000], b"\r\n"].concat();
+            let chunk = [&b"10000\r\n"[..], &vec![b'{'; 0x1_0000], b"\r\n"].concat();
             loop {
                 stream.write_all(&chunk).await?;
             }

@@ -23,11 +23,11 @@ fn yaml(file: &str) -> Yaml {
 
 /// What says whether the engine asks now: before its restart an image of no registry's comes in, after
 /// it the doctor is clean and every way is shut.
-const ASKED: &str = r#"
+const ASKED: &str = r"
 ctr images import /unsigned.tar >/run/import 2>&1; echo imported=$?
 rootpin doctor >/run/doctor 2>&1; echo doctor=$?; cat /run/doctor
 rootpin prove >/run/prove 2>&1; echo prove=$?; cat /run/prove
-"#;
+";
 
 /// A Debian with a containerd and an image that nobody signed.
 fn host(name: &str) -> Host {

@@ -147,7 +147,7 @@ async fn talk(mut stream: TcpStream, mode: Mode, to: u16) {
         Mode::Endless => {
             let _ = stream.read(&mut [0; 4096]).await;
             let head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
-            let chunk = [&b"10000\r\n"[..], &[b'{'; 0x1_0000], b"\r\n"].concat();
+            let chunk = [&b"10000\r\n"[..], &vec![b'{'; 0x1_0000], b"\r\n"].concat();
             let mut sent = stream.write_all(head).await;
             while sent.is_ok() {
                 sent = stream.write_all(&chunk).await;

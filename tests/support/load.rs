@@ -15,6 +15,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use containerd_client::services::v1::diff_client::DiffClient;
@@ -109,10 +110,11 @@ impl Load {
                     .containerd
                     .hold("default", |held| image.hold_as(held, &format!("{gun}:v1")));
             }
-            policy.push_str(&format!(
+            let _ = write!(
+                policy,
                 "[[root]]\nid = \"{name}\"\ntype = \"notary\"\nserver = \"http://127.0.0.1:{port}\"\nkeys = {keys:?}\n\
                  role = \"targets/releases\"\n[[rule]]\nmatch = \"r.test/{name}/*\"\nroots = [\"{name}\"]\n"
-            ));
+            );
         }
         world.write_policy(&policy);
         Some(Self {

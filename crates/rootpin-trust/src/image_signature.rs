@@ -290,7 +290,7 @@ fn not_of_tag(image: SignedImage<'_>, wanted: &Wanted<'_>, signed: &[String]) ->
     let all = match signed {
         [] => "under no tag by enough keys".to_owned(),
         [one] => format!("under the tag {one}"),
-        [all @ ..] => {
+        all => {
             let first: Vec<&str> = all.iter().take(4).map(String::as_str).collect();
             let more = if all.len() > 4 { ", …" } else { "" };
             format!("under the tags {}{more}", first.join(", "))

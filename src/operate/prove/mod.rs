@@ -237,7 +237,7 @@ impl ProvenHost {
                     result: verdict.result.as_str(),
                 });
                 let ended = call.end(&found.collect::<Vec<_>>()).await;
-                (verdicts, ended.err().map(Problem::from))
+                (verdicts, ended.err())
             }
             Err(why) => {
                 drop(call);

@@ -354,7 +354,11 @@ impl Host {
         match facts.entry {
             Entry::None => String::new(),
             Entry::Rule => ruled(),
-            Entry::Quorum | Entry::QuorumSilent | Entry::QuorumNone => two(),
+            Entry::Quorum
+            | Entry::QuorumSilent
+            | Entry::QuorumNone
+            | Entry::CosignAndTuf
+            | Entry::NotationAndTuf => two(),
             Entry::SignedAs => {
                 let (served, signed_as) = (
                     format!("{}/mirror/*", self.registry),
@@ -369,7 +373,6 @@ impl Host {
             }
             Entry::Cosign | Entry::Notation => signed_beside(&["two"], unbound),
             Entry::CosignTag => signed_beside(&["two"], ""),
-            Entry::CosignAndTuf | Entry::NotationAndTuf => two(),
             Entry::CosignOrTuf => signed_beside(&["one", "two"], unbound),
             Entry::Image => bound(index),
             Entry::ImageManifest => bound(manifest),

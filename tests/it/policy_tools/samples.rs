@@ -1,5 +1,6 @@
 //! The samples of docs/policy-tools.md are what the program prints, with digests cut.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -32,7 +33,7 @@ fn cut(text: &str) -> String {
         let digits = part.chars().take_while(char::is_ascii_hexdigit).count();
         let end = if digits == 64 { 4 } else { digits };
         let dots = if digits == 64 { "…" } else { "" };
-        shown += &format!("sha256:{}{dots}{}", &part[..end], &part[digits..]);
+        let _ = write!(shown, "sha256:{}{dots}{}", &part[..end], &part[digits..]);
     }
     shown.trim_end().to_owned()
 }

@@ -189,7 +189,7 @@ fn node_config(path: &Path, facts: &ContainerdFacts, import: &Path) -> Result<Fi
     })
 }
 
-/// Another NodeConfig of the folder with imports that lack this one.
+/// Another `NodeConfig` of the folder with imports that lack this one.
 fn other_imports(path: &Path, import: &Path) -> Option<PathBuf> {
     let import = import.display().to_string();
     let entries = fs::read_dir(path.parent()?).ok()?;

@@ -62,11 +62,11 @@ pub(super) fn leaf(name: &'static str, seed: u8) -> Content {
 
 pub(super) fn tlv(tag: u8, parts: &[&[u8]]) -> Vec<u8> {
     let contents = parts.concat();
-    let length = u16::try_from(contents.len()).unwrap();
+    let length = u16::try_from(contents.len()).unwrap().to_be_bytes();
     let head = match length {
-        0..128 => vec![tag, length as u8],
-        128..256 => vec![tag, 0x81, length as u8],
-        _ => [[tag, 0x82], length.to_be_bytes()].concat(),
+        [0, short @ 0..128] => vec![tag, short],
+        [0, long] => vec![tag, 0x81, long],
+        [high, low] => vec![tag, 0x82, high, low],
     };
     [head, contents].concat()
 }
@@ -117,7 +117,7 @@ impl Content {
             let constraints = [vec![1, 1, 0xff], path.unwrap_or_default()].concat();
             all.extend(extension("2.5.29.19", &tlv(0x30, &[&constraints])));
         }
-        let unused = self.usage.trailing_zeros() as u8;
+        let unused = u8::try_from(self.usage.trailing_zeros()).unwrap();
         let usage = tlv(3, &[&[unused, self.usage]]);
         all.extend(extension("2.5.29.15", &usage));
         if !self.purposes.is_empty() {
@@ -128,9 +128,10 @@ impl Content {
         for (id, value) in &self.others {
             all.extend(extension(id, value));
         }
-        let method = match issuer.by_sha512 {
-            true => "1.2.840.10045.4.3.4",
-            false => "1.2.840.10045.4.3.2",
+        let method = if issuer.by_sha512 {
+            "1.2.840.10045.4.3.4"
+        } else {
+            "1.2.840.10045.4.3.2"
         };
         let method = tlv(0x30, &[&oid(method)]);
         let times = [
@@ -151,9 +152,10 @@ impl Content {
             ],
         );
         let by = pair(issuer.seed);
-        let signature: Signature = match issuer.by_sha512 {
-            true => by.sign_prehash(&Sha512::digest(&body)).unwrap(),
-            false => by.sign(&body),
+        let signature: Signature = if issuer.by_sha512 {
+            by.sign_prehash(&Sha512::digest(&body)).unwrap()
+        } else {
+            by.sign(&body)
         };
         let signature = signature.to_der();
         tlv(

@@ -27,7 +27,7 @@ fn disabled(version: &str, main: &str, drop_in: &str, entry: &str) -> Containerd
     facts
 }
 
-/// Snapshotters of the unpack_config, and whether each is optional.
+/// Snapshotters of the `unpack_config`, and whether each is optional.
 fn unpacked(facts: &ContainerdFacts) -> Vec<(String, bool)> {
     let written = written(facts);
     let entries = written["plugins"][TRANSFER]["unpack_config"].as_array();
