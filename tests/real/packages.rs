@@ -25,13 +25,20 @@ fn packages() -> &'static Path {
             made.join(name).to_str().unwrap().to_owned()
         };
         let (manual, bill, out) = (folder("manual"), folder("bill"), folder("out"));
-        run(Command::new("cargo")
-            .args(["run", "--quiet", "--locked", "--example", "manual", "--"])
-            .arg(&manual));
+        // Of the whole workspace, as the tests are: else all dependencies would be built anew.
+        run(Command::new("cargo").args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--workspace",
+            "--example",
+            "manual",
+        ]));
+        let programs = Path::new(env!("CARGO_BIN_EXE_rootpind")).parent().unwrap();
+        run(Command::new(programs.join("examples/manual")).arg(&manual));
         run(Command::new("packaging/sbom")
             .args([&bill, "0.1.0"])
             .env("SOURCE_DATE_EPOCH", "1767225600"));
-        let programs = Path::new(env!("CARGO_BIN_EXE_rootpind")).parent().unwrap();
         for (version, kinds) in [("0.1.0", &["deb", "rpm"]), ("0.1.1", &["deb", "rpm"])] {
             run(Command::new("packaging/package")
                 .args(["--manual", &manual, "--bill", &bill])

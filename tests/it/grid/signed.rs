@@ -123,7 +123,7 @@ impl Beside {
 
     fn jws(&self, digest: Digest) -> Signed {
         let scheme = "io.cncf.notary.signingScheme";
-        let header = json!({ "alg": "ES256", "crit": [scheme], "cty": "application/vnd.cncf.notary.payload.v1+json", scheme: "notary.x509" });
+        let header = json!({ "alg": "ES256", "crit": [scheme], "cty": "application/vnd.cncf.notary.payload.v1+json", scheme: "notary.x509", "io.cncf.notary.signingTime": "2026-01-01T00:00:00Z" });
         let payload = json!({ "targetArtifact": { "mediaType": INDEX, "digest": digest.to_string(), "size": 7 } });
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
         let (protected, payload) = (part(&header), part(&payload));
