@@ -50,6 +50,8 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Directory
     match fs::symlink_metadata(file) {
         Ok(found) => {
             check_file(file, &found, own)?;
+            // Looked at anew: another process may have closed it before it made the file.
+            let metadata = fs::metadata(dir).map_err(|error| io_error(dir, &error))?;
             check_mode(dir, &metadata)?;
             // Or, where the power failed when both names were there, it would speak for a new state
             // one day.

@@ -22,6 +22,7 @@
 //! root.
 
 mod break_glass;
+mod broken;
 pub mod cache;
 mod contact;
 mod directory;
@@ -50,6 +51,7 @@ use redb::Database;
 use rootpin_trust::image::Digest;
 use rootpin_trust::{Floor, KeyId, Progress, Subject, Verified};
 
+use broken::BrokenState;
 use error::FileFault;
 use file::Unnamed;
 use seen::{SeenDraft, SeenState, Trouble};
@@ -82,24 +84,6 @@ pub struct Store {
     /// Orders the writers, and holds when the ledger was last looked through for rows that are
     /// over.
     pruned: Mutex<Option<Timestamp>>,
-}
-
-/// A state that could not be opened, and when that was tried last.
-struct BrokenState {
-    found: String,
-    hint: String,
-    tried: Instant,
-}
-
-impl BrokenState {
-    fn of(error: &StateError) -> Self {
-        let refusal = error.refusal();
-        Self {
-            found: refusal.found,
-            hint: refusal.hint,
-            tried: Instant::now(),
-        }
-    }
 }
 
 /// What one decision adds: all of it is written, in one transaction, or nothing.
@@ -186,7 +170,8 @@ impl Store {
     /// room, or mounted, is enough.
     #[must_use]
     pub fn broken(dir: &Path, error: &StateError) -> Self {
-        let broken = RwLock::new(Some(BrokenState::of(error)));
+        let had_file = file::path(dir).exists();
+        let broken = RwLock::new(Some(BrokenState::of(error, had_file)));
         let seen = RwLock::new(Arc::new(SeenState::default()));
         let (database, unnamed, pruned) = (RwLock::new(None), Mutex::new(None), Mutex::new(None));
         Self {
@@ -463,13 +448,21 @@ impl Store {
             return Ok(());
         };
         if known.tried.elapsed() >= AGAIN {
-            match self.open_again() {
+            let had_file = known.had_file;
+            let opened = if had_file && !self.path.exists() {
+                Err(self.unusable(
+                    "the file that could not be opened is gone; a restart of rootpind begins a new state",
+                ))
+            } else {
+                self.open_again()
+            };
+            match opened {
                 Ok(()) => {
                     *broken = None;
                     log::info!("{}: the state can be used now", self.path.display());
                     return Ok(());
                 }
-                Err(error) => *known = BrokenState::of(&error),
+                Err(error) => *known = BrokenState::of(&error, had_file || self.path.exists()),
             }
         }
         Err(directory::unusable(&self.path, &known.found, &known.hint))

@@ -1,7 +1,7 @@
 //! A state is opened where it may be, and not elsewhere.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -255,4 +255,33 @@ fn a_state_that_cannot_be_opened_is_set_aside_only_when_asked_to() {
     fs::remove_file(&file).unwrap();
     assert_eq!(start_anew(dir.path()).unwrap(), None);
     Store::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_state_that_could_not_be_opened_and_is_gone_since_is_not_begun_anew_without_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("state");
+    see(&Store::open(&dir).unwrap(), 1, &verified("app", 7)).unwrap();
+    let (file, aside) = (dir.join("state.redb"), folder.path().join("aside"));
+    fs::copy(&file, &aside).unwrap();
+    fs::write(&file, "damaged").unwrap();
+    let store = Store::broken(&dir, &Store::open(&dir).unwrap_err());
+    let again = || {
+        let mut broken = store.broken.write().unwrap();
+        let broken = broken.as_mut().unwrap();
+        broken.tried = broken.tried.checked_sub(super::super::AGAIN).unwrap();
+    };
+    fs::remove_dir_all(&dir).unwrap();
+    for _ in 0..2 {
+        again();
+        let error = see(&store, 2, &verified("app", 3)).unwrap_err();
+        assert!(error.refusal().found.contains("is gone"), "{error:?}");
+        assert!(!dir.exists());
+    }
+    // It is taken where it is brought back.
+    fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
+    fs::copy(&aside, &file).unwrap();
+    set_mode(&file, 0o600);
+    again();
+    assert_eq!(version(&store, "app", "targets"), Some(7));
 }
