@@ -19,8 +19,8 @@ use rootpin_trust::cosign::{self, CosignPins};
 use rootpin_trust::image::{Digest, Repository, Tag};
 use rootpin_trust::notation::{self, NotationPins};
 use rootpin_trust::{
-    Code, MOST_SIGNATURES, Refusal, SignatureFile, SignatureFinding, SignatureOutcome, SignedImage,
-    Subject,
+    Code, KeyId, MOST_SIGNATURES, Refusal, SignatureFile, SignatureFinding, SignatureOutcome,
+    SignedImage, Subject,
 };
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
@@ -150,7 +150,9 @@ impl Repositories {
             // The registry may list one signature at two places.
             new.retain(|file| found.iter().all(|(known, _)| known != file));
             let (new, alone) = verify(look, image, new).await?;
-            let counts = alone.findings.iter().any(|one| one.rejected.is_none());
+            // Copies of what counted already can't make it enough.
+            let known = counting(found.iter().map(|(_, one)| one));
+            let counts = !counting(&alone.findings).is_subset(&known);
             found.extend(new.into_iter().zip(alone.findings));
             found = weightiest(found, image.tag);
             if counts && !all {
@@ -200,6 +202,14 @@ impl Repositories {
         let files = cached.and_then(|bytes| read_cached(&bytes));
         files.unwrap_or_default()
     }
+}
+
+/// Keys of signatures that count, and the tags that they bind.
+fn counting<'a>(
+    findings: impl IntoIterator<Item = &'a SignatureFinding>,
+) -> BTreeSet<(Option<KeyId>, Option<String>)> {
+    let counting = findings.into_iter().filter(|one| one.rejected.is_none());
+    counting.map(|one| (one.key, one.tag.clone())).collect()
 }
 
 /// The signatures that may decide, no more than are looked at: of each key and tag the one that ends
