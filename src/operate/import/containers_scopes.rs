@@ -314,7 +314,10 @@ fn add_tagged(
                         .iter()
                         .all(|one| all.iter().any(|other| one.is_same(other)))
             }
-            (Requires::Reject, None) => true,
+            // The repository's other tags are refused too.
+            (Requires::Reject, None) => {
+                of_all.is_none_or(|scope| matches!(scope.requires, Requires::Reject))
+            }
             _ => false,
         };
         if same {

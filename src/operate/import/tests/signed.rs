@@ -462,3 +462,33 @@ fn a_hostile_policy_of_containers_admits_nothing() {
         );
     }
 }
+
+#[test]
+fn a_rejected_tag_of_a_repository_that_was_open_is_left_behind_and_refused() {
+    for tag in [
+        ":v1",
+        "@sha256:0000000000000000000000000000000000000000000000000000000000000000",
+    ] {
+        let mut scopes = json!({
+            "r.example": signed(&["p256"], &Value::Null),
+            "r.example/app": [{ "type": "insecureAcceptAnything" }],
+        });
+        scopes[format!("r.example/app{tag}")] = json!([{ "type": "reject" }]);
+        let source =
+            json!({ "default": [{ "type": "reject" }], "transports": { "docker": scopes } });
+        let proposal = imported(&source, false);
+        let name = format!("r.example/app{tag}");
+        assert!(
+            left(&proposal).iter().any(|what| what.contains(&name)),
+            "{:?}",
+            left(&proposal)
+        );
+        let policy = loaded(&proposal);
+        let app = Repository::from_full("r.example/app").unwrap();
+        assert!(
+            policy
+                .rule_for(&app)
+                .is_none_or(|rule| rule.roots.is_empty())
+        );
+    }
+}
