@@ -197,8 +197,7 @@ pub fn main() -> u8 {
     let given = |at: usize| words.get(at);
     if let Some(at) = words.iter().position(|word| is_empty(word)) {
         let json = words.iter().any(|word| word == "--json");
-        Output { json }.error(empty_word(at.checked_sub(1).and_then(given), given(at)));
-        return EXIT_USAGE;
+        return Output { json }.misused(empty_word(at.checked_sub(1).and_then(given), given(at)));
     }
     let parsed = command().try_get_matches().and_then(|matches| {
         typed_command::remember(&command(), &matches);
