@@ -173,7 +173,7 @@ fn hosts() -> Vec<Odd> {
                 "step uninstall rootpin install --uninstall --yes\nls /usr/libexec/rootpin/verifier >/root/verifier\n",
             ])
             .ends("install", 0, "")
-            .ends("again", 1, "a file has rootpin's settings beside rootpin's drop-in")
+            .ends("again", 1, "the main file has rootpin's settings beside rootpin's drop-in")
             .ends("starts", 0, "")
             .ends("uninstall", 1, "rootpin's settings would stay in force")
             .has("verifier", "rootpin-verifier", "another word"),

@@ -98,9 +98,11 @@ pub(super) fn none_beside_a_drop_in(
     if !has_drop_in || is_remade || files.files.first().is_some_and(is_made) {
         return Ok(());
     }
+    // A drop-in of others is theirs: migrate prints into the main file alone.
+    let main = files.files.first().map(|file| &file.path);
     let others: Vec<String> = own_lines(files, engine, &[])
         .iter()
-        .filter(|lines| !is_ours(&lines.file))
+        .filter(|lines| !is_ours(&lines.file) && Some(&lines.file) == main)
         .map(OwnLines::shown)
         .collect();
     if others.is_empty() {
@@ -108,7 +110,7 @@ pub(super) fn none_beside_a_drop_in(
     }
     Err(Problem::hinted(
         format!(
-            "nothing is written: a file has rootpin's settings beside rootpin's drop-in, as after containerd config migrate: {}",
+            "nothing is written: the main file has rootpin's settings beside rootpin's drop-in, as after containerd config migrate: {}",
             others.join("; ")
         ),
         "take these lines out, of a list rootpin's entries only, and run this again: the drop-in has them",
@@ -171,6 +173,11 @@ mod tests {
             &[Path::new("/v")],
         );
         assert_eq!(folders[0].settings, ["line 9 plugins.v.bin_dir"]);
+        // A drop-in of an administrator, as one with the order of differs.
+        let site = "version = 3\n[plugins.'io.containerd.service.v1.diff-service']\n  default = ['walking', 'rootpin']\n";
+        fs::write(folder.path().join("site.toml"), site).unwrap();
+        let both = theirs.replace("['rootpin.toml']", "['rootpin.toml', 'site.toml']");
+        assert_eq!(none_beside_a_drop_in(&read(&both), &engine, None), Ok(()));
         // Alone they are somebody's own way to have the engine ask.
         let by_hand = read("version = 3\n[proxy_plugins.rootpin]\naddress = '/g'\n");
         assert_eq!(none_beside_a_drop_in(&by_hand, &engine, None), Ok(()));
