@@ -13,7 +13,7 @@ use super::output::Output;
 use super::{EXIT_USAGE, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::operate::doctor::kubelet::{self, KubeletPlan, OWN_PROVIDER};
-use crate::operate::doctor::unit::{self, UnitCommand};
+use crate::operate::doctor::unit::{self, UnitCommand, UnitStart};
 use crate::operate::doctor::{self, AUTHORIZATION, FileEdit, Idle, RepairPlan};
 use crate::operate::platform::{
     Entries, HostSigns, PLATFORMS, Platform, SHIPPED, detect, with_entries,
@@ -31,6 +31,9 @@ const AUTO: &str = "auto";
 const CONTAINERD: &str = "containerd";
 const MAIN: &str = "/etc/containerd/config.toml";
 const DAEMON_JSON: &str = "/etc/docker/daemon.json";
+/// Options of engines that say where their parts are.
+const CONFIG_OPTIONS: [&str; 2] = ["config", "c"];
+const DOCKER_OPTIONS: [&str; 3] = ["config-file", AUTHORIZATION[0], AUTHORIZATION[1]];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -294,6 +297,9 @@ struct Place {
     daemon_json: PathBuf,
     /// The file that names authorization plugins on dockerd's command line.
     authorization_by_flag: Option<PathBuf>,
+    /// Why an engine's unit doesn't tell how it is started, unless its file is given.
+    containerd_unclear: Option<Problem>,
+    docker_unclear: Option<Problem>,
     verifier: PathBuf,
     is_image: bool,
 }
@@ -302,11 +308,23 @@ impl Place {
     fn of(arguments: &Arguments, platform: Option<&Platform>, is_image: bool) -> Self {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         // The system's containerd is started by its unit, which may name other files.
-        let unit = platform
-            .is_none_or(|platform| platform.main == MAIN)
-            .then(|| unit::command("containerd.service"))
-            .flatten();
-        let docker = unit::command("docker.service");
+        let started = if platform.is_none_or(|platform| platform.main == MAIN) {
+            unit::start("containerd.service", &CONFIG_OPTIONS)
+        } else {
+            UnitStart::Absent
+        };
+        let containerd_unclear = unclear(
+            &started,
+            arguments.containerd_config.as_deref(),
+            "--containerd-config",
+        );
+        let docker = unit::start("docker.service", &DOCKER_OPTIONS);
+        let docker_unclear = unclear(
+            &docker,
+            arguments.docker_config.as_deref(),
+            "--docker-config",
+        );
+        let (unit, docker) = (known(&started), docker.command());
         let named = |unit: Option<&UnitCommand>, names: &[&str]| {
             let path = unit?.option(names)?;
             Some(Path::new("/").join(path))
@@ -314,18 +332,17 @@ impl Place {
         let program = || {
             let there = |path: &&&str| Path::new(path).exists();
             let own = platform.and_then(|platform| platform.programs.iter().find(there));
-            let by_unit = unit.as_ref().and_then(|unit| unit.words.first());
+            let by_unit = unit.and_then(|unit| unit.words.first());
             by_unit
                 .map(PathBuf::from)
                 .filter(|path| path.is_absolute() && path.exists())
                 .unwrap_or_else(|| PathBuf::from(own.map_or(CONTAINERD, |path| *path)))
         };
         let main = || {
-            named(unit.as_ref(), &["config", "c"])
+            named(unit, &CONFIG_OPTIONS)
                 .unwrap_or_else(|| platform.map_or(MAIN, |platform| platform.main).into())
         };
-        let daemon_json =
-            || named(docker.as_ref(), &["config-file"]).unwrap_or_else(|| DAEMON_JSON.into());
+        let daemon_json = || named(docker, &["config-file"]).unwrap_or_else(|| DAEMON_JSON.into());
         let own = platform.and_then(|platform| platform.verifier);
         let usual = if image::is_read_only(Path::new("/usr")) {
             fix::VERIFIER_IN_OPT
@@ -339,7 +356,9 @@ impl Place {
             daemon_json: whole(arguments.docker_config.clone().unwrap_or_else(daemon_json)),
             authorization_by_flag: docker
                 .filter(|docker| docker.option(&AUTHORIZATION).is_some())
-                .map(|docker| docker.file),
+                .map(|docker| docker.file.clone()),
+            containerd_unclear,
+            docker_unclear,
             verifier: given.unwrap_or_else(|| own.unwrap_or(usual).into()),
             is_image,
         }
@@ -351,7 +370,55 @@ impl Place {
             main: &self.main,
             daemon_json: &self.daemon_json,
             authorization_by_flag: self.authorization_by_flag.as_deref(),
+            containerd_unclear: self.containerd_unclear.as_ref(),
+            docker_unclear: self.docker_unclear.as_ref(),
             is_image: self.is_image,
         }
+    }
+}
+
+/// Why nothing is written for an engine by its unit; none, where its file is given by this option.
+fn unclear(start: &UnitStart, given: Option<&Path>, option: &str) -> Option<Problem> {
+    match (start, given) {
+        (UnitStart::Unclear(command, why), None) => Some(Problem::hinted(
+            format!(
+                "{}: {why}, so it is not known which configuration it starts with",
+                command.file.display()
+            ),
+            format!("start the engine, mend its unit, or give {option} FILE, and run this again"),
+        )),
+        _ => None,
+    }
+}
+
+/// The command line of a unit that tells all that counts.
+fn known(start: &UnitStart) -> Option<&UnitCommand> {
+    match start {
+        UnitStart::Known(command) => Some(command),
+        UnitStart::Absent | UnitStart::Unclear(..) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unclear_unit_is_named_with_the_option_that_says_it() {
+        let command = UnitCommand {
+            words: vec!["/usr/bin/containerd".to_owned()],
+            file: "/u.service".into(),
+        };
+        let start = UnitStart::Unclear(command.clone(), "why".to_owned());
+        let told = unclear(&start, None, "--containerd-config").unwrap();
+        let told = told.to_string();
+        assert!(
+            told.contains("/u.service: why") && told.contains("--containerd-config FILE"),
+            "{told}"
+        );
+        let given = Some(Path::new("/c.toml"));
+        assert!(unclear(&start, given, "--containerd-config").is_none());
+        assert!(unclear(&UnitStart::Known(command), None, "").is_none());
+        assert!(unclear(&UnitStart::Absent, None, "").is_none());
     }
 }

@@ -6,6 +6,7 @@ use super::config_files::{ConfigFiles, at};
 use super::program::Program;
 use super::version::Version;
 use crate::config::{Dockerd, Engine};
+use crate::problem::Problem;
 
 /// CRI's plugin, which before containerd 2 has all its settings.
 const CRI: &str = "io.containerd.grpc.v1.cri";
@@ -23,6 +24,10 @@ pub struct Idle<'a> {
     pub daemon_json: &'a Path,
     /// What names authorization plugins on dockerd's command line, if anything does.
     pub authorization_by_flag: Option<&'a Path>,
+    /// Why it is not known how containerd is started.
+    pub containerd_unclear: Option<&'a Problem>,
+    /// The same for dockerd.
+    pub docker_unclear: Option<&'a Problem>,
     /// Whether this is an image of a host: then no engine is asked, and programs are run as nobody.
     pub is_image: bool,
 }

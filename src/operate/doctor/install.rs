@@ -102,6 +102,9 @@ pub(super) async fn found(engine: &Engine, idle: Idle<'_>) -> Result<ContainerdF
         Some(process) => probe::containerd(engine, &process)
             .await
             .map_err(Problem::from),
-        None => probe::idle(engine, idle).await,
+        None => match idle.containerd_unclear {
+            Some(why) => Err(why.clone()),
+            None => probe::idle(engine, idle).await,
+        },
     }
 }

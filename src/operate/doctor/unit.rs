@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use super::config_files::read;
@@ -20,6 +21,13 @@ const FOLDERS: [&str; 7] = [
 /// Signs before the program's path (systemd.service(5), "Command Lines").
 const PREFIXES: [char; 6] = ['@', '-', ':', '+', '!', '|'];
 
+/// What stands in a word for what only systemd knows: its specifiers (systemd.unit(5)), escapes, and
+/// variables of a file that can't be read.
+const SPECIFIER: char = '\u{1}';
+const ESCAPE: char = '\u{2}';
+const VARIABLE: char = '\u{3}';
+const MARKS: [char; 3] = [SPECIFIER, ESCAPE, VARIABLE];
+
 /// The command line of a unit's service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct UnitCommand {
@@ -36,12 +44,33 @@ impl UnitCommand {
     }
 }
 
-/// What starts this service; none where there is no such unit, or it is masked.
-pub(crate) fn command(unit: &str) -> Option<UnitCommand> {
-    command_in(Path::new("/"), unit)
+/// What a unit says of how its service is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum UnitStart {
+    /// There is no such unit, or it is masked.
+    Absent,
+    /// All that counts of its command line is known.
+    Known(UnitCommand),
+    /// There is one, and something that counts is not known: why. The command has what is.
+    Unclear(UnitCommand, String),
 }
 
-fn command_in(root: &Path, unit: &str) -> Option<UnitCommand> {
+impl UnitStart {
+    /// The command line, as far as it is known.
+    pub(crate) fn command(&self) -> Option<&UnitCommand> {
+        match self {
+            Self::Absent => None,
+            Self::Known(command) | Self::Unclear(command, _) => Some(command),
+        }
+    }
+}
+
+/// What starts this service. `options`: those whose values count.
+pub(crate) fn start(unit: &str, options: &[&str]) -> UnitStart {
+    start_in(Path::new("/"), unit, options)
+}
+
+fn start_in(root: &Path, unit: &str, options: &[&str]) -> UnitStart {
     let folders: Vec<PathBuf> = FOLDERS
         .iter()
         .map(|folder| root.join(folder.trim_start_matches('/')))
@@ -49,25 +78,100 @@ fn command_in(root: &Path, unit: &str) -> Option<UnitCommand> {
     let main = folders
         .iter()
         .map(|folder| folder.join(unit))
-        .find(|path| path.symlink_metadata().is_ok())?;
+        .find(|path| path.symlink_metadata().is_ok());
+    let Some(main) = main else {
+        return UnitStart::Absent;
+    };
     let mut service = Service::default();
-    service.read(&main);
-    for drop_in in drop_ins(&folders, unit) {
-        service.read(&drop_in);
-    }
-    let (file, line) = service.command?;
-    let mut variables = service.variables;
-    for (path, optional) in &service.files {
-        let path = root.join(path.trim_start_matches('/'));
-        match read(&path) {
-            Ok(text) => variables.extend(text.lines().filter_map(assignment)),
-            Err(_) if *optional => {}
-            // systemd would not start it.
-            Err(_) => return None,
+    for path in std::iter::once(main).chain(drop_ins(&folders, unit)) {
+        if let Err(error) = service.read(&path) {
+            let words = Vec::new();
+            return UnitStart::Unclear(UnitCommand { words, file: path }, error.to_string());
         }
     }
+    let Some((file, line)) = service.command else {
+        return UnitStart::Absent;
+    };
+    let mut variables = Variables {
+        known: service.variables,
+        unread: None,
+    };
+    for (path, optional) in &service.files {
+        variables.read(root, path, *optional);
+    }
     let words = words(&line, &variables);
-    (!words.is_empty()).then_some(UnitCommand { words, file })
+    if words.is_empty() {
+        return UnitStart::Absent;
+    }
+    let why = unknown(&words, options).map(|mark| match variables.unread {
+        Some(why) if mark == VARIABLE => format!("its command line has variables of {why}"),
+        _ => "its command line has specifiers of systemd's (%), or escapes, that are not read"
+            .to_owned(),
+    });
+    let command = UnitCommand { words, file };
+    match why {
+        Some(why) => UnitStart::Unclear(command, why),
+        None => UnitStart::Known(command),
+    }
+}
+
+/// What keeps a word from being known that is the program, an option's name, or the value of one of
+/// these options.
+fn unknown(words: &[String], options: &[&str]) -> Option<char> {
+    let mark = |word: &str| word.chars().find(|sign| MARKS.contains(sign));
+    let (program, rest) = words.split_first()?;
+    let mut found = mark(program);
+    let mut rest = rest.iter();
+    while let (None, Some(word)) = (found, rest.next()) {
+        let bare = word.trim_start_matches('-');
+        if bare.len() == word.len() {
+            // It may be an option all the same. No specifier begins with a dash.
+            found = word
+                .chars()
+                .next()
+                .filter(|sign| [ESCAPE, VARIABLE].contains(sign));
+            continue;
+        }
+        let (name, value) = bare
+            .split_once('=')
+            .map_or((bare, None), |(name, value)| (name, Some(value)));
+        found = mark(name);
+        if options.contains(&name) {
+            let value = value.or_else(|| rest.next().map(String::as_str));
+            found = found.or_else(|| mark(value.unwrap_or_default()));
+        }
+    }
+    found
+}
+
+/// The variables of a service.
+struct Variables {
+    known: BTreeMap<String, String>,
+    /// The file that may set any other one, and why it isn't read.
+    unread: Option<String>,
+}
+
+impl Variables {
+    fn read(&mut self, root: &Path, name: &str, optional: bool) {
+        let why = if name.contains(['*', '?', '[', '%']) {
+            "is a pattern".to_owned()
+        } else {
+            match read(&root.join(name.trim_start_matches('/'))) {
+                Ok(text) => return self.known.extend(text.lines().filter_map(assignment)),
+                Err(error) if optional && error.kind() == ErrorKind::NotFound => return,
+                Err(error) => format!("can't be read: {error}"),
+            }
+        };
+        // It may set what was set before.
+        self.known.clear();
+        self.unread = Some(format!("{name}, which {why}"));
+    }
+
+    fn value(&self, name: &str) -> String {
+        let unknown = || self.unread.as_ref().map(|_| VARIABLE.to_string());
+        let known = self.known.get(name).cloned();
+        known.or_else(unknown).unwrap_or_default()
+    }
 }
 
 /// The drop-ins of a unit in the order of their names; of one name the first folder's.
@@ -100,8 +204,16 @@ struct Service {
 }
 
 impl Service {
-    fn read(&mut self, path: &Path) {
-        let text = read(path).unwrap_or_default();
+    fn read(&mut self, path: &Path) -> io::Result<()> {
+        let text = match read(path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            // Masked.
+            Err(_) if fs::canonicalize(path).is_ok_and(|at| at == Path::new("/dev/null")) => {
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         let mut section = String::new();
         for line in logical_lines(&text) {
             let line = line.trim();
@@ -118,7 +230,7 @@ impl Service {
                 ("ExecStart", _) => self.command = Some((path.to_owned(), value.to_owned())),
                 ("Environment", "") => self.variables.clear(),
                 ("Environment", _) => {
-                    let all = split(value).into_iter();
+                    let all = split(value, true).into_iter();
                     self.variables
                         .extend(all.filter_map(|(word, _)| assignment(&word)));
                 }
@@ -131,6 +243,7 @@ impl Service {
                 _ => {}
             }
         }
+        Ok(())
     }
 }
 
@@ -169,8 +282,8 @@ fn assignment(line: &str) -> Option<(String, String)> {
     Some((key.trim().to_owned(), inner.unwrap_or(value).to_owned()))
 }
 
-/// Words, and whether each was in quotes.
-fn split(line: &str) -> Vec<(String, bool)> {
+/// Words, and whether each was in quotes. `specifiers`: as of a unit's file.
+fn split(line: &str, specifiers: bool) -> Vec<(String, bool)> {
     let mut words = Vec::new();
     let mut word: Option<(String, bool)> = None;
     let mut quote = None;
@@ -179,7 +292,15 @@ fn split(line: &str) -> Vec<(String, bool)> {
         match (sign, quote) {
             ('\\', _) => {
                 let entry = word.get_or_insert_default();
-                entry.0.extend(signs.next());
+                entry.0.extend(signs.next().map(|sign| match sign {
+                    '\\' | '"' | '\'' | ' ' | ';' => sign,
+                    _ => ESCAPE,
+                }));
+            }
+            ('%', _) if specifiers => {
+                let is_sign = signs.next() == Some('%');
+                let entry = word.get_or_insert_default();
+                entry.0.push(if is_sign { '%' } else { SPECIFIER });
             }
             (sign, Some(open)) if sign == open => quote = None,
             ('"' | '\'', None) => {
@@ -195,11 +316,11 @@ fn split(line: &str) -> Vec<(String, bool)> {
 }
 
 /// The words that the program gets, with the values of variables.
-fn words(line: &str, variables: &BTreeMap<String, String>) -> Vec<String> {
+fn words(line: &str, variables: &Variables) -> Vec<String> {
     let program = line.trim_start_matches(PREFIXES);
     let prefix = line.get(..line.len() - program.len()).unwrap_or_default();
     let mut found = Vec::new();
-    for (at, (word, quoted)) in split(program).into_iter().enumerate() {
+    for (at, (word, quoted)) in split(program, true).into_iter().enumerate() {
         if at == 1 && prefix.contains('@') {
             // The name that it is called by.
             continue;
@@ -216,8 +337,8 @@ fn words(line: &str, variables: &BTreeMap<String, String>) -> Vec<String> {
         match whole {
             // Such a word is as many as its value has.
             Some(name) => {
-                let value = variables.get(name).map(String::as_str).unwrap_or_default();
-                found.extend(split(value).into_iter().map(|(word, _)| word));
+                let value = split(&variables.value(name), false).into_iter();
+                found.extend(value.map(|(word, _)| word));
             }
             None => found.push(substituted(&word, variables)),
         }
@@ -225,7 +346,7 @@ fn words(line: &str, variables: &BTreeMap<String, String>) -> Vec<String> {
     found
 }
 
-fn substituted(word: &str, variables: &BTreeMap<String, String>) -> String {
+fn substituted(word: &str, variables: &Variables) -> String {
     let mut out = String::new();
     let mut rest = word;
     while let Some((before, after)) = rest.split_once('$') {
@@ -237,7 +358,7 @@ fn substituted(word: &str, variables: &BTreeMap<String, String>) -> String {
             .strip_prefix('{')
             .and_then(|inner| inner.split_once('}'))
         {
-            out.push_str(variables.get(name).map(String::as_str).unwrap_or_default());
+            out.push_str(&variables.value(name));
             rest = after;
         } else {
             out.push('$');
@@ -263,9 +384,14 @@ mod tests {
     }
 
     fn started(files: &[(&str, &str)]) -> Option<Vec<String>> {
-        command_in(root(files).path(), "docker.service").map(|command| command.words)
+        match start_in(root(files).path(), "docker.service", &OPTIONS) {
+            UnitStart::Known(command) => Some(command.words),
+            UnitStart::Absent => None,
+            UnitStart::Unclear(command, why) => panic!("{command:?}: {why}"),
+        }
     }
 
+    const OPTIONS: [&str; 2] = ["config-file", "authorization-plugin"];
     const USUAL: (&str, &str) = (
         "usr/lib/systemd/system/docker.service",
         "[Unit]\nExecStart=/no\n[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd:// \\\n  $OPTIONS\n",
@@ -302,6 +428,11 @@ mod tests {
                 "etc/systemd/system/docker.service.d/e.conf",
                 "[Service]\nEnvironmentFile=-/none\n# no\n;ExecStart=/no\nExecStart=\nExecStart=:/d $OPTIONS\n",
                 "/d $OPTIONS",
+            ),
+            (
+                "etc/systemd/system/docker.service.d/e.conf",
+                "[Service]\nExecStart=\nExecStart=/d --config-file=/a%%b \"/c\\\\d\"\n",
+                "/d --config-file=/a%b /c\\d",
             ),
         ] {
             assert_eq!(of(&[(path, text)]).as_deref(), Some(wanted), "{text}");
@@ -343,7 +474,7 @@ mod tests {
     }
 
     #[test]
-    fn a_unit_that_is_masked_or_lacks_its_environment_starts_nothing() {
+    fn a_unit_that_is_masked_starts_nothing() {
         assert_eq!(started(&[]), None);
         let masked = root(&[USUAL]);
         fs::create_dir_all(masked.path().join("etc/systemd/system")).unwrap();
@@ -352,14 +483,87 @@ mod tests {
             masked.path().join("etc/systemd/system/docker.service"),
         )
         .unwrap();
-        assert_eq!(command_in(masked.path(), "docker.service"), None);
-        let lacking = [
-            USUAL,
+        assert_eq!(
+            start_in(masked.path(), "docker.service", &OPTIONS),
+            UnitStart::Absent
+        );
+    }
+
+    const OWN: &str = "etc/systemd/system/docker.service.d/e.conf";
+
+    #[test]
+    fn what_is_not_known_of_words_that_count_makes_a_unit_unclear() {
+        let lines = |lines: &str| format!("[Service]\n{lines}\n");
+        let command = |line: &str| lines(&format!("ExecStart=\nExecStart={line}"));
+        for (text, wanted) in [
+            (lines("EnvironmentFile=/none"), "/none, which can't be read"),
             (
-                "etc/systemd/system/docker.service.d/e.conf",
-                "[Service]\nEnvironmentFile=/none\n",
+                lines("EnvironmentFile=/etc/*.env"),
+                "/etc/*.env, which is a pattern",
             ),
-        ];
-        assert_eq!(started(&lacking), None);
+            (
+                lines("EnvironmentFile=-/etc/*.env"),
+                "/etc/*.env, which is a pattern",
+            ),
+            (lines("EnvironmentFile=%E/x"), "%E/x, which is a pattern"),
+            (
+                lines("Environment=OPTIONS=-D\nEnvironmentFile=/none"),
+                "/none",
+            ),
+            (
+                lines("Environment=OPTIONS=--config-file=%E/x"),
+                "specifiers",
+            ),
+            (
+                command("/d --config-file=${A}/x") + "EnvironmentFile=/none\n",
+                "/none",
+            ),
+            (command("/d --config-file %E/x"), "specifiers"),
+            (command("/d --config-file=%E/x"), "specifiers"),
+            (command("/d --authorization-plugin=%i"), "specifiers"),
+            (command("/d --config-file=/a\\x20b"), "escapes"),
+            (command("/d \\x2d-config-file=/a"), "escapes"),
+            (command("/d --%p=/a"), "specifiers"),
+            (command("%h/dockerd"), "specifiers"),
+        ] {
+            let root = root(&[USUAL, (OWN, &text)]);
+            match start_in(root.path(), "docker.service", &OPTIONS) {
+                UnitStart::Unclear(command, why) => {
+                    assert!(why.contains(wanted), "{text}: {why}");
+                    assert!(command.file.ends_with(USUAL.0) || command.file.ends_with(OWN));
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        let unreadable = root(&[USUAL]);
+        fs::create_dir_all(unreadable.path().join(OWN)).unwrap();
+        let found = start_in(unreadable.path(), "docker.service", &OPTIONS);
+        assert!(matches!(found, UnitStart::Unclear(..)), "{found:?}");
+    }
+
+    #[test]
+    fn what_is_not_known_of_other_words_leaves_a_unit_known() {
+        for (line, wanted) in [
+            ("/d --authorization-plugin=opa", "opa"),
+            ("/d --data-root=${A} --authorization-plugin opa", "opa"),
+            ("/d --data-root=%S/d --authorization-plugin opa", "opa"),
+            (
+                "/d --data-root %S/d --label=\\x20 --authorization-plugin=opa",
+                "opa",
+            ),
+        ] {
+            let text = format!("[Service]\nEnvironmentFile=/none\nExecStart=\nExecStart={line}\n");
+            let root = root(&[USUAL, (OWN, &text)]);
+            match start_in(root.path(), "docker.service", &OPTIONS) {
+                UnitStart::Known(command) => {
+                    assert_eq!(command.option(&OPTIONS).as_deref(), Some(wanted), "{line}");
+                }
+                other => panic!("{line}: {other:?}"),
+            }
+        }
+        // A later file sets the variable anew.
+        let text = "[Service]\nEnvironmentFile=/none\nEnvironmentFile=/o\n";
+        let words = started(&[USUAL, (OWN, text), ("o", "OPTIONS=--config-file=/50%/x\n")]);
+        assert_eq!(words.unwrap().last().unwrap(), "--config-file=/50%/x");
     }
 }

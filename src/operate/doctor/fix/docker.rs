@@ -62,6 +62,9 @@ pub(in super::super) fn idle_docker(
     idle: Idle<'_>,
     plugin: &str,
 ) -> Result<Vec<FileEdit>, Problem> {
+    if let Some(why) = idle.docker_unclear {
+        return Err(why.clone());
+    }
     if let Some(unit) = idle.authorization_by_flag {
         let place = format!("the command line in {}", unit.display());
         return Err(by_flag(&place, plugin));

@@ -32,6 +32,7 @@ pub(super) async fn plan(
         Ok(facts) => facts,
         // One that can't be asked any more is restarted in any case.
         Err(_) if runs || !has_program(idle.containerd) => return Ok(!plan.texts.is_empty()),
+        Err(why) if idle.containerd_unclear.is_some() => return Err(why),
         Err(why) => {
             return Err(Problem::hinted(why.what, FIRST));
         }

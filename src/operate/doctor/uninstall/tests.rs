@@ -83,6 +83,8 @@ impl Host {
             main: &main,
             daemon_json: Path::new("/none/daemon.json"),
             authorization_by_flag: None,
+            containerd_unclear: None,
+            docker_unclear: None,
             is_image: false,
         };
         let at = self.at("rootpin.toml");
