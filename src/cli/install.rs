@@ -309,7 +309,7 @@ impl Place {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
         // The system's containerd is started by its unit, which may name other files.
         let started = if platform.is_none_or(|platform| platform.main == MAIN) {
-            unit::start("containerd.service", &CONFIG_OPTIONS)
+            unit::start("containerd.service", CONTAINERD, &CONFIG_OPTIONS)
         } else {
             UnitStart::Absent
         };
@@ -318,7 +318,7 @@ impl Place {
             arguments.containerd_config.as_deref(),
             "--containerd-config",
         );
-        let docker = unit::start("docker.service", &DOCKER_OPTIONS);
+        let docker = unit::start("docker.service", "dockerd", &DOCKER_OPTIONS);
         let docker_unclear = unclear(
             &docker,
             arguments.docker_config.as_deref(),
@@ -332,14 +332,12 @@ impl Place {
         let program = || {
             let there = |path: &&&str| Path::new(path).exists();
             let own = platform.and_then(|platform| platform.programs.iter().find(there));
-            let by_unit = unit.and_then(|unit| unit.words.first());
-            by_unit
-                .map(PathBuf::from)
-                .filter(|path| path.is_absolute() && path.exists())
+            unit.and_then(program_of)
+                .filter(|path| path.exists())
                 .unwrap_or_else(|| PathBuf::from(own.map_or(CONTAINERD, |path| *path)))
         };
         let main = || {
-            named(unit, &CONFIG_OPTIONS)
+            named(unit, config_options(unit))
                 .unwrap_or_else(|| platform.map_or(MAIN, |platform| platform.main).into())
         };
         let daemon_json = || named(docker, &["config-file"]).unwrap_or_else(|| DAEMON_JSON.into());
@@ -391,6 +389,20 @@ fn unclear(start: &UnitStart, given: Option<&Path>, option: &str) -> Option<Prob
     }
 }
 
+/// containerd's program, unless another one starts it.
+fn program_of(unit: &UnitCommand) -> Option<PathBuf> {
+    let first = unit.words.first().filter(|_| unit.is_of(CONTAINERD));
+    first.map(PathBuf::from).filter(|path| path.is_absolute())
+}
+
+/// The options that name its main file; of another program, -c may be anything.
+fn config_options(unit: Option<&UnitCommand>) -> &'static [&'static str] {
+    match unit {
+        Some(unit) if !unit.is_of(CONTAINERD) => &CONFIG_OPTIONS[..1],
+        _ => &CONFIG_OPTIONS,
+    }
+}
+
 /// The command line of a unit that tells all that counts.
 fn known(start: &UnitStart) -> Option<&UnitCommand> {
     match start {
@@ -420,5 +432,28 @@ mod tests {
         assert!(unclear(&start, given, "--containerd-config").is_none());
         assert!(unclear(&UnitStart::Known(command), None, "").is_none());
         assert!(unclear(&UnitStart::Absent, None, "").is_none());
+    }
+
+    #[test]
+    fn only_a_first_word_that_is_containerd_is_run_as_containerd() {
+        let c = Some("/opt/bin/containerd");
+        for (line, program, config) in [
+            ("/opt/bin/containerd -c /c", c, Some("/c")),
+            ("/opt/bin/containerd", c, None),
+            ("containerd --config /c", None, Some("/c")),
+            ("/usr/bin/env A=b", None, None),
+            ("/usr/local/bin/start-engine --config /c", None, Some("/c")),
+            ("/bin/sh -c exec-containerd", None, None),
+            ("/usr/bin/containerd-shim", None, None),
+        ] {
+            let unit = UnitCommand {
+                words: line.split(' ').map(str::to_owned).collect(),
+                file: "/u".into(),
+            };
+            let found = program_of(&unit);
+            assert_eq!(found.as_deref(), program.map(Path::new), "{line}");
+            let found = unit.option(config_options(Some(&unit)));
+            assert_eq!(found.as_deref(), config, "{line}");
+        }
     }
 }

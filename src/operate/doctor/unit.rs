@@ -38,10 +38,29 @@ pub(crate) struct UnitCommand {
 }
 
 impl UnitCommand {
+    /// Whether it starts this program, and no other one that may start it.
+    pub(crate) fn is_of(&self, program: &str) -> bool {
+        let first = self.words.first();
+        first.is_some_and(|word| is_program(word, program))
+    }
+
     /// The last value of an option, which is the one that counts.
     pub(crate) fn option(&self, names: &[&str]) -> Option<String> {
         super::probe::options(&self.words, names).pop()
     }
+}
+
+fn is_program(word: &str, name: &str) -> bool {
+    Path::new(word).file_name().is_some_and(|last| last == name)
+}
+
+/// Leaves out what stands before the program, as in `/usr/bin/env A=b containerd`.
+fn without_wrapper(words: &mut Vec<String>, program: &str) {
+    let before = std::iter::once("").chain(words.iter().map(String::as_str));
+    let at = before
+        .zip(words.iter())
+        .position(|(before, word)| !before.starts_with('-') && is_program(word, program));
+    words.drain(..at.unwrap_or_default());
 }
 
 /// What a unit says of how its service is started.
@@ -65,12 +84,12 @@ impl UnitStart {
     }
 }
 
-/// What starts this service. `options`: those whose values count.
-pub(crate) fn start(unit: &str, options: &[&str]) -> UnitStart {
-    start_in(Path::new("/"), unit, options)
+/// What starts a unit's service, which is this program. `options`: those whose values count.
+pub(crate) fn start(unit: &str, program: &str, options: &[&str]) -> UnitStart {
+    start_in(Path::new("/"), (unit, program), options)
 }
 
-fn start_in(root: &Path, unit: &str, options: &[&str]) -> UnitStart {
+fn start_in(root: &Path, (unit, program): (&str, &str), options: &[&str]) -> UnitStart {
     let folders: Vec<PathBuf> = FOLDERS
         .iter()
         .map(|folder| root.join(folder.trim_start_matches('/')))
@@ -99,7 +118,8 @@ fn start_in(root: &Path, unit: &str, options: &[&str]) -> UnitStart {
     for (path, optional) in &service.files {
         variables.read(root, path, *optional);
     }
-    let words = words(&line, &variables);
+    let mut words = words(&line, &variables);
+    without_wrapper(&mut words, program);
     if words.is_empty() {
         return UnitStart::Absent;
     }
@@ -384,13 +404,14 @@ mod tests {
     }
 
     fn started(files: &[(&str, &str)]) -> Option<Vec<String>> {
-        match start_in(root(files).path(), "docker.service", &OPTIONS) {
+        match start_in(root(files).path(), DOCKER, &OPTIONS) {
             UnitStart::Known(command) => Some(command.words),
             UnitStart::Absent => None,
             UnitStart::Unclear(command, why) => panic!("{command:?}: {why}"),
         }
     }
 
+    const DOCKER: (&str, &str) = ("docker.service", "dockerd");
     const OPTIONS: [&str; 2] = ["config-file", "authorization-plugin"];
     const USUAL: (&str, &str) = (
         "usr/lib/systemd/system/docker.service",
@@ -433,6 +454,16 @@ mod tests {
                 "etc/systemd/system/docker.service.d/e.conf",
                 "[Service]\nExecStart=\nExecStart=/d --config-file=/a%%b \"/c\\\\d\"\n",
                 "/d --config-file=/a%b /c\\d",
+            ),
+            (
+                "etc/systemd/system/docker.service.d/e.conf",
+                "[Service]\nExecStart=\nExecStart=/usr/bin/env -u B A=b dockerd --config-file /x\n",
+                "dockerd --config-file /x",
+            ),
+            (
+                "etc/systemd/system/docker.service.d/e.conf",
+                "[Service]\nExecStart=\nExecStart=/w --root /srv/x/dockerd --config-file /x\n",
+                "/w --root /srv/x/dockerd --config-file /x",
             ),
         ] {
             assert_eq!(of(&[(path, text)]).as_deref(), Some(wanted), "{text}");
@@ -483,10 +514,7 @@ mod tests {
             masked.path().join("etc/systemd/system/docker.service"),
         )
         .unwrap();
-        assert_eq!(
-            start_in(masked.path(), "docker.service", &OPTIONS),
-            UnitStart::Absent
-        );
+        assert_eq!(start_in(masked.path(), DOCKER, &OPTIONS), UnitStart::Absent);
     }
 
     const OWN: &str = "etc/systemd/system/docker.service.d/e.conf";
@@ -527,7 +555,7 @@ mod tests {
             (command("%h/dockerd"), "specifiers"),
         ] {
             let root = root(&[USUAL, (OWN, &text)]);
-            match start_in(root.path(), "docker.service", &OPTIONS) {
+            match start_in(root.path(), DOCKER, &OPTIONS) {
                 UnitStart::Unclear(command, why) => {
                     assert!(why.contains(wanted), "{text}: {why}");
                     assert!(command.file.ends_with(USUAL.0) || command.file.ends_with(OWN));
@@ -537,7 +565,7 @@ mod tests {
         }
         let unreadable = root(&[USUAL]);
         fs::create_dir_all(unreadable.path().join(OWN)).unwrap();
-        let found = start_in(unreadable.path(), "docker.service", &OPTIONS);
+        let found = start_in(unreadable.path(), DOCKER, &OPTIONS);
         assert!(matches!(found, UnitStart::Unclear(..)), "{found:?}");
     }
 
@@ -554,7 +582,7 @@ mod tests {
         ] {
             let text = format!("[Service]\nEnvironmentFile=/none\nExecStart=\nExecStart={line}\n");
             let root = root(&[USUAL, (OWN, &text)]);
-            match start_in(root.path(), "docker.service", &OPTIONS) {
+            match start_in(root.path(), DOCKER, &OPTIONS) {
                 UnitStart::Known(command) => {
                     assert_eq!(command.option(&OPTIONS).as_deref(), Some(wanted), "{line}");
                 }
