@@ -47,6 +47,10 @@ pub(super) async fn plan(
         files.any(|file| file.path == change.path)
     };
     if !plan.texts.iter().any(of_it) {
+        // Others may have brought what has it ask. Without any record, `unrecorded` tells.
+        if *record != InstallRecord::default() {
+            no_own_lines(plan, record, &facts, &present.files)?;
+        }
         return Ok(false);
     }
     keep_imports(plan, present)?;
@@ -192,7 +196,7 @@ fn no_own_lines(
     let shown: Vec<String> = left.iter().map(fix::OwnLines::shown).collect();
     Err(Problem::hinted(
         format!(
-            "rootpin's settings would stay in force, as after containerd config migrate: {}",
+            "rootpin's settings would stay in force, as others brought them, or containerd config migrate did: {}",
             shown.join("; ")
         ),
         "nothing is taken back: take these lines out, of a list rootpin's entries only, and run this again",

@@ -249,3 +249,37 @@ async fn without_a_record_the_files_by_which_an_engine_asks_are_named() {
     fs::remove_file(host.at("conf.d/rootpin.toml")).unwrap();
     assert_eq!(self::left(&host.plan().await), "");
 }
+
+#[tokio::test]
+async fn a_drop_in_in_force_that_is_not_recorded_is_named_and_nothing_is_taken_back() {
+    // Only rootpin.toml is recorded, or a main file and a drop-in of another engine too.
+    for others in [false, true] {
+        let mut host = Host::installed(Some(MAIN));
+        host.record.texts.truncate(1);
+        if others {
+            host.wrote("other.toml", Some(MAIN), "version = 3\n");
+        }
+        let plan = host.plan().await;
+        let left = left(&plan);
+        assert!(
+            left.contains("main: rootpin's settings would stay in force")
+                && left.contains("conf.d/rootpin.toml: line")
+                && left.contains("nothing is taken back"),
+            "{left}"
+        );
+        assert_eq!(plan.left.len(), 1, "{left}");
+        fs::remove_file(host.at("conf.d/rootpin.toml")).unwrap();
+        assert_eq!(self::left(&host.plan().await), "");
+    }
+    // One that was there before rootpin wrote anything stays, and is told.
+    let mut host = Host::installed(Some(MAIN));
+    host.record.texts[2].before = Some(DROP_IN.to_owned());
+    host.record.texts.remove(1);
+    let plan = host.plan().await;
+    assert_eq!(left(&plan), "");
+    assert!(
+        plan.kept[0].contains("conf.d/rootpin.toml had rootpin's settings before"),
+        "{:?}",
+        plan.kept
+    );
+}
