@@ -29,7 +29,7 @@ die() { echo "rootpin: $*" >&2; exit 1; }
 
 HOST=${HOST:-/host} PREFIX=${PREFIX:-/opt/rootpin} PAYLOAD=${PAYLOAD:-/rootpin} PLATFORM=${PLATFORM:-auto} POLICY=${POLICY:-} CONFIG=${CONFIG:-}
 UNIT=${UNIT:-} IMAGES=${IMAGES:-yes} PROVE=${PROVE:-yes} EXCEPT=${EXCEPT:-} PURGE=${PURGE:-no} WAIT=${WAIT:-60} PROVEN=${PROVEN:-/run/rootpin/proven}
-new=$PREFIX/.new undo=$PREFIX/.undo bin=$PREFIX/bin
+new=$PREFIX/.new undo=$PREFIX/.undo bin=$PREFIX/bin record=/etc/rootpin/installed.json
 known="containerd.service k3s.service k3s-agent.service rke2-server.service rke2-agent.service k0scontroller.service k0sworker.service snap.microk8s.daemon-containerd.service"
 
 # ---------------------------------------------------------------- in the pod
@@ -153,8 +153,8 @@ take_back() {
   [ -d "$undo" ] || return 0
   say "taking back what was changed on this node"
   failed=''
-  # An engine that still asks needs rootpind and its programs.
-  if [ -e "$undo/engine" ] && ! "$bin/rootpin" --json install --uninstall --yes >/run/rootpin-node.json; then
+  # An engine that still asks needs rootpind and its programs; but one that asks by what others brought is theirs. Before install writes, it records.
+  if [ -e "$undo/engine" ] && [ -s "$record" ] && ! "$bin/rootpin" --json install --uninstall --yes >/run/rootpin-node.json; then
     cat /run/rootpin-node.json
     say "NOT TAKEN BACK: the engine's configuration, so rootpind stays and goes on answering; hint: docs/kubernetes.md"
     return 1
@@ -273,6 +273,14 @@ start_daemon() {
   "$bin/rootpin" state acknowledge
 }
 
+set_up() { # the engine
+  # One that rootpin set up before keeps its set-up when a newer version fails. What is known of it is in /etc, which an image may reset.
+  { [ -e "$PREFIX/installed" ] && [ -s "$record" ]; } || touch "$undo/engine"
+  "$bin/rootpin" --json install --platform "$PLATFORM" --verifier "$PREFIX/verifier" --yes >"$undo/install.json" ||
+    { cat "$undo/install.json"; die "the engine could not be set up"; }
+  if grep -q '"written":\[{' "$undo/install.json"; then engine >"$PREFIX/restart-owed"; else rm -f "$undo/engine"; fi
+}
+
 # Room for the new files beside the old ones: an install that runs out of it half-way has to be taken back.
 room() {
   need=$(du -sk "$new" | cut -f1)
@@ -313,11 +321,7 @@ install() {
   if [ "$IMAGES" != no ] && [ -z "$audit" ]; then
     within "$bin/rootpin" sweep --dry-run || die "the policy does not admit all images of this node; hint: list them in the policy, begin with mode = \"audit\", or set checks.images to false"
   fi
-  # An engine that rootpin set up before keeps its set-up when a newer version fails. What is known of it is in /etc, which an image may reset.
-  { [ -e "$PREFIX/installed" ] && [ -s /etc/rootpin/installed.json ]; } || touch "$undo/engine"
-  "$bin/rootpin" --json install --platform "$PLATFORM" --verifier "$PREFIX/verifier" --yes >"$undo/install.json" ||
-    { cat "$undo/install.json"; die "the engine could not be set up"; }
-  ! grep -q '"written":\[{' "$undo/install.json" || engine >"$PREFIX/restart-owed"
+  set_up
   if [ -e "$PREFIX/restart-owed" ]; then
     touch "$undo/restarted"
     restart || die "the engine does not start again"

@@ -128,3 +128,59 @@ fn the_versions_of_chart_and_program_are_one() {
         Some(env!("CARGO_PKG_VERSION"))
     );
 }
+
+/// A function of the script that sets a node up.
+fn of_node(name: &str) -> String {
+    let script = text("packaging/kubernetes/node.sh");
+    let begin = script.find(&format!("\n{name}() {{")).unwrap();
+    let end = begin + script[begin..].find("\n}\n").unwrap();
+    script[begin..end + 3].to_owned()
+}
+
+#[test]
+fn an_engine_that_asks_by_what_others_brought_keeps_no_node_from_being_taken_back() {
+    let written = r#"{"install":{"failed":null,"written":[{"removed":false,"file":"/d"}]}}"#;
+    let nothing = r#"{"install":{"failed":null,"written":null}}"#;
+    let none = r#"{"install":{"failed":null,"written":[]}}"#;
+    let failed = r#"{"install":{"failed":"x","written":null}}"#;
+    for (answer, code, recorded, asked) in [
+        (nothing, 0, true, false),
+        (none, 0, true, false),
+        (nothing, 0, false, false),
+        (written, 0, true, true),
+        (failed, 1, true, true),
+        (failed, 1, false, false),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().to_str().unwrap();
+        let functions = [of_node("take_back"), of_node("set_up")].concat();
+        let functions = functions.replace("/run/", &format!("{at}/"));
+        let script = format!(
+            "cd {at}; PREFIX={at}/p undo={at}/p/.undo bin={at}/p/bin record={at}/installed.json PLATFORM=auto\n\
+             mkdir -p $undo $bin\n\
+             say() {{ echo \"$*\"; }}; die() {{ exit 1; }}; engine() {{ echo e; }}; systemctl() {{ :; }}\n\
+             {functions}\n\
+             [ {recorded} = false ] || echo x >$record\n\
+             printf '#!/bin/sh\\ncase $* in *--uninstall*) touch {at}/asked; exit 1 ;; esac; echo \"$ANSWER\"; exit {code}\\n' >$bin/rootpin\n\
+             chmod 0755 $bin/rootpin\n\
+             touch $undo/enabled\n\
+             (set_up) || true\n\
+             take_back\n"
+        );
+        let done = std::process::Command::new("sh")
+            .args(["-euc", &script])
+            .env("ANSWER", answer)
+            .output()
+            .unwrap();
+        let told = String::from_utf8_lossy(&done.stdout);
+        let case = format!("{answer} {code} {recorded}: {done:?}");
+        assert_eq!(folder.path().join("asked").exists(), asked, "{case}");
+        assert_eq!(done.status.success(), !asked, "{case}");
+        assert_eq!(
+            told.contains("NOT TAKEN BACK: the engine's"),
+            asked,
+            "{case}"
+        );
+        assert_eq!(folder.path().join("p/.undo").exists(), asked, "{case}");
+    }
+}
