@@ -123,7 +123,7 @@ fn start(world: &World) -> [f64; 3] {
     let mut message = [0_u8; 64];
     let length = notices.recv(&mut message).unwrap();
     let ready = begun.elapsed().as_secs_f64() * 1e3;
-    assert_eq!(&message[..length], b"READY=1");
+    assert_eq!(message[..length].trim_ascii_end(), *b"READY=1");
     let proc = |file: &str| fs::read_to_string(format!("/proc/{}/{file}", child.id())).unwrap();
     // The name, which ends in a parenthesis, is followed by state, eleven more, utime and stime in
     // hundredths of a second; schedstat has nanoseconds, of the first thread alone.
