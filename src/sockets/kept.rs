@@ -72,7 +72,8 @@ impl KeptSocket {
             && told.as_ref() != Some(why)
         {
             log::error!(
-                "{path} was removed, and can't be made anew: {why}; it is tried again every {LOOK:?}"
+                "{path} was removed, and can't be made anew: {why}; it is tried again every {LOOK:?}; hint: if its folder was removed under systemd, \
+                 `systemctl restart rootpind` makes both"
             );
         }
         *told = why;
