@@ -77,7 +77,7 @@ fn a_dockerd_with_a_classic_store_that_asks_nobody_is_made_to_ask() {
         let words = docker
             .docker(&["pull", &name])
             .expect_err("the plugin should refuse it");
-        assert!(words.contains("rootpin"), "{words}");
+        assert!(words.contains("rootpin: "), "{words}");
         lab.script(&["stop", version]);
     }
 }
