@@ -8,9 +8,10 @@ use containerd_client::types::Descriptor;
 use tonic::{Code, Request};
 
 use crate::Stage;
+use crate::command::milliseconds;
 use crate::daemon::Daemon;
 use crate::image::{self, Image, sha256};
-use crate::lab::{Engine, milliseconds};
+use crate::lab::Engine;
 use crate::report::Report;
 use crate::stats::{median, quantile};
 

@@ -13,6 +13,7 @@
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/real/cold.rs"]
 mod cold;
+mod command;
 mod daemon;
 mod decisions;
 mod image;
@@ -27,9 +28,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use command::run;
 use daemon::Daemon;
 use image::Image;
-use lab::{Engine, Lab, run, write};
+use lab::{Engine, Lab, write};
 use report::Report;
 use serde_json::{Value, json};
 

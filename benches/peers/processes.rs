@@ -5,8 +5,8 @@ use std::fs;
 use std::process::Command;
 
 use crate::Stage;
+use crate::command::milliseconds;
 use crate::daemon::Daemon;
-use crate::lab::milliseconds;
 use crate::report::Report;
 use crate::stats::{self, median, ratio};
 

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use crate::Stage;
+use crate::command::run;
 use crate::daemon::Daemon;
 use crate::image::sha256;
-use crate::lab::{Engine, run};
+use crate::lab::Engine;
 use crate::report::Report;
 use crate::stats::{median, paired};
 

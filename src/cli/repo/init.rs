@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use super::Here;
-use super::rotate;
+use super::proposal;
 use super::signing::{SigningOptions, open_keys};
 use crate::cli::output::{Output, text};
 use crate::problem::Problem;
@@ -99,7 +99,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     if !proposal.missing().is_empty() {
         working.settle(&settings)?;
         let file = folder.join("root-proposal.json");
-        return rotate::hand_on(&proposal, &file, &folder, output);
+        return proposal::hand_on(&proposal, &file, &folder, output);
     }
     let code = begin_in(
         here,
@@ -259,7 +259,7 @@ fn first_root(working: &Working, verb: &Arguments) -> Result<Document, PublishEr
             .iter()
             .find(|(key, _)| key == name)
             .map_or(name, |(_, holder)| holder.as_str());
-        rotate::entry(&working.keyring, name, holder.to_owned())
+        proposal::entry(&working.keyring, name, holder.to_owned())
     };
     let roots = (1..=verb.root_keys)
         .map(|number| entry(&format!("root-{number}")))

@@ -11,6 +11,7 @@ mod key;
 mod list;
 pub(super) mod passphrase;
 mod progress;
+mod proposal;
 mod publish;
 mod refresh;
 mod report;

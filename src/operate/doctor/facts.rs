@@ -148,21 +148,6 @@ pub enum SwarmRole {
     Manager,
 }
 
-/// A process that is an engine.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Process {
-    /// Its number.
-    pub(super) pid: u32,
-    /// Its name: `containerd`, `dockerd`, `buildkitd`, `crio`, `podman`.
-    pub(super) name: String,
-    /// The user it runs as.
-    pub(super) uid: u32,
-    /// Its command line.
-    pub(super) words: Vec<String>,
-    /// Whether it has another root directory than this program: it runs in a container.
-    pub(super) contained: bool,
-}
-
 impl PluginFacts {
     /// As `io.containerd.differ.v1.walking`: the name in `required_plugins`.
     #[must_use]

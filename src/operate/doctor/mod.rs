@@ -16,6 +16,7 @@ pub(crate) mod kubelet;
 mod metrics;
 mod plugin_name;
 mod probe;
+mod process;
 mod program;
 mod provider;
 mod report;

@@ -18,8 +18,8 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::config_files::ConfigFiles;
-use super::facts::Process;
 use super::probe;
+use super::process::Process;
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use super::super::code::Code;
-use super::super::facts::{DockerFacts, Process, SwarmRole};
+use super::super::facts::{DockerFacts, SwarmRole};
 use super::super::hole::{Fix, Hole};
 use super::super::plugin_name;
+use super::super::process::Process;
 use super::super::version::Version;
 use crate::config::{Dockerd, Engine};
 use crate::engines;

@@ -9,8 +9,8 @@ use serde_json::Value;
 
 use super::super::code::{Code, HoleSeverity};
 use super::super::config_files::{self, at};
-use super::super::facts::Process;
 use super::super::hole::{Fix, Hole};
+use super::super::process::Process;
 use crate::config::Config;
 use crate::observe::plain;
 use crate::trusted_path::{Owner, check_way};

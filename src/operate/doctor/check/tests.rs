@@ -15,9 +15,10 @@ use serde_json::json;
 use super::super::code::{Code, HoleSeverity};
 use super::super::config_files::{ConfigFile, ConfigFiles};
 use super::super::facts::{
-    ContainerdFacts, DockerFacts, EngineConfig, PluginFacts, Process, ProgramFolder, Writable,
+    ContainerdFacts, DockerFacts, EngineConfig, PluginFacts, ProgramFolder, Writable,
 };
 use super::super::hole::{Fix, Hole};
+use super::super::process::Process;
 use super::super::program::Program;
 use super::super::version::Version;
 use super::WantedSettings;

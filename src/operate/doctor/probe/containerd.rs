@@ -13,9 +13,8 @@ use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::version_client::VersionClient;
 
 use super::super::config_files::{ConfigFiles, Pattern, at, is_ours};
-use super::super::facts::{
-    ContainerdFacts, EngineConfig, PluginFacts, Process, ProgramFolder, Writable,
-};
+use super::super::facts::{ContainerdFacts, EngineConfig, PluginFacts, ProgramFolder, Writable};
+use super::super::process::Process;
 use super::super::program::{Program, ProgramFailure};
 use super::super::version::{VERIFIER, Version};
 use crate::config::Engine;

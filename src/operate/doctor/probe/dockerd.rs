@@ -9,7 +9,8 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::super::config_files;
-use super::super::facts::{DockerFacts, Process, SwarmRole};
+use super::super::facts::{DockerFacts, SwarmRole};
+use super::super::process::Process;
 use super::super::version::Version;
 use crate::config::Dockerd;
 use crate::engines;

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::net::UnixStream;
 
-use super::super::facts::Process;
+use super::super::process::Process;
 
 /// Programs that bring images in. A podman without its service is over as soon as its command is.
 const ENGINES: [&str; 5] = ["buildkitd", "containerd", "crio", "dockerd", "podman"];
