@@ -28,16 +28,26 @@ upgraded() {
   fi
 }
 
-# Files by which engines and kubelets ask rootpin: those that rootpin install writes, on every platform.
-asking() {
-  grep -RlE -D skip --exclude='*.bak-*' '/run/rootpin/|/usr/libexec/rootpin/|rootpin-apply|"rootpin"|rootpin-credential-provider|127\.0\.0\.1:[0-9]+/resolve' /etc/containerd /etc/docker /etc/k0s /etc/eks \
-    /etc/rancher /etc/default/kubelet /etc/sysconfig/kubelet /etc/srv/kubernetes /var/lib/kubelet/*.yaml /var/lib/rancher/k3s/agent/etc \
-    /var/lib/rancher/rke2/agent/etc /var/snap/microk8s/current/args 2>/dev/null || true
-}
+# Files by which engines and kubelets ask rootpin: those that rootpin install writes, on every platform, and those that it wrote elsewhere
+# because a unit names them. rootpin.toml itself asks nobody. A test gives another root.
+# shellcheck disable=SC2120
+asking() (
+  cd "${1:-/}" || return 0
+  asks='/run/rootpin/|/usr/libexec/rootpin/|rootpin-apply|"rootpin"|rootpin-credential-provider|(127\.[0-9.]+|\[::1\]|localhost):[0-9]+/resolve'
+  {
+    grep -RlE -D skip --exclude='*.bak-*' "$asks" ./etc/containerd ./etc/docker ./etc/k0s ./etc/eks ./etc/rancher ./etc/default/kubelet \
+      ./etc/sysconfig/kubelet ./etc/srv/kubernetes ./var/lib/kubelet/*.yaml ./var/lib/rancher/k3s/agent/etc ./var/lib/rancher/rke2/agent/etc \
+      ./var/snap/microk8s/current/args || :
+    sed -n 's/^ *"path": "\(.*\)",\{0,1\}$/\1/p' ./etc/rootpin/installed.json | grep -v '^/etc/rootpin/' | while read -r place; do
+      [ ! -f ".$place" ] || grep -lE -D skip "$asks" ".$place" || :
+    done
+  } 2>/dev/null | sed 's|^\.||' | sort -u
+)
 
 # Without rootpin such an engine is broken, or open: its gates refuse every layer, dockerd does not start, and containerd allows every pull
 # where the verifier's folder is gone. A kubelet whose credential provider is gone does not start.
 before_removal() {
+  # shellcheck disable=SC2119
   asked_by=$(asking)
   if [ -n "$asked_by" ] && [ "${ROOTPIN_REMOVE:-}" != yes ]; then
     echo "rootpin: not removed: engines or kubelets of this host ask it, by:" >&2

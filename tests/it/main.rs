@@ -64,6 +64,7 @@ mod prove;
 mod publisher;
 mod recipes;
 mod registry;
+mod removal;
 mod repo;
 mod repo_keys;
 mod resolver;
