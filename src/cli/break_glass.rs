@@ -72,8 +72,12 @@ fn break_glass_text(value: &Value) -> String {
             text(glass, "told")
         ),
         Some(true) => format!(
-            "BREAK-GLASS IS IN FORCE: {}\nhint: rootpin break-glass --end, as soon as the policy can do without it",
-            text(glass, "told")
+            "BREAK-GLASS IS IN FORCE: {}{}\nhint: rootpin break-glass --end, as soon as the policy can do without it",
+            text(glass, "told"),
+            match value["replaced"].as_str() {
+                None => String::new(),
+                Some(earlier) => format!("\nin place of the one before, which is over: {earlier}"),
+            }
         ),
     }
 }

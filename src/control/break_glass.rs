@@ -1,5 +1,6 @@
 //! `BreakGlass`: root begins and ends it, and everybody sees it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -30,6 +31,7 @@ impl ControlService {
             .map(|peer| (peer.uid(), peer.pid()));
         let asked = request.into_inner();
         let time = HostTime::at(Timestamp::now());
+        let mut replaced = None;
         if asked.end {
             let pid = prove::root_only(peer, "end break-glass")?;
             if let Some(ended) = self.decider.end_break_glass("root ended it") {
@@ -40,12 +42,17 @@ impl ControlService {
             }
         } else if !asked.reason.is_empty() || asked.seconds > 0 || !asked.pattern.is_empty() {
             let pid = prove::root_only(peer, "break the glass")?;
-            self.begin(asked, &time, pid)
+            replaced = self
+                .begin(asked, &time, pid)
                 .map_err(Status::failed_precondition)?;
         }
         let known = shown(&self.decider, &time);
         let exit = u32::from(is_in_force(&known));
-        Ok((json!({ "version": 1, "break_glass": known }), exit))
+        let mut report = json!({ "version": 1, "break_glass": known });
+        if let (Some(members), Some(glass)) = (report.as_object_mut(), replaced) {
+            members.insert("replaced".to_owned(), json!(words(&glass)));
+        }
+        Ok((report, exit))
     }
 
     fn begin(
@@ -53,7 +60,7 @@ impl ControlService {
         asked: BreakGlassRequest,
         time: &HostTime,
         pid: Option<i32>,
-    ) -> Result<(), String> {
+    ) -> Result<Option<Arc<BreakGlass>>, String> {
         let lasts = i64::try_from(asked.seconds).map_err(|_| "no such time")?;
         let pattern = Some(asked.pattern).filter(|pattern| !pattern.is_empty());
         let pattern = pattern.map(|pattern| pattern.parse()).transpose();
@@ -65,22 +72,27 @@ impl ControlService {
             lasts: SignedDuration::from_secs(lasts),
             pattern,
         };
-        self.decider.begin_break_glass(request, time, |glass| {
+        let earlier = self.decider.begin_break_glass(request, time, |glass| {
             log::warn!("BREAK-GLASS begins: {}", words(glass));
             let user = ("user", json!(pid.and_then(login)));
             self.observer
                 .event(event("break-glass-begin", glass, pid, Some(user)))
         })?;
-        Ok(())
+        if let Some(glass) = &earlier {
+            let ended = EndedGlass {
+                glass: Arc::clone(glass),
+                why: "another one was begun in its place".to_owned(),
+                trouble: None,
+            };
+            tell_end(&self.observer, &ended, pid);
+        }
+        Ok(earlier)
     }
 }
 
 /// Takes up what an earlier run left in force, and ends it when its time is over or the policy does
 /// not permit it.
-pub(crate) async fn watch_break_glass(
-    decider: std::sync::Arc<Decider>,
-    observer: std::sync::Arc<Observer>,
-) {
+pub(crate) async fn watch_break_glass(decider: Arc<Decider>, observer: Arc<Observer>) {
     loop {
         let time = HostTime::at(Timestamp::now());
         if let Some(ended) = decider.tick_break_glass(&time) {

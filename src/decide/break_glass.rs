@@ -46,8 +46,8 @@ pub(crate) struct EndedGlass {
 }
 
 impl Decider {
-    /// Begins it, in place of one that is in force. It is in its file, and `is_recorded`, before any
-    /// question is judged by it.
+    /// Begins it, in place of one that is in force, which it returns. It is in its file, and
+    /// `is_recorded`, before any question is judged by it.
     ///
     /// # Errors
     /// The policy forbids it, or it can't be kept or recorded. One line.
@@ -56,7 +56,7 @@ impl Decider {
         request: GlassRequest,
         time: &HostTime,
         is_recorded: impl FnOnce(&BreakGlass) -> bool,
-    ) -> Result<Arc<BreakGlass>, String> {
+    ) -> Result<Option<Arc<BreakGlass>>, String> {
         let policy = self.policy().map_err(|refusal| refusal.to_string())?;
         if let Some(why) = self.clock_trouble(time.wall) {
             return Err(format!(
@@ -101,14 +101,14 @@ impl Decider {
                 .map_err(|error| format!("{}: {error}", file.path().display()))?;
             return Err("the audit file can't be written, and break-glass is never without a record; hint: make room for audit-log of rootpin.toml, see rootpin status".to_owned());
         }
-        *slot = Some(InForceGlass {
+        let earlier = slot.replace(InForceGlass {
             record,
-            glass: Arc::clone(&glass),
+            glass,
             written: time.wall,
         });
         drop(slot);
         self.changes.send_replace(());
-        Ok(glass)
+        Ok(earlier.map(|earlier| earlier.glass))
     }
 
     /// Takes up what an earlier run of the daemon left in force.

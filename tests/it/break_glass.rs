@@ -154,6 +154,55 @@ fn revoked_bytes_and_other_names_stay_refused_while_the_glass_is_broken() {
 }
 
 #[test]
+fn one_that_is_begun_in_place_of_another_says_so_and_the_first_one_s_end_is_recorded() {
+    let Some((world, _)) = host("break-glass-again") else {
+        return;
+    };
+    let _daemon = world.start();
+    let begin = |reason: &str, pattern: &str| {
+        let words = [
+            "break-glass",
+            "--reason",
+            reason,
+            "--for",
+            "1h",
+            "--match",
+            pattern,
+        ];
+        world.rootpin(&words)
+    };
+    let first = begin("A", "r.test/team/**");
+    assert!(!first.out.contains("in place of"), "{first:?}");
+    let second = begin("B", "other.test/**");
+    assert!(
+        second.code == 1
+            && second.out.contains("images of other.test/** pass")
+            && second.out.contains(
+                "in place of the one before, which is over: images of r.test/team/** pass"
+            ),
+        "{second:?}"
+    );
+    assert_eq!(world.rootpin(&["break-glass", "--end"]).code, 0);
+    let told: Vec<_> = events(&world)
+        .into_iter()
+        .map(|(event, record)| (event, record["reason"].as_str().unwrap().to_owned()))
+        .collect();
+    let told: Vec<_> = told
+        .iter()
+        .map(|(event, reason)| (event.as_str(), reason.as_str()))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("break-glass-begin", "A"),
+            ("break-glass-begin", "B"),
+            ("break-glass-end", "A"),
+            ("break-glass-end", "B"),
+        ]
+    );
+}
+
+#[test]
 fn break_glass_goes_on_after_a_restart_and_ends_with_a_policy_that_forbids_it() {
     let Some((world, image)) = host("bg-restart") else {
         return;
