@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use tempfile::NamedTempFile;
 
+use rootpin_trust::image::Digest;
+
 use crate::problem::Problem;
 use crate::trusted_path::{self, FileOwner, Owner, check_way};
 
@@ -49,6 +51,10 @@ pub(crate) struct TextRecord {
     pub(crate) folders: Vec<PathBuf>,
     /// Copies of earlier texts beside it.
     pub(crate) backups: Vec<PathBuf>,
+    /// `sha256:…` of texts that rootpin wrote, or was about to write, before this one: where the host
+    /// went down meanwhile, one of them is there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) earlier: Vec<String>,
 }
 
 /// A program that was copied.
@@ -64,6 +70,9 @@ pub(crate) struct ProgramRecord {
     /// Copies of rootpin's own programs of earlier releases: nobody wants them back.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) own_backups: Vec<PathBuf>,
+    /// As of a text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) earlier: Vec<String>,
     /// `sha256:…` of what is about to be replaced.
     #[serde(skip)]
     pub(crate) replaces: Option<String>,
@@ -176,13 +185,14 @@ impl InstallRecord {
                 .find(|known| known.path == new.path)
             {
                 Some(known) => {
-                    let is_ours = new.replaces.as_ref() == Some(&known.digest);
+                    let is_ours = new.replaces.is_some_and(|there| known.is_own(&there));
                     let copies = if is_ours {
                         &mut known.own_backups
                     } else {
                         &mut known.backups
                     };
                     copies.extend(new.backups);
+                    remember(&mut known.earlier, &known.digest, &new.digest);
                     known.digest = new.digest;
                 }
                 None => self.programs.push(new),
@@ -197,14 +207,47 @@ impl InstallRecord {
     }
 }
 
+/// Tries to write that are told apart.
+const MOST_EARLIER: usize = 16;
+
+/// Takes up what `new` is to take the place of.
+fn remember(earlier: &mut Vec<String>, now: &str, new: &str) {
+    if now != new {
+        earlier.retain(|known| known != now);
+        earlier.push(now.to_owned());
+        let spare = earlier.len().saturating_sub(MOST_EARLIER);
+        earlier.drain(..spare);
+    }
+}
+
+fn digest(bytes: &[u8]) -> String {
+    Digest::of(bytes).to_string()
+}
+
+impl ProgramRecord {
+    /// Whether a program of that digest was put there by rootpin.
+    pub(crate) fn is_own(&self, digest: &str) -> bool {
+        self.digest == digest || self.earlier.iter().any(|known| known == digest)
+    }
+}
+
 impl TextRecord {
     /// The same file is written once more. What others changed between is theirs, and stays.
     fn follow(&mut self, new: Self) {
-        if new.before.as_ref() != Some(&self.after) {
+        let is_own = new
+            .before
+            .as_deref()
+            .is_some_and(|present| self.is_own(present));
+        if !is_own {
             self.before = new
                 .before
                 .map(|present| self.without(&present).unwrap_or(present));
         }
+        remember(
+            &mut self.earlier,
+            &digest(self.after.as_bytes()),
+            &digest(new.after.as_bytes()),
+        );
         self.after = new.after;
         self.folders.extend(new.folders);
         self.backups.extend(new.backups);
@@ -214,13 +257,17 @@ impl TextRecord {
     /// None: both changed the same lines.
     pub(crate) fn without(&self, present: &str) -> Option<String> {
         let before = self.before.as_deref().unwrap_or_default();
-        if present == self.after {
+        if self.is_own(present) {
             return Some(before.to_owned());
         }
         if present == before {
             return Some(present.to_owned());
         }
         diffy::merge(&self.after, before, present).ok()
+    }
+
+    fn is_own(&self, present: &str) -> bool {
+        present == self.after || self.earlier.contains(&digest(present.as_bytes()))
     }
 }
 
@@ -260,7 +307,57 @@ mod tests {
             after: after.to_owned(),
             folders: Vec::new(),
             backups: Vec::new(),
+            earlier: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_text_whose_writing_was_cut_off_is_still_known_as_rootpin_s() {
+        for before in [None, Some("a\n")] {
+            let mut record = InstallRecord::default();
+            let add = |record: &mut InstallRecord, new| {
+                record.add(InstallRecord {
+                    texts: vec![new],
+                    ..InstallRecord::default()
+                });
+            };
+            add(&mut record, text(before, "first\na\n"));
+            // Twice the host goes down before the file has its new text.
+            add(&mut record, text(Some("first\na\n"), "second\na\n"));
+            add(&mut record, text(Some("first\na\n"), "third\na\n"));
+            let [known] = record.texts.as_slice() else {
+                panic!("{record:?}");
+            };
+            assert_eq!(known.before.as_deref(), before);
+            for present in ["first\na\n", "second\na\n", "third\na\n"] {
+                let without = known.without(present);
+                assert_eq!(without.as_deref(), Some(before.unwrap_or_default()));
+            }
+        }
+    }
+
+    #[test]
+    fn a_program_whose_copy_was_cut_off_is_still_known_as_rootpin_s() {
+        let program = |digest: &str, replaces: Option<&str>, backup: &str| InstallRecord {
+            programs: vec![ProgramRecord {
+                path: "/v/p".into(),
+                digest: digest.to_owned(),
+                folders: Vec::new(),
+                backups: vec![backup.into()],
+                own_backups: Vec::new(),
+                earlier: Vec::new(),
+                replaces: replaces.map(str::to_owned),
+            }],
+            ..InstallRecord::default()
+        };
+        let mut record = InstallRecord::default();
+        record.add(program("one", Some("theirs"), "/theirs"));
+        record.add(program("two", Some("one"), "/cut-off"));
+        record.add(program("three", Some("one"), "/own"));
+        let known = &record.programs[0];
+        assert_eq!(known.backups, ["/theirs"].map(PathBuf::from));
+        assert_eq!(known.own_backups, ["/cut-off", "/own"].map(PathBuf::from));
+        assert!(known.is_own("one") && known.is_own("three") && !known.is_own("theirs"));
     }
 
     #[test]

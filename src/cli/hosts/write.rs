@@ -122,6 +122,7 @@ impl HostsFileChange {
             after: self.after.clone(),
             folders,
             backups: is_new.then_some(backup).into_iter().collect(),
+            earlier: Vec::new(),
         }
     }
 

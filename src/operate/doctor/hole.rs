@@ -39,6 +39,8 @@ pub enum Fix {
     Feature(String),
     /// That socket is removed, if nobody listens there.
     DeadSocket(PathBuf),
+    /// That file, which an earlier try to write has left, is removed.
+    Leftover(PathBuf),
 }
 
 impl Hole {

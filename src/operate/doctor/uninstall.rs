@@ -195,7 +195,7 @@ impl UninstallPlan {
     fn program(&mut self, program: &ProgramRecord) {
         let path = &program.path;
         let is_ours = fs::symlink_metadata(path).is_ok_and(|about| about.is_file())
-            && fs::read(path).is_ok_and(|bytes| Digest::of(&bytes).to_string() == program.digest);
+            && fs::read(path).is_ok_and(|bytes| program.is_own(&Digest::of(&bytes).to_string()));
         if is_ours {
             self.programs.push(program.clone());
         } else if path.exists() {
@@ -262,6 +262,11 @@ impl UninstallPlan {
                 }
                 _ => {}
             }
+        }
+        let texts = self.texts.iter().map(|change| (&change.path, 0o644));
+        let programs = self.programs.iter().map(|program| (&program.path, 0o755));
+        for (path, mode) in texts.chain(programs) {
+            fix::remove_leftovers(path, mode).map_err(|error| failed(path, &error))?;
         }
         // What others put there keeps a folder.
         for folder in &self.folders {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::super::code::Code;
 use super::super::config_files::{ConfigFile, at};
 use super::super::facts::{ContainerdFacts, ProgramFolder};
+use super::super::fix::is_leftover;
 use super::super::hole::{Fix, Hole};
 use super::super::version::VERIFIER;
 use super::WantedSettings;
@@ -123,7 +124,7 @@ pub(super) fn verifier(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> V
     holes
 }
 
-fn in_folder(name: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -> Vec<Hole> {
+fn in_folder(engine: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -> Vec<Hole> {
     let shown = folder.path.display();
     let shared = folder.path.as_path() == Path::new(SHARED);
     let to = if shared {
@@ -154,12 +155,27 @@ fn in_folder(name: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -> 
     }
     let install = install.trim_end();
     let hole = |code, found: String| {
-        Hole::new(code, name, found)
+        Hole::new(code, engine, found)
             .change(install)
             .fix(Fix::Verifier(to.to_owned()))
     };
     let mut holes = Vec::new();
-    match folder.entries.as_deref() {
+    let entries = folder.entries.as_deref().map(|entries| {
+        let (left, entries): (Vec<&String>, Vec<_>) =
+            entries.iter().partition(|name| is_leftover(name));
+        holes.extend(left.iter().map(|name| {
+            let path = folder.path.join(name);
+            let found = format!(
+                "{} is left of a try to write; containerd runs it too, and refuses every pull where it can't",
+                path.display()
+            );
+            Hole::new(Code::VerifierCrowded, engine, found)
+                .change(format!("rm '{}'", path.display()))
+                .fix(Fix::Leftover(path))
+        }));
+        entries
+    });
+    match entries.as_deref() {
         None => {
             return vec![hole(
                 Code::VerifierMissing,
@@ -167,7 +183,7 @@ fn in_folder(name: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -> 
             )];
         }
         Some([]) => holes.push(hole(Code::VerifierEmpty, format!("{shown} is empty"))),
-        Some(entries) if !entries.iter().any(|entry| entry == PROGRAM) => {
+        Some(entries) if !entries.iter().any(|entry| *entry == PROGRAM) => {
             holes.push(hole(
                 Code::VerifierForeign,
                 format!("{shown} holds {entries:?}"),
@@ -178,17 +194,17 @@ fn in_folder(name: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -> 
             let found = format!("{shown} holds {entries:?}");
             let others = entries
                 .iter()
-                .filter(|entry| *entry != PROGRAM)
+                .filter(|entry| **entry != PROGRAM)
                 .map(|entry| format!("'{shown}/{}'", entry.replace('\'', "'\\''")));
             let others = others.collect::<Vec<_>>().join(" ");
             let change = format!(
                 "mkdir -p '{shown}.others' && mv {others} '{shown}.others/'\n# or have them asked too, with no limit: max_verifiers = -1"
             );
-            holes.push(Hole::new(Code::VerifierCrowded, name, found).change(change));
+            holes.push(Hole::new(Code::VerifierCrowded, engine, found).change(change));
         }
     }
     if let Some(writable) = &folder.writable {
-        let hole = Hole::new(Code::VerifierWritable, name, &writable.why);
+        let hole = Hole::new(Code::VerifierWritable, engine, &writable.why);
         holes.push(match &writable.own {
             Some(path) => hole
                 .change(format!(

@@ -41,9 +41,9 @@ pub(super) use toml_file::set;
 pub(crate) use trial::TriedEdits;
 pub(super) use trial::{after, dump_of as dump, keys_of, lost};
 pub use write::WrittenFile;
-pub(super) use write::replace;
+pub(super) use write::{is_leftover, remove_leftovers, replace};
 
-/// What is to be done, in this order: programs, texts, modes, sockets.
+/// What is to be done, in this order: leftovers, programs, texts, modes, sockets.
 #[derive(Debug, Default)]
 pub struct RepairPlan {
     /// Files whose text changes, or that are new.
@@ -54,6 +54,8 @@ pub struct RepairPlan {
     pub modes: Vec<(PathBuf, u32)>,
     /// Sockets that are removed at the end, if nobody listens there.
     pub sockets: Vec<PathBuf>,
+    /// Files that an earlier try to write has left.
+    pub leftovers: Vec<PathBuf>,
     /// Engines that must be restarted, or reload, before any of it is in force.
     pub restart: Vec<String>,
     /// What can't be done for a person, and why.
@@ -100,6 +102,7 @@ impl RepairPlan {
             && self.programs.is_empty()
             && self.modes.is_empty()
             && self.sockets.is_empty()
+            && self.leftovers.is_empty()
     }
 
     /// Everything, as a unified diff and a line for what is no text.
@@ -119,6 +122,9 @@ impl RepairPlan {
                     .header(&from, &edit.path.display().to_string())
                     .to_string(),
             );
+        }
+        for path in &self.leftovers {
+            let _ = writeln!(out, "remove {}, left by an earlier try", path.display());
         }
         for (from, to) in &self.programs {
             let _ = writeln!(
@@ -161,7 +167,11 @@ pub async fn plan(
         let rewrites = of_it.iter().any(|fix| match fix {
             Fix::DropIn | Fix::CriAnnotations => true,
             Fix::Verifier(folder) => moves != Some(folder),
-            Fix::Mode(..) | Fix::Authorization(_) | Fix::Feature(_) | Fix::DeadSocket(_) => false,
+            Fix::Mode(..)
+            | Fix::Authorization(_)
+            | Fix::Feature(_)
+            | Fix::DeadSocket(_)
+            | Fix::Leftover(_) => false,
         });
         if rewrites
             && let Err(why) = plan
@@ -203,6 +213,10 @@ pub async fn plan(
             }
             (Fix::Mode(path, mode), _) => {
                 plan.modes.push((path.clone(), *mode));
+                Ok(())
+            }
+            (Fix::Leftover(path), _) => {
+                plan.leftovers.push(path.clone());
                 Ok(())
             }
             (Fix::DeadSocket(path), _) => {

@@ -81,6 +81,7 @@ mod tests {
             after: after.to_owned(),
             folders: Vec::new(),
             backups: Vec::new(),
+            earlier: Vec::new(),
         }
     }
 

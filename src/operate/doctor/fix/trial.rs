@@ -422,6 +422,7 @@ mod tests {
             after: "imports = ['/d']\na = 1\n[t]\noff = false\n".to_owned(),
             folders: Vec::new(),
             backups: Vec::new(),
+            earlier: Vec::new(),
         };
         let own = keys_of(&text);
         assert_eq!(own.iter().collect::<Vec<_>>(), ["b", "imports", "off"]);

@@ -63,15 +63,58 @@ pub(super) async fn remove_dead(path: &Path) -> Result<WrittenFile, Problem> {
 pub(in super::super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = trusted_path::place(path)?;
     let folder = file.parent().unwrap_or(Path::new("/"));
-    fresh(&file, folder, bytes, 0o644)?
+    let mode = fs::metadata(&file).map_or(0o644, |about| about.mode() & 0o7777);
+    fresh(&file, bytes, mode)?
         .persist(&file)
         .map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
 }
 
-/// A whole file beside the one whose place it will take, with that one's mode and owner.
-fn fresh(file: &Path, folder: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
-    let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
+/// The names of files that are being written.
+const PREFIX: &str = ".rootpin-";
+
+/// Whether that is the name of a file that a try to write has left, as where the host went down.
+pub(in super::super) fn is_leftover(name: &str) -> bool {
+    let random = name.strip_prefix(PREFIX);
+    random.is_some_and(|random| {
+        random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    })
+}
+
+/// Removes what tries to write that file of that mode have left, now that nobody else writes it.
+pub(in super::super) fn remove_leftovers(path: &Path, mode: u32) -> io::Result<()> {
+    let file = trusted_path::place(path)?;
+    let folders = BTreeSet::from([workshop(&file, 0), workshop(&file, mode)]);
+    for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
+        for entry in fs::read_dir(folder)? {
+            let name = entry?.file_name();
+            if name.to_str().is_some_and(is_leftover) {
+                remove_leftover(&folder.join(name))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn remove_leftover(path: &Path) -> io::Result<()> {
+    // A folder or link of that name is nobody's that is known here.
+    if !fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
+        return Ok(());
+    }
+    trusted_path::place(path).and_then(fs::remove_file)
+}
+
+/// Where the file is made whole: beside it; a program's beside its folder, as containerd runs
+/// whatever is in the verifier's.
+fn workshop(file: &Path, mode: u32) -> &Path {
+    let folder = file.parent().unwrap_or(Path::new("/"));
+    let above = folder.parent().filter(|_| mode & 0o111 != 0);
+    above.unwrap_or(folder)
+}
+
+/// A whole file for the place of another one, with that one's mode and owner.
+fn fresh(file: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
+    let mut fresh = NamedTempFile::with_prefix_in(PREFIX, workshop(file, mode))?;
     fresh.write_all(bytes)?;
     let old = fs::metadata(file).ok();
     if let Some(old) = &old {
@@ -126,6 +169,7 @@ pub(super) fn record(plan: &RepairPlan, time: &str) -> Result<InstallRecord, Pro
             folders,
             backups,
             own_backups: Vec::new(),
+            earlier: Vec::new(),
             replaces: fs::read(to)
                 .ok()
                 .map(|bytes| Digest::of(&bytes).to_string()),
@@ -140,6 +184,7 @@ pub(super) fn record(plan: &RepairPlan, time: &str) -> Result<InstallRecord, Pro
             after: edit.after.clone(),
             folders,
             backups,
+            earlier: Vec::new(),
         });
     }
     for (path, mode) in &plan.modes {
@@ -159,9 +204,7 @@ fn backup(file: &Path, mode: u32, time: &str) -> Option<PathBuf> {
     }
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".bak-{time}"));
-    // Not in the verifier's folder: containerd would run it.
-    let beside = if mode == 0o755 { file.parent()? } else { file };
-    Some(beside.with_file_name(name))
+    Some(workshop(file, mode).join(name))
 }
 
 fn write_all(plan: &RepairPlan, time: &str, done: &mut Vec<WrittenFile>) -> Result<(), Problem> {
@@ -173,6 +216,9 @@ fn write_all(plan: &RepairPlan, time: &str, done: &mut Vec<WrittenFile>) -> Resu
                 "run it again",
             ));
         }
+    }
+    for path in &plan.leftovers {
+        remove_leftover(path).map_err(|error| failed(path, &error))?;
     }
     let mut files = Vec::new();
     for (from, to) in &plan.programs {
@@ -188,6 +234,7 @@ fn write_all(plan: &RepairPlan, time: &str, done: &mut Vec<WrittenFile>) -> Resu
             .map(|edit| (&edit.path, edit.after.clone().into_bytes(), edit.mode)),
     );
     for (path, bytes, mode) in files {
+        remove_leftovers(path, mode).map_err(|error| failed(path, &error))?;
         put(path, &bytes, mode, time, done).map_err(|error| failed(path, &error))?;
     }
     for (path, mode) in &plan.modes {
@@ -244,7 +291,7 @@ fn put(
     let whole = make_folder(folder, &mut folders).and_then(|()| {
         // Of a folder that was missing, too.
         trusted_path::place(path)?;
-        fresh(&file, folder, bytes, mode)
+        fresh(&file, bytes, mode)
     });
     let renamed = whole.and_then(|fresh| {
         let backup = backup(&file, mode, time);
@@ -387,6 +434,47 @@ mod tests {
             assert_eq!(of(&file).unwrap().1, 12346);
         }
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_program_is_made_whole_beside_its_folder_and_what_an_earlier_try_left_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (folder, from) = (dir.path().join("verifier"), dir.path().join("from"));
+        fs::create_dir(&folder).unwrap();
+        fs::write(&from, "program").unwrap();
+        for left in [".rootpin-Ab3dE9", "verifier/.rootpin-Ab3dE9"] {
+            fs::write(dir.path().join(left), "half").unwrap();
+        }
+        for kept in [
+            "verifier/.rootpin-x",
+            "verifier/10-other",
+            ".rootpin-notmine",
+        ] {
+            fs::write(dir.path().join(kept), "theirs").unwrap();
+        }
+        let to = folder.join("rootpin-verifier");
+        assert_eq!(workshop(&to, 0o755), dir.path());
+        assert_eq!(workshop(&to, 0o644), folder);
+        let plan = RepairPlan {
+            programs: vec![(from, to.clone())],
+            ..RepairPlan::default()
+        };
+        write(&plan, "T").unwrap();
+        assert_eq!(
+            (fs::read_to_string(&to).unwrap(), mode(&to)),
+            ("program".to_owned(), 0o755)
+        );
+        let names = |folder: &Path| {
+            let names = fs::read_dir(folder).unwrap();
+            let mut names: Vec<_> = names.map(|entry| entry.unwrap().file_name()).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(
+            names(&folder),
+            [".rootpin-x", "10-other", "rootpin-verifier"]
+        );
+        assert_eq!(names(dir.path()), [".rootpin-notmine", "from", "verifier"]);
     }
 
     #[tokio::test]

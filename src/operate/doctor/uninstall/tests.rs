@@ -66,6 +66,7 @@ impl Host {
             after: after.to_owned(),
             folders: Vec::new(),
             backups: Vec::new(),
+            earlier: Vec::new(),
         });
     }
 
