@@ -5,6 +5,7 @@ mod image;
 mod material;
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
@@ -284,6 +285,14 @@ impl PublicKey {
     #[must_use]
     pub fn scoped_id(&self) -> &str {
         &self.scoped
+    }
+
+    /// Whether a policy revokes it: by its canonical ID, or by the one that its metadata lists it by,
+    /// which is all that the tools of TUF show of a key.
+    #[must_use]
+    pub fn is_revoked(&self, revoked: &BTreeSet<KeyId>) -> bool {
+        revoked.contains(&self.id)
+            || !revoked.is_empty() && self.scoped.parse().is_ok_and(|id| revoked.contains(&id))
     }
 
     /// `ecdsa`, `rsa` or `ed25519`; empty where its kind is not known here.
@@ -651,6 +660,25 @@ mod tests {
             "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
             STANDARD.encode(material.spki().unwrap())
         )
+    }
+
+    #[test]
+    fn a_key_is_revoked_by_its_canonical_id_or_by_the_one_in_its_metadata_and_by_no_other() {
+        let text =
+            canonical(br#"{"keytype":"ed25519","keyval":{"public":"00"},"scheme":"ed25519"}"#);
+        let listed = "ab".repeat(32);
+        let key = PublicKey::from_tuf(&listed, Text::of(&text)).unwrap();
+        let other = PublicKey::from_tuf("key-1", Text::of(&text)).unwrap();
+        assert_eq!(key.id(), other.id());
+        let [canonical, listed, neither] = [
+            key.id(),
+            listed.parse().unwrap(),
+            KeyId::from_bytes([7; 32]),
+        ]
+        .map(|id| [id].into());
+        assert!(!key.is_revoked(&BTreeSet::new()) && !key.is_revoked(&neither));
+        assert!(key.is_revoked(&canonical) && key.is_revoked(&listed));
+        assert!(other.is_revoked(&canonical) && !other.is_revoked(&listed));
     }
 
     #[test]

@@ -117,15 +117,16 @@ impl Root {
 
     /// Refuses a root role with a key that the policy revokes.
     pub(crate) fn check_revoked(&self, revoked: &BTreeSet<KeyId>) -> Result<(), Refusal> {
-        let keys = self.role.ids();
-        let listed: Vec<_> = keys.intersection(revoked).collect();
+        let keys = self.role.keys.iter();
+        let listed = keys.filter(|key| key.is_revoked(revoked));
+        let listed: BTreeSet<KeyId> = listed.map(|key| key.id()).collect();
         if listed.is_empty() {
             return Ok(());
         }
         let found = format!(
             "{} whose root role lists the revoked key {}",
             self.envelope.shown(),
-            threshold::list(listed)
+            threshold::list(&listed)
         );
         let hint = "have the publisher rotate the root key";
         Err(Refusal::new(

@@ -28,6 +28,8 @@ pub struct RootFile {
     pub threshold: u64,
     /// The root role's keys.
     pub keys: Vec<PublicKey>,
+    /// All keys that the file lists, of other roles and former ones too.
+    pub listed: Vec<PublicKey>,
     /// Canonical IDs of the keys that signed the file, of all that it lists, former ones too.
     pub signers: BTreeSet<KeyId>,
 }
@@ -70,6 +72,7 @@ impl RootFile {
             sha256: Digest::of(bytes),
             threshold: root.role.threshold,
             keys: keys.collect(),
+            listed: all,
             signers,
         })
     }

@@ -33,7 +33,7 @@ pub(super) struct Signed<'a> {
 /// The rule for counting signatures.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Counting<'a> {
-    /// Canonical IDs of the keys whose signatures count for nothing.
+    /// IDs of the keys whose signatures count for nothing: see [`PublicKey::is_revoked`].
     pub(super) revoked: &'a BTreeSet<KeyId>,
     /// Whether RSA signatures may be PKCS#1 v1.5.
     pub(super) allow_rsa_pkcs1v15: bool,
@@ -53,7 +53,7 @@ pub(super) fn signers(
     for signature in signed.signatures {
         for key in keys.iter().filter(|key| key.scoped_id() == signature.keyid) {
             let id = key.id();
-            let tally = if counting.revoked.contains(&id) {
+            let tally = if key.is_revoked(counting.revoked) {
                 &mut revoked
             } else {
                 &mut counted

@@ -1,16 +1,19 @@
 //! `rootpin pin remove` and `rootpin pin revoke`: what trusts less.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use serde_json::json;
 
 use super::change::{PolicyChange, PolicyEdit};
 use super::{Changing, Failure};
 use crate::cli::output::Output;
+use crate::plain_file;
 use crate::policy_dir::pins::{self, NewTable};
 use crate::problem::Problem;
 use rootpin_policy::{Policy, Root, RootKind};
 use rootpin_trust::image::Digest;
+use rootpin_trust::key_file::public_keys;
 use rootpin_trust::{Fingerprint, KeyId, RootFile};
 
 pub(super) const REMOVE_EXAMPLES: &str = "examples:\n  \
@@ -19,6 +22,9 @@ pub(super) const REMOVE_EXAMPLES: &str = "examples:\n  \
 pub(super) const REVOKE_EXAMPLES: &str = "examples:\n  \
     rootpin pin revoke d0c623c8… --reason stolen --dry-run\n  \
     rootpin pin revoke sha256:e3b0… --reason CVE-2026-0001 --fragment 00-revoked.toml";
+
+/// Some keys with their certificates.
+const MAX_KEY_BYTES: u64 = 1 << 20;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct RemovePin {
@@ -36,8 +42,8 @@ pub(in crate::cli) struct RemovePin {
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct RevokePin {
-    /// A key's canonical ID, the fingerprint of a pinned key, or the digest of an index, a
-    /// manifest, a config or a layer
+    /// A key, by its file, its fingerprint, its canonical ID or the ID in its metadata; or the digest
+    /// of an index, a manifest, a config or a layer
     #[arg(value_name = "KEY|DIGEST")]
     what: String,
     /// Why, in a line, for whoever reads the record later
@@ -113,9 +119,12 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
     } else {
         None
     };
-    let (key, value) = match digest {
-        Some(digest) => ("digest", digest.to_string()),
-        None => ("key", key_of(policy.as_ref(), &arguments.what)?.to_string()),
+    let (key, value, is_known) = match digest {
+        Some(digest) => ("digest", digest.to_string(), true),
+        None => {
+            let (id, is_known) = key_of(policy.as_ref(), &arguments.what)?;
+            ("key", id.to_string(), is_known)
+        }
     };
     let (file, fresh) = (
         change.file()?,
@@ -138,7 +147,10 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
             values,
         }],
     )?;
-    let words = format!("revoked: {key} {value}");
+    let mut words = format!("revoked: {key} {value}");
+    if !is_known {
+        words.push_str("\nno pinned root has this key: it counts for nothing where metadata lists a key by this ID, or with this canonical ID");
+    }
     let members = json!({ "revoked": { key: value }, "reason": arguments.reason });
     let edit = PolicyEdit {
         file,
@@ -244,38 +256,44 @@ fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
     }
 }
 
-/// A canonical ID as it is, or the pinned key of that fingerprint.
-fn key_of(policy: Option<&Policy>, text: &str) -> Result<KeyId, Failure> {
-    let wanted =
-        |fingerprint: &Fingerprint| fingerprint.to_string() == text || fingerprint.hex() == text;
-    let mut known = Vec::new();
+/// The canonical ID of a key that is named by it, by a file, or as a pinned root knows the key: by
+/// fingerprint, or by the ID that its metadata lists it by. `false`: no pinned root has such a key.
+fn key_of(policy: Option<&Policy>, text: &str) -> Result<(KeyId, bool), Failure> {
+    let mut known: Vec<(KeyId, Option<Fingerprint>, String)> = Vec::new();
     for root in policy.into_iter().flat_map(|policy| policy.roots.values()) {
-        match &root.kind {
-            RootKind::Notary(_) | RootKind::Cosign(_) | RootKind::Notation(_) => {
-                known.extend(
-                    root.entries()
-                        .iter()
-                        .flat_map(|entry| &entry.keys)
-                        .filter_map(|(id, fingerprint)| Some((*id, (*fingerprint)?))),
-                );
-            }
-            RootKind::Tuf(tuf) => {
-                let keys = RootFile::read(tuf.pinned.bytes())
-                    .map(|file| file.keys)
-                    .unwrap_or_default();
-                known.extend(
-                    keys.iter()
-                        .filter_map(|key| Some((key.id(), Fingerprint::of(key)?))),
-                );
-            }
+        let entries = root.entries().iter().flat_map(|entry| &entry.keys);
+        known.extend(entries.map(|(id, fingerprint)| (*id, *fingerprint, String::new())));
+        if let RootKind::Tuf(tuf) = &root.kind {
+            let listed = RootFile::read(tuf.pinned.bytes()).map(|file| file.listed);
+            let listed = listed.unwrap_or_default();
+            known.extend(listed.iter().map(|key| {
+                let scoped = key.scoped_id().to_owned();
+                (key.id(), Fingerprint::of(key), scoped)
+            }));
         }
     }
-    if let Some((id, _)) = known.iter().find(|(_, fingerprint)| wanted(fingerprint)) {
-        return Ok(*id);
+    let is_it = |(id, fingerprint, scoped): &&(KeyId, Option<Fingerprint>, String)| {
+        let by_fingerprint =
+            fingerprint.is_some_and(|print| print.to_string() == text || print.hex() == text);
+        by_fingerprint || id.to_string() == text || scoped == text
+    };
+    if let Some((id, ..)) = known.iter().find(is_it) {
+        return Ok((*id, true));
     }
-    text.parse().map_err(|_| {
-        Failure::Usage(format!(
-            "{text:?} is neither a digest (sha256:…), a canonical key ID (64 lower-case hex digits), nor the fingerprint of a pinned key; hint: rootpin pin list shows the keys"
-        ).into())
-    })
+    let of_file = || {
+        let file = Path::new(text);
+        let (bytes, _) = plain_file::read(file, MAX_KEY_BYTES).ok()?;
+        let keys = public_keys(&bytes).ok()?;
+        let [key] = keys.as_slice() else { return None };
+        Some(key.id())
+    };
+    let id: Option<KeyId> = text.parse().ok();
+    let id = id.or_else(of_file).ok_or_else(|| {
+        Failure::Usage(Problem::hinted(
+            format!("{text:?} is neither a digest (sha256:…), a key ID (64 lower-case hex digits), a file of one public key, nor the fingerprint of a pinned key"),
+            "rootpin pin list shows the keys",
+        ))
+    })?;
+    let is_known = known.iter().any(|(known, ..)| *known == id);
+    Ok((id, is_known))
 }

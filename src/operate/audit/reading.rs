@@ -80,7 +80,7 @@ pub trait Reports {
     /// Reports, one a line; or one that is written over many lines.
     fn lines(&mut self, origin: &str, mut from: impl BufRead) {
         let mut line = Vec::new();
-        let mut number = 0;
+        let (mut number, mut is_empty) = (0, true);
         loop {
             line.clear();
             number += 1;
@@ -88,11 +88,16 @@ pub trait Reports {
                 .take(u64::try_from(MAX_REPORT).unwrap_or(u64::MAX))
                 .read_until(b'\n', &mut line)
             {
+                // A host's report that was never finished; an audit file may have nothing yet.
+                Ok(0) if is_empty && !origin.contains(".jsonl") => {
+                    return self.unreadable(origin, "it is empty");
+                }
                 Ok(0) => return,
                 Ok(_) if line.trim_ascii().is_empty() => continue,
                 Ok(_) => {}
                 Err(error) => return self.unreadable(origin, &error.to_string()),
             }
+            is_empty = false;
             if number == 1 && MAGIC.iter().any(|magic| line.starts_with(magic)) {
                 let why = "it is compressed; hint: unpack it beside itself, as gunzip -k does, and read that";
                 return self.unreadable(origin, why);
@@ -155,6 +160,29 @@ mod tests {
 
         fn unreadable(&mut self, origin: &str, why: &str) {
             self.1.push(format!("{origin}: {why}"));
+        }
+    }
+
+    #[test]
+    fn a_report_that_was_never_finished_is_named_and_an_audit_file_may_be_empty() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in [
+            "cut.json",
+            "blank.json",
+            "report",
+            "audit.jsonl",
+            "audit.jsonl.1",
+        ] {
+            let path = folder.path().join(name);
+            std::fs::write(&path, if name == "blank.json" { "\n \n" } else { "" }).unwrap();
+            let mut seen = Seen::default();
+            seen.path(&path);
+            let wanted = !name.contains("jsonl");
+            assert_eq!(
+                (seen.0.len(), seen.1.len()),
+                (0, usize::from(wanted)),
+                "{name}"
+            );
         }
     }
 

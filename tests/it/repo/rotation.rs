@@ -5,6 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use super::{Org, digest};
+use crate::world::run;
 
 #[test]
 fn hosts_that_slept_follow_two_rotations_of_every_role() {
@@ -495,4 +496,66 @@ fn a_rotation_asks_its_person_once() {
         .count();
     assert!(ended.status.success() && asked == 1, "{ended:?}");
     assert!(org.path("place/2.root.json").exists());
+}
+
+#[test]
+fn a_stolen_key_is_revoked_on_a_host_by_each_way_in_which_rootpin_names_it() {
+    let org = Org::founded();
+    assert_eq!(org.sign("main", "r.test/tool:1", "one").code, 0);
+    let listed = org.json("main", &["key", "list"]);
+    let of = |name: &str, member: &str| {
+        let keys = listed["keys"].as_array().unwrap();
+        let key = keys.iter().find(|key| key["name"] == name).unwrap();
+        key[member].as_str().unwrap().to_owned()
+    };
+    for name in ["root-1", "targets", "online"] {
+        let file = org
+            .path(&format!("main/keys/{name}.pub"))
+            .display()
+            .to_string();
+        for (way, what) in [("id", of(name, "keyid")), ("file", file)] {
+            let host = format!("{name}-{way}");
+            assert_eq!(
+                org.verify(&host, "r.test/tool:1", "one"),
+                "allowed",
+                "{host}"
+            );
+            let policy = org.path(&format!("{host}-policy")).display().to_string();
+            let mut revoke = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+            revoke.args([
+                "pin", "revoke", &what, "--reason", "stolen", "--policy", &policy,
+            ]);
+            let ended = run(&mut revoke, b"");
+            assert_eq!(
+                (ended.code, ended.out.contains("no pinned root")),
+                (0, false),
+                "{ended:?}"
+            );
+            assert_eq!(
+                org.verify(&host, "r.test/tool:1", "one"),
+                "revoked",
+                "{host}"
+            );
+        }
+    }
+    // A key that came later, which no pinned file has.
+    org.ok("main", &["rotate", "targets"]);
+    let listed = org.json("main", &["key", "list"]);
+    let keys = listed["keys"].as_array().unwrap();
+    let newest = keys
+        .iter()
+        .rfind(|key| key["name"].as_str().unwrap().starts_with("targets"));
+    let keyid = newest.unwrap()["keyid"].as_str().unwrap();
+    assert_eq!(org.verify("late", "r.test/tool:1", "one"), "allowed");
+    let policy = org.path("late-policy").display().to_string();
+    let mut revoke = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    revoke.args([
+        "pin", "revoke", keyid, "--reason", "stolen", "--policy", &policy,
+    ]);
+    let ended = run(&mut revoke, b"");
+    assert!(
+        ended.code == 0 && ended.out.contains("no pinned root has this key"),
+        "{ended:?}"
+    );
+    assert_eq!(org.verify("late", "r.test/tool:1", "one"), "revoked");
 }
