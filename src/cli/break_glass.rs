@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     #[arg(long = "match", id = "pattern", value_name = "PATTERN", requires = "reason", value_parser = pattern)]
     pattern: Option<Pattern>,
     /// End it now
-    #[arg(long, conflicts_with = "reason")]
+    #[arg(long, conflicts_with_all = ["reason", "lasts", "pattern"])]
     end: bool,
 }
 

@@ -122,7 +122,10 @@ impl InstallRecord {
         let failed = |error: &dyn std::fmt::Display| {
             Problem::hinted(
                 format!("{}: {error}", path.display()),
-                "without it nothing can be taken back: rootpin doctor names the files that have engines ask rootpin",
+                format!(
+                    "mv {0} {0}.broken; then rootpin install --uninstall names each line by which an engine asks rootpin",
+                    path.display()
+                ),
             )
         };
         match fs::symlink_metadata(path) {

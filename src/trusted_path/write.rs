@@ -182,6 +182,8 @@ impl Itself {
     }
 }
 
+const PIPE: &str = "a pipe or socket, which may keep its writer waiting: it must be a file";
+
 /// Opens a file to append to it, and makes it if there is none. Where another user may write on the
 /// way, as in `/var/log` of some distributions, no link is followed, and a file with a second name
 /// is refused.
@@ -193,11 +195,21 @@ pub fn append(path: &Path) -> io::Result<File> {
     let folder = path.parent().unwrap_or(Path::new("/"));
     let whole_way = check_directory(folder, Owner::RootOrCaller);
     if whole_way.is_ok() {
-        return OpenOptions::new()
+        let opened = OpenOptions::new()
             .create(true)
             .append(true)
             .mode(0o600)
+            .custom_flags(i32::try_from((OFlags::NONBLOCK | OFlags::NOCTTY).bits()).unwrap_or(0))
             .open(path);
+        return match opened {
+            Ok(file) if !file.metadata()?.file_type().is_fifo() => Ok(file),
+            // A pipe that is full, or that nobody reads, would keep every decision waiting.
+            Ok(_) => Err(io::Error::other(PIPE)),
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NXIO.raw_os_error()) => {
+                Err(io::Error::other(PIPE))
+            }
+            Err(error) => Err(error),
+        };
     }
     let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::CREATE | OFlags::CLOEXEC;
     let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -346,6 +358,22 @@ mod tests {
         // One that root made, where nobody else writes, is root's own.
         symlink(&secret, dir.path().join("link")).unwrap();
         assert!(append(&dir.path().join("link")).is_ok());
+    }
+
+    #[test]
+    fn a_pipe_is_refused_at_once_whether_anybody_reads_it_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        let kind = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(CWD, &pipe, kind, 0o600.into(), 0).unwrap();
+        assert_eq!(append(&pipe).unwrap_err().to_string(), PIPE);
+        let both = OpenOptions::new().read(true).write(true).open(&pipe);
+        assert_eq!(append(&pipe).unwrap_err().to_string(), PIPE);
+        drop(both.unwrap());
+        let socket = dir.path().join("socket");
+        let _listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        assert_eq!(append(&socket).unwrap_err().to_string(), PIPE);
+        assert!(append(Path::new("/dev/null")).is_ok());
     }
 
     #[test]

@@ -119,12 +119,11 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
     } else {
         None
     };
-    let (key, value, is_known) = match digest {
-        Some(digest) => ("digest", digest.to_string(), true),
-        None => {
-            let (id, is_known) = key_of(policy.as_ref(), &arguments.what)?;
-            ("key", id.to_string(), is_known)
-        }
+    let (key, value, is_known) = if let Some(digest) = digest {
+        ("digest", digest.to_string(), true)
+    } else {
+        let (id, is_known) = key_of(policy.as_ref(), &arguments.what)?;
+        ("key", id.to_string(), is_known)
     };
     let (file, fresh) = (
         change.file()?,
@@ -284,7 +283,9 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<(KeyId, bool), Failure>
         let file = Path::new(text);
         let (bytes, _) = plain_file::read(file, MAX_KEY_BYTES).ok()?;
         let keys = public_keys(&bytes).ok()?;
-        let [key] = keys.as_slice() else { return None };
+        let [key] = keys.as_slice() else {
+            return None;
+        };
         Some(key.id())
     };
     let id: Option<KeyId> = text.parse().ok();

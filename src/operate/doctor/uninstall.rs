@@ -120,6 +120,25 @@ fn says_nothing(text: &str) -> bool {
         .is_ok_and(|table| table.keys().all(|key| key == "version"))
 }
 
+/// Whether a file that others wrote anew has no line that rootpin wrote, as it was or changed.
+fn has_nothing_of(text: &TextRecord, now: &str) -> bool {
+    let lines = |text: &str| {
+        let lines = text.lines().map(|line| line.trim().to_owned());
+        lines
+            .filter(|line| !line.is_empty())
+            .collect::<BTreeSet<_>>()
+    };
+    let before = lines(text.before.as_deref().unwrap_or_default());
+    let own = lines(&text.after);
+    let mut own = own.difference(&before);
+    let now_lines = lines(now);
+    let mentions = ["rootpin", "/resolve"]
+        .iter()
+        .any(|word| now.contains(word));
+    // Every configuration of a containerd has a version.
+    !mentions && !own.any(|line| !line.starts_with("version") && now_lines.contains(line))
+}
+
 impl UninstallPlan {
     /// Whether there is nothing to take back.
     pub(crate) fn is_empty(&self) -> bool {
@@ -172,6 +191,12 @@ impl UninstallPlan {
             if is_operators {
                 self.kept.push(format!(
                     "{path} was edited since: remove it yourself, if nothing reads it any more"
+                ));
+                return;
+            }
+            if has_nothing_of(text, &now) {
+                self.kept.push(format!(
+                    "{path} was written anew, without anything of rootpin's"
                 ));
                 return;
             }

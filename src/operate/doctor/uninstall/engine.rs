@@ -14,6 +14,8 @@ use crate::config::Engine;
 use crate::operate::record::{InstallRecord, TextRecord};
 use crate::problem::Problem;
 
+/// Where rootpin's programs are, whoever made the folder.
+const OWN_PROGRAMS: &str = "/usr/libexec/rootpin";
 const FIRST: &str = "nothing is taken back: mend that first";
 
 /// Whether one of the engine's files is changed. Changes the plan where another file relies on what
@@ -172,7 +174,12 @@ fn no_own_lines(
     let folders: Vec<&Path> = plan
         .programs
         .iter()
-        .filter_map(|program| program.path.parent())
+        .filter_map(|program| {
+            let folder = program.path.parent()?;
+            // Another's folder of programs is another's setting.
+            let is_own = program.folders.iter().any(|made| made == folder);
+            (is_own || folder.starts_with(OWN_PROGRAMS)).then_some(folder)
+        })
         .collect();
     let had = |file: &Path| {
         let is_back = |text: &TextRecord| {

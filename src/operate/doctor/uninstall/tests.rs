@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::super::facts::Idle;
-use super::{UninstallPlan, plan};
+use super::{UninstallPlan, has_nothing_of, plan};
 use crate::config::{self, Config};
 use crate::operate::record::{InstallRecord, TextRecord};
 
@@ -235,6 +235,45 @@ async fn a_main_file_that_rootpin_made_loses_its_import_and_keeps_what_others_ad
     // Whose lines a drop-in of rootpin's has is not known.
     host.edit("conf.d/rootpin.toml", |now| format!("{now}[x]\n"));
     assert!(left(&host.plan().await).contains("conf.d/rootpin.toml was changed"));
+}
+
+#[tokio::test]
+async fn a_main_file_that_was_written_anew_stays_and_the_rest_is_taken_back() {
+    let host = Host::installed(None);
+    host.edit("config.toml", |_| {
+        "version = 3\n[plugins]\n# distro\n".to_owned()
+    });
+    let plan = host.plan().await;
+    assert_eq!(left(&plan), "");
+    let kept = plan.kept.join("; ");
+    assert!(
+        kept.contains("config.toml was written anew, without anything of rootpin's"),
+        "{kept}"
+    );
+    assert_eq!(host.then(&plan, "conf.d/rootpin.toml"), None);
+}
+
+#[test]
+fn a_file_that_has_what_rootpin_wrote_as_it_was_or_changed_was_not_written_anew() {
+    let mut host = Host::installed(Some(MAIN));
+    host.wrote(
+        "daemon.json",
+        Some("{}"),
+        "{\"authorization-plugins\": [\"rootpin\"]}",
+    );
+    let of = |name: &str| {
+        let mut texts = host.record.texts.iter();
+        texts.find(|text| text.path == host.at(name)).unwrap()
+    };
+    let (main, json) = (of("config.toml"), of("daemon.json"));
+    let import = main.after.lines().next().unwrap();
+    assert!(has_nothing_of(main, "version = 3\n[plugins]\n"));
+    assert!(!has_nothing_of(main, &format!("[plugins]\n  {import}\n")));
+    assert!(has_nothing_of(json, "{\"debug\": true}"));
+    assert!(!has_nothing_of(
+        json,
+        "{\"authorization-plugins\": [\"rootpin\", \"opa\"]}"
+    ));
 }
 
 #[tokio::test]
