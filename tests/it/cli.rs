@@ -166,7 +166,7 @@ fn every_verbs_help_has_examples_and_they_work() {
     )
     .unwrap();
     // The tests of a repository run what `repo`, `bundle` and `verify-file` do, those with engines
-    // run `prove` and `install`, and `break_glass`, `evidence`, `import`, `kubernetes`, `policy_tools` and
+    // run `prove` and `install`, and `break_glass`, `evidence`, `hosts`, `import`, `kubernetes`, `policy_tools` and
     // `support` what is named so.
     let verbs: Vec<_> = verbs(&[])
         .into_iter()
@@ -175,6 +175,7 @@ fn every_verbs_help_has_examples_and_they_work() {
                 "break-glass",
                 "bundle",
                 "evidence",
+                "hosts remove",
                 "import",
                 "install",
                 "kubernetes",

@@ -37,14 +37,18 @@ impl Certs {
 
     fn run(&self, words: &[&str]) -> Ended {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
-        run(
+        command
+            .arg("hosts")
+            .args(words)
+            .args(["--resolver", RESOLVER, "--dir"])
+            .arg(self.dir());
+        // Who writes takes the lock beside it, which the machine's own would be for all tests.
+        if words[0] != "check" && !words.contains(&"--config") {
             command
-                .arg("hosts")
-                .args(words)
-                .args(["--resolver", RESOLVER, "--dir"])
-                .arg(self.dir()),
-            b"",
-        )
+                .arg("--config")
+                .arg(self.0.path().join(".none/rootpin.toml"));
+        }
+        run(&mut command, b"")
     }
 
     fn json(&self, words: &[&str]) -> (Value, i32) {
@@ -137,6 +141,54 @@ fn what_was_written_beside_a_rootpin_toml_is_taken_back_with_all_else() {
     );
     let again = uninstall(&["--yes"]);
     assert!(again.out.contains("nothing is recorded"), "{again:?}");
+}
+
+#[test]
+fn the_file_of_one_registry_is_taken_back_and_the_others_stay() {
+    let certs = Certs::new();
+    let own = tempfile::tempdir().unwrap();
+    let config = own.path().join("rootpin.toml");
+    let text = "server = \"https://one.example\"\n";
+    fs::write(&config, "").unwrap();
+    certs.put("one.example", text);
+    let config = config.to_str().unwrap();
+    let ended =
+        |verb: &str, words: &[&str]| certs.run(&[&[verb, "--config", config], words].concat());
+    let all = ["one.example", "two.example", "three.example"];
+    assert_eq!(ended("write", &all).code, 0);
+    let more = format!("# ours\n{}", certs.text("one.example"));
+    fs::write(certs.file("one.example"), more).unwrap();
+    let shown = ended("remove", &["--dry-run", "one.example", "two.example"]);
+    assert!(
+        shown.code == 0 && certs.file("two.example").exists(),
+        "{shown:?}"
+    );
+    assert!(
+        shown.out.contains("-[host.\"http://127.0.0.1:"),
+        "{shown:?}"
+    );
+    // All that are named, or nothing.
+    let unknown = ended("remove", &["two.example", "none.example"]);
+    assert!(
+        unknown.code == 1 && certs.file("two.example").exists(),
+        "{unknown:?}"
+    );
+    let done = ended("remove", &["one.example", "two.example"]);
+    assert_eq!(done.code, 0, "{done:?}");
+    assert_eq!(certs.text("one.example"), format!("# ours\n{text}"));
+    assert!(!certs.dir().join("two.example").exists());
+    assert_eq!(
+        fs::read_dir(certs.dir().join("one.example"))
+            .unwrap()
+            .count(),
+        1,
+        "no copy"
+    );
+    assert_eq!(certs.codes(&["three.example"]), closed(&["three.example"]));
+    assert_eq!(ended("remove", &["two.example"]).code, 1);
+    let (told, code) = certs.json(&["remove", "--config", config, "three.example"]);
+    assert_eq!((&told["outcome"], code), (&"removed".into(), 0));
+    assert_eq!(fs::read_dir(own.path()).unwrap().count(), 1, "no record");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `rootpin hosts`: the `hosts.toml` files by which engines find the resolver.
 
 mod check;
+mod remove;
 mod write;
 
 use std::net::SocketAddr;
@@ -27,6 +28,13 @@ pub(super) enum Verb {
             rootpin hosts write --dry-run --dir /etc/containerd/certs.d docker.io"
     )]
     Write(write::Arguments),
+    /// Take the hosts.toml of these registries back to what it was before `hosts write`
+    #[command(
+        long_about = "Take the hosts.toml of these registries back to what it was before `hosts write`, with what others changed since.\n\n\
+            A file that `hosts write` made goes. From then on the registry itself says what its tags are; `install --uninstall` takes back all of them.",
+        after_help = "examples:\n  rootpin hosts remove --dry-run registry.example:5000\n  rootpin hosts remove docker.io --dir /etc/containerd/certs.d"
+    )]
+    Remove(remove::Arguments),
     /// Say which hosts.toml let somebody else than the resolver say what a tag is
     #[command(
         long_about = "Say which hosts.toml let somebody else than the resolver say what a tag is. One code for each hole:\n  \
@@ -66,6 +74,7 @@ pub(super) struct Where {
 pub(super) fn run(verb: Verb, output: Output) -> u8 {
     let result = match verb {
         Verb::Write(arguments) => write::run(&arguments, output),
+        Verb::Remove(arguments) => remove::run(&arguments, output),
         Verb::Check(arguments) => check::run(&arguments, output),
     };
     result.unwrap_or_else(|failure| failure.exit(output))

@@ -77,13 +77,7 @@ pub(crate) async fn plan<'a>(
             (&program.own_backups, &program.folders),
         ]
     });
-    let mut folders = BTreeSet::new();
-    for (backups, made) in texts.chain(programs) {
-        plan.backups.extend(backups.iter().cloned());
-        folders.extend(made.iter().cloned());
-    }
-    // A folder stands before those in it.
-    plan.folders = folders.into_iter().rev().collect();
+    plan.copies(texts.chain(programs));
     for engine in &config.engines {
         match engine::plan(&mut plan, record, engine, idle(engine)).await {
             Ok(true) => plan.restart.push(engine.name.clone()),
@@ -162,6 +156,27 @@ impl UninstallPlan {
             let _ = writeln!(out, "give {} back to whom it was", mode.path.display());
         }
         out
+    }
+
+    /// Plans to take back these texts alone, which are no engine's own configuration.
+    pub(crate) fn of_texts(texts: &[TextRecord]) -> Self {
+        let mut plan = Self::default();
+        for text in texts.iter().rev() {
+            plan.text(text, false);
+        }
+        plan.copies(texts.iter().map(|text| (&text.backups, &text.folders)));
+        plan
+    }
+
+    /// Copies that were made, and folders.
+    fn copies<'a>(&mut self, all: impl Iterator<Item = (&'a Vec<PathBuf>, &'a Vec<PathBuf>)>) {
+        let mut folders = BTreeSet::new();
+        for (backups, made) in all {
+            self.backups.extend(backups.iter().cloned());
+            folders.extend(made.iter().cloned());
+        }
+        // A folder stands before those in it.
+        self.folders = folders.into_iter().rev().collect();
     }
 
     fn text(&mut self, text: &TextRecord, is_operators: bool) {
