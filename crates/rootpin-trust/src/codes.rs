@@ -1,22 +1,21 @@
 //! Enums of stable codes, each defined in one table.
 
 /// Defines an enum of stable codes from a table with one code a line: its variant, its name in logs
-/// and `--json`, its meaning as a sentence without its full stop, and further facts if the table has
-/// them. All that a code needs is in its line, so a code without a name, a meaning or a fact does
-/// not compile. `ALL` lists every code; the tests compare it with the documentation.
+/// and `--json`, and its meaning as a sentence without its full stop. All that a code needs is in its
+/// line, so a code without a name or a meaning does not compile. `ALL` lists every code; the tests
+/// compare it with the documentation.
 ///
 /// ```
 /// rootpin_trust::codes! {
 ///     /// Weather.
-///     pub enum Weather: u8;
-///     Rain = "rain", "water falls", 2;
-///     Sun = "sun", "the sky is blue", 1;
+///     pub enum Weather;
+///     Rain = "rain", "water falls";
+///     Sun = "sun", "the sky is blue";
 /// }
 ///
 /// assert_eq!(Weather::ALL, [Weather::Rain, Weather::Sun]);
 /// assert_eq!(Weather::Sun.to_string(), "sun");
 /// assert_eq!(Weather::Sun.meaning(), "the sky is blue");
-/// assert_eq!(Weather::Rain.facts(), 2);
 /// ```
 #[macro_export]
 macro_rules! codes {
@@ -53,25 +52,6 @@ macro_rules! codes {
         impl ::std::fmt::Display for $code {
             fn fmt(&self, formatter: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 formatter.pad(self.as_str())
-            }
-        }
-    };
-    (
-        $(#[$documentation:meta])*
-        $visibility:vis enum $code:ident: $facts:ty;
-        $($variant:ident = $name:literal, $meaning:literal, $fact:expr;)*
-    ) => {
-        $crate::codes! {
-            $(#[$documentation])*
-            $visibility enum $code;
-            $($variant = $name, $meaning;)*
-        }
-
-        impl $code {
-            /// Whatever else the table says of the code.
-            #[must_use]
-            $visibility fn facts(self) -> $facts {
-                match self { $(Self::$variant => $fact,)* }
             }
         }
     };

@@ -45,7 +45,7 @@ pub struct Untold {
     pub why: String,
 }
 
-rootpin_trust::codes! {
+crate::operate::codes_with_facts! {
     /// What an audit may find, how much it weighs, and what to do.
     pub enum FindingCode: (FindingSeverity, &'static str);
     CertificateExpired = "certificate-expired", "a root certificate is past its end", (Warning, "Docker's client stops at it; have the root key's certificate renewed");

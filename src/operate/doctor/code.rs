@@ -29,7 +29,7 @@ impl HoleSeverity {
     }
 }
 
-rootpin_trust::codes! {
+crate::operate::codes_with_facts! {
     /// What a doctor may find, how much it weighs, and why it matters.
     pub enum Code: (HoleSeverity, &'static str);
     ContainerdTooOld = "containerd-too-old", "containerd is older than 1.7.4", (Open, "it has no diff plugins, so no gate can stand in it; told of one it panics at its start");
