@@ -12,9 +12,10 @@ use super::{Decider, Decision, Door, Ground, Pull, Verdict};
 use crate::state::cache::Cache;
 use crate::state::{Overview, StateError};
 use rootpin_policy::judge::Statement;
-use rootpin_policy::{CosignRoot, NotaryRoot, NotationRoot, Policy, Root, RootKind, Rule, TufRoot};
+use rootpin_policy::{NotaryRoot, Policy, Root, RootKind, Rule, TufRoot};
+use rootpin_trust::cosign::CosignPins;
 use rootpin_trust::image::{Digest, Repository};
-use rootpin_trust::notation::PinnedCertificate;
+use rootpin_trust::notation::{NotationPins, PinnedCertificate};
 use rootpin_trust::{Fingerprint, Floor, KeyId, RootFile, Subject};
 
 pub(crate) use answer::{
@@ -198,7 +199,7 @@ fn covered(policy: &Policy, repository: &Repository) -> Covered {
     let notary = roots
         .values()
         .filter(|root| matches!(root.kind, RootKind::Notary(_)));
-    let keys: BTreeSet<KeyId> = notary.flat_map(|root| root.keys()).copied().collect();
+    let keys: BTreeSet<KeyId> = notary.flat_map(|root| &root.keys).copied().collect();
     let bound = || {
         policy
             .images_of(repository)
@@ -256,7 +257,7 @@ fn held_roots(onlooker: &Decider, policy: &Policy) -> Result<Vec<PinnedRoot>, St
 /// `known`: fingerprints of keys that stand in files of this host.
 fn pinned_root(root: &Root, known: &BTreeMap<KeyId, Fingerprint>) -> PinnedRoot {
     let mut fingerprints = known.clone();
-    let told = root.entries().iter().flat_map(|entry| &entry.keys);
+    let told = root.entries.iter().flat_map(|entry| &entry.keys);
     fingerprints.extend(told.filter_map(|(id, fingerprint)| Some((*id, (*fingerprint)?))));
     let (kind, sources, role, pinned) = match &root.kind {
         RootKind::Notary(notary) => (
@@ -285,7 +286,7 @@ fn pinned_root(root: &Root, known: &BTreeMap<KeyId, Fingerprint>) -> PinnedRoot 
         id: id.to_string(),
         fingerprint: fingerprints.get(id).map(ToString::to_string),
     };
-    let keys = root.keys().iter().map(key).collect();
+    let keys = root.keys.iter().map(key).collect();
     PinnedRoot {
         id: root.id.clone(),
         kind: kind.to_owned(),
@@ -386,6 +387,8 @@ pub(crate) fn terms(root: &Root) -> String {
     let Root {
         id: _,
         kind,
+        keys,
+        entries: _,
         max_age,
         recheck: _,
         location: _,
@@ -395,8 +398,6 @@ pub(crate) fn terms(root: &Root) -> String {
         RootKind::Notary(NotaryRoot {
             server,
             tls_ca: _,
-            keys,
-            entries: _,
             role,
             certificate_dates,
             allow_rsa_pkcs1v15,
@@ -414,9 +415,7 @@ pub(crate) fn terms(root: &Root) -> String {
             "tuf {sha256} {floor:?} {} {max_age:?}",
             pinned.allows_rsa_pkcs1v15(),
         ),
-        RootKind::Notation(NotationRoot {
-            keys,
-            entries: _,
+        RootKind::Notation(NotationPins {
             certificates,
             subjects,
             ignore_validity,
@@ -426,10 +425,9 @@ pub(crate) fn terms(root: &Root) -> String {
             digests(certificates),
             texts(keys),
         ),
-        RootKind::Cosign(CosignRoot {
-            keys,
-            entries: _,
-            pinned: _,
+        RootKind::Cosign(CosignPins {
+            // Those of the root.
+            keys: _,
             threshold,
             format,
             binds_tag,

@@ -257,16 +257,16 @@ async fn verify(
 
 /// The pins of a root whose signatures are beside the image.
 pub(super) enum Pins {
-    Cosign(CosignPins),
-    Notation(NotationPins),
+    Cosign(CosignPins, BTreeSet<KeyId>),
+    Notation(NotationPins, BTreeSet<KeyId>, Timestamp),
 }
 
 impl Pins {
     pub(super) fn of(look: RootLook<'_>) -> Result<Self, Refusal> {
-        let revoked = look.policy.revoked_keys();
+        let revoked = look.policy.revoked_keys().clone();
         match &look.root.kind {
-            RootKind::Cosign(root) => Ok(Self::Cosign(root.pins(revoked))),
-            RootKind::Notation(root) => Ok(Self::Notation(root.pins(revoked, look.now))),
+            RootKind::Cosign(pins) => Ok(Self::Cosign(pins.clone(), revoked)),
+            RootKind::Notation(pins) => Ok(Self::Notation(pins.clone(), revoked, look.now)),
             RootKind::Notary(_) | RootKind::Tuf(_) => Err(not_of_digests()),
         }
     }
@@ -278,8 +278,10 @@ impl Pins {
         files: &[SignatureFile],
     ) -> SignatureOutcome {
         match self {
-            Self::Cosign(pins) => cosign::verify(image, pins, files),
-            Self::Notation(pins) => notation::verify(image, pins, files),
+            Self::Cosign(pins, revoked) => cosign::verify(image, pins, revoked, files),
+            Self::Notation(pins, revoked, now) => {
+                notation::verify(image, pins, revoked, *now, files)
+            }
         }
     }
 }

@@ -39,13 +39,11 @@ pub struct Rule {
     pub location: Location,
 }
 
-/// What must be signed of an image's index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IndexSigning {
-    /// The index: its signature counts for every platform's manifest.
-    Itself,
-    /// The index, or each manifest that it lists.
-    OrManifests,
+rootpin_trust::codes! {
+    /// What must be signed of an image's index.
+    pub enum IndexSigning;
+    Itself = "signed", "the index, whose signature counts for every platform's manifest";
+    OrManifests = "by-manifests", "the index, or each manifest that it lists";
 }
 
 /// A name with tag, and the only digests that it may be used for.
@@ -115,20 +113,7 @@ impl Rule {
             by_manifests: self.index == IndexSigning::OrManifests,
         }
     }
-}
 
-impl IndexSigning {
-    /// `signed` or `by-manifests`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Itself => "signed",
-            Self::OrManifests => "by-manifests",
-        }
-    }
-}
-
-impl Rule {
     /// Whether its refusals are let through now, by `audit-until`. `now`: `None` while the clock
     /// can't be right, which ends it.
     #[must_use]
@@ -155,12 +140,8 @@ impl Exempt {
 impl fmt::Display for Rule {
     /// `[[rule]] match = "…" (FILE:LINE)`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Location { file, line, .. } = &self.location;
-        write!(
-            formatter,
-            "[[rule]] match = \"{}\" ({file}:{line})",
-            self.pattern
-        )
+        let at = self.location.short();
+        write!(formatter, "[[rule]] match = \"{}\" ({at})", self.pattern)
     }
 }
 
@@ -168,22 +149,15 @@ impl fmt::Display for BoundImage {
     /// `[[image]] name = "…" (FILE:LINE)`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (repository, tag) = (&self.repository, &self.tag);
-        let Location { file, line, .. } = &self.location;
-        write!(
-            formatter,
-            "[[image]] name = \"{repository}:{tag}\" ({file}:{line})"
-        )
+        let at = self.location.short();
+        write!(formatter, "[[image]] name = \"{repository}:{tag}\" ({at})")
     }
 }
 
 impl fmt::Display for Exempt {
     /// `[[exempt]] match = "…" (FILE:LINE)`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Location { file, line, .. } = &self.location;
-        write!(
-            formatter,
-            "[[exempt]] match = \"{}\" ({file}:{line})",
-            self.pattern
-        )
+        let at = self.location.short();
+        write!(formatter, "[[exempt]] match = \"{}\" ({at})", self.pattern)
     }
 }

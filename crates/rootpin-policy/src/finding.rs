@@ -105,6 +105,13 @@ impl Fault {
     }
 }
 
+impl Location {
+    /// `FILE:LINE`
+    pub(crate) fn short(&self) -> String {
+        format!("{}:{}", self.file, self.line)
+    }
+}
+
 impl fmt::Display for Location {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{}:{}:{}", self.file, self.line, self.column)

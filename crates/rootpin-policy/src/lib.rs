@@ -11,7 +11,6 @@ mod files;
 mod finding;
 pub mod judge;
 mod lint;
-mod listing;
 mod load;
 mod metadata_url;
 mod pattern;
@@ -37,9 +36,7 @@ pub use lint::{AllowedLint, LintCode};
 pub use load::load;
 pub use metadata_url::MetadataUrl;
 pub use pattern::{Pattern, Specificity};
-pub use root::{
-    Binding, CosignRoot, KeyEntry, NotaryRoot, NotationRoot, PinnedKey, Root, RootKind, TufRoot,
-};
+pub use root::{Binding, KeyEntry, NotaryRoot, Root, RootKind, TufRoot};
 pub use settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
 pub use spelling::nearest;
 

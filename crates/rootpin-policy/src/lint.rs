@@ -1,9 +1,7 @@
 //! What `rootpin policy lint` may find, and `[[allow-lint]]`, which says why it may stay.
 
-use jiff::Timestamp;
-
+use crate::Pattern;
 use crate::finding::Location;
-use crate::{Mode, Pattern};
 
 rootpin_trust::codes! {
     /// The kind of a finding of `rootpin policy lint`. docs/policy-tools.md explains them.
@@ -46,18 +44,4 @@ pub struct AllowedLint {
     pub root: Option<String>,
     /// Where it stands.
     pub location: Location,
-}
-
-impl crate::Policy {
-    /// Whether audit mode is written without an end.
-    #[must_use]
-    pub fn audits_forever(&self) -> bool {
-        self.mode == Mode::Audit && self.audit_until.is_none()
-    }
-
-    /// When audit mode ends, or ended, where it is written with an end.
-    #[must_use]
-    pub fn audits_until(&self) -> Option<Timestamp> {
-        self.audit_until.filter(|_| self.mode == Mode::Audit)
-    }
 }

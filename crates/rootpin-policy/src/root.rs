@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use jiff::{SignedDuration, Timestamp};
-use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
+use jiff::SignedDuration;
+use rootpin_trust::cosign::{CosignPins, TagBinding};
 use rootpin_trust::image::Digest;
 use rootpin_trust::notary::KeyPins;
-use rootpin_trust::notation::{NotationPins, PinnedCertificate, SubjectAttribute};
+use rootpin_trust::notation::NotationPins;
 use rootpin_trust::{Fingerprint, Floor, KeyId, PublicKey, tuf};
 
 use crate::finding::Location;
@@ -19,8 +19,14 @@ use crate::metadata_url::MetadataUrl;
 pub struct Root {
     /// The name that rules and people use.
     pub id: String,
-    /// The kind of root, with its own keys.
+    /// The kind of root.
     pub kind: RootKind,
+    /// Canonical IDs of the pinned keys, at least one; of a TUF root those of the pinned file's root
+    /// role, of Notation those of the certificates.
+    pub keys: BTreeSet<KeyId>,
+    /// The entries of `keys` or `certificates` as they are written; none for a root that is pinned by
+    /// a file.
+    pub entries: Vec<KeyEntry>,
     /// How old a timestamp may be, even if the publisher allows more.
     pub max_age: Option<SignedDuration>,
     /// How long a validated timestamp answers without asking the source again; zero: always ask.
@@ -36,10 +42,11 @@ pub enum RootKind {
     Notary(NotaryRoot),
     /// A repository of The Update Framework 1.0.
     Tuf(TufRoot),
-    /// Keys that sign images by cosign.
-    Cosign(CosignRoot),
-    /// Certificates under which images are signed by Notation.
-    Notation(NotationRoot),
+    /// Keys that sign images by cosign. Their signatures are in the registry, beside the image.
+    Cosign(CosignPins),
+    /// Certificates under which images are signed by Notation. The signatures are in the registry,
+    /// beside the image.
+    Notation(NotationPins),
 }
 
 /// What a root's signatures bind to the bytes of an image. Each root binds the digest.
@@ -60,10 +67,6 @@ pub struct NotaryRoot {
     pub server: String,
     /// PEM certificates to trust for the server's TLS in place of the system's store.
     pub tls_ca: Option<Vec<u8>>,
-    /// Canonical IDs of the pinned keys; at least one.
-    pub keys: BTreeSet<KeyId>,
-    /// The entries of `keys` as they are written.
-    pub entries: Vec<KeyEntry>,
     /// The role that must name the image.
     pub role: String,
     /// Whether the dates of root certificates count.
@@ -72,7 +75,7 @@ pub struct NotaryRoot {
     pub allow_rsa_pkcs1v15: bool,
 }
 
-/// An entry of `keys`.
+/// An entry of `keys` or `certificates`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEntry {
     /// As it is written: a canonical key ID, or a path relative to the policy's directory.
@@ -80,53 +83,6 @@ pub struct KeyEntry {
     /// The pinned keys, with the fingerprint where a file contains the key itself.
     pub keys: Vec<(KeyId, Option<Fingerprint>)>,
 }
-
-/// Keys that sign images by cosign. Their signatures are in the registry, beside the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CosignRoot {
-    /// Canonical IDs of the pinned keys; at least one.
-    pub keys: BTreeSet<KeyId>,
-    /// The entries of `keys` as they are written.
-    pub entries: Vec<KeyEntry>,
-    /// The keys themselves.
-    pub pinned: Vec<PinnedKey>,
-    /// How many distinct keys must have signed.
-    pub threshold: u64,
-    /// The only format that counts; `None`: each does.
-    pub format: Option<CosignFormat>,
-    /// The signed text that binds a tag.
-    pub binds_tag: Option<TagBinding>,
-}
-
-/// Certificates under which images are signed by Notation. The signatures are in the registry,
-/// beside the image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NotationRoot {
-    /// Canonical IDs of the keys of the pinned certificates; at least one.
-    pub keys: BTreeSet<KeyId>,
-    /// The entries of `certificates` as they are written.
-    pub entries: Vec<KeyEntry>,
-    /// The certificates, of authorities or of signers.
-    pub certificates: Vec<PinnedCertificate>,
-    /// What a signer's subject must have: all of one of these; none: any subject will do.
-    pub subjects: Vec<Vec<SubjectAttribute>>,
-    /// Whether the dates of a pinned signer's certificate do not count.
-    pub ignore_validity: bool,
-    /// The signed annotation that binds a tag.
-    pub binds_tag: Option<String>,
-}
-
-/// A key that verifies signatures. Two are equal where their canonical IDs are.
-#[derive(Debug, Clone)]
-pub struct PinnedKey(pub PublicKey);
-
-impl PartialEq for PinnedKey {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.id() == other.0.id()
-    }
-}
-
-impl Eq for PinnedKey {}
 
 /// A repository of The Update Framework 1.0, known by its root file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,28 +100,6 @@ pub struct TufRoot {
 }
 
 impl Root {
-    /// Canonical IDs of the pinned keys; of a TUF root those of the pinned file's root role.
-    #[must_use]
-    pub fn keys(&self) -> &BTreeSet<KeyId> {
-        match &self.kind {
-            RootKind::Notary(notary) => &notary.keys,
-            RootKind::Tuf(tuf) => tuf.pinned.keys(),
-            RootKind::Cosign(cosign) => &cosign.keys,
-            RootKind::Notation(notation) => &notation.keys,
-        }
-    }
-
-    /// The entries of `keys` as they are written; none for a root that is pinned by a file.
-    #[must_use]
-    pub fn entries(&self) -> &[KeyEntry] {
-        match &self.kind {
-            RootKind::Notary(notary) => &notary.entries,
-            RootKind::Cosign(cosign) => &cosign.entries,
-            RootKind::Notation(notation) => &notation.entries,
-            RootKind::Tuf(_) => &[],
-        }
-    }
-
     /// What its signatures bind.
     #[must_use]
     pub fn binds(&self) -> Binding {
@@ -202,7 +136,7 @@ impl Root {
                 owner.pin == tuf.pinned.statement() || owner.ids.contains(&self.id)
             }
             (RootKind::Tuf(tuf), None) => !floor.root_keys.is_disjoint(tuf.pinned.signers()),
-            (_, owner) => owner.is_none() && !floor.root_keys.is_disjoint(self.keys()),
+            (_, owner) => owner.is_none() && !floor.root_keys.is_disjoint(&self.keys),
         }
     }
 
@@ -225,11 +159,21 @@ impl Root {
     #[must_use]
     pub fn floors<'a>(&self, kept: &'a [Floor]) -> Vec<&'a Floor> {
         let RootKind::Tuf(tuf) = &self.kind else {
-            let keys = self.keys();
-            let shares = |floor: &&Floor| !floor.root_keys.is_disjoint(keys);
+            let shares = |floor: &&Floor| !floor.root_keys.is_disjoint(&self.keys);
             return kept.iter().filter(shares).collect();
         };
         tuf.pinned.binding(&self.id, kept)
+    }
+}
+
+impl KeyEntry {
+    /// One that names a file with these keys.
+    pub(crate) fn of_file(text: String, keys: &[PublicKey]) -> Self {
+        let keys = keys.iter().map(|key| (key.id(), Fingerprint::of(key)));
+        Self {
+            text,
+            keys: keys.collect(),
+        }
     }
 }
 
@@ -238,42 +182,12 @@ impl NotaryRoot {
     #[must_use]
     pub fn pins(&self, root: &Root, revoked: &BTreeSet<KeyId>) -> KeyPins {
         KeyPins {
-            keys: self.keys.clone(),
+            keys: root.keys.clone(),
             revoked: revoked.clone(),
             role: self.role.clone(),
             certificate_dates: self.certificate_dates,
             allow_rsa_pkcs1v15: self.allow_rsa_pkcs1v15,
             max_age: root.max_age,
-        }
-    }
-}
-
-impl CosignRoot {
-    /// The pins for the verification of signatures, under the keys that the policy revokes.
-    #[must_use]
-    pub fn pins(&self, revoked: &BTreeSet<KeyId>) -> CosignPins {
-        CosignPins {
-            keys: self.pinned.iter().map(|key| key.0.clone()).collect(),
-            threshold: self.threshold,
-            format: self.format,
-            binds_tag: self.binds_tag.clone(),
-            revoked: revoked.clone(),
-        }
-    }
-}
-
-impl NotationRoot {
-    /// The pins for the verification of signatures at that time, under the keys that the policy
-    /// revokes.
-    #[must_use]
-    pub fn pins(&self, revoked: &BTreeSet<KeyId>, now: Timestamp) -> NotationPins {
-        NotationPins {
-            certificates: self.certificates.clone(),
-            subjects: self.subjects.clone(),
-            ignore_validity: self.ignore_validity,
-            binds_tag: self.binds_tag.clone(),
-            revoked: revoked.clone(),
-            now,
         }
     }
 }

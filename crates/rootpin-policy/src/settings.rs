@@ -2,17 +2,14 @@
 //! `[credentials]`, `prove` and `break-glass`.
 
 use std::collections::BTreeSet;
-use std::fmt;
 
 use jiff::SignedDuration;
 
-/// What happens on a "no".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Mode {
-    /// It is recorded and let through.
-    Audit,
-    /// It is denied.
-    Enforce,
+rootpin_trust::codes! {
+    /// What happens on a "no", the looser mode first.
+    pub enum Mode;
+    Audit = "audit", "it is recorded and let through";
+    Enforce = "enforce", "it is denied";
 }
 
 /// Bytes that came from no registry: built, committed, loaded, imported.
@@ -57,39 +54,16 @@ pub enum CredentialsTo {
     Rooted,
 }
 
-/// What a sweep does with a name that is not, or no longer, admitted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum SweepAction {
-    /// It is reported: log, metric, audit record.
-    #[default]
-    Report,
-    /// The name is also taken from the engine.
-    Remove,
+rootpin_trust::codes! {
+    /// What a sweep does with a name that is not, or no longer, admitted.
+    pub enum SweepAction;
+    Report = "report", "it is reported: log, metric, audit record";
+    Remove = "remove", "the name is also taken from the engine";
 }
 
 impl Mode {
     pub(crate) const WORDS: [(&str, Self); 2] =
         [("enforce", Self::Enforce), ("audit", Self::Audit)];
-
-    /// `audit` or `enforce`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Audit => "audit",
-            Self::Enforce => "enforce",
-        }
-    }
-}
-
-impl SweepAction {
-    /// `report` or `remove`.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Report => "report",
-            Self::Remove => "remove",
-        }
-    }
 }
 
 impl Local {
@@ -108,11 +82,5 @@ impl Default for Limits {
             offline: SignedDuration::from_hours(14 * 24),
             max_break_glass: SignedDuration::from_hours(24),
         }
-    }
-}
-
-impl fmt::Display for Mode {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(self.as_str())
     }
 }

@@ -117,6 +117,15 @@ impl FromStr for KeyId {
     }
 }
 
+/// Two are equal where their canonical IDs are.
+impl PartialEq for PublicKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
+impl Eq for PublicKey {}
+
 impl PublicKey {
     /// A bare key, or the one in that certificate, by DER of its subject public key info; none
     /// where its kind is not known here.

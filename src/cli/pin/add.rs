@@ -244,7 +244,7 @@ fn add_keys(
     let before = change.text(&file)?.unwrap_or_default();
     let new: Vec<&PublicKey> = keys
         .iter()
-        .filter(|key| !root.keys().contains(&key.id()))
+        .filter(|key| !root.keys.contains(&key.id()))
         .collect();
     if new.is_empty() {
         let value = json!({ "version": 1, "outcome": "pinned-already", "root": root.id });
@@ -374,7 +374,7 @@ fn finish_keys(
         policy
             .roots
             .get(id)
-            .is_some_and(|root| keys.iter().all(|key| root.keys().contains(&key.id())))
+            .is_some_and(|root| keys.iter().all(|key| root.keys.contains(&key.id())))
     };
     change.finish(edit, pinned, output)
 }

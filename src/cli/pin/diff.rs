@@ -177,7 +177,7 @@ async fn compare(sources: &Sources, policy: &Policy, root: &Root, target: &ScanT
             newest: None,
             unpinned: BTreeSet::new(),
         },
-        (Ok(seen), RootKind::Notary(notary)) => compare_notary(policy, &notary.keys, seen),
+        (Ok(seen), RootKind::Notary(_)) => compare_notary(policy, &root.keys, seen),
         (Ok(seen), RootKind::Tuf(tuf)) => compare_tuf(policy, &tuf.pinned, seen),
         (Ok(_), RootKind::Cosign(_) | RootKind::Notation(_)) => {
             Compared::unknown("a root without metadata")

@@ -117,7 +117,7 @@ fn root_text(policy: &Policy, root: &Root) -> String {
 
 /// Every key with the entry that pins it.
 fn keys(root: &Root) -> impl Iterator<Item = (&KeyEntry, &KeyId, Option<Fingerprint>)> {
-    root.entries().iter().flat_map(|entry| {
+    root.entries.iter().flat_map(|entry| {
         entry
             .keys
             .iter()

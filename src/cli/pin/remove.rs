@@ -106,7 +106,7 @@ pub(super) fn remove(arguments: &RemovePin, output: Output) -> Result<u8, Failur
         policy
             .roots
             .get(&id)
-            .is_some_and(|now| now.keys().is_subset(root.keys()))
+            .is_some_and(|now| now.keys.is_subset(&root.keys))
     };
     change.finish(edit, fewer, output)
 }
@@ -235,7 +235,7 @@ fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
             .any(|(id, fingerprint)| is_it(id, fingerprint.as_ref()))
     };
     let mut entries = root
-        .entries()
+        .entries
         .iter()
         .filter(|entry| entry.text == key || pins_it(&entry.keys));
     match (entries.next(), entries.next()) {
@@ -260,7 +260,7 @@ fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
 fn key_of(policy: Option<&Policy>, text: &str) -> Result<(KeyId, bool), Failure> {
     let mut known: Vec<(KeyId, Option<Fingerprint>, String)> = Vec::new();
     for root in policy.into_iter().flat_map(|policy| policy.roots.values()) {
-        let entries = root.entries().iter().flat_map(|entry| &entry.keys);
+        let entries = root.entries.iter().flat_map(|entry| &entry.keys);
         known.extend(entries.map(|(id, fingerprint)| (*id, *fingerprint, String::new())));
         if let RootKind::Tuf(tuf) = &root.kind {
             let listed = RootFile::read(tuf.pinned.bytes()).map(|file| file.listed);
@@ -274,7 +274,7 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<(KeyId, bool), Failure>
     let is_it = |(id, fingerprint, scoped): &&(KeyId, Option<Fingerprint>, String)| {
         let by_fingerprint =
             fingerprint.is_some_and(|print| print.to_string() == text || print.hex() == text);
-        by_fingerprint || id.to_string() == text || scoped == text
+        by_fingerprint || id.to_string() == text || !text.is_empty() && scoped == text
     };
     if let Some((id, ..)) = known.iter().find(is_it) {
         return Ok((*id, true));

@@ -65,19 +65,17 @@ fn findings(image: SignedImage<'_>, file: &SignatureFile) -> Vec<SignatureFindin
             threshold: 1,
             format: None,
             binds_tag: None,
-            revoked: BTreeSet::new(),
         };
-        return cosign::verify(image, &pins, files).findings;
+        return cosign::verify(image, &pins, &BTreeSet::new(), files).findings;
     }
     let pins = NotationPins {
         certificates: Vec::new(),
         subjects: Vec::new(),
         ignore_validity: true,
         binds_tag: None,
-        revoked: BTreeSet::new(),
-        now: jiff::Timestamp::now(),
     };
-    notation::verify(image, &pins, files).findings
+    let now = jiff::Timestamp::now();
+    notation::verify(image, &pins, &BTreeSet::new(), now, files).findings
 }
 
 impl ScannedSignatures {

@@ -44,10 +44,10 @@ fn admitted(policy: &Policy, name: &str) -> BTreeSet<String> {
     };
     let mut keys = BTreeSet::new();
     for root in &rule.roots {
-        let RootKind::Notary(notary) = &root.kind else {
+        let RootKind::Notary(_) = &root.kind else {
             panic!("{root}")
         };
-        keys.extend(notary.keys.iter().map(ToString::to_string));
+        keys.extend(root.keys.iter().map(ToString::to_string));
     }
     keys
 }

@@ -9,6 +9,7 @@ use rootpin_policy::Policy;
 use rootpin_trust::image::ImageRef;
 
 use super::asked::Asked;
+use super::entries::entries;
 use super::fleet::{self, FleetItem, FromHost, LatestReports};
 use super::left_out::LeftOut;
 use super::reported::{Judged, Seen};
@@ -18,7 +19,7 @@ use crate::operate::audit::Reports;
 /// The entries that only the old policy has, and those that only the new one has.
 #[must_use]
 pub fn differing_entries(old: &Policy, new: &Policy) -> (Vec<String>, Vec<String>) {
-    let (before, after) = (old.listing(), new.listing());
+    let (before, after) = (entries(old), entries(new));
     let only = |these: &BTreeSet<String>, those: &BTreeSet<String>| {
         these.difference(those).cloned().collect()
     };

@@ -1,82 +1,59 @@
-//! All that a policy says, one text an entry, to compare policies by. Each type is taken apart
-//! without `..`, so that a key that is new to it does not build before it stands here.
+//! All that a policy says, one text an entry, to compare policies by. Each type of an entry is taken
+//! apart without `..`, so that a key that is new to it does not build before it stands here; a test
+//! changes each key that the policy's schema has.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 
-use jiff::SignedDuration;
-use rootpin_trust::cosign::{CosignFormat, TagBinding};
-use rootpin_trust::image::Digest;
-
-use crate::{
-    AllowedLint, BoundImage, BreakGlassUse, CosignRoot, CredentialsTo, Docker, Exempt, Limits,
-    Local, NotaryRoot, NotationRoot, Policy, Root, RootKind, Rule, TufRoot,
+use jiff::{SignedDuration, Timestamp};
+use rootpin_policy::{
+    AllowedLint, BoundImage, BreakGlassUse, CredentialsTo, Docker, Exempt, Limits, Local, Mode,
+    NotaryRoot, Policy, Root, RootKind, Rule, TufRoot,
 };
+use rootpin_trust::KeyId;
+use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
+use rootpin_trust::image::Digest;
+use rootpin_trust::notation::NotationPins;
 
-impl Policy {
-    /// The entries by all that they decide, without their places: two policies with the same ones
-    /// answer alike.
-    #[must_use]
-    pub fn listing(&self) -> BTreeSet<String> {
-        let Self {
-            // Names of the policy, and not what it says.
-            hash: _,
-            dir: _,
-            mode,
-            audit_until,
-            roots,
-            rules,
-            local,
-            limits,
-            docker,
-            sweep,
-            prove,
-            break_glass,
-            credentials_to,
-            allowed_lints,
-            // They follow from the rest and the time.
-            warnings: _,
-            images,
-            exempts,
-            revoked_digests,
-            revoked_keys,
-            revoked_key_reasons,
-        } = self;
-        let mut all = BTreeSet::from([
-            format!(
-                "mode = \"{mode}\", audit-until = {}",
-                or_none(audit_until.as_ref())
-            ),
-            of_local(local),
-            of_limits(limits),
-            of_docker(*docker),
-            format!("[sweep] action = \"{}\"", sweep.as_str()),
-            format!("prove = {prove}"),
-            of_break_glass(*break_glass),
-            of_credentials(*credentials_to),
-        ]);
-        all.extend(roots.values().map(|root| of_root(root)));
-        all.extend(rules.iter().map(of_rule));
-        all.extend(allowed_lints.iter().map(of_allowed_lint));
-        all.extend(
-            images
-                .values()
-                .flat_map(BTreeMap::values)
-                .flat_map(of_image),
-        );
-        all.extend(exempts.iter().map(of_exempt));
-        let digests = revoked_digests.iter();
-        all.extend(
-            digests.map(|(digest, reason)| format!("[[revoked]] digest = \"{digest}\": {reason}")),
-        );
-        let reason = |key| revoked_key_reasons.get(key).map_or("-", String::as_str);
-        all.extend(
-            revoked_keys
-                .iter()
-                .map(|key| format!("[[revoked]] key = \"{key}\": {}", reason(key))),
-        );
-        all
-    }
+/// The entries by all that they decide, without their places: two policies with the same ones
+/// answer alike.
+pub(super) fn entries(policy: &Policy) -> BTreeSet<String> {
+    let mode = written_mode(policy);
+    let mut all = BTreeSet::from([
+        format!(
+            "mode = \"{mode}\", audit-until = {}",
+            or_none(policy.audit_until.as_ref())
+        ),
+        of_local(&policy.local),
+        of_limits(&policy.limits),
+        of_docker(policy.docker),
+        format!("[sweep] action = \"{}\"", policy.sweep),
+        format!("prove = {}", policy.prove),
+        of_break_glass(policy.break_glass),
+        of_credentials(policy.credentials_to),
+    ]);
+    all.extend(policy.roots.values().map(|root| of_root(root)));
+    all.extend(policy.rules.iter().map(of_rule));
+    all.extend(policy.allowed_lints.iter().map(of_allowed_lint));
+    all.extend(policy.images().flat_map(of_image));
+    all.extend(policy.exempts().iter().map(of_exempt));
+    let digests = policy.revoked_digests();
+    all.extend(
+        digests.map(|(digest, reason)| format!("[[revoked]] digest = \"{digest}\": {reason}")),
+    );
+    let reason = |key| policy.revoked_key(key).unwrap_or("-");
+    all.extend(
+        policy
+            .revoked_keys()
+            .iter()
+            .map(|key| format!("[[revoked]] key = \"{key}\": {}", reason(key))),
+    );
+    all
+}
+
+/// The mode as it is written, whenever it ends.
+pub(super) fn written_mode(policy: &Policy) -> Mode {
+    policy.mode_at(Some(Timestamp::MIN))
 }
 
 fn or_none<T: Display>(value: Option<T>) -> String {
@@ -154,14 +131,17 @@ fn of_root(root: &Root) -> String {
     let Root {
         id,
         kind,
+        keys,
+        // The same keys, as they are written.
+        entries: _,
         max_age,
         recheck,
         location: _,
     } = root;
     let kind = match kind {
-        RootKind::Notary(notary) => of_notary(notary),
+        RootKind::Notary(notary) => of_notary(notary, keys),
         RootKind::Tuf(tuf) => of_tuf(tuf),
-        RootKind::Cosign(cosign) => of_cosign(cosign),
+        RootKind::Cosign(cosign) => of_cosign(cosign, keys),
         RootKind::Notation(notation) => of_notation(notation),
     };
     format!(
@@ -174,13 +154,10 @@ fn tls_ca(pem: Option<&Vec<u8>>) -> String {
     or_none(pem.map(|pem| Digest::of(pem)))
 }
 
-fn of_notary(root: &NotaryRoot) -> String {
+fn of_notary(root: &NotaryRoot, keys: &BTreeSet<KeyId>) -> String {
     let NotaryRoot {
         server,
         tls_ca: ca,
-        keys,
-        // The same keys, as they are written.
-        entries: _,
         role,
         certificate_dates,
         allow_rsa_pkcs1v15,
@@ -217,16 +194,14 @@ fn of_tuf(root: &TufRoot) -> String {
     )
 }
 
-fn of_cosign(root: &CosignRoot) -> String {
-    let CosignRoot {
-        keys,
-        // The same keys, as they are written, and themselves.
-        entries: _,
-        pinned: _,
+fn of_cosign(pins: &CosignPins, keys: &BTreeSet<KeyId>) -> String {
+    let CosignPins {
+        // Those of the root.
+        keys: _,
         threshold,
         format,
         binds_tag,
-    } = root;
+    } = pins;
     let format = format.map_or("any", CosignFormat::as_str);
     let binds_tag = binds_tag.as_ref().map(|binding| match binding {
         TagBinding::Annotation(name) => format!("annotation:{name}"),
@@ -239,16 +214,13 @@ fn of_cosign(root: &CosignRoot) -> String {
     )
 }
 
-fn of_notation(root: &NotationRoot) -> String {
-    let NotationRoot {
-        // Those of the certificates.
-        keys: _,
-        entries: _,
+fn of_notation(pins: &NotationPins) -> String {
+    let NotationPins {
         certificates,
         subjects,
         ignore_validity,
         binds_tag,
-    } = root;
+    } = pins;
     let validity = if *ignore_validity { "ignore" } else { "check" };
     let certificates = certificates.iter().map(|pin| pin.certificate.sha256);
     let subject = |attributes: &Vec<_>| list(attributes.iter().map(|one| format!("{one:?}")));
@@ -274,7 +246,6 @@ fn of_rule(rule: &Rule) -> String {
         credentials,
         location: _,
     } = rule;
-    let index = index.as_str();
     format!(
         "[[rule]] match = \"{pattern}\", roots = {}, quorum = {quorum}, mode = {}, audit-until = {}, signed-as = {}, tags = {}, index = \"{index}\", credentials = {credentials}, final = {is_final}",
         list(roots.iter().map(|root| &root.id)),

@@ -4,6 +4,7 @@
 mod asked;
 mod cases;
 mod diff;
+mod entries;
 mod fleet;
 mod inventory;
 mod known_answers;

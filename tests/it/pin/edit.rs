@@ -37,7 +37,7 @@ fn keys(dir: &Path) -> usize {
     load(&PolicyDir::open(dir, Owner::Root), now())
         .unwrap()
         .roots["acme"]
-        .keys()
+        .keys
         .len()
 }
 

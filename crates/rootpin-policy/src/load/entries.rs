@@ -71,7 +71,13 @@ pub(super) fn read_rule<'r>(section: &Section<'r, '_>) -> RuleDraft<'r> {
             root.place.error(FindingCode::Duplicate, message, hint);
         }
     }
-    let quorum = read_quorum(section, roots.len());
+    let plural = if roots.len() == 1 { "" } else { "s" };
+    let of = format!("{} root{plural}", roots.len());
+    let At { value, place } = section.count("quorum", roots.len(), &of);
+    let quorum = At {
+        value: usize::try_from(value).unwrap_or(usize::MAX),
+        place,
+    };
     let signed_as = section.parsed("signed-as", str::parse::<Pattern>);
     if let (Some(pattern), Some(signed_as)) = (&pattern, &signed_as)
         && !pattern.value.same_wildcards(&signed_as.value)
@@ -98,20 +104,6 @@ pub(super) fn read_rule<'r>(section: &Section<'r, '_>) -> RuleDraft<'r> {
         is_final: section.flag("final") == Some(true),
         credentials: section.flag("credentials") != Some(false),
     }
-}
-
-fn read_quorum<'r>(section: &Section<'r, '_>, roots: usize) -> At<'r, usize> {
-    let (value, place) = match section.number("quorum") {
-        Some(At { value, place }) => (usize::try_from(value).unwrap_or(usize::MAX), place),
-        None => (1, section.place),
-    };
-    if value == 0 || (value > roots && roots > 0) {
-        let plural = if roots == 1 { "" } else { "s" };
-        let message = format!("a quorum of {value} out of {roots} root{plural}");
-        let hint = format!("write a number from 1 to {}", roots.max(1));
-        place.error(FindingCode::Quorum, message, hint);
-    }
-    At { value, place }
 }
 
 pub(super) fn read_image<'r>(section: &Section<'r, '_>) -> ImageDraft<'r> {

@@ -13,14 +13,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rootpin_trust::image::Digest;
 use toml::de::DeTable;
 
 use self::entries::{ExemptDraft, ImageDraft, Revoked, RevokedDraft, RuleDraft};
 use self::report::{At, Place, Report, Source};
 use self::root::RootDraft;
 use self::section::Section;
-use self::settings::Settings;
 use crate::entry::{BoundImage, Exempt, IndexSigning, Rule};
 use crate::files::{Files, Reading, Unreadable};
 use crate::finding::{Diagnostic, FindingCode};
@@ -32,7 +30,7 @@ use crate::{Policy, Root};
 #[derive(Default)]
 struct Draft<'r> {
     owns: Option<At<'r, Pattern>>,
-    settings: Option<Settings>,
+    settings: Option<Policy>,
     roots: Vec<RootDraft<'r>>,
     rules: Vec<RuleDraft<'r>>,
     images: Vec<ImageDraft<'r>>,
@@ -71,15 +69,17 @@ pub fn load(files: &dyn Files, now: Timestamp) -> Result<Policy, Vec<Diagnostic>
     let drafts: Vec<_> = drafts.collect();
     fragment::check(&drafts);
     check::check(&drafts, sources.iter().all(Source::is_whole), now);
-    let policy = assemble(drafts, report.files.hash());
+    let policy = assemble(drafts);
     if policy.is_none()
         && let Some(main) = sources.first()
     {
         // An entry that is missing without a finding would be an error of this program.
         place(main).lost();
     }
+    let hash = report.files.hash();
     match (report.finish(), policy) {
         (Ok(warnings), Some(policy)) => Ok(Policy {
+            hash,
             warnings,
             dir: files.dir(),
             ..policy
@@ -140,30 +140,8 @@ fn draft(start: Place<'_>, now: Timestamp) -> Draft<'_> {
 }
 
 /// The policy that the drafts say; `None` if some entry was not understood.
-fn assemble(mut drafts: Vec<Draft<'_>>, hash: Digest) -> Option<Policy> {
-    let settings = drafts.first_mut()?.settings.take()?;
-    let mut policy = Policy {
-        hash,
-        dir: None,
-        mode: settings.mode,
-        audit_until: settings.audit_until,
-        roots: BTreeMap::new(),
-        rules: Vec::new(),
-        local: settings.local,
-        limits: settings.limits,
-        docker: settings.docker,
-        sweep: settings.sweep,
-        prove: settings.prove,
-        break_glass: settings.break_glass,
-        credentials_to: settings.credentials_to,
-        allowed_lints: Vec::new(),
-        warnings: Vec::new(),
-        images: BTreeMap::new(),
-        exempts: Vec::new(),
-        revoked_digests: BTreeMap::new(),
-        revoked_keys: BTreeSet::new(),
-        revoked_key_reasons: BTreeMap::new(),
-    };
+fn assemble(mut drafts: Vec<Draft<'_>>) -> Option<Policy> {
+    let mut policy = drafts.first_mut()?.settings.take()?;
     let mut rules = Vec::new();
     for draft in drafts {
         for root in draft.roots {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{Code, Fingerprint, KeyId, key_file, tuf};
+use rootpin_trust::{Code, KeyId, PublicKey, key_file, tuf};
 
 use super::report::{At, Place};
 use super::section::Section;
@@ -50,7 +50,11 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
     });
     let max_age = section.parsed("max-age", duration::parse_positive);
     let recheck = section.parsed("recheck", duration::parse);
-    let (kind, keys) = match kind.map(|at| at.value) {
+    let Kind {
+        kind,
+        keys,
+        entries,
+    } = match kind.map(|at| at.value) {
         Some(Type::Tuf) => read_tuf(section),
         Some(Type::Cosign) => {
             signed::no_metadata(section);
@@ -63,13 +67,15 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
         // The keys of an unknown type are unknown too; a missing one is most likely the oldest.
         None if section.key("type").is_some() => {
             section.allow_all();
-            (None, Vec::new())
+            Kind::default()
         }
         Some(Type::Notary) | None => read_notary(section),
     };
     let root = id.as_ref().zip(kind).map(|(id, kind)| Root {
         id: id.value.clone(),
         kind,
+        keys: keys.iter().map(|at| at.value).collect(),
+        entries,
         max_age: max_age.map(|at| at.value),
         recheck: recheck.map_or(DEFAULT_RECHECK, |at| at.value),
         location: section.place.location(),
@@ -85,8 +91,13 @@ enum Type {
     Notation,
 }
 
-/// A kind of root as far as it is understood, and its keys.
-type Kind<'r> = (Option<RootKind>, Vec<At<'r, KeyId>>);
+/// A kind of root as far as it is understood, its keys, and the entries that name them.
+#[derive(Default)]
+struct Kind<'r> {
+    kind: Option<RootKind>,
+    keys: Vec<At<'r, KeyId>>,
+    entries: Vec<KeyEntry>,
+}
 
 fn read_notary<'r>(section: &Section<'r, '_>) -> Kind<'r> {
     let server = section.parsed("server", metadata_url::server);
@@ -96,44 +107,52 @@ fn read_notary<'r>(section: &Section<'r, '_>) -> Kind<'r> {
     let tls_ca = read_tls_ca(section, plain);
     let entries = section.list("keys", |text| Ok(text.to_owned()));
     let role = section.parsed("role", parse_role);
-    let dates = section.choice("certificate-dates", &[("ignore", false), ("check", true)]);
+    let certificate_dates =
+        section.either("certificate-dates", [("ignore", false), ("check", true)]);
     let allow_rsa_pkcs1v15 = section.flag("allow-rsa-pkcs1v15") == Some(true);
-    let read = |At { value: text, place }: At<'r, String>| {
-        let keys = read_keys(&text, place);
-        let pinned = keys.iter().map(|(value, _)| *value);
-        let pinned: Vec<_> = pinned.map(|value| At { value, place }).collect();
-        (KeyEntry { text, keys }, pinned)
-    };
-    let entries = entries.unwrap_or_default().into_iter().map(read);
-    let (entries, keys): (Vec<_>, Vec<_>) = entries.unzip();
-    let keys = keys.concat();
+    let (mut keys, mut written) = (Vec::new(), Vec::new());
+    for At { value: text, place } in entries.into_iter().flatten() {
+        let entry = read_entry(text, place);
+        keys.extend(entry.keys.iter().map(|(value, _)| At {
+            value: *value,
+            place,
+        }));
+        written.push(entry);
+    }
     let notary = server.zip(role).map(|(server, role)| NotaryRoot {
         server: server.value,
         tls_ca,
-        keys: keys.iter().map(|at| at.value).collect(),
-        entries,
         role: role.value,
-        certificate_dates: dates.is_some_and(|at| at.value),
+        certificate_dates,
         allow_rsa_pkcs1v15,
     });
-    (notary.map(RootKind::Notary), keys)
+    Kind {
+        kind: notary.map(RootKind::Notary),
+        keys,
+        entries: written,
+    }
 }
 
 /// Exactly 64 lower-case hex digits are a canonical key ID, anything else is a path.
-fn read_keys(entry: &str, place: Place<'_>) -> Vec<(KeyId, Option<Fingerprint>)> {
-    if let Ok(id) = entry.parse::<KeyId>() {
-        return vec![(id, None)];
+fn read_entry(text: String, place: Place<'_>) -> KeyEntry {
+    if let Ok(id) = text.parse::<KeyId>() {
+        let keys = vec![(id, None)];
+        return KeyEntry { text, keys };
     }
-    let Some(pem) = read_pinned(entry, place) else {
+    let hint = "the file must hold a PEM public key or certificate";
+    let found = read_key_file(&text, place, hint);
+    KeyEntry::of_file(text, &found)
+}
+
+/// The keys of a file that the policy names; none where it is refused.
+fn read_key_file(path: &str, place: Place<'_>, hint: &str) -> Vec<PublicKey> {
+    let Some(pem) = read_pinned(path, place) else {
         return Vec::new();
     };
-    let found = key_file::public_keys(&pem).map_err(|error| {
-        let hint = "the file must hold a PEM public key or certificate";
-        place.error(FindingCode::BadKey, format!("{entry}: {error}"), hint);
-    });
-    let found = found.unwrap_or_default();
-    let pinned = found.iter().map(|key| (key.id(), Fingerprint::of(key)));
-    pinned.collect()
+    key_file::public_keys(&pem).unwrap_or_else(|error| {
+        place.error(FindingCode::BadKey, format!("{path}: {error}"), hint);
+        Vec::new()
+    })
 }
 
 /// Notary's grammar of role names that targets can be signed in, without the other three top-level
@@ -185,7 +204,7 @@ fn read_tuf<'r>(section: &Section<'r, '_>) -> Kind<'r> {
         Some((pinned, file.place))
     });
     let Some(((pinned, place), sha256)) = pinned.zip(sha256) else {
-        return (None, Vec::new());
+        return Kind::default();
     };
     let keys = pinned.keys().iter().map(|key| At { value: *key, place });
     let keys = keys.collect();
@@ -196,7 +215,11 @@ fn read_tuf<'r>(section: &Section<'r, '_>) -> Kind<'r> {
         tls_ca,
         floor: floor.unwrap_or_default(),
     };
-    (Some(RootKind::Tuf(tuf)), keys)
+    Kind {
+        kind: Some(RootKind::Tuf(tuf)),
+        keys,
+        entries: Vec::new(),
+    }
 }
 
 /// The pinned file: the bytes that the policy means, and a root that verifies by itself.

@@ -10,7 +10,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::report::{At, Place};
 use crate::finding::Fault;
-use crate::finding::FindingCode::{BadValue, MissingKey, UnknownKey};
+use crate::finding::FindingCode::{BadValue, MissingKey, Quorum, UnknownKey};
 use crate::spelling::nearest;
 
 /// The mandatory keys of a section, and what to write.
@@ -160,6 +160,27 @@ impl<'r, 'a> Section<'r, 'a> {
         })
     }
 
+    /// One of two words, of which the first is the default.
+    pub(super) fn either<T: Copy>(&self, key: &'static str, words: [(&str, T); 2]) -> T {
+        let [(_, default), _] = words;
+        self.choice(key, &words).map_or(default, |at| at.value)
+    }
+
+    /// How many of some must agree: from one, which is the default, to all. `of`: all of them.
+    pub(super) fn count(&self, key: &'static str, all: usize, of: &str) -> At<'r, u64> {
+        let (value, place) = match self.number(key) {
+            Some(At { value, place }) => (value, place),
+            None => (1, self.place),
+        };
+        let most = u64::try_from(all).unwrap_or(u64::MAX);
+        if value == 0 || (value > most && most > 0) {
+            let message = format!("a {key} of {value} out of {of}");
+            let hint = format!("write a number from 1 to {}", most.max(1));
+            place.error(Quorum, message, hint);
+        }
+        At { value, place }
+    }
+
     /// A list of texts, each of which `parse` turns into a value. An empty list is a finding.
     pub(super) fn list<T>(
         &self,
@@ -188,6 +209,16 @@ impl<'r, 'a> Section<'r, 'a> {
             Some(At { value, place })
         };
         Some(list.value.iter().filter_map(read).collect())
+    }
+
+    /// A table with its own defaults.
+    pub(super) fn part<T: Default>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&Section<'r, 'a>) -> T,
+    ) -> T {
+        let read = self.table(&format!("[{key}]"), key, read);
+        read.unwrap_or_default()
     }
 
     /// A table inside this one.

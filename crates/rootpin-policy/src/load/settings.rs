@@ -1,25 +1,16 @@
 //! Reads what `policy.toml` says once for the whole host.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use jiff::Timestamp;
+use rootpin_trust::image::Digest;
 
 use super::section::Section;
 use super::values;
 use crate::break_glass::BreakGlassUse;
-use crate::duration;
 use crate::finding::FindingCode::{BadValue, NoEffect, Until};
 use crate::settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
-
-pub(super) struct Settings {
-    pub(super) mode: Mode,
-    pub(super) audit_until: Option<Timestamp>,
-    pub(super) local: Local,
-    pub(super) limits: Limits,
-    pub(super) docker: Docker,
-    pub(super) sweep: SweepAction,
-    pub(super) prove: bool,
-    pub(super) break_glass: BreakGlassUse,
-    pub(super) credentials_to: CredentialsTo,
-}
+use crate::{Policy, duration};
 
 /// Checks `version`: another one may mean other things by the same words.
 pub(super) fn check_version(document: &Section<'_, '_>) {
@@ -31,33 +22,34 @@ pub(super) fn check_version(document: &Section<'_, '_>) {
     }
 }
 
-pub(super) fn read(document: &Section<'_, '_>, now: Timestamp) -> Settings {
+/// The policy of these settings, without any entry.
+pub(super) fn read(document: &Section<'_, '_>, now: Timestamp) -> Policy {
     document.choice("default", &[("deny", ())]);
-    let mode = document.choice("mode", &Mode::WORDS);
-    let mode = mode.map_or(Mode::Enforce, |at| at.value);
-    let audit_until = read_audit_until(document, mode, now);
-    Settings {
+    let mode = document.either("mode", Mode::WORDS);
+    let actions = [SweepAction::Report, SweepAction::Remove].map(|one| (one.as_str(), one));
+    let sweep = document.table("[sweep]", "sweep", |sweep| sweep.either("action", actions));
+    Policy {
+        // Those of all files, once they are read.
+        hash: Digest::of(&[]),
+        dir: None,
+        warnings: Vec::new(),
         mode,
-        audit_until,
-        local: document
-            .table("[local]", "local", read_local)
-            .unwrap_or_default(),
-        limits: document
-            .table("[limits]", "limits", read_limits)
-            .unwrap_or_default(),
-        docker: document
-            .table("[docker]", "docker", read_docker)
-            .unwrap_or_default(),
-        sweep: document
-            .table("[sweep]", "sweep", read_sweep)
-            .unwrap_or_default(),
+        audit_until: read_audit_until(document, mode, now),
+        local: document.part("local", read_local),
+        limits: document.part("limits", read_limits),
+        docker: document.part("docker", read_docker),
+        sweep: sweep.unwrap_or(SweepAction::Report),
         prove: document.flag("prove").unwrap_or(true),
-        break_glass: document
-            .choice("break-glass", &BREAK_GLASS)
-            .map_or(BreakGlassUse::Allowed, |at| at.value),
-        credentials_to: document
-            .table("[credentials]", "credentials", read_credentials)
-            .unwrap_or_default(),
+        break_glass: document.either("break-glass", BREAK_GLASS),
+        credentials_to: document.part("credentials", |part| part.either("only-to", ONLY_TO)),
+        roots: BTreeMap::new(),
+        rules: Vec::new(),
+        images: BTreeMap::new(),
+        exempts: Vec::new(),
+        revoked_digests: BTreeMap::new(),
+        revoked_keys: BTreeSet::new(),
+        revoked_key_reasons: BTreeMap::new(),
+        allowed_lints: Vec::new(),
     }
 }
 
@@ -81,10 +73,15 @@ const BREAK_GLASS: [(&str, BreakGlassUse); 2] = [
     ("forbidden", BreakGlassUse::Forbidden),
 ];
 
+const ONLY_TO: [(&str, CredentialsTo); 2] = [
+    ("any", CredentialsTo::Any),
+    ("rooted", CredentialsTo::Rooted),
+];
+
 const ALLOW: [(&str, bool); 2] = [("deny", false), ("allow", true)];
 
 fn read_local(section: &Section<'_, '_>) -> Local {
-    let allow = section.choice("content", &ALLOW).is_some_and(|at| at.value);
+    let allow = section.either("content", ALLOW);
     let namespaces = section.list("namespaces", values::namespace);
     if let Some(place) = section.key("namespaces")
         && !allow
@@ -117,27 +114,7 @@ fn read_limits(section: &Section<'_, '_>) -> Limits {
 fn read_docker(section: &Section<'_, '_>) -> Docker {
     Docker {
         require_digest: section.flag("require-digest") == Some(true),
-        swarm: section.choice("swarm", &ALLOW).is_some_and(|at| at.value),
-        plugins: section.choice("plugins", &ALLOW).is_some_and(|at| at.value),
+        swarm: section.either("swarm", ALLOW),
+        plugins: section.either("plugins", ALLOW),
     }
-}
-
-fn read_sweep(section: &Section<'_, '_>) -> SweepAction {
-    let words = [
-        ("report", SweepAction::Report),
-        ("remove", SweepAction::Remove),
-    ];
-    section
-        .choice("action", &words)
-        .map_or(SweepAction::Report, |at| at.value)
-}
-
-fn read_credentials(section: &Section<'_, '_>) -> CredentialsTo {
-    let words = [
-        ("any", CredentialsTo::Any),
-        ("rooted", CredentialsTo::Rooted),
-    ];
-    section
-        .choice("only-to", &words)
-        .map_or(CredentialsTo::Any, |at| at.value)
 }

@@ -55,7 +55,7 @@ fn a_cosign_root_pins_keys_and_says_what_they_bind() {
     let RootKind::Cosign(cosign) = &root.kind else {
         panic!("not cosign")
     };
-    assert_eq!((cosign.threshold, root.keys().len()), (2, 2));
+    assert_eq!((cosign.threshold, root.keys.len()), (2, 2));
     assert_eq!(cosign.format, Some(CosignFormat::Bundle));
     assert_eq!(
         cosign.binds_tag,

@@ -43,7 +43,7 @@ fn a_tuf_root_says_what_it_begins_with_and_where_it_is_read() {
         (tuf.sha256, tuf.pinned.version(), tuf.pinned.bytes()),
         (Digest::of(ROOT), 1, ROOT)
     );
-    assert!(!root.keys().is_empty() && root.keys() == tuf.pinned.keys());
+    assert!(!root.keys.is_empty() && root.keys == *tuf.pinned.keys());
     assert_eq!(
         tuf.metadata[0],
         MetadataUrl::Http("https://t.example/meta".to_owned())

@@ -466,8 +466,8 @@ fn of_signatures(
         tag: tag.as_ref(),
     };
     let outcome = match &root.kind {
-        RootKind::Cosign(root) => cosign::verify(image, &root.pins(revoked), &files),
-        RootKind::Notation(root) => notation::verify(image, &root.pins(revoked, now), &files),
+        RootKind::Cosign(pins) => cosign::verify(image, pins, revoked, &files),
+        RootKind::Notation(pins) => notation::verify(image, pins, revoked, now, &files),
         RootKind::Tuf(_) | RootKind::Notary(_) => panic!("it lists tags"),
     };
     Ok(outcome.result?)

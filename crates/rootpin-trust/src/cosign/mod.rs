@@ -26,7 +26,7 @@ pub use bundle::SIGNATURE as PREDICATE;
 pub use simple::MEDIA_TYPE as SIMPLE_SIGNING;
 
 /// The pins for the verification of an image's signatures.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CosignPins {
     /// The pinned keys.
     pub keys: Vec<PublicKey>,
@@ -36,8 +36,6 @@ pub struct CosignPins {
     pub format: Option<CosignFormat>,
     /// The signed text that binds a tag; `None`: signatures bind no tag.
     pub binds_tag: Option<TagBinding>,
-    /// Canonical IDs of the keys whose signatures count for nothing.
-    pub revoked: BTreeSet<KeyId>,
 }
 
 /// A format of signatures.
@@ -80,6 +78,9 @@ struct Statement {
 }
 
 impl CosignFormat {
+    /// Every format.
+    pub const ALL: [Self; 3] = [Self::Bundle, Self::SimpleSigning, Self::MessageSignature];
+
     /// The name that policies and reports use.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -102,22 +103,24 @@ fn is_bundle(media_type: &str) -> bool {
 }
 
 /// Whether enough pinned keys signed an image. The signatures are looked at in their order, and no
-/// more than [`MOST_SIGNATURES`] of them.
+/// more than [`MOST_SIGNATURES`] of them. `revoked`: canonical IDs of the keys whose signatures count
+/// for nothing.
 #[must_use]
 pub fn verify(
     image: SignedImage<'_>,
     pins: &CosignPins,
+    revoked: &BTreeSet<KeyId>,
     files: &[SignatureFile],
 ) -> SignatureOutcome {
     let mut budget = Budget::new();
-    let look_at = |file| look_at(image, pins, file, &mut budget);
+    let look_at = |file| look_at(image, (pins, revoked), file, &mut budget);
     let findings = files.iter().take(MOST_SIGNATURES).map(look_at).collect();
     let wanted = Wanted {
         role: "cosign",
         keys: pins.keys.iter().map(PublicKey::id).collect(),
         threshold: pins.threshold,
         binds_tag: pins.binds_tag.is_some(),
-        revoked: &pins.revoked,
+        revoked,
         command: "cosign sign",
     };
     judged(image, &wanted, findings)
@@ -126,7 +129,7 @@ pub fn verify(
 /// One signature: its format, the pinned key that made it, what it says, in this order.
 fn look_at(
     image: SignedImage<'_>,
-    pins: &CosignPins,
+    pins: (&CosignPins, &BTreeSet<KeyId>),
     file: &SignatureFile,
     budget: &mut Budget,
 ) -> SignatureFinding {
@@ -147,7 +150,7 @@ fn look_at(
 
 fn check(
     image: SignedImage<'_>,
-    pins: &CosignPins,
+    (pins, revoked): (&CosignPins, &BTreeSet<KeyId>),
     file: &SignatureFile,
     budget: &mut Budget,
     found: &mut SignatureFinding,
@@ -174,7 +177,7 @@ fn check(
         found.key = Some(signer(&envelope, pins, budget)?);
         simple::statement(&file.bytes, image.digest)?
     };
-    if found.key.is_some_and(|key| pins.revoked.contains(&key)) {
+    if found.key.is_some_and(|key| revoked.contains(&key)) {
         return Err("its key is revoked by the policy".to_owned());
     }
     found.tag = tag(image, pins, &statement)?;

@@ -68,7 +68,6 @@ fn pins(keys: &[&str], threshold: u64) -> CosignPins {
         threshold,
         format: None,
         binds_tag: None,
-        revoked: BTreeSet::new(),
     }
 }
 
@@ -77,18 +76,32 @@ fn repository() -> Repository {
 }
 
 fn outcome(pins: &CosignPins, files: &[SignatureFile]) -> SignatureOutcome {
+    outcome_under(&[], pins, files)
+}
+
+/// The same while these keys are revoked.
+fn outcome_under(
+    revoked: &[PublicKey],
+    pins: &CosignPins,
+    files: &[SignatureFile],
+) -> SignatureOutcome {
     let repository = repository();
     let image = SignedImage {
         repository: &repository,
         digest: IMAGE.parse().unwrap(),
         tag: None,
     };
-    verify(image, pins, files)
+    let revoked = revoked.iter().map(PublicKey::id).collect();
+    verify(image, pins, &revoked, files)
 }
 
 /// `signed`, or the code of the refusal.
 fn said(pins: &CosignPins, files: &[SignatureFile]) -> &'static str {
-    match outcome(pins, files).result {
+    said_of(outcome(pins, files))
+}
+
+fn said_of(outcome: SignatureOutcome) -> &'static str {
+    match outcome.result {
         Ok(_) => "signed",
         Err(refusal) => refusal.code.as_str(),
     }
@@ -158,7 +171,7 @@ fn an_image_without_signatures_or_with_another_digest_is_not_signed() {
             digest,
             tag: None,
         };
-        let refusal = verify(image, &pins(&["p256"], 1), &files(name))
+        let refusal = verify(image, &pins(&["p256"], 1), &BTreeSet::new(), &files(name))
             .result
             .unwrap_err();
         assert_eq!(refusal.code, Code::BadSignature);
@@ -193,13 +206,13 @@ fn a_threshold_counts_distinct_keys_and_not_signatures() {
 
 #[test]
 fn a_revoked_key_s_signature_counts_for_nothing() {
-    let mut pins = pins(&["p256", "other"], 2);
-    pins.revoked.insert(key("other").id());
-    assert_eq!(said(&pins, &files("bundle-two")), "revoked");
-    pins.threshold = 1;
-    assert_eq!(said(&pins, &files("bundle-two")), "signed");
-    pins.revoked.insert(key("p256").id());
-    assert_eq!(said(&pins, &files("bundle-two")), "revoked");
+    let said = |threshold, revoked: &[PublicKey]| {
+        let pins = pins(&["p256", "other"], threshold);
+        said_of(outcome_under(revoked, &pins, &files("bundle-two")))
+    };
+    assert_eq!(said(2, &[key("other")]), "revoked");
+    assert_eq!(said(1, &[key("other")]), "signed");
+    assert_eq!(said(1, &[key("other"), key("p256")]), "revoked");
 }
 
 #[test]
@@ -244,9 +257,14 @@ fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
         tag: None,
     };
     assert!(
-        verify(image, &reference, &files("simple-reference"))
-            .result
-            .is_err()
+        verify(
+            image,
+            &reference,
+            &BTreeSet::new(),
+            &files("simple-reference")
+        )
+        .result
+        .is_err()
     );
 }
 

@@ -14,7 +14,7 @@ use x509_cert::der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages};
 use x509_cert::spki::SubjectPublicKeyInfo;
 
-use super::{NotationPins, SubjectAttribute};
+use super::{NotationPins, SubjectAttribute, Terms};
 use crate::certificate::Certificate;
 use crate::key::{KeyError, PublicKey};
 use crate::refusal::shown;
@@ -127,7 +127,8 @@ struct Link<'a> {
 }
 
 /// The signer whose certificates these are, the leaf first and the root last.
-pub(super) fn signer(chain: &[Vec<u8>], pins: &NotationPins) -> Result<Signer, String> {
+pub(super) fn signer(chain: &[Vec<u8>], terms: Terms<'_>) -> Result<Signer, String> {
+    let pins = terms.pins;
     if chain.len() > MOST_CERTIFICATES {
         return Err(format!("it has more than {MOST_CERTIFICATES} certificates"));
     }
@@ -148,11 +149,11 @@ pub(super) fn signer(chain: &[Vec<u8>], pins: &NotationPins) -> Result<Signer, S
     let mut expires = Timestamp::MAX;
     if !(pins.ignore_validity && pins.certificates.iter().any(is_leaf)) {
         for link in &links {
-            expires = expires.min(link.valid_until(pins.now)?);
+            expires = expires.min(link.valid_until(terms.now)?);
         }
     }
     let keys = links.iter().map(|link| link.key.id());
-    let revoked = keys.into_iter().find(|key| pins.revoked.contains(key));
+    let revoked = keys.into_iter().find(|key| terms.revoked.contains(key));
     let key = leaf.key.clone();
     Ok(Signer {
         key,

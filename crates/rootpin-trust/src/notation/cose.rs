@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::cbor::{self, Value};
-use super::{Algorithm, Attributes, Envelope};
+use super::{Algorithm, Attributes, EXPIRY, Envelope, SIGNED_AT, SIGNING_SCHEME};
 
 /// The media type of an envelope.
 pub const MEDIA_TYPE: &str = "application/cose";
@@ -15,9 +15,6 @@ const ALGORITHM: i64 = 1;
 const CRITICAL: i64 = 2;
 const CONTENT_TYPE: i64 = 3;
 const X5CHAIN: i64 = 33;
-const EXPIRY: &str = "io.cncf.notary.expiry";
-const SIGNED_AT: &str = "io.cncf.notary.signingTime";
-const SCHEME: &str = "io.cncf.notary.signingScheme";
 
 type Map<'a> = Vec<(Value<'a>, Value<'a>)>;
 
@@ -124,7 +121,7 @@ fn attributes(header: &Map<'_>) -> Result<Attributes, String> {
     Ok(Attributes {
         algorithm: algorithm.ok_or("its algorithm is none that is taken")?,
         content: text(&Value::Integer(CONTENT_TYPE)),
-        scheme: text(&Value::Text(SCHEME)),
+        scheme: text(&Value::Text(SIGNING_SCHEME)),
         signed_at: time(SIGNED_AT)?,
         expiry: time(EXPIRY)?,
         critical,

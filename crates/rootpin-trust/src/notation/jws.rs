@@ -4,19 +4,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
-use super::{Algorithm, Attributes, Envelope};
+use super::{Algorithm, Attributes, EXPIRY, Envelope, SIGNED_AT, SIGNING_SCHEME};
 use crate::canonical::Text;
 use crate::image_signature::json;
 use crate::refusal::shown;
 
 /// The media type of an envelope.
 pub const MEDIA_TYPE: &str = "application/jose+json";
-
-/// Members of the protected header that the specification has. Another one counts for nothing, and
-/// fails where `crit` lists it.
-const EXPIRY: &str = "io.cncf.notary.expiry";
-const SIGNED_AT: &str = "io.cncf.notary.signingTime";
-const SCHEME: &str = "io.cncf.notary.signingScheme";
 
 /// Reads an envelope.
 pub(super) fn read(bytes: &[u8]) -> Result<Envelope, String> {
@@ -78,7 +72,7 @@ fn attributes(header: Text<'_>) -> Result<Attributes, String> {
         algorithm: Algorithm::of_jws(&algorithm)
             .ok_or_else(|| format!("its algorithm is {}", shown(&algorithm)))?,
         content: text("cty").unwrap_or_default().into_owned(),
-        scheme: text(SCHEME).unwrap_or_default().into_owned(),
+        scheme: text(SIGNING_SCHEME).unwrap_or_default().into_owned(),
         signed_at: time(SIGNED_AT)?,
         expiry: time(EXPIRY)?,
         critical,

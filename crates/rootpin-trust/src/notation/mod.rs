@@ -32,7 +32,7 @@ pub use cose::MEDIA_TYPE as COSE;
 pub use jws::MEDIA_TYPE as JWS;
 
 /// The pins for the verification of an image's signatures.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NotationPins {
     /// The pinned certificates, of authorities or signers.
     pub certificates: Vec<PinnedCertificate>,
@@ -42,10 +42,14 @@ pub struct NotationPins {
     pub ignore_validity: bool,
     /// The signed annotation that binds a tag; `None`: signatures bind no tag.
     pub binds_tag: Option<String>,
-    /// Canonical IDs of the keys whose signatures count for nothing.
-    pub revoked: BTreeSet<KeyId>,
-    /// The time at which certificates and signatures must be valid.
-    pub now: Timestamp,
+}
+
+/// What signatures are held to.
+#[derive(Clone, Copy)]
+struct Terms<'a> {
+    pins: &'a NotationPins,
+    revoked: &'a BTreeSet<KeyId>,
+    now: Timestamp,
 }
 
 /// An attribute of a certificate's subject: `CN=…`.
@@ -79,8 +83,10 @@ struct Attributes {
 
 const PAYLOAD: &str = "application/vnd.cncf.notary.payload.v1+json";
 const SCHEME: &str = "notary.x509";
-const CRITICAL_SCHEME: &str = "io.cncf.notary.signingScheme";
-const CRITICAL_EXPIRY: &str = "io.cncf.notary.expiry";
+/// Names of signed attributes, in both envelopes.
+const SIGNING_SCHEME: &str = "io.cncf.notary.signingScheme";
+const EXPIRY: &str = "io.cncf.notary.expiry";
+const SIGNED_AT: &str = "io.cncf.notary.signingTime";
 
 impl SubjectAttribute {
     /// Reads a subject as policies write it: `C=US, ST=WA, O=acme, CN=builder`, in any order and
@@ -117,27 +123,31 @@ pub fn is_signature(media_type: &str) -> bool {
 }
 
 /// Whether a signer under a pinned certificate signed an image. The signatures are looked at in
-/// their order, and no more than [`MOST_SIGNATURES`] of them.
+/// their order, and no more than [`MOST_SIGNATURES`] of them. `revoked`: canonical IDs of the keys
+/// whose signatures count for nothing. Certificates and signatures must be valid at `now`.
 #[must_use]
 pub fn verify(
     image: SignedImage<'_>,
     pins: &NotationPins,
+    revoked: &BTreeSet<KeyId>,
+    now: Timestamp,
     files: &[SignatureFile],
 ) -> SignatureOutcome {
-    let look_at = |file| look_at(image, pins, file);
+    let terms = Terms { pins, revoked, now };
+    let look_at = |file| look_at(image, terms, file);
     let findings = files.iter().take(MOST_SIGNATURES).map(look_at).collect();
     let wanted = Wanted {
         role: "notation",
         keys: pins.certificates.iter().map(|pin| pin.key).collect(),
         threshold: 1,
         binds_tag: pins.binds_tag.is_some(),
-        revoked: &pins.revoked,
+        revoked,
         command: "notation sign",
     };
     judged(image, &wanted, findings)
 }
 
-fn look_at(image: SignedImage<'_>, pins: &NotationPins, file: &SignatureFile) -> SignatureFinding {
+fn look_at(image: SignedImage<'_>, terms: Terms<'_>, file: &SignatureFile) -> SignatureFinding {
     let format = match file.media_type.as_str() {
         JWS => "notation-jws",
         COSE => "notation-cose",
@@ -147,14 +157,14 @@ fn look_at(image: SignedImage<'_>, pins: &NotationPins, file: &SignatureFile) ->
         }
     };
     let mut found = SignatureFinding::rejected(format, "");
-    found.rejected = check(image, pins, file, &mut found).err();
+    found.rejected = check(image, terms, file, &mut found).err();
     found
 }
 
 /// The specification's order: what is signed, by whom, and what it says.
 fn check(
     image: SignedImage<'_>,
-    pins: &NotationPins,
+    terms: Terms<'_>,
     file: &SignatureFile,
     found: &mut SignatureFinding,
 ) -> Result<(), String> {
@@ -166,7 +176,7 @@ fn check(
         _ => cose::read(&file.bytes)?,
     };
     found.claimed_key = envelope.chain.first().and_then(|leaf| chain::claimed(leaf));
-    let signer = chain::signer(&envelope.chain, pins)?;
+    let signer = chain::signer(&envelope.chain, terms)?;
     let attributes = &envelope.attributes;
     if signer.key.algorithm() != Some(attributes.algorithm) {
         return Err("its algorithm is not the one of its leaf's key".to_owned());
@@ -186,11 +196,11 @@ fn check(
     }
     found.key = Some(signer.key.id());
     found.expires = signer.expires;
-    check_attributes(attributes, pins.now, found)?;
+    check_attributes(attributes, terms.now, found)?;
     if attributes.content != PAYLOAD {
         return Err(format!("its payload is {}", shown(&attributes.content)));
     }
-    found.tag = target(&envelope.payload, image.digest, pins)?;
+    found.tag = target(&envelope.payload, image.digest, terms.pins)?;
     Ok(())
 }
 
@@ -200,7 +210,7 @@ fn check_attributes(
     found: &mut SignatureFinding,
 ) -> Result<(), String> {
     let is_critical = |name: &str| attributes.critical.iter().any(|critical| critical == name);
-    let is_known = |name: &&String| [CRITICAL_SCHEME, CRITICAL_EXPIRY].contains(&name.as_str());
+    let is_known = |name: &&String| [SIGNING_SCHEME, EXPIRY].contains(&name.as_str());
     if let Some(unknown) = attributes.critical.iter().find(|name| !is_known(name)) {
         return Err(format!(
             "its critical attribute {} is not known here",
@@ -208,7 +218,7 @@ fn check_attributes(
         ));
     }
     // Off-spec: no signing authority is trusted, so its scheme is not taken.
-    if attributes.scheme != SCHEME || !is_critical(CRITICAL_SCHEME) {
+    if attributes.scheme != SCHEME || !is_critical(SIGNING_SCHEME) {
         let scheme = shown(&attributes.scheme);
         return Err(format!(
             "its scheme is {scheme}, not {SCHEME} as a critical attribute"
@@ -222,7 +232,7 @@ fn check_attributes(
         if expiry <= signed_at {
             return Err(format!("it expires at {expiry}, before it was signed"));
         }
-        if !is_critical(CRITICAL_EXPIRY) {
+        if !is_critical(EXPIRY) {
             return Err("its expiry is not critical".to_owned());
         }
         if now >= expiry {

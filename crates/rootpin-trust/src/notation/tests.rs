@@ -27,24 +27,36 @@ fn pins(certificates: &[&str]) -> NotationPins {
         subjects: Vec::new(),
         ignore_validity: false,
         binds_tag: None,
-        revoked: BTreeSet::new(),
-        now: NOW.parse().unwrap(),
     }
 }
 
 fn outcome(pins: &NotationPins, files: &[SignatureFile]) -> SignatureOutcome {
+    outcome_at(NOW, pins, &[], files)
+}
+
+/// The same at another time, and while these keys are revoked.
+fn outcome_at(
+    now: &str,
+    pins: &NotationPins,
+    revoked: &[KeyId],
+    files: &[SignatureFile],
+) -> SignatureOutcome {
     let repository = Repository::from_full("127.0.0.1:5000/team/app").unwrap();
     let image = SignedImage {
         repository: &repository,
         digest: IMAGE.parse().unwrap(),
         tag: None,
     };
-    verify(image, pins, files)
+    let revoked = revoked.iter().copied().collect();
+    verify(image, pins, &revoked, now.parse().unwrap(), files)
 }
 
 /// `signed`, or why not.
 fn said(pins: &NotationPins, files: &[SignatureFile]) -> String {
-    let outcome = outcome(pins, files);
+    said_of(outcome(pins, files))
+}
+
+fn said_of(outcome: SignatureOutcome) -> String {
     match outcome.result {
         Ok(_) => "signed".to_owned(),
         Err(_) => outcome.findings[0].rejected.clone().unwrap(),
@@ -129,24 +141,24 @@ fn each_flipped_byte_of_an_envelope_is_refused_unless_it_is_of_what_is_not_signe
 fn a_signature_and_its_certificates_count_until_they_end() {
     for format in FORMATS {
         let files = files(&format!("{format}-expiry"));
-        let at = |now: &str| NotationPins {
-            now: now.parse().unwrap(),
-            ..pins(&["ca"])
-        };
-        let signed = outcome(&at("2026-11-29T21:00:00Z"), &files).result.unwrap();
+        let outcome = |now: &str, files: &_| outcome_at(now, &pins(&["ca"]), &[], files);
+        let said = |now: &str, files: &_| said_of(outcome(now, files));
+        let signed = outcome("2026-11-29T21:00:00Z", &files).result.unwrap();
         assert!(signed.get().expires < "2026-11-30T21:00:00Z".parse().unwrap());
-        assert_eq!(said(&at(NOW), &files), "signed");
-        assert!(said(&at("2026-12-01T00:00:00Z"), &files).contains("it expired at"));
+        assert_eq!(said(NOW, &files), "signed");
+        assert!(said("2026-12-01T00:00:00Z", &files).contains("it expired at"));
         let files = self::files(&format!("{format}-p256"));
-        assert!(said(&at("2040-01-01T00:00:00Z"), &files).contains("is valid from"));
-        assert!(said(&at("2020-01-01T00:00:00Z"), &files).contains("is valid from"));
-        let ignoring = |pin: &str| NotationPins {
-            ignore_validity: true,
-            now: "2040-01-01T00:00:00Z".parse().unwrap(),
-            ..pins(&[pin])
+        assert!(said("2040-01-01T00:00:00Z", &files).contains("is valid from"));
+        assert!(said("2020-01-01T00:00:00Z", &files).contains("is valid from"));
+        let ignoring = |pin: &str| {
+            let pins = NotationPins {
+                ignore_validity: true,
+                ..pins(&[pin])
+            };
+            said_of(outcome_at("2040-01-01T00:00:00Z", &pins, &[], &files))
         };
-        assert_eq!(said(&ignoring("p256"), &files), "signed");
-        assert!(said(&ignoring("ca"), &files).contains("is valid from"));
+        assert_eq!(ignoring("p256"), "signed");
+        assert!(ignoring("ca").contains("is valid from"));
     }
 }
 
@@ -156,11 +168,15 @@ fn a_subject_and_a_tag_are_demanded_where_the_policy_names_them() {
         let files = files(&format!("{format}-expiry"));
         let with = |subject: &str| NotationPins {
             subjects: vec![SubjectAttribute::parse_all(subject).unwrap()],
-            now: "2026-11-29T21:00:00Z".parse().unwrap(),
             binds_tag: Some("tag".to_owned()),
             ..pins(&["ca"])
         };
-        let signed = outcome(&with("O=Lab, CN=p256"), &files).result.unwrap();
+        let said = |pins: &NotationPins, files: &_| {
+            said_of(outcome_at("2026-11-29T21:00:00Z", pins, &[], files))
+        };
+        let with_name = with("O=Lab, CN=p256");
+        let signed = outcome_at("2026-11-29T21:00:00Z", &with_name, &[], &files);
+        let signed = signed.result.unwrap();
         assert_eq!(signed.get().targets.keys().collect::<Vec<_>>(), ["v1"]);
         assert!(signed.get().untagged.is_empty());
         assert!(said(&with("O=Lab, CN=p384"), &files).contains("its signer is"));
@@ -176,11 +192,11 @@ fn a_subject_and_a_tag_are_demanded_where_the_policy_names_them() {
 fn a_signature_under_a_revoked_key_of_any_certificate_of_the_path_is_refused_as_revoked() {
     for format in FORMATS {
         for revoked in ["p256", "ca"] {
-            let mut pins = pins(&["ca"]);
-            pins.revoked.insert(certificate(revoked).key);
+            let revoked = [certificate(revoked).key];
             let files = files(&format!("{format}-p256"));
-            assert!(said(&pins, &files).contains("revokes"));
-            let refusal = outcome(&pins, &files).result.unwrap_err();
+            let outcome = || outcome_at(NOW, &pins(&["ca"]), &revoked, &files);
+            assert!(said_of(outcome()).contains("revokes"));
+            let refusal = outcome().result.unwrap_err();
             assert_eq!(refusal.code, Code::Revoked);
         }
     }
@@ -195,7 +211,8 @@ fn another_digest_is_not_signed() {
         tag: None,
     };
     for format in FORMATS {
-        let refusal = verify(image, &pins(&["ca"]), &files(&format!("{format}-p256")));
+        let (now, files) = (NOW.parse().unwrap(), files(&format!("{format}-p256")));
+        let refusal = verify(image, &pins(&["ca"]), &BTreeSet::new(), now, &files);
         assert_eq!(refusal.result.unwrap_err().code, Code::BadSignature);
         assert_eq!(
             refusal.findings[0].rejected.as_deref(),
@@ -221,28 +238,28 @@ fn attributes_are_those_of_the_specification_or_the_signature_counts_for_nothing
         let mut found = SignatureFinding::rejected("", "");
         check_attributes(attributes, NOW.parse().unwrap(), &mut found)
     };
-    check(&attributes(&[CRITICAL_SCHEME])).unwrap();
+    check(&attributes(&[SIGNING_SCHEME])).unwrap();
     for critical in [
         &[][..],
-        &["io.cncf.notary.verificationPlugin", CRITICAL_SCHEME],
-        &[CRITICAL_SCHEME, "com.example.unknown"],
+        &["io.cncf.notary.verificationPlugin", SIGNING_SCHEME],
+        &[SIGNING_SCHEME, "com.example.unknown"],
     ] {
         check(&attributes(critical)).unwrap_err();
     }
     let authority = "notary.x509.signingAuthority".to_owned();
     check(&Attributes {
         scheme: authority,
-        ..attributes(&[CRITICAL_SCHEME])
+        ..attributes(&[SIGNING_SCHEME])
     })
     .unwrap_err();
     let expiring = |critical: &[&str], expiry: &str| Attributes {
         expiry: Some(expiry.parse().unwrap()),
         ..attributes(critical)
     };
-    let both = [CRITICAL_SCHEME, CRITICAL_EXPIRY];
+    let both = [SIGNING_SCHEME, EXPIRY];
     check(&expiring(&both, "2026-12-01T00:00:00Z")).unwrap();
     check(&expiring(&both, NOW)).unwrap_err();
-    check(&expiring(&[CRITICAL_SCHEME], "2026-12-01T00:00:00Z")).unwrap_err();
+    check(&expiring(&[SIGNING_SCHEME], "2026-12-01T00:00:00Z")).unwrap_err();
 }
 
 #[test]

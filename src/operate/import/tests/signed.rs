@@ -64,7 +64,7 @@ pub(super) fn ours(
                 Some(TagBinding::Reference) => *reference == format!("{signed}:{tag}"),
                 _ => true,
             };
-            named && cosign.keys.contains(&key_id(key))
+            named && root.keys.contains(&key_id(key))
         })
     };
     rule.roots.iter().filter(says_yes).count() >= rule.quorum

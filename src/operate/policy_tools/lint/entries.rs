@@ -93,16 +93,15 @@ fn moved_tags(linter: &mut Linter<'_>, rule: &Rule) {
 /// Whether a root can say yes at all: the policy may revoke its keys.
 fn can_sign(policy: &Policy, root: &Root) -> bool {
     match &root.kind {
-        RootKind::Notary(notary) => !notary.keys.is_subset(policy.revoked_keys()),
+        RootKind::Notary(_) | RootKind::Notation(_) => !root.keys.is_subset(policy.revoked_keys()),
         // A later root file may leave a revoked key out, if enough of the others sign it.
         RootKind::Tuf(tuf) => {
             let able = tuf.pinned.keys().difference(policy.revoked_keys()).count();
             let file = RootFile::read(tuf.pinned.bytes());
             file.is_ok_and(|file| u64::try_from(able).is_ok_and(|able| able >= file.threshold))
         }
-        RootKind::Notation(notation) => !notation.keys.is_subset(policy.revoked_keys()),
         RootKind::Cosign(cosign) => {
-            let able = cosign.keys.difference(policy.revoked_keys()).count();
+            let able = root.keys.difference(policy.revoked_keys()).count();
             u64::try_from(able).is_ok_and(|able| able >= cosign.threshold)
         }
     }

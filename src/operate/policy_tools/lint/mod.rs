@@ -5,9 +5,10 @@ mod roots;
 mod text;
 
 use jiff::{SignedDuration, Timestamp};
-use rootpin_policy::{AllowedLint, Files, LintCode, Location, Pattern, Policy};
+use rootpin_policy::{AllowedLint, Files, LintCode, Location, Mode, Pattern, Policy};
 
 use super::Inventory;
+use super::entries::written_mode;
 use text::PolicyText;
 
 /// Ends of exemptions and audits are told this long ahead.
@@ -128,7 +129,13 @@ impl Linter<'_> {
             column: 1,
         };
         let hint = "write audit-until = the day from which the policy shall enforce";
-        if self.policy.audits_forever() {
+        if written_mode(self.policy) != Mode::Audit {
+            return;
+        }
+        if let Some(until) = self.policy.audit_until {
+            let place = (&top, "audit-until");
+            entries::ends(self, Subject::Policy, place, "audit mode", until);
+        } else {
             let message = "audit mode has no end: nothing is ever denied";
             self.find(
                 LintCode::AuditMode,
@@ -137,9 +144,6 @@ impl Linter<'_> {
                 message,
                 hint,
             );
-        } else if let Some(until) = self.policy.audits_until() {
-            let place = (&top, "audit-until");
-            entries::ends(self, Subject::Policy, place, "audit mode", until);
         }
     }
 

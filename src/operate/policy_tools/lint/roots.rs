@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use rootpin_policy::{KeyEntry, LintCode, NotaryRoot, NotationRoot, Root, RootKind, Rule, TufRoot};
+use rootpin_policy::{KeyEntry, LintCode, NotaryRoot, Root, RootKind, Rule, TufRoot};
+use rootpin_trust::notation::NotationPins;
 use rootpin_trust::{PublicKey, RootFile, key_file};
 
 use super::{Linter, Subject};
@@ -24,10 +25,7 @@ pub(super) fn check(linter: &mut Linter<'_>) {
         match &root.kind {
             RootKind::Notary(notary) => of_notary(linter, root, notary),
             RootKind::Tuf(tuf) => of_tuf(linter, root, tuf),
-            RootKind::Cosign(cosign) => {
-                let keys: Vec<_> = cosign.pinned.iter().map(|key| key.0.clone()).collect();
-                weak_keys(linter, root, "keys", &keys);
-            }
+            RootKind::Cosign(cosign) => weak_keys(linter, root, "keys", &cosign.keys),
             RootKind::Notation(notation) => of_notation(linter, root, notation),
         }
     }
@@ -66,7 +64,7 @@ fn of_notary(linter: &mut Linter<'_>, root: &Root, notary: &NotaryRoot) {
     if notary.allow_rsa_pkcs1v15 {
         weak_scheme(linter, root);
     }
-    for (path, keys) in pinned_files(linter, &notary.entries) {
+    for (path, keys) in pinned_files(linter, &root.entries) {
         weak_keys(linter, root, "keys", &keys);
         let certificates = keys.iter().flat_map(PublicKey::certificates);
         let first = certificates.map(|certificate| certificate.not_after).min();
@@ -90,8 +88,8 @@ fn pinned_files(linter: &Linter<'_>, entries: &[KeyEntry]) -> Vec<(String, Vec<P
     entries.iter().filter_map(file).collect()
 }
 
-fn of_notation(linter: &mut Linter<'_>, root: &Root, notation: &NotationRoot) {
-    for (_, keys) in pinned_files(linter, &notation.entries) {
+fn of_notation(linter: &mut Linter<'_>, root: &Root, notation: &NotationPins) {
+    for (_, keys) in pinned_files(linter, &root.entries) {
         weak_keys(linter, root, "certificates", &keys);
     }
     let certificates = notation.certificates.iter();

@@ -1,15 +1,14 @@
 //! Roots whose signatures stand in the registry, beside the image.
 
-use rootpin_trust::KeyId;
-use rootpin_trust::cosign::{CosignFormat, TagBinding};
-use rootpin_trust::notation::{PinnedCertificate, SubjectAttribute};
-use rootpin_trust::{Fingerprint, key_file};
+use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
+use rootpin_trust::notation::{NotationPins, PinnedCertificate, SubjectAttribute};
+use rootpin_trust::{Fingerprint, PublicKey};
 
-use super::{Kind, read_pinned};
+use super::{Kind, read_key_file, read_pinned};
 use crate::finding::{Fault, FindingCode};
 use crate::load::report::{At, Place};
 use crate::load::section::Section;
-use crate::root::{CosignRoot, KeyEntry, NotationRoot, PinnedKey, RootKind};
+use crate::root::{KeyEntry, RootKind};
 
 const BINDS_TAG: &str = "write binds-tag = \"annotation:tag\" for what cosign sign -a tag=TAG signs, or \"reference\" for the full names that podman and skopeo sign";
 
@@ -25,21 +24,9 @@ pub(super) fn no_metadata(section: &Section<'_, '_>) {
 
 pub(super) fn read_cosign<'r>(section: &Section<'r, '_>) -> Kind<'r> {
     let entries = section.list("keys", |text| Ok(text.to_owned()));
-    let format = section.choice(
-        "format",
-        &[
-            ("any", None),
-            (CosignFormat::Bundle.as_str(), Some(CosignFormat::Bundle)),
-            (
-                CosignFormat::SimpleSigning.as_str(),
-                Some(CosignFormat::SimpleSigning),
-            ),
-            (
-                CosignFormat::MessageSignature.as_str(),
-                Some(CosignFormat::MessageSignature),
-            ),
-        ],
-    );
+    let mut formats = vec![("any", None)];
+    formats.extend(CosignFormat::ALL.map(|format| (format.as_str(), Some(format))));
+    let format = section.choice("format", &formats);
     let format = format.and_then(|at| at.value);
     let binds_tag = section.parsed("binds-tag", parse_binding);
     if let (Some(at), Some(format)) = (&binds_tag, format) {
@@ -55,72 +42,46 @@ pub(super) fn read_cosign<'r>(section: &Section<'r, '_>) -> Kind<'r> {
             at.place.error(FindingCode::BadValue, message, BINDS_TAG);
         }
     }
-    let mut keys: Vec<At<'r, KeyId>> = Vec::new();
-    let (mut pinned, mut written) = (Vec::new(), Vec::new());
+    let (mut keys, mut pinned, mut written) = (Vec::new(), Vec::new(), Vec::new());
     for At { value: text, place } in entries.into_iter().flatten() {
-        let (entry, found) = read_keys(text, place);
+        let found = read_keys(&text, place);
+        written.push(KeyEntry::of_file(text, &found));
         for key in found {
-            let id = key.0.id();
-            if keys.iter().all(|known| known.value != id) {
-                keys.push(At { value: id, place });
+            if !pinned.contains(&key) {
+                let value = key.id();
+                keys.push(At { value, place });
                 pinned.push(key);
             }
         }
-        written.push(entry);
     }
-    let threshold = read_threshold(section, keys.len());
-    let cosign = CosignRoot {
-        keys: keys.iter().map(|at| at.value).collect(),
-        entries: written,
-        pinned,
-        threshold,
+    let of = format!("{} distinct keys", keys.len());
+    let cosign = CosignPins {
+        threshold: section.count("threshold", keys.len(), &of).value,
+        keys: pinned,
         format,
         binds_tag: binds_tag.map(|at| at.value),
     };
-    let kind = (!keys.is_empty()).then_some(RootKind::Cosign(cosign));
-    (kind, keys)
+    Kind {
+        kind: (!keys.is_empty()).then_some(RootKind::Cosign(cosign)),
+        keys,
+        entries: written,
+    }
 }
 
 /// The keys of a PEM file. An ID or a fingerprint alone verifies nothing: cosign's signatures do not
 /// contain the key.
-fn read_keys(text: String, place: Place<'_>) -> (KeyEntry, Vec<PinnedKey>) {
+fn read_keys(text: &str, place: Place<'_>) -> Vec<PublicKey> {
     let is_id = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let mut found = Vec::new();
     if is_id || text.starts_with("SHA256:") {
         let message =
             format!("{text} is no file: a signature does not contain the key that verifies it");
         let hint =
             "pin the key itself: its PEM file, as roots/builder.pub (cosign public-key --key KEY)";
         place.error(FindingCode::BadKey, message, hint);
-    } else if let Some(pem) = read_pinned(&text, place) {
-        match key_file::public_keys(&pem) {
-            Ok(keys) => found = keys,
-            Err(error) => {
-                let hint = "the file must hold a PEM public key: ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits";
-                place.error(FindingCode::BadKey, format!("{text}: {error}"), hint);
-            }
-        }
+        return Vec::new();
     }
-    let keys = found.iter().map(|key| (key.id(), Fingerprint::of(key)));
-    let entry = KeyEntry {
-        keys: keys.collect(),
-        text,
-    };
-    (entry, found.into_iter().map(PinnedKey).collect())
-}
-
-/// How many distinct keys must have signed: from one to all.
-fn read_threshold(section: &Section<'_, '_>, keys: usize) -> u64 {
-    let Some(At { value, place }) = section.number("threshold") else {
-        return 1;
-    };
-    let most = u64::try_from(keys).unwrap_or(u64::MAX);
-    if value == 0 || (value > most && most > 0) {
-        let message = format!("a threshold of {value} out of {keys} distinct keys");
-        let hint = format!("write a number from 1 to {}", most.max(1));
-        place.error(FindingCode::Quorum, message, hint);
-    }
-    value
+    let hint = "the file must hold a PEM public key: ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits";
+    read_key_file(text, place, hint)
 }
 
 fn parse_binding(text: &str) -> Result<TagBinding, Fault> {
@@ -179,16 +140,17 @@ pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> Kind<'r> {
         let hint = "pin the signer's own certificate, or leave validity out";
         at.place.error(FindingCode::BadValue, message, hint);
     }
-    let notation = NotationRoot {
-        keys: keys.iter().map(|at| at.value).collect(),
-        entries: written,
+    let notation = NotationPins {
         certificates,
         subjects: subjects.into_iter().flatten().map(|at| at.value).collect(),
         ignore_validity,
         binds_tag: binds_tag.map(|at| at.value),
     };
-    let kind = (!keys.is_empty()).then_some(RootKind::Notation(notation));
-    (kind, keys)
+    Kind {
+        kind: (!keys.is_empty()).then_some(RootKind::Notation(notation)),
+        keys,
+        entries: written,
+    }
 }
 
 fn read_certificate(path: &str, place: Place<'_>) -> Option<PinnedCertificate> {

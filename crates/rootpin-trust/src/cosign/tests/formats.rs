@@ -20,7 +20,7 @@ fn of_digest(pins: &CosignPins, digest: Digest, file: SignatureFile) -> Signatur
         digest,
         tag: None,
     };
-    verify(image, pins, &[file])
+    verify(image, pins, &BTreeSet::new(), &[file])
 }
 
 #[test]

@@ -9,7 +9,7 @@ use sha2::{Digest as _, Sha512};
 use x509_cert::der::asn1::ObjectIdentifier;
 
 use super::{IMAGE, SCHEME};
-use crate::notation::{CRITICAL_SCHEME, JWS, PAYLOAD, PinnedCertificate};
+use crate::notation::{JWS, PAYLOAD, PinnedCertificate, SIGNING_SCHEME};
 use crate::{PublicKey, SignatureFile};
 
 pub(super) const CN: &str = "2.5.4.3";
@@ -183,7 +183,7 @@ pub(super) fn payload(more: &str) -> String {
 /// The signed attributes that are mandatory.
 pub(super) fn header() -> String {
     format!(
-        r#"{{"alg":"ES256","crit":["{CRITICAL_SCHEME}"],"cty":"{PAYLOAD}","{CRITICAL_SCHEME}":"{SCHEME}","io.cncf.notary.signingTime":"2026-11-30T09:00:00Z"}}"#
+        r#"{{"alg":"ES256","crit":["{SIGNING_SCHEME}"],"cty":"{PAYLOAD}","{SIGNING_SCHEME}":"{SCHEME}","io.cncf.notary.signingTime":"2026-11-30T09:00:00Z"}}"#
     )
 }
 

@@ -60,13 +60,14 @@ fn a_revoked_or_expired_certificate_above_the_pin_is_found_and_cutting_it_off_he
     let Certificates { root, middle, leaf } = &certificates();
     for pin in [middle, leaf] {
         for seed in [ROOT, MIDDLE, LEAF] {
-            let mut pins = pinning(&[pin]);
-            pins.revoked.insert(key(seed).id());
-            assert!(of_chain(&pins, &[leaf, middle, root]).contains("revokes"));
-            let file = jws(LEAF, &[leaf, middle, root], &header(), &payload(""));
-            let refusal = outcome(&pins, &[file]).result.unwrap_err();
+            let outcome = |chain: &[&[u8]]| {
+                let file = jws(LEAF, chain, &header(), &payload(""));
+                outcome_at(NOW, &pinning(&[pin]), &[key(seed).id()], &[file])
+            };
+            assert!(said_of(outcome(&[leaf, middle, root])).contains("revokes"));
+            let refusal = outcome(&[leaf, middle, root]).result.unwrap_err();
             assert_eq!(refusal.code, Code::Revoked);
-            assert!(of_chain(&pins, &[leaf, middle]).contains(NO_ROOT));
+            assert!(said_of(outcome(&[leaf, middle])).contains(NO_ROOT));
         }
     }
     let over = Content {
@@ -327,13 +328,10 @@ fn the_signed_parts_are_whole_and_have_the_names_that_each_tool_reads() {
     let ends = |at: &str| {
         header
             .replace(
-                &format!("[\"{CRITICAL_SCHEME}\"]"),
-                &format!("[\"{CRITICAL_SCHEME}\",\"{CRITICAL_EXPIRY}\"]"),
+                &format!("[\"{SIGNING_SCHEME}\"]"),
+                &format!("[\"{SIGNING_SCHEME}\",\"{EXPIRY}\"]"),
             )
-            .replace(
-                "\"cty\"",
-                &format!("\"{CRITICAL_EXPIRY}\":\"{at}\",\"cty\""),
-            )
+            .replace("\"cty\"", &format!("\"{EXPIRY}\":\"{at}\",\"cty\""))
     };
     assert_eq!(of(&ends("2026-12-30T09:00:00Z"), &good), "signed");
     assert!(of(&ends("2026-11-30T09:00:00Z"), &good).contains("before it was signed"));
