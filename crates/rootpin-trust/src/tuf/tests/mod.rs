@@ -8,6 +8,7 @@ mod owners;
 pub(crate) mod publisher;
 mod recall;
 mod sigstore;
+mod weaknesses;
 
 use serde_json::json;
 
