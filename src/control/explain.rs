@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::decide::survey::ReportedBinding;
+use crate::decide::survey::{ReportedBinding, shown_root};
 use rootpin_policy::judge::{EntryKind, Lookup, Why, entries};
 use rootpin_policy::{Policy, Root, Rule};
 use rootpin_trust::image::{Digest, ImageRef};
@@ -131,7 +131,7 @@ fn evidence(rule: &Rule, name: &ImageRef) -> String {
     if rule.roots.is_empty() {
         return format!("another rule: {rule} names no root, and refuses its names");
     }
-    let roots: Vec<String> = rule.roots.iter().map(ToString::to_string).collect();
+    let roots: Vec<String> = rule.roots.iter().map(|root| shown_root(root)).collect();
     let who = match (rule.quorum, rule.roots.len()) {
         (1, 1) => roots.join(""),
         (quorum, _) => format!("{quorum} of {}", roots.join("; ")),

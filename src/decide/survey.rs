@@ -2,6 +2,7 @@
 //! nothing and admits nothing.
 
 mod answer;
+mod shown_root;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ use rootpin_trust::cosign::CosignPins;
 use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::notation::{NotationPins, PinnedCertificate};
 use rootpin_trust::{Fingerprint, Floor, KeyId, RootFile, Subject};
+
+pub(crate) use shown_root::shown_root;
 
 pub(crate) use answer::{
     Covered, HeldFloor, HeldMetadata, PinnedFile, PinnedKey, PinnedRoot, PolicyInForce,

@@ -206,34 +206,6 @@ impl TufRoot {
     }
 }
 
-impl fmt::Display for Root {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (&self.id, &self.kind) {
-            (id, RootKind::Notary(NotaryRoot { server, role, .. })) => {
-                write!(formatter, "{id} (notary at {server}, role {role})")
-            }
-            (id, RootKind::Tuf(tuf)) => write!(formatter, "{id} (tuf {tuf})"),
-            (id, RootKind::Notation(notation)) => {
-                let certificates = notation.certificates.len();
-                let plural = if certificates == 1 { "" } else { "s" };
-                let binds = self.binds();
-                write!(
-                    formatter,
-                    "{id} (notation, {certificates} certificate{plural}, {binds})"
-                )
-            }
-            (id, RootKind::Cosign(cosign)) => {
-                let (threshold, keys) = (cosign.threshold, cosign.keys.len());
-                write!(
-                    formatter,
-                    "{id} (cosign, {threshold} of {keys} keys, {})",
-                    self.binds()
-                )
-            }
-        }
-    }
-}
-
 impl fmt::Display for Binding {
     /// `binds digest, name, tag; not freshness`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -252,20 +224,5 @@ impl fmt::Display for Binding {
             "" => Ok(()),
             unbound => write!(formatter, "; not {unbound}"),
         }
-    }
-}
-
-impl fmt::Display for TufRoot {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let places: Vec<_> = self.metadata.iter().map(ToString::to_string).collect();
-        let places = match places.as_slice() {
-            [] => "nowhere".to_owned(),
-            some => some.join(", "),
-        };
-        write!(
-            formatter,
-            "at {places}, from root {}",
-            self.pinned.version()
-        )
     }
 }

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Failure, InPolicy, load, shown};
 use crate::cli::output::Output;
-use crate::decide::survey::ReportedBinding;
+use crate::decide::survey::{ReportedBinding, shown_root};
 use rootpin_policy::{KeyEntry, Policy, Root, RootKind};
 use rootpin_trust::cosign::CosignFormat;
 use rootpin_trust::{Fingerprint, KeyId, RootFile};
@@ -75,7 +75,7 @@ fn keys_json(policy: &Policy, root: &Root) -> Vec<Value> {
 
 fn root_text(policy: &Policy, root: &Root) -> String {
     let mut lines = vec![
-        root.to_string(),
+        shown_root(root),
         format!(
             "  defined at     {}:{}",
             root.location.file, root.location.line

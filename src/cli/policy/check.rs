@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use crate::cli::output::{Output, counted, list, mistake, text};
 use crate::cli::policy_fails;
 use crate::control;
-use crate::decide::survey::ReportedBinding;
+use crate::decide::survey::{ReportedBinding, shown_root};
 use crate::policy_dir::{Owner, PolicyDir};
 use rootpin_policy::{self, Diagnostic, FindingCode, Policy, Root, Severity};
 use rootpin_trust::image::ImageRef;
@@ -133,7 +133,7 @@ fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
     // A root that binds all says nothing new.
     let roots = loaded.iter().flat_map(|policy| policy.roots.values());
     for root in roots.filter(|root| !root.lists_tags()) {
-        let _ = writeln!(out, "root {root}");
+        let _ = writeln!(out, "root {}", shown_root(root));
     }
     let _ = match loaded {
         Ok(policy) => writeln!(

@@ -45,7 +45,7 @@ fn admitted(policy: &Policy, name: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for root in &rule.roots {
         let RootKind::Notary(_) = &root.kind else {
-            panic!("{root}")
+            panic!("{}", root.id)
         };
         keys.extend(root.keys.iter().map(ToString::to_string));
     }
