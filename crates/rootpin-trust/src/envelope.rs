@@ -11,6 +11,7 @@ use crate::budget::{Budget, SIGNATURES_LISTED, over_limit};
 use crate::canonical::{self, JsonError, Text};
 use crate::date::date;
 use crate::image::Digest;
+use crate::key::SignedMessage;
 use crate::refusal::shown;
 use crate::threshold::{Signature, Signed};
 use crate::{Code, Refusal, hex};
@@ -229,8 +230,10 @@ impl Envelope {
     pub(crate) fn signed(&self) -> Signed<'_> {
         Signed {
             file: &self.file,
-            message: self.body().bytes(),
-            hash: self.statement,
+            message: SignedMessage {
+                bytes: Some(self.body().bytes()),
+                sha256: Some(self.statement),
+            },
             signatures: &self.signatures,
         }
     }

@@ -12,28 +12,27 @@ use std::str::FromStr;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1,
-    ECDSA_P384_SHA384_ASN1, ED25519, EcdsaVerificationAlgorithm, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
     UnparsedPublicKey, VerificationAlgorithm,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
-use x509_cert::der::{Decode, Encode};
+use x509_cert::der::{Decode, Encode, Tag};
 use x509_cert::spki::SubjectPublicKeyInfo;
 
-pub(crate) use self::image::{Algorithm, SignedMessage};
-use self::material::{EC_PUBLIC_KEY, ED25519_SPKI, Material, is_strong_rsa};
+use self::material::{EC_PUBLIC_KEY, Material, is_strong_rsa};
 use super::canonical::Text;
 use super::certificate::Certificate;
 use super::envelope::Format;
-use super::{hex, pem};
+use super::pem;
 use crate::image::Digest;
 
 /// A canonical key ID: SHA-256 over the canonical JSON of the bare key (Notary's private key files
 /// are named by it).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId([u8; 32]);
+pub struct KeyId(Digest);
 
 /// Why a PEM file gives no keys, or text is no key ID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,35 +52,58 @@ pub struct PublicKey {
     unknown: Option<String>,
 }
 
-/// A signature scheme: of TUF 1.0 (1.0.34, section 4.2, and securesystemslib), or of a method of
-/// Notary's.
+/// A signature scheme: of TUF 1.0 (1.0.34, section 4.2, and securesystemslib), of a method of
+/// Notary's, of cosign, or of JOSE and COSE.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Scheme {
+pub(crate) enum Scheme {
     EcdsaP256Sha256,
+    EcdsaP384Sha256,
     EcdsaP384Sha384,
-    /// As `r‖s`, Notary's form.
+    /// As `r‖s`.
     RawEcdsaP256Sha256,
-    /// Likewise.
+    /// Likewise, Notary's alone.
     RawEcdsaP384Sha256,
+    /// Likewise.
+    RawEcdsaP384Sha384,
     Ed25519,
     RsaPssSha256,
     RsaPssSha384,
     RsaPssSha512,
-    /// Counts only where the policy allows it.
+    /// In metadata it counts only where the policy allows it.
     RsaPkcs1Sha256,
+}
+
+/// What a signature is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SignedMessage<'a> {
+    /// These bytes, where they are known.
+    pub(crate) bytes: Option<&'a [u8]>,
+    /// Their SHA-256, where that is known: a large message is not hashed for each of its
+    /// signatures.
+    pub(crate) sha256: Option<Digest>,
+}
+
+impl<'a> SignedMessage<'a> {
+    /// Bytes whose hash is not known.
+    pub(crate) fn of(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes: Some(bytes),
+            sha256: None,
+        }
+    }
 }
 
 impl KeyId {
     /// An ID from its 32 bytes.
     #[must_use]
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(bytes)
+        Self(Digest::from_bytes(bytes))
     }
 
     /// The 32 bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
+        self.0.as_bytes()
     }
 
     /// notary-v1 key ID: SHA-256 of the canonical JSON of type and public part, with a private part
@@ -91,13 +113,13 @@ impl KeyId {
             [keytype, public].map(|text| text.replace('\\', "\\\\").replace('"', "\\\""));
         let key =
             format!(r#"{{"keytype":"{keytype}","keyval":{{"private":null,"public":"{public}"}}}}"#);
-        Self(*Digest::of(key.as_bytes()).as_bytes())
+        Self(Digest::of(key.as_bytes()))
     }
 }
 
 impl fmt::Display for KeyId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&hex::encode(&self.0))
+        formatter.write_str(&self.0.hex())
     }
 }
 
@@ -111,9 +133,8 @@ impl FromStr for KeyId {
     type Err = KeyError;
 
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let digest = Digest::from_hex(text)
-            .ok_or_else(|| KeyError("not a key ID: wanted 64 lower-case hex digits".to_owned()))?;
-        Ok(Self(*digest.as_bytes()))
+        let wrong = || KeyError("not a key ID: wanted 64 lower-case hex digits".to_owned());
+        Digest::from_hex(text).map(Self).ok_or_else(wrong)
     }
 }
 
@@ -135,10 +156,8 @@ impl PublicKey {
 
     /// A bare RSA key, by DER of its `RSAPublicKey` (RFC 8017, appendix A.1.1).
     pub(super) fn of_rsa(der: &[u8]) -> Option<Self> {
-        Self::of(
-            is_strong_rsa(der).then(|| Material::Rsa(der.to_vec()))?,
-            None,
-        )
+        let material = is_strong_rsa(der).then(|| Material::Rsa(der.to_vec()));
+        Self::of(material?, None)
     }
 
     fn of(material: Material, certificate: Option<Certificate>) -> Option<Self> {
@@ -253,8 +272,7 @@ impl PublicKey {
             .filter(|_| signs.is_some())
             .unwrap_or(Material::Unknown);
         // No other key has this ID: it is hashed over more than a key.
-        let unknown =
-            || KeyId(*Digest::of(&[keyid.as_bytes(), b"\n", key.bytes()].concat()).as_bytes());
+        let unknown = || KeyId(Digest::of(&[keyid.as_bytes(), b"\n", key.bytes()].concat()));
         let id = material.id().unwrap_or_else(unknown);
         let named = matches!(material, Material::Unknown).then(|| {
             if keytype == scheme {
@@ -314,10 +332,7 @@ impl PublicKey {
     /// known here.
     #[must_use]
     pub fn spki(&self) -> Option<Vec<u8>> {
-        match &self.material {
-            Material::Ed25519(key) => Some([&ED25519_SPKI, key.as_slice()].concat()),
-            other => other.spki(),
-        }
+        self.material.spki()
     }
 
     /// The certificates it came in, leaf first; none for a bare key.
@@ -335,61 +350,70 @@ impl PublicKey {
         signature: &[u8],
         allow_pkcs1: bool,
     ) -> bool {
-        self.verify_hashed(
-            method,
-            message,
-            &Digest::of(message),
-            signature,
-            allow_pkcs1,
-        )
+        let message = SignedMessage {
+            bytes: Some(message),
+            sha256: Some(Digest::of(message)),
+        };
+        self.verify_metadata(method, message, signature, allow_pkcs1)
     }
 
-    /// The same where the message's digest is known: a large one is not hashed for each of its
-    /// signatures.
-    pub(super) fn verify_hashed(
+    /// The same where the message's digest is known.
+    pub(super) fn verify_metadata(
         &self,
         method: &str,
-        message: &[u8],
-        hash: &Digest,
+        message: SignedMessage<'_>,
         signature: &[u8],
         allow_pkcs1: bool,
     ) -> bool {
         let by_method = || Scheme::of_notary(&self.material, method);
-        let Some(scheme) = self.scheme.or_else(by_method) else {
+        let scheme = self.scheme.or_else(by_method);
+        scheme.is_some_and(|scheme| {
+            (allow_pkcs1 || scheme != Scheme::RsaPkcs1Sha256)
+                && self.verify_by(scheme, message, signature)
+        })
+    }
+
+    /// Whether a signature is this key's by that scheme, which fits the key.
+    fn verify_by(&self, scheme: Scheme, message: SignedMessage<'_>, signature: &[u8]) -> bool {
+        let (algorithm, takes_sha256) = scheme.algorithm();
+        let of_notary =
+            (scheme == Scheme::RawEcdsaP384Sha256).then(|| der_signature(signature, 48));
+        let signature = match &of_notary {
+            Some(Some(der)) => der.as_slice(),
+            Some(None) => return false,
+            None => signature,
+        };
+        let Some(key) = self.material.key() else {
             return false;
         };
-        let verify = |algorithm: &'static dyn VerificationAlgorithm, key: &[u8]| {
-            UnparsedPublicKey::new(algorithm, key)
-                .verify(message, signature)
-                .is_ok()
-        };
-        let rsa: &'static dyn VerificationAlgorithm = match (&self.material, scheme) {
-            (Material::P256(point), Scheme::EcdsaP256Sha256) => {
-                return verify_ecdsa(&ECDSA_P256_SHA256_ASN1, point, hash, signature);
-            }
-            (Material::P256(point), Scheme::RawEcdsaP256Sha256) => {
-                return verify_ecdsa(&ECDSA_P256_SHA256_FIXED, point, hash, signature);
-            }
-            (Material::P384(point), Scheme::EcdsaP384Sha384) => {
-                return verify(&ECDSA_P384_SHA384_ASN1, point);
-            }
-            (Material::P384(point), Scheme::RawEcdsaP384Sha256) => {
-                return der_signature(signature, 48).is_some_and(|signature| {
-                    verify_ecdsa(&ECDSA_P384_SHA256_ASN1, point, hash, &signature)
-                });
-            }
-            (Material::Ed25519(key), Scheme::Ed25519) => return verify(&ED25519, key),
-            (_, Scheme::RsaPssSha256) => &RSA_PSS_2048_8192_SHA256,
-            (_, Scheme::RsaPssSha384) => &RSA_PSS_2048_8192_SHA384,
-            (_, Scheme::RsaPssSha512) => &RSA_PSS_2048_8192_SHA512,
-            (_, Scheme::RsaPkcs1Sha256) if allow_pkcs1 => &RSA_PKCS1_2048_8192_SHA256,
-            _ => return false,
-        };
-        matches!(&self.material, Material::Rsa(key) if verify(rsa, key))
+        let key = UnparsedPublicKey::new(algorithm, key);
+        match message.sha256.filter(|_| takes_sha256) {
+            Some(hash) => digest::Digest::import_less_safe(hash.as_bytes(), &digest::SHA256)
+                .is_ok_and(|hash| key.verify_digest(&hash, signature).is_ok()),
+            None => message
+                .bytes
+                .is_some_and(|bytes| key.verify(bytes, signature).is_ok()),
+        }
     }
 }
 
 impl Scheme {
+    /// What verifies by it, and whether it can by the message's SHA-256 alone.
+    fn algorithm(self) -> (&'static dyn VerificationAlgorithm, bool) {
+        match self {
+            Self::EcdsaP256Sha256 => (&ECDSA_P256_SHA256_ASN1, true),
+            Self::EcdsaP384Sha256 | Self::RawEcdsaP384Sha256 => (&ECDSA_P384_SHA256_ASN1, true),
+            Self::EcdsaP384Sha384 => (&ECDSA_P384_SHA384_ASN1, false),
+            Self::RawEcdsaP256Sha256 => (&ECDSA_P256_SHA256_FIXED, true),
+            Self::RawEcdsaP384Sha384 => (&ECDSA_P384_SHA384_FIXED, false),
+            Self::Ed25519 => (&ED25519, false),
+            Self::RsaPssSha256 => (&RSA_PSS_2048_8192_SHA256, true),
+            Self::RsaPssSha384 => (&RSA_PSS_2048_8192_SHA384, false),
+            Self::RsaPssSha512 => (&RSA_PSS_2048_8192_SHA512, false),
+            Self::RsaPkcs1Sha256 => (&RSA_PKCS1_2048_8192_SHA256, true),
+        }
+    }
+
     /// The scheme of Notary's signing method, if it fits the key.
     fn of_notary(material: &Material, method: &str) -> Option<Self> {
         match (material, method) {
@@ -402,7 +426,7 @@ impl Scheme {
         }
     }
 
-    /// The scheme of that name, if it fits the key.
+    /// The scheme of that name in TUF, if it fits the key.
     fn of(material: &Material, name: &str) -> Option<Self> {
         match (material, name) {
             (Material::P256(_), "ecdsa-sha2-nistp256") => Some(Self::EcdsaP256Sha256),
@@ -426,35 +450,13 @@ fn text<'a>(object: Option<Text<'a>>, name: &str) -> Result<Cow<'a, str>, KeyErr
 
 /// The certificates of a PEM text; none if there is one that can't be read, or anything else in it.
 fn certificates(pem: &[u8]) -> Vec<Certificate> {
-    let Ok(blocks) = pem::blocks(pem) else {
-        return Vec::new();
+    let read = |block: &pem::Block| match block.label.as_str() {
+        "CERTIFICATE" => Certificate::from_der(&block.bytes).ok(),
+        _ => None,
     };
-    let read = |block: &pem::Block| {
-        if block.label == "CERTIFICATE" {
-            Certificate::from_der(&block.bytes).ok()
-        } else {
-            None
-        }
-    };
-    blocks
-        .iter()
-        .map(read)
-        .collect::<Option<Vec<_>>>()
+    let all = pem::blocks(pem).ok();
+    all.and_then(|all| all.iter().map(read).collect())
         .unwrap_or_default()
-}
-
-/// Whether a signature is over what has that SHA-256.
-fn verify_ecdsa(
-    algorithm: &'static EcdsaVerificationAlgorithm,
-    point: &[u8],
-    hash: &Digest,
-    signature: &[u8],
-) -> bool {
-    digest::Digest::import_less_safe(hash.as_bytes(), &digest::SHA256).is_ok_and(|hash| {
-        UnparsedPublicKey::new(algorithm, point)
-            .verify_digest(&hash, signature)
-            .is_ok()
-    })
 }
 
 /// Raw `r‖s`, each exactly `width` bytes, as a DER `ECDSA-Sig-Value` (RFC 3279, section 2.2.3).
@@ -462,15 +464,9 @@ fn der_signature(raw: &[u8], width: usize) -> Option<Vec<u8>> {
     let (r, s) = raw
         .split_at_checked(width)
         .filter(|(_, s)| s.len() == width)?;
-    let (r, s) = (
-        UintRef::new(r).ok()?.to_der().ok()?,
-        UintRef::new(s).ok()?.to_der().ok()?,
-    );
-    // Two integers of at most 51 bytes: one length byte is enough.
-    let length = u8::try_from(r.len() + s.len())
-        .ok()
-        .filter(|length| *length < 0x80)?;
-    Some([&[0x30, length], r.as_slice(), s.as_slice()].concat())
+    let (r, s) = (UintRef::new(r).ok()?, UintRef::new(s).ok()?);
+    let numbers = [r.to_der().ok()?, s.to_der().ok()?].concat();
+    AnyRef::new(Tag::Sequence, &numbers).ok()?.to_der().ok()
 }
 
 #[cfg(test)]
@@ -478,6 +474,7 @@ mod tests {
     use super::super::key_file::public_keys;
     use super::*;
     use crate::canonical::{Limits, rewrite};
+    use crate::hex;
 
     fn data(path: &str) -> Vec<u8> {
         std::fs::read(format!(

@@ -6,10 +6,9 @@
 use std::collections::BTreeSet;
 
 use super::budget::Budget;
-use super::key::PublicKey;
+use super::key::{PublicKey, SignedMessage};
 use super::refusal::shown;
 use super::{Code, KeyId, Refusal};
-use crate::image::Digest;
 
 /// One entry of a file's `signatures`.
 #[derive(Debug, Clone)]
@@ -24,9 +23,7 @@ pub(super) struct Signature {
 pub(super) struct Signed<'a> {
     /// The file's name, for people.
     pub(super) file: &'a str,
-    pub(super) message: &'a [u8],
-    /// SHA-256 of the message.
-    pub(super) hash: Digest,
+    pub(super) message: SignedMessage<'a>,
     pub(super) signatures: &'a [Signature],
 }
 
@@ -62,10 +59,9 @@ pub(super) fn signers(
                 continue;
             }
             budget.take_signature()?;
-            if key.verify_hashed(
+            if key.verify_metadata(
                 &signature.method,
                 signed.message,
-                &signed.hash,
                 &signature.bytes,
                 counting.allow_rsa_pkcs1v15,
             ) {

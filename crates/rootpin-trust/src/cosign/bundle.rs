@@ -123,7 +123,7 @@ impl Bundle {
         let (payload, message, signature) = match &self.content {
             Content::Dsse(payload, message, signature) => (
                 Some(payload.as_slice()),
-                SignedMessage::Bytes(message),
+                SignedMessage::of(message),
                 signature,
             ),
             Content::Message(hash, signature) => {
@@ -131,7 +131,11 @@ impl Bundle {
                     let other = STANDARD.encode(hash);
                     return Err(format!("it is for other bytes: {}", shown(&other)));
                 }
-                (None, SignedMessage::Sha256(image), signature)
+                let message = SignedMessage {
+                    bytes: None,
+                    sha256: Some(image),
+                };
+                (None, message, signature)
             }
         };
         let envelope = Envelope {

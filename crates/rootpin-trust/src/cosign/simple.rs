@@ -17,7 +17,7 @@ const KIND: &str = "cosign container image signature";
 /// The signature over a payload.
 pub(super) fn envelope(file: &SignatureFile) -> Result<Envelope<'_>, String> {
     Ok(Envelope {
-        message: SignedMessage::Bytes(&file.bytes),
+        message: SignedMessage::of(&file.bytes),
         signature: decoded(file.signature.as_deref(), "annotation with the signature")?,
         hint: None,
     })

@@ -31,10 +31,6 @@ pub(super) const EC_PUBLIC_KEY: ObjectIdentifier =
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-/// The bytes before the key (RFC 8410, section 4).
-pub(super) const ED25519_SPKI: [u8; 12] = [
-    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
-];
 const ID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
 impl Material {
@@ -60,8 +56,7 @@ impl Material {
         } else {
             return None;
         };
-        (material.spki().as_deref() == Some(der) || matches!(material, Self::Ed25519(_)))
-            .then_some(material)
+        (material.spki().as_deref() == Some(der)).then_some(material)
     }
 
     pub(super) fn ed25519(key: &[u8]) -> Option<Self> {
@@ -102,22 +97,27 @@ impl Material {
         (material.keytype() == named).then_some(material)
     }
 
-    /// DER of the subject public key info of the kinds that metadata writes so.
+    /// The key itself, as its algorithms take it; none for one that is not understood.
+    pub(super) fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::P256(key) | Self::P384(key) | Self::Rsa(key) => Some(key),
+            Self::Ed25519(key) => Some(key),
+            Self::Unknown => None,
+        }
+    }
+
+    /// DER of the subject public key info (RFC 8410, section 4, for Ed25519).
     pub(super) fn spki(&self) -> Option<Vec<u8>> {
-        let (oid, parameters, key) = match self {
-            Self::P256(point) => (EC_PUBLIC_KEY, Some(&P256), point.clone()),
-            Self::P384(point) => (EC_PUBLIC_KEY, Some(&P384), point.clone()),
-            Self::Rsa(key) => (RSA_ENCRYPTION, None, key.clone()),
-            Self::Ed25519(_) | Self::Unknown => return None,
+        let (oid, parameters) = match self {
+            Self::P256(_) => (EC_PUBLIC_KEY, Some(AnyRef::from(&P256))),
+            Self::P384(_) => (EC_PUBLIC_KEY, Some(AnyRef::from(&P384))),
+            Self::Rsa(_) => (RSA_ENCRYPTION, Some(AnyRef::NULL)),
+            Self::Ed25519(_) | Self::Unknown => (ID_ED25519, None),
         };
-        let parameters = parameters.map_or(AnyRef::NULL, AnyRef::from);
-        let algorithm = x509_cert::spki::AlgorithmIdentifier {
-            oid,
-            parameters: Some(parameters),
-        };
+        let algorithm = x509_cert::spki::AlgorithmIdentifier { oid, parameters };
         SubjectPublicKeyInfo {
             algorithm,
-            subject_public_key: BitStringRef::from_bytes(&key).ok()?,
+            subject_public_key: BitStringRef::from_bytes(self.key()?).ok()?,
         }
         .to_der()
         .ok()

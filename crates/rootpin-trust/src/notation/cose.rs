@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::cbor::{self, Value};
-use super::{Algorithm, Attributes, EXPIRY, Envelope, SIGNED_AT, SIGNING_SCHEME};
+use super::{Attributes, EXPIRY, Envelope, SIGNED_AT, SIGNING_SCHEME, Scheme};
 
 /// The media type of an envelope.
 pub const MEDIA_TYPE: &str = "application/cose";
@@ -115,13 +115,13 @@ fn attributes(header: &Map<'_>) -> Result<Attributes, String> {
         });
     }
     let algorithm = match by_label(header, &Value::Integer(ALGORITHM)) {
-        Some(Value::Integer(number)) => Algorithm::of_cose(*number),
+        Some(Value::Integer(number)) => Scheme::of_cose(*number),
         _ => None,
     };
     Ok(Attributes {
-        algorithm: algorithm.ok_or("its algorithm is none that is taken")?,
+        scheme: algorithm.ok_or("its algorithm is none that is taken")?,
         content: text(&Value::Integer(CONTENT_TYPE)),
-        scheme: text(&Value::Text(SIGNING_SCHEME)),
+        signing_scheme: text(&Value::Text(SIGNING_SCHEME)),
         signed_at: time(SIGNED_AT)?,
         expiry: time(EXPIRY)?,
         critical,

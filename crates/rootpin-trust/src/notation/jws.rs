@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use jiff::Timestamp;
 
-use super::{Algorithm, Attributes, EXPIRY, Envelope, SIGNED_AT, SIGNING_SCHEME};
+use super::{Attributes, EXPIRY, Envelope, SIGNED_AT, SIGNING_SCHEME, Scheme};
 use crate::canonical::Text;
 use crate::image_signature::json;
 use crate::refusal::shown;
@@ -69,10 +69,10 @@ fn attributes(header: Text<'_>) -> Result<Attributes, String> {
         ));
     }
     Ok(Attributes {
-        algorithm: Algorithm::of_jws(&algorithm)
+        scheme: Scheme::of_jws(&algorithm)
             .ok_or_else(|| format!("its algorithm is {}", shown(&algorithm)))?,
         content: text("cty").unwrap_or_default().into_owned(),
-        scheme: text(SIGNING_SCHEME).unwrap_or_default().into_owned(),
+        signing_scheme: text(SIGNING_SCHEME).unwrap_or_default().into_owned(),
         signed_at: time(SIGNED_AT)?,
         expiry: time(EXPIRY)?,
         critical,

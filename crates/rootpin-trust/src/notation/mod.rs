@@ -23,7 +23,7 @@ use crate::image::Digest;
 use crate::image_signature::{
     MOST_SIGNATURES, OTHER_NAMES, SIGNATURE_BYTES, Wanted, has_other_names, json, judged,
 };
-use crate::key::Algorithm;
+use crate::key::Scheme;
 use crate::refusal::shown;
 use crate::{KeyId, SignatureFile, SignatureFinding, SignatureOutcome, SignedImage};
 
@@ -72,9 +72,9 @@ struct Envelope {
 
 /// The signed attributes.
 struct Attributes {
-    algorithm: Algorithm,
+    scheme: Scheme,
     content: String,
-    scheme: String,
+    signing_scheme: String,
     /// When its signer says that it was made.
     signed_at: Option<Timestamp>,
     expiry: Option<Timestamp>,
@@ -178,13 +178,11 @@ fn check(
     found.claimed_key = envelope.chain.first().and_then(|leaf| chain::claimed(leaf));
     let signer = chain::signer(&envelope.chain, terms)?;
     let attributes = &envelope.attributes;
-    if signer.key.algorithm() != Some(attributes.algorithm) {
+    if signer.key.notation_scheme() != Some(attributes.scheme) {
         return Err("its algorithm is not the one of its leaf's key".to_owned());
     }
-    if !signer
-        .key
-        .verify_jose(&envelope.message, &envelope.signature)
-    {
+    let (message, signature) = (&envelope.message, &envelope.signature);
+    if !signer.key.verify_notation(message, signature) {
         return Err("it is not by the key of its own certificate".to_owned());
     }
     // A good signature under a revoked key: the refusal says so, and no audit lets it through.
@@ -218,8 +216,8 @@ fn check_attributes(
         ));
     }
     // Off-spec: no signing authority is trusted, so its scheme is not taken.
-    if attributes.scheme != SCHEME || !is_critical(SIGNING_SCHEME) {
-        let scheme = shown(&attributes.scheme);
+    if attributes.signing_scheme != SCHEME || !is_critical(SIGNING_SCHEME) {
+        let scheme = shown(&attributes.signing_scheme);
         return Err(format!(
             "its scheme is {scheme}, not {SCHEME} as a critical attribute"
         ));

@@ -223,9 +223,9 @@ fn another_digest_is_not_signed() {
 
 fn attributes(critical: &[&str]) -> Attributes {
     Attributes {
-        algorithm: Algorithm::Es256,
+        scheme: Scheme::RawEcdsaP256Sha256,
         content: PAYLOAD.to_owned(),
-        scheme: SCHEME.to_owned(),
+        signing_scheme: SCHEME.to_owned(),
         signed_at: Some("2026-11-30T09:00:00Z".parse().unwrap()),
         expiry: None,
         critical: critical.iter().map(|name| (*name).to_owned()).collect(),
@@ -248,7 +248,7 @@ fn attributes_are_those_of_the_specification_or_the_signature_counts_for_nothing
     }
     let authority = "notary.x509.signingAuthority".to_owned();
     check(&Attributes {
-        scheme: authority,
+        signing_scheme: authority,
         ..attributes(&[SIGNING_SCHEME])
     })
     .unwrap_err();
