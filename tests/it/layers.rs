@@ -126,6 +126,7 @@ const PURE: [(&str, &[&str]); 2] = [
         "crates/rootpin-trust",
         &[
             "aws-lc-rs",
+            "base16ct",
             "base64",
             "jiff",
             "rustls-pki-types",
@@ -138,7 +139,7 @@ const PURE: [(&str, &[&str]); 2] = [
     ),
     (
         "crates/rootpin-policy",
-        &["rootpin-trust", "jiff", "thiserror", "toml"],
+        &["rootpin-trust", "jiff", "strsim", "thiserror", "toml"],
     ),
 ];
 

@@ -1,40 +1,26 @@
 //! Finds the known key that is nearest to an unknown one.
 
+use strsim::levenshtein;
+
 /// No key is longer.
 const LONGEST_KEY: usize = 64;
 
 /// The one of these words that was meant, if a slip or two lead from it to the text.
 #[must_use]
 pub fn nearest<'a>(text: &str, known: &[&'a str]) -> Option<&'a str> {
-    let plain = |word: &str| word.to_ascii_lowercase().replace('_', "-");
+    let plain = |word: &str| -> String {
+        let word = word.chars().take(LONGEST_KEY);
+        word.collect::<String>()
+            .to_ascii_lowercase()
+            .replace('_', "-")
+    };
     let meant = plain(text);
     let near = known
         .iter()
-        .map(|word| (slips(&meant, &plain(word)), *word))
+        .map(|word| (levenshtein(&meant, &plain(word)), *word))
         .min()?;
     let most = if meant.chars().count() < 4 { 1 } else { 2 };
     (near.0 <= most).then_some(near.1)
-}
-
-/// How many letters are added, left out or changed between two words (Levenshtein's distance).
-fn slips(one: &str, other: &str) -> usize {
-    let other: Vec<char> = other.chars().take(LONGEST_KEY).collect();
-    let mut row: Vec<usize> = (0..=other.len()).collect();
-    for (at, letter) in one.chars().take(LONGEST_KEY).enumerate() {
-        let mut left = at + 1;
-        let mut next = vec![left];
-        for (above, known) in row.windows(2).zip(&other) {
-            let (Some(diagonal), Some(up)) = (above.first(), above.last()) else {
-                continue;
-            };
-            left = (diagonal + usize::from(letter != *known))
-                .min(up + 1)
-                .min(left + 1);
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use x509_cert::der::asn1::AnyRef;
+use x509_cert::der::{Decode, Tag, Tagged};
 use zeroize::Zeroizing;
 
 /// One block: its label, its headers and its bytes.
@@ -122,29 +124,7 @@ pub fn file(bytes: &[u8]) -> Result<Vec<Block>, String> {
 
 /// Whether these bytes are one DER sequence and nothing else.
 fn is_der(bytes: &[u8]) -> bool {
-    let Some((0x30, rest)) = bytes.split_first().map(|(first, rest)| (*first, rest)) else {
-        return false;
-    };
-    let Some((first, rest)) = rest.split_first() else {
-        return false;
-    };
-    let (digits, length) = match first {
-        short @ 0..=0x7f => (0, usize::from(*short)),
-        0x81 | 0x82 => {
-            let digits = usize::from(*first & 0x0f);
-            let Some(number) = rest.get(..digits) else {
-                return false;
-            };
-            (
-                digits,
-                number
-                    .iter()
-                    .fold(0, |sum, byte| sum << 8 | usize::from(*byte)),
-            )
-        }
-        _ => return false,
-    };
-    rest.len() == digits + length
+    AnyRef::from_der(bytes).is_ok_and(|any| any.tag() == Tag::Sequence)
 }
 
 #[cfg(test)]
