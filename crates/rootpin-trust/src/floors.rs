@@ -263,12 +263,8 @@ impl Claim<'_> {
 
 fn rollback(file: &Claim<'_>, floor: &Floor) -> Refusal {
     if file.version == floor.version {
-        let (name, version, signed) = (file.file, file.version, file.signed);
-        let found = format!("{name} version {version} with other content ({signed})");
-        let seen = floor.signed;
-        let wanted = format!("version {version} as it was seen ({seen}), or a later one");
         let hint = "the trust server shows a second history; if the publisher really started anew, forget this root's history with: rootpin state reset --root ID";
-        return Refusal::new(Code::Rollback, found, wanted, hint);
+        return other_content(file.file, file.version, (file.signed, floor.signed), hint);
     }
     let found = format!("{} version {}", file.file, file.version);
     let seen = floor.version;
@@ -280,6 +276,18 @@ fn rollback(file: &Claim<'_>, floor: &Floor) -> Refusal {
     } else {
         refusal.of_source_behind()
     }
+}
+
+/// The refusal of another file of a version that was seen.
+pub(super) fn other_content(
+    file: &str,
+    version: u64,
+    (found, seen): (Digest, Digest),
+    hint: &str,
+) -> Refusal {
+    let found = format!("{file} version {version} with other content ({found})");
+    let wanted = format!("version {version} as it was seen ({seen}), or a later one");
+    Refusal::new(Code::Rollback, found, wanted, hint)
 }
 
 /// The hint for a file that is older than one that was seen.

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 
 use super::plain;
+use super::text::{Text, unescaped};
 
 /// Digits of an integer. The largest that a format in the field has is 20.
 const DIGITS: usize = 40;
@@ -368,30 +369,13 @@ fn value(digits: &[u8]) -> Option<u64> {
 
 /// Compares two names by their unescaped bytes: an escape is its second byte.
 fn compare(one: &[u8], other: &[u8]) -> Ordering {
+    let inside = [one, other].map(|name| Text::of(name).inside().unwrap_or_default());
+    let [one, other] = inside;
     if one.contains(&b'\\') || other.contains(&b'\\') {
         unescaped(one).cmp(unescaped(other))
     } else {
-        inside(one).cmp(inside(other))
+        one.cmp(other)
     }
-}
-
-/// The name without its quotes.
-fn inside(name: &[u8]) -> &[u8] {
-    name.get(1..name.len().saturating_sub(1))
-        .unwrap_or_default()
-}
-
-fn unescaped(name: &[u8]) -> impl Iterator<Item = u8> {
-    let mut bytes = inside(name).iter().copied();
-    std::iter::from_fn(move || {
-        bytes.next().and_then(|byte| {
-            if byte == b'\\' {
-                bytes.next()
-            } else {
-                Some(byte)
-            }
-        })
-    })
 }
 
 #[cfg(test)]

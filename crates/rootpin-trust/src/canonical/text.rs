@@ -106,7 +106,8 @@ impl<'a> Text<'a> {
         }
     }
 
-    fn inside(self) -> Option<&'a [u8]> {
+    /// The string without its quotes.
+    pub(super) fn inside(self) -> Option<&'a [u8]> {
         self.0.strip_prefix(b"\"")?.strip_suffix(b"\"")
     }
 
@@ -117,17 +118,8 @@ impl<'a> Text<'a> {
         if !inside.contains(&b'\\') {
             return str::from_utf8(inside).ok().map(Cow::Borrowed);
         }
-        let mut bytes = inside.iter().copied();
-        let unescaped = std::iter::from_fn(|| {
-            bytes.next().and_then(|byte| {
-                if byte == b'\\' {
-                    bytes.next()
-                } else {
-                    Some(byte)
-                }
-            })
-        });
-        String::from_utf8(unescaped.collect()).ok().map(Cow::Owned)
+        let unescaped = String::from_utf8(unescaped(inside).collect());
+        unescaped.ok().map(Cow::Owned)
     }
 
     /// The number, if this is one that is not negative and fits.
@@ -203,6 +195,15 @@ impl fmt::Debug for Text<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&String::from_utf8_lossy(self.0), formatter)
     }
+}
+
+/// The bytes of a string that is given without its quotes: an escape is its second byte.
+pub(super) fn unescaped(inside: &[u8]) -> impl Iterator<Item = u8> {
+    let mut bytes = inside.iter().copied();
+    std::iter::from_fn(move || match bytes.next() {
+        Some(b'\\') => bytes.next(),
+        byte => byte,
+    })
 }
 
 /// The length of the value with which the text begins.

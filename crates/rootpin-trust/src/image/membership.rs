@@ -120,28 +120,27 @@ impl Chain {
     /// descriptor.
     #[must_use]
     pub fn of_manifest(layer: &Descriptor, manifest: &Arc<Blob>) -> Option<Self> {
-        match &manifest.document {
-            Document::Manifest { layers, .. } if layers.contains(layer) => Some(Self {
-                manifest: Arc::clone(manifest),
-                indexes: Vec::new(),
-            }),
-            _ => None,
-        }
+        Self::over(manifest, |_, layers| layers.contains(layer))
     }
 
     /// The chain that ends at a manifest of that configuration: none, unless it names it by digest
     /// and size.
     #[must_use]
     pub fn of_config(config: Digest, size: u64, manifest: &Arc<Blob>) -> Option<Self> {
+        Self::over(manifest, |named, _| {
+            named.digest == config && named.size == size
+        })
+    }
+
+    fn over(
+        manifest: &Arc<Blob>,
+        has: impl Fn(&Descriptor, &[Descriptor]) -> bool,
+    ) -> Option<Self> {
         match &manifest.document {
-            Document::Manifest { config: named, .. }
-                if named.digest == config && named.size == size =>
-            {
-                Some(Self {
-                    manifest: Arc::clone(manifest),
-                    indexes: Vec::new(),
-                })
-            }
+            Document::Manifest { config, layers, .. } if has(config, layers) => Some(Self {
+                manifest: Arc::clone(manifest),
+                indexes: Vec::new(),
+            }),
             _ => None,
         }
     }

@@ -47,8 +47,7 @@ enum Asked {
     LatestRoot,
     NextRoot(RootChain),
     Timestamp(Descent),
-    Snapshot(Descent, FileMeta, FetchFrom),
-    Targets(Descent, Branch, FetchFrom),
+    Listed(Descent, ListedFile, FetchFrom),
     Over,
 }
 
@@ -70,6 +69,16 @@ type Snapshot = BTreeMap<String, Option<FileMeta>>;
 /// A step of an update, which ends with the repository's tags.
 type NextStep = Step<Verified<Collection>>;
 
+/// A file that the timestamp or the snapshot lists.
+#[derive(Debug)]
+struct ListedFile {
+    role: String,
+    meta: FileMeta,
+    most_bytes: usize,
+    /// None for the snapshot itself.
+    branch: Option<Branch>,
+}
+
 /// The targets role that is next on the way to the required one.
 #[derive(Debug)]
 struct Branch {
@@ -77,7 +86,6 @@ struct Branch {
     role: Role,
     /// Prefixes of the names that it may give.
     paths: Vec<String>,
-    meta: FileMeta,
 }
 
 impl Verification for GunUpdate {
@@ -105,22 +113,18 @@ impl Verification for GunUpdate {
                 self.timestamp(walk, answer.present("timestamp")?)
             }
             // A cached file with another hash is an older one.
-            (Asked::Snapshot(walk, meta, FetchFrom::Cache), Some(answer))
-                if !meta.fits_answer(&answer) =>
+            (Asked::Listed(walk, file, FetchFrom::Cache), Some(answer))
+                if !file.meta.fits_answer(&answer) =>
             {
-                self.want_snapshot(walk, meta, FetchFrom::Source)
+                self.want_listed(walk, file, FetchFrom::Source)
             }
-            (Asked::Snapshot(walk, meta, _), Some(answer)) => {
-                self.snapshot(walk, &meta, answer.listed("snapshot")?)
-            }
-            (Asked::Targets(walk, branch, FetchFrom::Cache), Some(answer))
-                if !branch.meta.fits_answer(&answer) =>
-            {
-                self.want_targets(walk, branch, FetchFrom::Source)
-            }
-            (Asked::Targets(walk, branch, _), Some(answer)) => {
-                let bytes = answer.listed(&branch.role.name)?;
-                self.targets(walk, branch, bytes)
+            (Asked::Listed(walk, file, _), Some(answer)) => {
+                let bytes = answer.listed(&file.role)?;
+                file.meta.check(&format!("{}.json", file.role), &bytes)?;
+                match file.branch {
+                    None => self.snapshot(walk, bytes),
+                    Some(branch) => self.targets(walk, branch, bytes),
+                }
             }
             _ => Err(Format::Notary.malformed("the update", "an answer that nothing asked for")),
         }
@@ -247,27 +251,16 @@ impl GunUpdate {
         let meta = meta
             .and_then(|meta| FileMeta::read(Format::Notary, meta))
             .ok_or_else(|| file.malformed("no length and sha256 of the snapshot"))?;
-        self.want_snapshot(walk, meta, FetchFrom::Cache)
+        let file = ListedFile {
+            role: "snapshot".to_owned(),
+            meta,
+            most_bytes: SNAPSHOT_BYTES,
+            branch: None,
+        };
+        self.want_listed(walk, file, FetchFrom::Cache)
     }
 
-    fn want_snapshot(
-        &mut self,
-        walk: Descent,
-        meta: FileMeta,
-        from: FetchFrom,
-    ) -> Result<NextStep, Refusal> {
-        let max_bytes = meta.cap("snapshot.json", SNAPSHOT_BYTES)?;
-        let request = hashed("snapshot", &meta)?;
-        Ok(self.want(Asked::Snapshot(walk, meta, from), request, max_bytes, from))
-    }
-
-    fn snapshot(
-        &mut self,
-        mut walk: Descent,
-        meta: &FileMeta,
-        bytes: Vec<u8>,
-    ) -> Result<NextStep, Refusal> {
-        meta.check("snapshot.json", &bytes)?;
+    fn snapshot(&mut self, mut walk: Descent, bytes: Vec<u8>) -> Result<NextStep, Refusal> {
         let file = self.read("snapshot", &bytes, SNAPSHOT_BYTES)?;
         let role = walk.chain.last.role("snapshot")?.clone();
         self.admit(&mut walk, &role, &file, bytes)?;
@@ -310,9 +303,7 @@ impl GunUpdate {
             snapshot,
             role,
             paths,
-            meta,
         } = branch;
-        meta.check(&format!("{}.json", role.name), &bytes)?;
         let file = TargetsFile::read(&role.name, &bytes, &mut self.budget)?;
         let mut signers = self.admit(&mut walk, &role, &file.envelope, bytes)?;
         walk.signers.append(&mut signers);
@@ -405,25 +396,33 @@ impl GunUpdate {
             let what = format!("no length and sha256 of {}", shown(&role.name));
             Format::Notary.malformed("snapshot.json", &what)
         })?;
-        let branch = Branch {
-            snapshot,
-            role,
-            paths,
+        let file = ListedFile {
+            role: role.name.clone(),
             meta,
+            most_bytes: TARGETS_BYTES,
+            branch: Some(Branch {
+                snapshot,
+                role,
+                paths,
+            }),
         };
-        self.want_targets(walk, branch, FetchFrom::Cache)
+        self.want_listed(walk, file, FetchFrom::Cache)
     }
 
-    fn want_targets(
+    fn want_listed(
         &mut self,
         walk: Descent,
-        branch: Branch,
+        file: ListedFile,
         from: FetchFrom,
     ) -> Result<NextStep, Refusal> {
-        let file = format!("{}.json", branch.role.name);
-        let max_bytes = branch.meta.cap(&file, TARGETS_BYTES)?;
-        let request = hashed(&branch.role.name, &branch.meta)?;
-        let asked = Asked::Targets(walk, branch, from);
+        let ListedFile { role, meta, .. } = &file;
+        let max_bytes = meta.cap(&format!("{role}.json"), file.most_bytes)?;
+        let sha256 = meta.sha256().ok_or_else(|| {
+            let what = format!("no sha256 of {}", shown(role));
+            Format::Notary.malformed("the snapshot", &what)
+        })?;
+        let request = Request::hashed(role, sha256);
+        let asked = Asked::Listed(walk, file, from);
         Ok(self.want(asked, request, max_bytes, from))
     }
 
@@ -457,13 +456,6 @@ impl GunUpdate {
 fn no_role(role: &str, found: &str) -> Refusal {
     let hint = "there is no fall-back to another role: have the publisher bring the role back, or name another in the policy's root";
     Refusal::new(Code::RoleMissing, found, format!("the role {role}"), hint)
-}
-
-fn hashed(role: &str, meta: &FileMeta) -> Result<Request, Refusal> {
-    let sha256 = meta.sha256().ok_or_else(|| {
-        Format::Notary.malformed("the snapshot", &format!("no sha256 of {}", shown(role)))
-    })?;
-    Ok(Request::hashed(role, sha256))
 }
 
 /// The direct child of `role` on the way to `required`; none at the end of the way.

@@ -29,6 +29,16 @@ pub(super) struct Edge {
     pub(super) terminating: bool,
 }
 
+impl Edge {
+    /// One after which others may answer too.
+    pub(super) fn open(role: Role) -> Self {
+        Self {
+            role,
+            terminating: false,
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Delegation {
     edge: Edge,
@@ -137,18 +147,7 @@ impl Delegations {
     /// Every role that may answer for some path that begins so, whatever its number of segments;
     /// bins one by one.
     pub(super) fn reaching(&self, prefix: &str) -> Result<Vec<Role>, Refusal> {
-        let may = |paths: &Paths| match paths {
-            Paths::Patterns(patterns) => patterns
-                .iter()
-                .any(|pattern| pattern::may_reach(pattern, prefix)),
-            Paths::HashPrefixes(_) => true,
-        };
-        let named = self
-            .roles
-            .iter()
-            .filter(|delegation| may(&delegation.paths))
-            .map(|delegation| delegation.edge.role.clone());
-        let mut roles: Vec<_> = named.collect();
+        let mut roles = self.named(|pattern| pattern::may_reach(pattern, prefix));
         if let Some(bins) = &self.bins {
             Budget::allow_bins(bins.bits)?;
             roles.extend((0..=u32::MAX >> (32 - bins.bits)).map(|number| bins.numbered(number)));
@@ -158,22 +157,23 @@ impl Delegations {
 
     /// The roles that may answer for some path that begins so; as the error, the number of hash
     /// bins, any of which may.
-    pub(super) fn may_name(&self, prefix: &str) -> Result<Vec<Edge>, usize> {
-        if let Some(bins) = &self.bins {
-            return Err(1_usize.checked_shl(bins.bits).unwrap_or(usize::MAX));
+    pub(super) fn may_name(&self, prefix: &str) -> Result<Vec<Role>, usize> {
+        match &self.bins {
+            Some(bins) => Err(1_usize.checked_shl(bins.bits).unwrap_or(usize::MAX)),
+            None => Ok(self.named(|pattern| pattern::may_match(pattern, prefix))),
         }
-        let may = |paths: &Paths| match paths {
-            Paths::Patterns(patterns) => patterns
-                .iter()
-                .any(|pattern| pattern::may_match(pattern, prefix)),
+    }
+
+    /// The roles with such a pattern; any path may have a hash that begins as one likes.
+    fn named(&self, may: impl Fn(&str) -> bool) -> Vec<Role> {
+        let may = |delegation: &&Delegation| match &delegation.paths {
+            Paths::Patterns(patterns) => patterns.iter().any(|pattern| may(pattern)),
             Paths::HashPrefixes(_) => true,
         };
-        Ok(self
-            .roles
-            .iter()
-            .filter(|delegation| may(&delegation.paths))
-            .map(|delegation| delegation.edge.clone())
-            .collect())
+        let named = self.roles.iter().filter(may);
+        named
+            .map(|delegation| delegation.edge.role.clone())
+            .collect()
     }
 }
 
@@ -330,10 +330,9 @@ mod tests {
             names(&delegations.towards("r.example/app:1")),
             ["b", "hashed", "a"]
         );
-        assert_eq!(
-            names(&delegations.may_name("r.example/web:").unwrap()),
-            ["hashed", "elsewhere", "a"]
-        );
+        let roles = delegations.may_name("r.example/web:").unwrap();
+        let edges: Vec<_> = roles.into_iter().map(Edge::open).collect();
+        assert_eq!(names(&edges), ["hashed", "elsewhere", "a"]);
     }
 
     #[test]

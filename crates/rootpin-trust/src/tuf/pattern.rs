@@ -4,48 +4,27 @@
 /// Whether the path is one that the pattern names.
 #[must_use]
 pub fn matches(pattern: &str, path: &str) -> bool {
-    let (pattern, path): (Vec<_>, Vec<_>) =
-        (pattern.split('/').collect(), path.split('/').collect());
-    pattern.len() == path.len()
-        && pattern
-            .iter()
-            .zip(&path)
-            .all(|(pattern, segment)| names(pattern, segment))
+    let segments = || pattern.split('/').zip(path.split('/'));
+    pattern.split('/').count() == path.split('/').count()
+        && segments().all(|(glob, segment)| names(glob, segment))
 }
 
 /// Whether some path that begins so may be one that the pattern names; `prefix` ends within the
 /// last segment.
 pub(super) fn may_match(pattern: &str, prefix: &str) -> bool {
-    let (pattern, prefix): (Vec<_>, Vec<_>) =
-        (pattern.split('/').collect(), prefix.split('/').collect());
-    let (Some((last, firsts)), Some((begin, before))) = (pattern.split_last(), prefix.split_last())
-    else {
-        return false;
-    };
-    let fixed = begin.chars();
-    firsts.len() == before.len()
-        && firsts
-            .iter()
-            .zip(before)
-            .all(|(pattern, segment)| names(pattern, segment))
-        && may_begin(last, fixed)
+    pattern.split('/').count() == prefix.split('/').count() && may_reach(pattern, prefix)
 }
 
 /// Whether some path that begins so, and goes on as it likes, may be one that the pattern names.
 pub(super) fn may_reach(pattern: &str, prefix: &str) -> bool {
-    let (pattern, prefix): (Vec<_>, Vec<_>) =
-        (pattern.split('/').collect(), prefix.split('/').collect());
-    let Some((begin, before)) = prefix.split_last() else {
-        return true;
-    };
-    let whole = pattern
-        .iter()
-        .zip(before)
-        .all(|(pattern, segment)| names(pattern, segment));
-    whole
+    let (before, begin) = prefix.rsplit_once('/').unzip();
+    let mut pattern = pattern.split('/');
+    let before = before.into_iter().flat_map(|before| before.split('/'));
+    let mut before = before.map(|segment| pattern.next().is_some_and(|glob| names(glob, segment)));
+    before.all(|is_named| is_named)
         && pattern
-            .get(before.len())
-            .is_some_and(|segment| may_begin(segment, begin.chars()))
+            .next()
+            .is_some_and(|glob| may_begin(glob, begin.unwrap_or(prefix)))
 }
 
 /// Whether the glob names the whole segment.
@@ -87,7 +66,8 @@ fn names(glob: &str, segment: &str) -> bool {
 }
 
 /// Whether some segment that begins with the text is one that the glob names.
-fn may_begin(glob: &str, mut text: std::str::Chars<'_>) -> bool {
+fn may_begin(glob: &str, text: &str) -> bool {
+    let mut text = text.chars();
     for part in parts(glob) {
         match (part, text.next()) {
             (Part::Many, _) | (_, None) => return true,

@@ -109,20 +109,12 @@ impl Search {
         let path = format!("{}:{tag}", self.gun);
         Ok(match self.walk.way(&path)? {
             Way::Missing(role) => Err(role),
-            Way::Nowhere(used) => Ok(Named {
-                role: "targets".to_owned(),
-                targets: BTreeMap::new(),
-                used,
-            }),
-            Way::Named(role, used) => {
-                let named = role.find(&path).and_then(target);
-                let targets = named
-                    .map(|target| (tag.to_owned(), target))
-                    .into_iter()
-                    .collect();
+            Way::End(named, used) => {
+                let target = named.as_ref().and_then(|role| target(role.find(&path)?));
+                let target = target.map(|target| (tag.to_owned(), target));
                 Ok(Named {
-                    role: role.role.clone(),
-                    targets,
+                    role: named.map_or("targets".to_owned(), |role| role.role.clone()),
+                    targets: target.into_iter().collect(),
                     used,
                 })
             }
@@ -242,11 +234,10 @@ impl Verification for PathSearch {
         }
         match self.walk.way(&self.path)? {
             Way::Missing(role) => Ok(Step::Fetch(self.walk.ask(role, FetchFrom::Cache)?)),
-            Way::Named(role, _) => Ok(Step::Done((
-                role.find(&self.path).and_then(listing),
-                self.walk.trusted(),
-            ))),
-            Way::Nowhere(_) => Ok(Step::Done((None, self.walk.trusted()))),
+            Way::End(named, _) => {
+                let listing = named.and_then(|role| listing(role.find(&self.path)?));
+                Ok(Step::Done((listing, self.walk.trusted())))
+            }
         }
     }
 

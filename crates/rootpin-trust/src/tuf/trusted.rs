@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::envelope::Envelope;
-use crate::image::Digest;
+use crate::floors::other_content;
 use crate::meta::FileMeta;
 use crate::refusal::shown;
 use crate::role::Authority;
@@ -117,9 +117,11 @@ pub(super) fn note(
         .entry(role.to_owned())
         .or_insert(Listed::version(file.version));
     match listed.signed {
-        Some(seen) if listed.version == file.version && seen != file.statement => Err(
-            other_content(&file.file, file.version, &file.statement, &seen),
-        ),
+        Some(seen) if listed.version == file.version && seen != file.statement => {
+            let hint = "two files were signed under one version: ask the publisher which one is meant, and for a new version";
+            let (name, version) = (&file.file, file.version);
+            Err(other_content(name, version, (file.statement, seen), hint))
+        }
         _ => {
             *listed = Listed {
                 version: file.version,
@@ -129,14 +131,4 @@ pub(super) fn note(
             Ok(known.as_ref() != Some(&*listed))
         }
     }
-}
-
-fn other_content(file: &str, version: u64, found: &Digest, seen: &Digest) -> Refusal {
-    let hint = "two files were signed under one version: ask the publisher which one is meant, and for a new version";
-    Refusal::new(
-        Code::Rollback,
-        format!("{file} version {version} with other content ({found})"),
-        format!("version {version} as it was seen ({seen}), or a later one"),
-        hint,
-    )
 }

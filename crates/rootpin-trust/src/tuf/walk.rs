@@ -39,10 +39,8 @@ pub(super) struct Walk {
 pub(super) enum Way {
     /// To a role that is not at hand.
     Missing(Role),
-    /// To the role that names it, by way of these.
-    Named(Arc<VerifiedTargets>, Vec<Arc<VerifiedTargets>>),
-    /// Nowhere; these were looked at.
-    Nowhere(Vec<Arc<VerifiedTargets>>),
+    /// To the role that names it, or nowhere, by way of these.
+    End(Option<Arc<VerifiedTargets>>, Vec<Arc<VerifiedTargets>>),
 }
 
 impl Walk {
@@ -141,35 +139,17 @@ impl Walk {
 
     /// Where a path leads, as far as the roles are at hand.
     pub(super) fn way(&mut self, path: &str) -> Result<Way, Refusal> {
-        let (mut used, mut visited) = (Vec::new(), BTreeSet::new());
-        let mut budget = Budget::of_tuf();
-        let mut left = vec![Edge {
-            role: self.state.chain.last.role("targets")?.clone(),
-            terminating: false,
-        }];
-        while let Some(Edge { role, .. }) = left.pop() {
-            if !visited.insert(role.name.clone()) {
-                continue;
-            }
-            budget.take_role()?;
-            let Some(file) = self.at_hand(&role)? else {
-                return Ok(Way::Missing(role));
-            };
-            used.push(Arc::clone(&file));
-            self.budget.take_matching(path.len())?;
+        let (mut used, mut named) = (Vec::new(), None);
+        let missing = self.visit(&mut used, |file, budget| {
+            budget.take_matching(path.len())?;
             if file.find(path).is_some() {
-                return Ok(Way::Named(file, used));
+                named = Some(Arc::clone(file));
+                return Ok(None);
             }
-            self.budget
-                .take_matching(file.delegations.matched_bytes())?;
-            let mut edges = file.delegations.towards(path);
-            if let Some(end) = edges.iter().position(|edge| edge.terminating) {
-                edges.truncate(end + 1);
-                left.clear();
-            }
-            left.extend(edges.into_iter().rev());
-        }
-        Ok(Way::Nowhere(used))
+            budget.take_matching(file.delegations.matched_bytes())?;
+            Ok(Some(file.delegations.towards(path)))
+        })?;
+        Ok(missing.map_or(Way::End(named, used), Way::Missing))
     }
 
     /// The roles that may name some path that begins so, in their order, and the first of them that
@@ -179,19 +159,32 @@ impl Walk {
         prefix: &str,
     ) -> (Vec<Arc<VerifiedTargets>>, Result<Option<Role>, Refusal>) {
         let mut used = Vec::new();
-        let end = self.gather(prefix, &mut used);
+        let end = self.visit(&mut used, |file, budget| {
+            budget.take_matching(file.delegations.matched_bytes())?;
+            let roles = file.delegations.may_name(prefix).map_err(|bins| {
+                let found = format!("a digest without a tag, which may be in any of {bins} roles");
+                let hint = "ask for the image with its tag: the repository parts its tags by hash";
+                Refusal {
+                    hint: hint.to_owned(),
+                    ..over_limit(&found, 64, "targets roles in one search")
+                }
+            })?;
+            Ok(Some(roles.into_iter().map(Edge::open).collect()))
+        });
         (used, end)
     }
 
-    fn gather(
+    /// Goes from role to role, each once, as far as they are at hand. `next` says where each leads,
+    /// or that it is the end. Returns the role that is not at hand.
+    fn visit(
         &mut self,
-        prefix: &str,
         used: &mut Vec<Arc<VerifiedTargets>>,
+        mut next: impl FnMut(&Arc<VerifiedTargets>, &mut Budget) -> Result<Option<Vec<Edge>>, Refusal>,
     ) -> Result<Option<Role>, Refusal> {
         let mut visited = BTreeSet::new();
         let mut budget = Budget::of_tuf();
-        let mut left = vec![self.state.chain.last.role("targets")?.clone()];
-        while let Some(role) = left.pop() {
+        let mut left = vec![Edge::open(self.state.chain.last.role("targets")?.clone())];
+        while let Some(Edge { role, .. }) = left.pop() {
             if !visited.insert(role.name.clone()) {
                 continue;
             }
@@ -200,19 +193,14 @@ impl Walk {
                 return Ok(Some(role));
             };
             used.push(Arc::clone(&file));
-            self.budget
-                .take_matching(file.delegations.matched_bytes())?;
-            let edges = file.delegations.may_name(prefix).map_err(|bins| {
-                let mut refusal = over_limit(
-                    &format!("a digest without a tag, which may be in any of {bins} roles"),
-                    64,
-                    "targets roles in one search",
-                );
-                "ask for the image with its tag: the repository parts its tags by hash"
-                    .clone_into(&mut refusal.hint);
-                refusal
-            })?;
-            left.extend(edges.into_iter().rev().map(|edge| edge.role));
+            let Some(mut edges) = next(&file, &mut self.budget)? else {
+                break;
+            };
+            if let Some(end) = edges.iter().position(|edge| edge.terminating) {
+                edges.truncate(end + 1);
+                left.clear();
+            }
+            left.extend(edges.into_iter().rev());
         }
         Ok(None)
     }
