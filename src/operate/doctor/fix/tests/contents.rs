@@ -120,12 +120,14 @@ fn other_differs_snapshotters_and_whole_sections_are_kept() {
         ],
         "zfs",
     );
-    facts.plugins.push(crate::operate::doctor::facts::PluginFacts {
-        kind: "io.containerd.snapshotter.v1".to_owned(),
-        id: "zfs".to_owned(),
-        address: None,
-        error: None,
-    });
+    facts
+        .plugins
+        .push(crate::operate::doctor::facts::PluginFacts {
+            kind: "io.containerd.snapshotter.v1".to_owned(),
+            id: "zfs".to_owned(),
+            address: None,
+            error: None,
+        });
     facts.plugins.retain(|plugin| plugin.id != "native");
     let config = facts.config.as_mut().unwrap();
     config.effective.remove("disabled_plugins");
