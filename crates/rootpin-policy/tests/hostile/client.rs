@@ -24,6 +24,8 @@ pub(crate) struct View {
     pub(crate) files: Files,
     /// Names of files for which it sends nothing, or no answer that counts as one.
     pub(crate) silent: BTreeSet<String>,
+    /// Whether it can't be reached at all.
+    pub(crate) is_cut_off: bool,
 }
 
 /// What the network shows, by the ID of the root, for Notary with the repository's name.
@@ -110,7 +112,7 @@ impl Look<'_> {
         }
         let name = request.file_name();
         self.fetched += 1;
-        if self.view.silent.contains(&name) {
+        if self.view.is_cut_off || self.view.silent.contains(&name) {
             return Err(Failure::Silent);
         }
         // Bytes past the limit are handed on: a source would not read them.
@@ -456,7 +458,7 @@ fn of_signatures(
     let tuf::Question::Image { digest, tag, .. } = question else {
         panic!("a root without tags is asked about an image")
     };
-    if !view.silent.is_empty() {
+    if view.is_cut_off || !view.silent.is_empty() {
         return Err(Failure::Silent);
     }
     let (files, revoked) = (signatures::found(&view.files), policy.revoked_keys());

@@ -8,6 +8,8 @@ pub(crate) struct Counts {
     pub(crate) accepted: BTreeMap<&'static str, usize>,
     pub(crate) refused: BTreeMap<&'static str, usize>,
     pub(crate) released: usize,
+    /// Answers that were given again after the network went.
+    pub(crate) without_network: usize,
 }
 
 impl Counts {
@@ -21,6 +23,7 @@ impl Counts {
             }
         }
         self.released += other.released;
+        self.without_network += other.without_network;
     }
 
     /// A model in which nothing is accepted, or nothing refused, proves nothing.
@@ -58,5 +61,6 @@ impl Counts {
             );
         }
         assert!(self.released > 0);
+        assert!(self.without_network > 0);
     }
 }

@@ -19,6 +19,7 @@
     reason = "a broken test should stop at once"
 )]
 
+mod acts;
 mod client;
 mod counts;
 mod history;

@@ -32,6 +32,8 @@ pub(crate) enum Act {
     Damage,
     /// A source that keeps the connection open and sends nothing, or answers with 5xx.
     Silence,
+    /// The host's network is gone, until a source is shown honestly again.
+    Unplug,
     /// A source answers with another repository's files.
     Redirect,
     /// Snapshot and timestamp, signed with the online keys that the adversary has.
@@ -54,7 +56,7 @@ pub(crate) enum Act {
     Race,
 }
 
-const ACTS: [Act; 24] = [
+const ACTS: [Act; 25] = [
     Act::Publish,
     Act::Publish,
     Act::Publish,
@@ -69,6 +71,7 @@ const ACTS: [Act; 24] = [
     Act::Swap,
     Act::Damage,
     Act::Silence,
+    Act::Unplug,
     Act::Redirect,
     Act::ForgeOnline,
     Act::ForgeTargets,

@@ -1,6 +1,6 @@
 //! One world: a host, honest publishers, and an adversary who has the network and some keys.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use rootpin_policy::{Policy, load};
@@ -8,14 +8,14 @@ use rootpin_trust::image::{Digest, ImageRef};
 
 use crate::client::{Host, Network, View};
 use crate::counts::Counts;
-use crate::history::{Files, History, later, time};
+use crate::history::{Files, History, time};
 use crate::notary::{GUN, NotaryHistory, OTHER_GUN, RELEASES, TAG, pinned};
 use crate::oracle::{
     Accepted, Violation, check_answer, check_cost, check_floors, check_quorum, check_refusal,
     check_signed,
 };
 use crate::signatures::{self, COSIGN, ENVELOPED, NOTATION, SIGNED};
-use crate::steps::{Act, Random, Sequence, Step};
+use crate::steps::{Random, Sequence};
 use crate::tuf_forgery::{self as forgery, Held, evil, own_root};
 use crate::tuf_history::{APP, BOTH, TEAM, TENANT};
 use crate::{notary, tuf_history};
@@ -25,7 +25,7 @@ pub(crate) const MAIN: &str = "main";
 pub(crate) const OWN: &str = "own";
 pub(crate) const NOTARY: &str = "docker n.example/team/app";
 pub(crate) const OTHER_NOTARY: &str = "tenant n.example/evil/app";
-const SOURCES: [&str; 6] = [MAIN, OWN, NOTARY, OTHER_NOTARY, COSIGN, NOTATION];
+pub(crate) const SOURCES: [&str; 6] = [MAIN, OWN, NOTARY, OTHER_NOTARY, COSIGN, NOTATION];
 
 /// The names that are asked for.
 const NAMES: [&str; 10] = [
@@ -138,186 +138,12 @@ impl<'a> Run<'a> {
         Ok(run.counts)
     }
 
-    fn step(&mut self, step: Step) -> Result<(), Violation> {
-        let world = self.world;
-        let random = &mut Random::new(step.choice.into());
-        let source = *random.one_of(&[
-            MAIN,
-            MAIN,
-            NOTARY,
-            NOTARY,
-            OWN,
-            OTHER_NOTARY,
-            COSIGN,
-            NOTATION,
-        ]);
-        match step.act {
-            Act::Publish => {
-                self.head = (self.head + 1).min(self.world.tuf.publications.len() - 1);
-                self.now = self.now.max(time(self.head));
-                if random.chance(70) {
-                    for source in [MAIN, NOTARY, COSIGN] {
-                        self.show_honest(source);
-                    }
-                }
-            }
-            Act::Wait => self.now = later(self.now, *random.one_of(&[1, 30, 100, 200, 1500])),
-            Act::TurnBack => self.now = later(self.now, -*random.one_of(&[1, 30, 100, 1500])),
-            Act::ForgeSignatures => {
-                let source = *random.one_of(&[COSIGN, NOTATION]);
-                let (held, choice) = (self.held, random.choice());
-                self.view(source).files = signatures::forged(source, self.head, held, choice);
-            }
-            Act::Restart => self.host.restart(),
-            Act::LoseCache => self.host.lose_cache(),
-            Act::Honest => self.show_honest(source),
-            Act::Replay => {
-                let at = random.below(self.head + 1);
-                let files = self.published(source, at);
-                self.view(source).files = files;
-            }
-            Act::OwnRepository => {
-                let files = forgery::own(&self.world.tuf, self.head, self.held, random.choice());
-                self.view(OWN).files = files;
-            }
-            Act::ForgeOnline | Act::ForgeTargets | Act::ForgeDelegated | Act::ForgeRoot => {
-                self.forge(step.act, random);
-            }
-            Act::Copy => {
-                let at = self.notary_head();
-                self.view(OTHER_NOTARY).files = world.other.copy(&world.notary, at);
-            }
-            Act::Race => return self.race(step.question),
-            _ => self.disturb(step.act, source, random),
-        }
-        self.ask(step.question)
-    }
-
-    fn forge(&mut self, act: Act, random: &mut Random) {
-        let (world, held, choice) = (self.world, self.held, random.choice());
-        if random.chance(40) {
-            let at = self.notary_head();
-            self.view(NOTARY).files = match act {
-                Act::ForgeOnline => world.notary.online(at, held, choice),
-                Act::ForgeTargets => world.notary.names("targets", at, held, choice),
-                Act::ForgeDelegated => world.notary.names(RELEASES, at, held, choice),
-                _ => world.notary.root(at, choice),
-            };
-            return;
-        }
-        let at = if random.chance(60) {
-            self.head
-        } else {
-            random.below(self.head + 1)
-        };
-        let publication = &world.tuf.publications[at];
-        self.view(MAIN).files = match act {
-            Act::ForgeOnline => forgery::online(&world.tuf, at, held, choice),
-            Act::ForgeTargets => forgery::names(publication, "targets", held, choice),
-            Act::ForgeDelegated => forgery::names(publication, "team", held, choice),
-            _ => forgery::root(publication, held, choice),
-        };
-    }
-
-    /// What needs the network only.
-    fn disturb(&mut self, act: Act, source: &'static str, random: &mut Random) {
-        let earlier = self.published(source, random.below(self.head + 1));
-        let redirect = match source {
-            MAIN => OWN,
-            OWN => MAIN,
-            NOTARY => OTHER_NOTARY,
-            COSIGN => NOTATION,
-            NOTATION => COSIGN,
-            _ => NOTARY,
-        };
-        let others = self.network[redirect].files.clone();
-        let times: Vec<Files> = match act {
-            Act::Mix => (0..=self.head)
-                .map(|at| self.published(source, at))
-                .collect(),
-            _ => Vec::new(),
-        };
-        let view = self.view(source);
-        let names: Vec<String> = view.files.keys().cloned().collect();
-        if names.is_empty() {
-            return;
-        }
-        let name = random.one_of(&names).clone();
-        match act {
-            Act::Mix => {
-                for (name, bytes) in &mut view.files {
-                    let time = &times[random.below(times.len())];
-                    if let Some(other) = time.get(name) {
-                        bytes.clone_from(other);
-                    }
-                }
-                if random.chance(50) {
-                    view.files.extend(earlier);
-                }
-            }
-            Act::Hide => {
-                let role = name.rsplit('/').next().unwrap().to_owned();
-                let whole = random.chance(50);
-                view.files
-                    .retain(|file, _| *file != name && !(whole && file.ends_with(&role)));
-            }
-            Act::Swap => {
-                let bytes = view.files[random.one_of(&names)].clone();
-                view.files.insert(name, bytes);
-            }
-            Act::Damage => damage(view.files.get_mut(&name).unwrap(), random),
-            Act::Silence => {
-                view.silent.insert(name);
-            }
-            _ => view.files = others,
-        }
-    }
-
-    /// Two questions from the same floors; the one that saw more is kept first.
-    fn race(&mut self, question: u32) -> Result<(), Violation> {
-        let (name, digest) = self.question(question);
-        let policy = &self.world.policy;
-        let mut first = self
-            .host
-            .ask(policy, &self.network, (&name, digest), self.now);
-        let accepted = Accepted::of(&name, self.head, &first);
-        let honest: Network = SOURCES
-            .into_iter()
-            .map(|source| {
-                (
-                    source.to_owned(),
-                    View {
-                        files: self.published(source, self.head),
-                        ..View::default()
-                    },
-                )
-            })
-            .collect();
-        let mut second = self.host.ask(policy, &honest, (&name, digest), self.now);
-        let later = Accepted::of(&name, self.head, &second);
-        let kept = self.host.keep(&mut second);
-        // The first began before the second was kept.
-        let before = self.highest.clone();
-        if kept {
-            check_answer(self, &later)?;
-        }
-        let after = std::mem::replace(&mut self.highest, before);
-        if self.host.keep(&mut first) {
-            check_answer(self, &accepted)?;
-        }
-        for (role, version) in after {
-            let highest = self.highest.entry(role).or_insert(version);
-            *highest = (*highest).max(version);
-        }
-        check_floors(self)
-    }
-
-    fn ask(&mut self, question: u32) -> Result<(), Violation> {
+    pub(crate) fn ask(&mut self, question: u32) -> Result<(), Violation> {
         let (name, digest) = self.question(question);
         self.ask_about(&name, digest).map(|_| ())
     }
 
-    fn ask_about(&mut self, name: &ImageRef, digest: Digest) -> Result<bool, Violation> {
+    pub(crate) fn ask_about(&mut self, name: &ImageRef, digest: Digest) -> Result<bool, Violation> {
         let floors = self.host.floors.clone();
         let mut asked = self
             .host
@@ -412,7 +238,7 @@ impl<'a> Run<'a> {
     }
 
     /// A name, and bytes that someone may want to pass off as it.
-    fn question(&self, choice: u32) -> (ImageRef, Digest) {
+    pub(crate) fn question(&self, choice: u32) -> (ImageRef, Digest) {
         let random = &mut Random::new(choice.into());
         let text = *random.one_of(&NAMES);
         let name: ImageRef = text.parse().unwrap();
@@ -441,7 +267,7 @@ impl<'a> Run<'a> {
     }
 
     /// The newest publication of a Notary repository, which has fewer.
-    fn notary_head(&self) -> usize {
+    pub(crate) fn notary_head(&self) -> usize {
         self.head
             .min(self.world.notary.history.publications.len() - 1)
     }
@@ -454,7 +280,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    fn published(&self, source: &str, at: usize) -> Files {
+    pub(crate) fn published(&self, source: &str, at: usize) -> Files {
         match source {
             OWN => return forgery::own_first(&self.world.tuf, at),
             COSIGN | NOTATION => return signatures::published(source, at),
@@ -464,19 +290,21 @@ impl<'a> Run<'a> {
         history.publications[at.min(head)].files.clone()
     }
 
-    fn show_honest(&mut self, source: &'static str) {
+    pub(crate) fn show_honest(&mut self, source: &'static str) {
         let files = self.published(source, self.head);
-        let silent = BTreeSet::new();
-        self.network
-            .insert(source.to_owned(), View { files, silent });
+        let view = View {
+            files,
+            ..View::default()
+        };
+        self.network.insert(source.to_owned(), view);
     }
 
-    fn view(&mut self, source: &str) -> &mut View {
+    pub(crate) fn view(&mut self, source: &str) -> &mut View {
         self.network.get_mut(source).unwrap()
     }
 }
 
-fn source_of(name: &ImageRef) -> &'static str {
+pub(crate) fn source_of(name: &ImageRef) -> &'static str {
     match name.repository.as_str() {
         "n.example/team/app" => "notary",
         "n.example/evil/app" => "other notary",
@@ -487,30 +315,5 @@ fn source_of(name: &ImageRef) -> &'static str {
         "s.example/app" => "cosign",
         "e.example/app" => "notation",
         _ => "main",
-    }
-}
-
-fn damage(bytes: &mut Vec<u8>, random: &mut Random) {
-    let at = random.below(bytes.len().max(1));
-    match random.below(7) {
-        0 => bytes.truncate(at),
-        1 => bytes.clear(),
-        2 => bytes.extend_from_slice(b" {}"),
-        3 => bytes.resize((64 << 10) + 1 + bytes.len(), b' '),
-        4 => bytes.splice(0..0, *b"\xef\xbb\xbf").for_each(drop),
-        5 => {
-            // A member that stands twice, of which parsers take one or the other.
-            let text = String::from_utf8_lossy(bytes).replacen(
-                "\"version\"",
-                "\"version\":1000,\"version\"",
-                1,
-            );
-            *bytes = text.into_bytes();
-        }
-        _ => {
-            if let Some(byte) = bytes.get_mut(at) {
-                *byte ^= 1 << random.below(8);
-            }
-        }
     }
 }
