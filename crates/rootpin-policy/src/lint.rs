@@ -11,6 +11,7 @@ rootpin_trust::codes! {
     EndsSoon = "ends-soon", "an exemption or an audit ends within two weeks, or has ended";
     KeyExpiring = "key-expiring", "a certificate whose dates count ends within 30 days";
     MovedTags = "moved-tags", "a tag may be moved to other bytes that the same keys signed";
+    NoCodeSigning = "no-code-signing", "a pinned authority whose purposes leave out code signing";
     NoMaxAge = "no-max-age", "only the publisher says how old a tag's metadata may be";
     NoSource = "no-source", "a root has no place to read metadata from";
     Redundant = "redundant", "a rule says what the rule below it says";

@@ -61,6 +61,9 @@ pub struct SignatureFinding {
     pub expires: Timestamp,
     /// Why it counts for nothing; `None`: it counts.
     pub rejected: Option<String>,
+    /// Whether it is a signature of this very image that counts for nothing because the policy
+    /// revokes its key.
+    pub revoked: bool,
 }
 
 /// What all signatures of an image come to.
@@ -82,6 +85,7 @@ impl SignatureFinding {
             tag: None,
             expires: Timestamp::MAX,
             rejected: Some(why.into()),
+            revoked: false,
         }
     }
 }
@@ -110,7 +114,7 @@ pub(crate) fn has_other_names(object: Text<'_>, fields: &[&str]) -> bool {
 }
 
 /// What must have signed an image.
-pub(crate) struct Wanted<'a> {
+pub(crate) struct Wanted {
     /// The name of the root's type.
     pub(crate) role: &'static str,
     /// Canonical IDs of the pinned keys.
@@ -119,8 +123,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) threshold: u64,
     /// Whether a signature must bind a tag.
     pub(crate) binds_tag: bool,
-    /// Canonical IDs of the keys whose signatures count for nothing.
-    pub(crate) revoked: &'a BTreeSet<KeyId>,
     /// The command that signs.
     pub(crate) command: &'static str,
 }
@@ -131,7 +133,7 @@ type Signers = BTreeMap<KeyId, Timestamp>;
 /// Whether the signatures that counted are of enough distinct keys.
 pub(crate) fn judged(
     image: SignedImage<'_>,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     findings: Vec<SignatureFinding>,
 ) -> SignatureOutcome {
     let result = collection(image, wanted, &findings);
@@ -140,14 +142,14 @@ pub(crate) fn judged(
 
 fn collection(
     image: SignedImage<'_>,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     findings: &[SignatureFinding],
 ) -> Result<Verified<Collection>, Refusal> {
     let (mut signers, mut by_tag) = (Signers::new(), BTreeMap::<&str, Signers>::new());
     let mut revoked = BTreeSet::new();
     for found in findings {
         let Some(key) = found.key else { continue };
-        if wanted.revoked.contains(&key) {
+        if found.revoked {
             revoked.insert(key);
         } else if found.rejected.is_none() {
             add(&mut signers, key, found.expires);
@@ -203,7 +205,7 @@ fn collection(
 /// The signers of the tag that was asked for, or of each tag that enough keys signed.
 fn of_tag<'f>(
     image: SignedImage<'_>,
-    wanted: &Wanted<'_>,
+    wanted: &Wanted,
     mut by_tag: BTreeMap<&'f str, Signers>,
     count: &impl Fn(&Signers) -> Result<BTreeSet<KeyId>, Refusal>,
 ) -> Result<BTreeMap<&'f str, Signers>, Refusal> {
@@ -238,7 +240,7 @@ fn end(signers: &Signers, threshold: u64) -> Timestamp {
     end.copied().unwrap_or(Timestamp::MIN)
 }
 
-fn unsigned(image: SignedImage<'_>, wanted: &Wanted<'_>) -> Refusal {
+fn unsigned(image: SignedImage<'_>, wanted: &Wanted) -> Refusal {
     let (threshold, keys) = (wanted.threshold, list(&wanted.keys));
     Refusal::new(
         Code::NoStatement,
@@ -251,7 +253,7 @@ fn unsigned(image: SignedImage<'_>, wanted: &Wanted<'_>) -> Refusal {
     )
 }
 
-fn explained(refusal: Refusal, wanted: &Wanted<'_>, findings: &[SignatureFinding]) -> Refusal {
+fn explained(refusal: Refusal, wanted: &Wanted, findings: &[SignatureFinding]) -> Refusal {
     let why = reasons(findings);
     let found = if why.is_empty() {
         refusal.found
@@ -272,7 +274,7 @@ fn explained(refusal: Refusal, wanted: &Wanted<'_>, findings: &[SignatureFinding
     }
 }
 
-fn not_of_tag(image: SignedImage<'_>, wanted: &Wanted<'_>, signed: &[String]) -> Refusal {
+fn not_of_tag(image: SignedImage<'_>, wanted: &Wanted, signed: &[String]) -> Refusal {
     let SignedImage {
         repository,
         digest,

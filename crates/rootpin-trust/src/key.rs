@@ -12,7 +12,8 @@ use std::str::FromStr;
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
     ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA256_ASN1,
-    ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
+    ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, ECDSA_P521_SHA256_ASN1,
+    ECDSA_P521_SHA512_ASN1, ECDSA_P521_SHA512_FIXED, ED25519, RSA_PKCS1_2048_8192_SHA256,
     RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
     UnparsedPublicKey, VerificationAlgorithm,
 };
@@ -65,6 +66,10 @@ pub(crate) enum Scheme {
     RawEcdsaP384Sha256,
     /// Likewise.
     RawEcdsaP384Sha384,
+    EcdsaP521Sha256,
+    EcdsaP521Sha512,
+    /// As `r‖s`.
+    RawEcdsaP521Sha512,
     Ed25519,
     RsaPssSha256,
     RsaPssSha384,
@@ -173,6 +178,11 @@ impl PublicKey {
         })
     }
 
+    /// Whether metadata may be signed by such a key; images may be by each.
+    pub(super) fn signs_metadata(&self) -> bool {
+        !matches!(self.material, Material::P521(_))
+    }
+
     /// Whether these bytes are a subject public key info, of whatever kind.
     pub(super) fn is_spki(der: &[u8]) -> bool {
         SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).is_ok()
@@ -180,7 +190,7 @@ impl PublicKey {
 
     /// Why [`Self::from_spki`] takes no key from these bytes, with what converts it.
     pub(super) fn why_not(der: &[u8]) -> &'static str {
-        let other = "a public key of another kind: wanted ECDSA P-256 or P-384, RSA of 2048 to 8192 bits, or Ed25519";
+        let other = "a public key of another kind: wanted ECDSA P-256, P-384 or (of images) P-521, RSA of 2048 to 8192 bits, or Ed25519";
         let Ok(spki) = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der) else {
             return other;
         };
@@ -244,6 +254,7 @@ impl PublicKey {
         };
         let material = material
             .filter(|material| material.keytype() == keytype.trim_end_matches("-x509"))
+            .filter(|material| !matches!(material, Material::P521(_)))
             .unwrap_or(Material::Unknown);
         let unknown = matches!(material, Material::Unknown).then(|| keytype.into_owned());
         Ok(Self {
@@ -406,6 +417,9 @@ impl Scheme {
             Self::EcdsaP384Sha384 => (&ECDSA_P384_SHA384_ASN1, false),
             Self::RawEcdsaP256Sha256 => (&ECDSA_P256_SHA256_FIXED, true),
             Self::RawEcdsaP384Sha384 => (&ECDSA_P384_SHA384_FIXED, false),
+            Self::EcdsaP521Sha256 => (&ECDSA_P521_SHA256_ASN1, true),
+            Self::EcdsaP521Sha512 => (&ECDSA_P521_SHA512_ASN1, false),
+            Self::RawEcdsaP521Sha512 => (&ECDSA_P521_SHA512_FIXED, false),
             Self::Ed25519 => (&ED25519, false),
             Self::RsaPssSha256 => (&RSA_PSS_2048_8192_SHA256, true),
             Self::RsaPssSha384 => (&RSA_PSS_2048_8192_SHA384, false),

@@ -4,7 +4,7 @@ use super::certificate::Certificate;
 use super::key::{KeyError, PublicKey};
 use super::pem;
 
-/// All public keys in a file: PEM in any form, or bare DER.
+/// All public keys of metadata in a file: PEM in any form, or bare DER.
 ///
 /// A certificate gives the key in it. One that may sign other certificates is taken only where it
 /// stands first: in a chain, nobody pins the intermediates' keys.
@@ -12,6 +12,22 @@ use super::pem;
 /// # Errors
 /// No key in it, or one that is not understood.
 pub fn public_keys(file: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
+    let keys = signature_keys(file)?;
+    if keys.iter().all(PublicKey::signs_metadata) {
+        Ok(keys)
+    } else {
+        Err(KeyError(
+            "a P-521 key, which no metadata is signed by: wanted ECDSA P-256 or P-384, RSA of 2048 to 8192 bits, or Ed25519"
+                .to_owned(),
+        ))
+    }
+}
+
+/// The same for keys that sign images: ECDSA P-521 is one of them.
+///
+/// # Errors
+/// As [`public_keys`].
+pub fn signature_keys(file: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
     let mut keys = Vec::new();
     for (index, block) in pem::file(file).map_err(KeyError)?.into_iter().enumerate() {
         let (spki, certificate) = match block.label.as_str() {
@@ -92,6 +108,15 @@ mod tests {
             read("rsa-pkcs1.pub").unwrap()[0].id(),
             read("rsa.pub").unwrap()[0].id()
         );
+    }
+
+    #[test]
+    fn a_p_521_key_signs_images_and_no_metadata() {
+        let data = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
+        let file = std::fs::read(format!("{data}/signatures/keys/p521.pub")).unwrap();
+        assert_eq!(signature_keys(&file).unwrap()[0].kind(), "ecdsa");
+        let error = public_keys(&file).unwrap_err().to_string();
+        assert!(error.contains("no metadata is signed by"), "{error}");
     }
 
     #[test]

@@ -40,7 +40,7 @@ pub(super) fn at(path: &Path, gun: Option<&str>) -> Result<Material, Failure> {
         let root = RootFile::read(&bytes).map_err(|refusal| unknown(&refusal))?;
         return Ok(of_root_file(root, bytes));
     }
-    let keys = key_file::public_keys(&bytes).map_err(|error| {
+    let keys = key_file::signature_keys(&bytes).map_err(|error| {
         let hint = "wanted a PEM public key or certificate, a root.json, or a trust directory; of a private key in Docker's or Notary's \
             `private` folder the file name is the canonical ID";
         Failure::Unknown(Problem::hinted(format!("{}: {error}", path.display()), hint.to_string()))

@@ -197,7 +197,7 @@ fn only_key(file: &[u8]) -> Result<PublicKey, String> {
     if !["PUBLIC KEY", "RSA PUBLIC KEY"].contains(&block.label.as_str()) {
         return Err(format!("{:?} is no public key in PEM", block.label));
     }
-    let mut keys = key_file::public_keys(file).map_err(|error| error.to_string())?;
+    let mut keys = key_file::signature_keys(file).map_err(|error| error.to_string())?;
     keys.pop().ok_or_else(|| "no key".to_owned())
 }
 

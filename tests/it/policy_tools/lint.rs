@@ -30,7 +30,7 @@ fn linted_at(now: &str, policy: &str, reports: &[Value]) -> Linted {
     let mut files: BTreeMap<String, Vec<u8>> = ["rsa2048.pub", "p384.pub", "root-app.crt"]
         .map(|name| (name.to_owned(), top_data(&format!("keys/{name}"))))
         .into();
-    for name in ["rsa2048.crt", "rsa3072.crt"] {
+    for name in ["rsa2048.crt", "rsa3072.crt", "ca.crt", "tls-ca.crt"] {
         let path = format!("signatures/certificates/{name}");
         files.insert(name.to_owned(), top_data(&path));
     }
@@ -187,6 +187,12 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
             dates("certificate-dates = \"check\"\n"),
             dates(""),
             "7:1",
+        ),
+        (
+            LintCode::NoCodeSigning,
+            notation("tls-ca.crt"),
+            notation("ca.crt"),
+            "6:1",
         ),
         (LintCode::NoMaxAge, of(no_age()), of(app()), "3:1"),
         (

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{Code, KeyId, PublicKey, key_file, tuf};
+use rootpin_trust::{Code, KeyError, KeyId, PublicKey, key_file, tuf};
 
 use super::report::{At, Place};
 use super::section::Section;
@@ -140,16 +140,21 @@ fn read_entry(text: String, place: Place<'_>) -> KeyEntry {
         return KeyEntry { text, keys };
     }
     let hint = "the file must hold a PEM public key or certificate";
-    let found = read_key_file(&text, place, hint);
+    let found = read_key_file(&text, place, key_file::public_keys, hint);
     KeyEntry::of_file(text, &found)
 }
 
 /// The keys of a file that the policy names; none where it is refused.
-fn read_key_file(path: &str, place: Place<'_>, hint: &str) -> Vec<PublicKey> {
+fn read_key_file(
+    path: &str,
+    place: Place<'_>,
+    read: fn(&[u8]) -> Result<Vec<PublicKey>, KeyError>,
+    hint: &str,
+) -> Vec<PublicKey> {
     let Some(pem) = read_pinned(path, place) else {
         return Vec::new();
     };
-    key_file::public_keys(&pem).unwrap_or_else(|error| {
+    read(&pem).unwrap_or_else(|error| {
         place.error(FindingCode::BadKey, format!("{path}: {error}"), hint);
         Vec::new()
     })

@@ -399,11 +399,11 @@ pub fn root_file(bytes: &[u8]) {
 /// Keys and certificates: what is written is read as the same key.
 pub fn pem_file(bytes: &[u8]) {
     let _ = (pem::blocks(bytes), pem::file(bytes));
-    for key in key_file::public_keys(bytes).unwrap_or_default() {
+    for key in key_file::signature_keys(bytes).unwrap_or_default() {
         if let Some(spki) = key.spki() {
             let text = STANDARD.encode(&spki);
             let written = format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n");
-            let again = key_file::public_keys(written.as_bytes()).unwrap();
+            let again = key_file::signature_keys(written.as_bytes()).unwrap();
             assert_eq!(
                 again
                     .iter()

@@ -120,7 +120,6 @@ pub fn verify(
         keys: pins.keys.iter().map(PublicKey::id).collect(),
         threshold: pins.threshold,
         binds_tag: pins.binds_tag.is_some(),
-        revoked,
         command: "cosign sign",
     };
     judged(image, &wanted, findings)
@@ -177,7 +176,9 @@ fn check(
         found.key = Some(signer(&envelope, pins, budget)?);
         simple::statement(&file.bytes, image.digest)?
     };
+    // Only now: a signature of something else says nothing of this image, whoever made it.
     if found.key.is_some_and(|key| revoked.contains(&key)) {
+        found.revoked = true;
         return Err("its key is revoked by the policy".to_owned());
     }
     found.tag = tag(image, pins, &statement)?;

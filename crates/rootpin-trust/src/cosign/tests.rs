@@ -14,7 +14,7 @@ use p256::ecdsa::{Signature, SigningKey};
 use super::*;
 use crate::Code;
 use crate::image::{Digest, Repository};
-use crate::key_file::public_keys;
+use crate::key_file::signature_keys;
 
 const IMAGE: &str = "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a1b3324fe5c19";
 const STATEMENT: &str = "https://in-toto.io/Statement/v1";
@@ -59,7 +59,7 @@ pub(crate) fn files(name: &str) -> Vec<SignatureFile> {
 
 fn key(name: &str) -> PublicKey {
     let pem = fs::read(folder(&format!("keys/{name}.pub"))).unwrap();
-    public_keys(&pem).unwrap().remove(0)
+    signature_keys(&pem).unwrap().remove(0)
 }
 
 fn pins(keys: &[&str], threshold: u64) -> CosignPins {
@@ -118,7 +118,7 @@ fn only(annotation: &str) -> CosignPins {
 #[test]
 fn each_kind_of_key_and_format_that_cosign_writes_is_taken() {
     for format in ["simple", "bundle"] {
-        for name in ["p256", "p384", "rsa", "ed25519"] {
+        for name in ["p256", "p384", "p521", "rsa", "ed25519"] {
             let files = files(&format!("{format}-{name}"));
             // cosign 3.1 signs a bundle by Ed25519ph, and its own verify refuses it as well.
             if (format, name) == ("bundle", "ed25519") {
@@ -144,6 +144,26 @@ fn a_bundle_under_a_p384_key_may_be_signed_by_sha_256_too() {
     let files = files("made-bundle-p384");
     assert_eq!(said(&pins(&["made-p384"], 1), &files), "signed");
     assert_eq!(said(&pins(&["p384"], 1), &files), "bad-signature");
+}
+
+#[test]
+fn a_signature_of_another_image_by_a_revoked_key_says_nothing_of_this_one() {
+    let repository = repository();
+    for fixture in ["bundle-p256", "simple-p256"] {
+        let pins = pins(&["p256", "other"], 1);
+        let revoked = BTreeSet::from([key("p256").id()]);
+        let code = |digest: Digest| {
+            let image = SignedImage {
+                repository: &repository,
+                digest,
+                tag: None,
+            };
+            let outcome = verify(image, &pins, &revoked, &files(fixture));
+            outcome.result.unwrap_err().code
+        };
+        assert_eq!(code(IMAGE.parse().unwrap()), Code::Revoked, "{fixture}");
+        assert_eq!(code(Digest::of(b"other")), Code::BadSignature, "{fixture}");
+    }
 }
 
 #[test]

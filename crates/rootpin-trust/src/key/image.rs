@@ -9,6 +9,7 @@ impl Scheme {
         Some(match name {
             "ES256" => Self::RawEcdsaP256Sha256,
             "ES384" => Self::RawEcdsaP384Sha384,
+            "ES512" => Self::RawEcdsaP521Sha512,
             "PS256" => Self::RsaPssSha256,
             "PS384" => Self::RsaPssSha384,
             "PS512" => Self::RsaPssSha512,
@@ -21,6 +22,7 @@ impl Scheme {
         Self::of_jws(match number {
             -7 => "ES256",
             -35 => "ES384",
+            -36 => "ES512",
             -37 => "PS256",
             -38 => "PS384",
             -39 => "PS512",
@@ -36,6 +38,7 @@ impl PublicKey {
         match &self.material {
             Material::P256(_) => Some(Scheme::RawEcdsaP256Sha256),
             Material::P384(_) => Some(Scheme::RawEcdsaP384Sha384),
+            Material::P521(_) => Some(Scheme::RawEcdsaP521Sha512),
             Material::Rsa(key) => match rsa_bits(key)? {
                 2048 => Some(Scheme::RsaPssSha256),
                 3072 => Some(Scheme::RsaPssSha384),
@@ -55,11 +58,13 @@ impl PublicKey {
     /// Whether a signature is this key's as cosign makes them (sigstore, `pkg/signature`,
     /// `LoadVerifier`): ASN.1 for ECDSA, PKCS#1 v1.5 for RSA, Ed25519 over the bytes themselves.
     ///
-    /// P-384 signs by SHA-256, and since cosign 3.1.3 by SHA-384: both are taken.
+    /// P-384 signs by SHA-256, and since cosign 3.1.3 by SHA-384, P-521 by SHA-256 and by SHA-512:
+    /// both are taken.
     pub(crate) fn verify_cosign(&self, message: SignedMessage<'_>, signature: &[u8]) -> bool {
         let schemes: &[Scheme] = match &self.material {
             Material::P256(_) => &[Scheme::EcdsaP256Sha256],
             Material::P384(_) => &[Scheme::EcdsaP384Sha256, Scheme::EcdsaP384Sha384],
+            Material::P521(_) => &[Scheme::EcdsaP521Sha256, Scheme::EcdsaP521Sha512],
             Material::Ed25519(_) => &[Scheme::Ed25519],
             Material::Rsa(_) => &[Scheme::RsaPkcs1Sha256],
             Material::Unknown => &[],

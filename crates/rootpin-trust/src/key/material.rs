@@ -1,8 +1,8 @@
 //! The material of a public key, read from DER, PEM or hex, in one encoding only.
 
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, EcdsaVerificationAlgorithm, ParsedPublicKey,
-    RSA_PSS_2048_8192_SHA256,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ECDSA_P521_SHA512_ASN1,
+    EcdsaVerificationAlgorithm, ParsedPublicKey, RSA_PSS_2048_8192_SHA256,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -20,6 +20,8 @@ pub(super) enum Material {
     P256(Vec<u8>),
     /// Likewise.
     P384(Vec<u8>),
+    /// Likewise; for signatures of images alone, as no metadata is signed by such a key.
+    P521(Vec<u8>),
     /// DER of an `RSAPublicKey`.
     Rsa(Vec<u8>),
     Ed25519([u8; 32]),
@@ -30,6 +32,7 @@ pub(super) const EC_PUBLIC_KEY: ObjectIdentifier =
     ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const P256: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7");
 const P384: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.34");
+const P521: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.132.0.35");
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const ID_ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
 
@@ -44,6 +47,7 @@ impl Material {
             match parameters?.decode_as::<ObjectIdentifier>().ok()? {
                 P256 if point.len() == 65 => Self::of_point(point)?,
                 P384 if point.len() == 97 => Self::of_point(point)?,
+                P521 if point.len() == 133 => Self::of_point(point)?,
                 _ => return None,
             }
         } else if spki.algorithm.oid == RSA_ENCRYPTION
@@ -70,6 +74,7 @@ impl Material {
         match bytes.len() {
             65 if is_point(&ECDSA_P256_SHA256_ASN1, bytes) => Some(Self::P256(bytes.to_vec())),
             97 if is_point(&ECDSA_P384_SHA384_ASN1, bytes) => Some(Self::P384(bytes.to_vec())),
+            133 if is_point(&ECDSA_P521_SHA512_ASN1, bytes) => Some(Self::P521(bytes.to_vec())),
             _ => None,
         }
     }
@@ -100,7 +105,7 @@ impl Material {
     /// The key itself, as its algorithms take it; none for one that is not understood.
     pub(super) fn key(&self) -> Option<&[u8]> {
         match self {
-            Self::P256(key) | Self::P384(key) | Self::Rsa(key) => Some(key),
+            Self::P256(key) | Self::P384(key) | Self::P521(key) | Self::Rsa(key) => Some(key),
             Self::Ed25519(key) => Some(key),
             Self::Unknown => None,
         }
@@ -111,6 +116,7 @@ impl Material {
         let (oid, parameters) = match self {
             Self::P256(_) => (EC_PUBLIC_KEY, Some(AnyRef::from(&P256))),
             Self::P384(_) => (EC_PUBLIC_KEY, Some(AnyRef::from(&P384))),
+            Self::P521(_) => (EC_PUBLIC_KEY, Some(AnyRef::from(&P521))),
             Self::Rsa(_) => (RSA_ENCRYPTION, Some(AnyRef::NULL)),
             Self::Ed25519(_) | Self::Unknown => (ID_ED25519, None),
         };
@@ -125,7 +131,7 @@ impl Material {
 
     pub(super) fn keytype(&self) -> &'static str {
         match self {
-            Self::P256(_) | Self::P384(_) => "ecdsa",
+            Self::P256(_) | Self::P384(_) | Self::P521(_) => "ecdsa",
             Self::Rsa(_) => "rsa",
             Self::Ed25519(_) => "ed25519",
             Self::Unknown => "",

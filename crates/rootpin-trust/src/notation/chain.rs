@@ -23,10 +23,13 @@ use crate::{Fingerprint, KeyId, pem};
 /// Certificates in one signature. The tools write three.
 const MOST_CERTIFICATES: usize = 8;
 
+const ANY_PURPOSE: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.37.0");
+const CODE_SIGNING: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.3");
+
 /// Purposes that a leaf must not have: any, server and client authentication, e-mail, time stamps.
 /// Off-spec: `notation` refuses the last one as well, answers about revocation.
 const EXCLUDED: [ObjectIdentifier; 6] = [
-    ObjectIdentifier::new_unwrap("2.5.29.37.0"),
+    ANY_PURPOSE,
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.1"),
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.2"),
     ObjectIdentifier::new_unwrap("1.3.6.1.5.5.7.3.4"),
@@ -35,13 +38,16 @@ const EXCLUDED: [ObjectIdentifier; 6] = [
 ];
 
 /// Signatures of certificates: SHA-2 with the keys that are taken.
-const ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 12] = [
+const ALGORITHMS: [&dyn SignatureVerificationAlgorithm; 15] = [
     algorithms::ECDSA_P256_SHA256,
     algorithms::ECDSA_P256_SHA384,
     algorithms::ECDSA_P256_SHA512,
     algorithms::ECDSA_P384_SHA256,
     algorithms::ECDSA_P384_SHA384,
     algorithms::ECDSA_P384_SHA512,
+    algorithms::ECDSA_P521_SHA256,
+    algorithms::ECDSA_P521_SHA384,
+    algorithms::ECDSA_P521_SHA512,
     algorithms::RSA_PKCS1_2048_8192_SHA256,
     algorithms::RSA_PKCS1_2048_8192_SHA384,
     algorithms::RSA_PKCS1_2048_8192_SHA512,
@@ -104,6 +110,24 @@ impl PinnedCertificate {
             der,
             certificate,
         })
+    }
+
+    /// Whether it is an authority's whose purposes leave out code signing, as those of an authority
+    /// for TLS do. Its signers count all the same: the specification wants no purpose of
+    /// authorities.
+    #[must_use]
+    pub fn excludes_code_signing(&self) -> bool {
+        let purposes = x509(&self.der).ok().and_then(|x509| {
+            x509.tbs_certificate()
+                .get_extension::<ExtendedKeyUsage>()
+                .ok()?
+        });
+        let signs_code = |purposes: &[ObjectIdentifier]| {
+            let mut purposes = purposes.iter();
+            purposes.any(|purpose| [ANY_PURPOSE, CODE_SIGNING].contains(purpose))
+        };
+        self.certificate.authority
+            && purposes.is_some_and(|(_, ExtendedKeyUsage(purposes))| !signs_code(&purposes))
     }
 }
 

@@ -141,7 +141,6 @@ pub fn verify(
         keys: pins.certificates.iter().map(|pin| pin.key).collect(),
         threshold: 1,
         binds_tag: pins.binds_tag.is_some(),
-        revoked,
         command: "notation sign",
     };
     judged(image, &wanted, findings)
@@ -185,20 +184,24 @@ fn check(
     if !signer.key.verify_notation(message, signature) {
         return Err("it is not by the key of its own certificate".to_owned());
     }
-    // A good signature under a revoked key: the refusal says so, and no audit lets it through.
+    found.key = Some(signer.revoked.unwrap_or(signer.key.id()));
+    if attributes.content != PAYLOAD {
+        return Err(format!("its payload is {}", shown(&attributes.content)));
+    }
+    let text =
+        json(&envelope.payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
+    let target = target(Text::of(&text), image.digest)?;
+    // A good signature of this image under a revoked key: the refusal says so, and no audit lets it
+    // through. One of something else says nothing of this image.
     if let Some(key) = signer.revoked {
-        found.key = Some(key);
+        found.revoked = true;
         return Err(format!(
             "the policy revokes the key {key} of its certificates"
         ));
     }
-    found.key = Some(signer.key.id());
     found.expires = signer.expires;
     check_attributes(attributes, terms.now, found)?;
-    if attributes.content != PAYLOAD {
-        return Err(format!("its payload is {}", shown(&attributes.content)));
-    }
-    found.tag = target(&envelope.payload, image.digest, terms.pins)?;
+    found.tag = tag(target, terms.pins)?;
     Ok(())
 }
 
@@ -241,11 +244,9 @@ fn check_attributes(
     Ok(())
 }
 
-/// What a payload signs of the image: its tag, where an annotation gives it. Off-spec: size and
-/// media type must be there and are not compared, for the digest is that of all bytes.
-fn target(payload: &[u8], image: Digest, pins: &NotationPins) -> Result<Option<String>, String> {
-    let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
-    let payload = Text::of(&text);
+/// The description of the image that a payload signs. Off-spec: size and media type must be there
+/// and are not compared, for the digest is that of all bytes.
+fn target(payload: Text<'_>, image: Digest) -> Result<Text<'_>, String> {
     let target = payload.get("targetArtifact").ok_or("it has no target")?;
     let fields = ["digest", "size", "mediaType", "annotations", "artifactType"];
     if has_other_names(payload, &["targetArtifact"]) || has_other_names(target, &fields) {
@@ -262,6 +263,11 @@ fn target(payload: &[u8], image: Digest, pins: &NotationPins) -> Result<Option<S
     {
         return Err("it is for another digest".to_owned());
     }
+    Ok(target)
+}
+
+/// The tag that the image's description binds, where an annotation is to give it.
+fn tag(target: Text<'_>, pins: &NotationPins) -> Result<Option<String>, String> {
     let Some(name) = &pins.binds_tag else {
         return Ok(None);
     };

@@ -90,6 +90,33 @@ fn each_key_and_envelope_that_notation_writes_is_taken_under_a_pinned_authority_
 }
 
 #[test]
+fn a_p_521_key_signs_by_es512_under_an_authority_with_such_a_key() {
+    for format in FORMATS {
+        let signed = files(&format!("{format}-p521"));
+        for pin in ["p521-ca", "p521"] {
+            let pins = pins(&[pin]);
+            let said = |files: &[SignatureFile]| {
+                said_of(outcome_at("2026-12-01T00:00:00Z", &pins, &[], files))
+            };
+            assert_eq!(said(&signed), "signed", "{format} {pin}");
+            let mut changed = signed.clone();
+            let middle = changed[0].bytes.len() / 2;
+            changed[0].bytes[middle] ^= 1;
+            assert_ne!(said(&changed), "signed", "{format} {pin}");
+        }
+        assert!(said(&pins(&["ca"]), &signed).contains("lead to none that is pinned"));
+    }
+}
+
+#[test]
+fn an_authority_whose_purposes_leave_out_code_signing_is_known_by_that() {
+    assert!(certificate("tls-ca").excludes_code_signing());
+    for name in ["ca", "made-ca", "p521-ca", "p256"] {
+        assert!(!certificate(name).excludes_code_signing(), "{name}");
+    }
+}
+
+#[test]
 fn an_envelope_under_the_other_one_s_media_type_counts_for_nothing() {
     for (format, other) in [("jws", COSE), ("cose", JWS)] {
         let mut files = files(&format!("{format}-p256"));

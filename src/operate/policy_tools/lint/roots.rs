@@ -82,7 +82,7 @@ fn of_notary(linter: &mut Linter<'_>, root: &Root, notary: &NotaryRoot) {
 fn pinned_files(linter: &Linter<'_>, entries: &[KeyEntry]) -> Vec<(String, Vec<PublicKey>)> {
     let file = |entry: &KeyEntry| {
         let bytes = linter.text.bytes(&entry.text)?;
-        let keys = key_file::public_keys(&bytes).ok()?;
+        let keys = key_file::signature_keys(&bytes).ok()?;
         Some((entry.text.clone(), keys))
     };
     entries.iter().filter_map(file).collect()
@@ -91,6 +91,27 @@ fn pinned_files(linter: &Linter<'_>, entries: &[KeyEntry]) -> Vec<(String, Vec<P
 fn of_notation(linter: &mut Linter<'_>, root: &Root, notation: &NotationPins) {
     for (_, keys) in pinned_files(linter, &root.entries) {
         weak_keys(linter, root, "certificates", &keys);
+    }
+    for pin in &notation.certificates {
+        if pin.excludes_code_signing() {
+            let name = pin
+                .certificate
+                .common_name
+                .as_deref()
+                .unwrap_or("without a name");
+            let message = format!(
+                "the purposes of the authority {name:?} leave out code signing: whoever gets a certificate of it for another purpose may get one that signs images"
+            );
+            let hint = "pin an authority that is for code signing, or the signer's own certificate; or name subjects, and allow this where it issues code signing alone";
+            let place = (&root.location, "certificates");
+            linter.find(
+                LintCode::NoCodeSigning,
+                Subject::Root(&root.id),
+                place,
+                message,
+                hint,
+            );
+        }
     }
     let certificates = notation.certificates.iter();
     let first = certificates.map(|pin| pin.certificate.not_after).min();

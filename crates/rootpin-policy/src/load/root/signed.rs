@@ -2,7 +2,7 @@
 
 use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
 use rootpin_trust::notation::{NotationPins, PinnedCertificate, SubjectAttribute};
-use rootpin_trust::{Fingerprint, PublicKey};
+use rootpin_trust::{Fingerprint, PublicKey, key_file};
 
 use super::{Kind, read_key_file, read_pinned};
 use crate::finding::{Fault, FindingCode};
@@ -80,8 +80,8 @@ fn read_keys(text: &str, place: Place<'_>) -> Vec<PublicKey> {
         place.error(FindingCode::BadKey, message, hint);
         return Vec::new();
     }
-    let hint = "the file must hold a PEM public key: ECDSA P-256 or P-384, Ed25519, or RSA of 2048 to 8192 bits";
-    read_key_file(text, place, hint)
+    let hint = "the file must hold a PEM public key: ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 to 8192 bits";
+    read_key_file(text, place, key_file::signature_keys, hint)
 }
 
 fn parse_binding(text: &str) -> Result<TagBinding, Fault> {

@@ -87,6 +87,27 @@ fn a_revoked_or_expired_certificate_above_the_pin_is_found_and_cutting_it_off_he
 }
 
 #[test]
+fn a_signature_of_something_else_under_a_revoked_certificate_says_nothing_of_this_image() {
+    let Certificates { root, middle, leaf } = &certificates();
+    let chain: [&[u8]; 3] = [leaf, middle, root];
+    let other = payload("").replace(IMAGE, &Digest::of(b"other").to_string());
+    let of_a_file = header().replace(PAYLOAD, "text/plain");
+    for seed in [ROOT, MIDDLE, LEAF] {
+        let (pins, revoked) = (pinning(&[root]), [key(seed).id()]);
+        let code = |header: &str, payload: &str| {
+            let file = jws(LEAF, &chain, header, payload);
+            outcome_at(NOW, &pins, &revoked, &[file])
+                .result
+                .unwrap_err()
+                .code
+        };
+        assert_eq!(code(&header(), &payload("")), Code::Revoked);
+        assert_eq!(code(&header(), &other), Code::BadSignature);
+        assert_eq!(code(&of_a_file, &payload("")), Code::BadSignature);
+    }
+}
+
+#[test]
 fn a_certificate_that_did_not_sign_the_one_before_it_is_refused() {
     let Certificates { root, middle, leaf } = &certificates();
     let junk = authority("root", OTHER).issued_by_itself();
