@@ -13,6 +13,7 @@ mod prove;
 mod scrape;
 mod status;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -28,12 +29,12 @@ pub(crate) use import::import_report;
 pub use proof::{FoundPath, ProofCall};
 pub(crate) use scrape::scrape;
 
-use crate::decide::survey::{SurveyQuestion, survey};
+use crate::decide::survey::{ImageParts, SurveyQuestion, survey};
 use crate::decide::{Decider, Door, InForce, Pull, Verdict, is_spoken_of, too_slow};
 use crate::observe::{self, Observer, StatusBoard};
 use crate::sources::Sources;
 use crate::state;
-use rootpin_trust::image::ImageRef;
+use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::{Code, Refusal};
 
 /// Generated from `proto/control.proto`.
@@ -229,14 +230,15 @@ fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, String> {
 
 /// What a survey is to look at; one that names something that is none is refused whole.
 fn asked(request: &SurveyRequest) -> Result<SurveyQuestion, String> {
-    let image = |image: &wire::survey_request::Image| {
+    let digest = |text: &String| text.parse::<Digest>().map_err(|error| error.to_string());
+    let (mut images, mut parts) = (Vec::new(), ImageParts::new());
+    for image in &request.images {
         let name = image.name.parse().map_err(|error| format!("{error}"))?;
-        Ok::<_, String>((
-            name,
-            image.digest.parse().map_err(|error| format!("{error}"))?,
-        ))
-    };
-    let images = request.images.iter().map(image).collect::<Result<_, _>>()?;
+        let top = digest(&image.digest)?;
+        let of: BTreeSet<Digest> = image.parts.iter().map(digest).collect::<Result<_, _>>()?;
+        parts.entry(top).or_default().extend(of);
+        images.push((name, top));
+    }
     let repository = |name: &String| {
         rootpin_trust::image::Repository::from_full(name).map_err(|error| error.to_string())
     };
@@ -247,6 +249,7 @@ fn asked(request: &SurveyRequest) -> Result<SurveyQuestion, String> {
         .collect::<Result<_, _>>()?;
     Ok(SurveyQuestion {
         images,
+        parts,
         repositories,
         roots: request.roots,
     })

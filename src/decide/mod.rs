@@ -222,12 +222,17 @@ impl Decider {
 
     /// May this name be pulled as this digest?
     pub async fn pull(&self, pull: &Pull, now: Timestamp) -> Verdict {
+        self.pull_of(pull, &[], now).await
+    }
+
+    /// The same of an image of which these parts are known too: one that is revoked is refused.
+    pub(crate) async fn pull_of(&self, pull: &Pull, parts: &[Digest], now: Timestamp) -> Verdict {
         let begun = Instant::now();
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial::plain(refusal)),
             Ok(policy) => match self.proving.of_name(pull, &policy) {
                 Some(proof) => proof.pull(pull, now, begun).await,
-                None => self.pull_by(&policy, pull, now, begun).await,
+                None => self.pull_by(&policy, (pull, parts), now, begun).await,
             },
         };
         Verdict {
@@ -240,14 +245,14 @@ impl Decider {
     async fn pull_by(
         &self,
         policy: &Policy,
-        pull: &Pull,
+        (pull, parts): (&Pull, &[Digest]),
         now: Timestamp,
         begun: Instant,
     ) -> Decision {
         let mut session = self.session(policy, now, begun);
-        let judgement = session
-            .judge(Question::pull(pull.name.clone(), pull.digest))
-            .await;
+        let mut question = Question::pull(pull.name.clone(), pull.digest);
+        question.bytes.extend(parts);
+        let judgement = session.judge(question).await;
         let subject = Some((&pull.name, pull.digest));
         self.conclude(session, judgement, subject, &[(pull.digest, RowKind::Top)])
             .await

@@ -22,7 +22,7 @@ use rootpin_trust::{Fingerprint, Floor, KeyId, RootFile, Subject};
 pub(crate) use shown_root::shown_root;
 
 pub(crate) use answer::{
-    Covered, HeldFloor, HeldMetadata, PinnedFile, PinnedKey, PinnedRoot, PolicyInForce,
+    Covered, HeldFloor, HeldMetadata, ImageParts, PinnedFile, PinnedKey, PinnedRoot, PolicyInForce,
     ReportedBinding, RootWord, Survey, SurveyJudgement, SurveyQuestion,
 };
 
@@ -54,6 +54,8 @@ pub(crate) async fn survey(onlooker: &Decider, asked: &SurveyQuestion, now: Time
         .iter()
         .map(ToString::to_string)
         .collect();
+    let digests = policy.revoked_digests();
+    survey.revoked_digests = digests.map(|(digest, _)| digest.to_string()).collect();
     survey.named = named(&policy);
     if asked.roots {
         match held_roots(onlooker, &policy) {
@@ -92,16 +94,14 @@ async fn judgements(
 ) -> Vec<SurveyJudgement> {
     let mut judged = Vec::with_capacity(asked.images.len());
     for (name, digest) in &asked.images {
-        let verdict = onlooker
-            .pull(
-                &Pull {
-                    door: Door::Verify,
-                    name: name.clone(),
-                    digest: *digest,
-                },
-                now,
-            )
-            .await;
+        let pull = Pull {
+            door: Door::Verify,
+            name: name.clone(),
+            digest: *digest,
+        };
+        let parts = asked.parts.get(digest).into_iter().flatten();
+        let parts: Vec<Digest> = parts.copied().collect();
+        let verdict = onlooker.pull_of(&pull, &parts, now).await;
         let mut judged_here = judgement(&verdict);
         // A no names the roots that were asked; about which repository, the rule says.
         if let Ok(policy) = onlooker.policy()
@@ -352,11 +352,15 @@ fn held(
                 .flat_map(|file| &file.keys)
                 .filter_map(|key| Some((key.id(), Fingerprint::of(key)?))),
         );
+        let timestamp = files.iter().find(|(name, _)| name == "timestamp.json");
+        let timestamp_expires =
+            timestamp.and_then(|(_, bytes)| expiry_of(bytes, *versions.get("timestamp")?));
         all.push(HeldMetadata {
             repository: one.subject.to_string(),
             contact: contact.map(|contact| contact.at.to_string()),
             versions,
             root_expires: newest.map(|file| file.expires.to_string()),
+            timestamp_expires,
             files: files
                 .into_iter()
                 .map(|(name, bytes)| (name, Digest::of(&bytes).to_string()))
@@ -365,6 +369,22 @@ fn held(
         });
     }
     all
+}
+
+/// When a cached timestamp ends, if it is of that version. It was verified when it was kept.
+fn expiry_of(timestamp: &[u8], version: u64) -> Option<String> {
+    #[derive(serde::Deserialize)]
+    struct Envelope {
+        signed: Signed,
+    }
+    #[derive(serde::Deserialize)]
+    struct Signed {
+        version: u64,
+        expires: String,
+    }
+    let Envelope { signed } = serde_json::from_slice(timestamp).ok()?;
+    let expires: Timestamp = signed.expires.parse().ok()?;
+    (signed.version == version).then(|| expires.to_string())
 }
 
 /// The floors with the highest version of their role.

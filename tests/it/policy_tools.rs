@@ -4,6 +4,7 @@ mod cases;
 mod diff;
 mod inventories;
 mod lint;
+mod parts;
 mod samples;
 mod schema;
 mod simulate;

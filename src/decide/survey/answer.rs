@@ -1,6 +1,6 @@
 //! A survey's request and answer, as they travel over the control socket.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +23,8 @@ pub(crate) struct Survey {
     pub repositories: Vec<Covered>,
     /// Canonical IDs of the keys whose signatures count nowhere.
     pub(crate) revoked_keys: Vec<String>,
+    /// The digests that are refused under every name.
+    pub(crate) revoked_digests: Vec<String>,
     /// Repositories with a Notary root that the policy names without a wildcard, by the name that
     /// is signed.
     pub named: Vec<String>,
@@ -152,6 +154,10 @@ pub struct HeldMetadata {
     pub versions: BTreeMap<String, u64>,
     /// When the newest root file ends.
     pub root_expires: Option<String>,
+    /// When the newest timestamp ends, by its publisher; none where it is not cached, and in a
+    /// report of an older version.
+    #[serde(default)]
+    pub timestamp_expires: Option<String>,
     /// Digest of each cached file, by name.
     pub files: BTreeMap<String, String>,
     /// The signed bytes of the highest version of each role.
@@ -243,11 +249,17 @@ pub(crate) struct Covered {
     pub keys: Vec<String>,
 }
 
+/// By the digest that a name stands for: the indexes, manifests, configurations and layers of the
+/// image that are known, without that digest itself.
+pub(crate) type ImageParts = BTreeMap<Digest, BTreeSet<Digest>>;
+
 /// What is asked.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SurveyQuestion {
     /// Names, and the digests that they stand for.
     pub images: Vec<(ImageRef, Digest)>,
+    /// By an image's digest: what it is made of, as far as it is here.
+    pub(crate) parts: ImageParts,
     /// Repositories by the names that their metadata is signed for.
     pub repositories: Vec<Repository>,
     /// Whether the pinned roots are wanted.

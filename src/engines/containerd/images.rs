@@ -118,10 +118,24 @@ impl ContainerdClient {
         top: Digest,
         size: i64,
     ) -> Result<(ImageContents, Result<(), OverLimit>), Status> {
+        self.bytes_among(namespace, top, size, &mut None).await
+    }
+
+    /// The same. `present`: the blobs of the namespace, which are listed for an index of many
+    /// documents; for many images they are listed once.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub(crate) async fn bytes_among(
+        &self,
+        namespace: &str,
+        top: Digest,
+        size: i64,
+        present: &mut Option<HashSet<Digest>>,
+    ) -> Result<(ImageContents, Result<(), OverLimit>), Status> {
         let (mut bytes, mut whole) = (ImageContents::default(), Ok(()));
         let mut seen = HashSet::from([top]);
         let mut open = VecDeque::from([(top, size, None::<IndexEntry>, true)]);
-        let mut present: Option<HashSet<Digest>> = None;
         while let Some((digest, size, entry, proved)) = open.pop_front() {
             let Some(document) = self.document_of(namespace, digest, size).await? else {
                 continue;
@@ -136,8 +150,7 @@ impl ContainerdClient {
             bytes.configs.extend(document.config());
             bytes.contents.extend([digest].into_iter().chain(contents));
             if present.is_none() && document.entries().len() > MANY {
-                let blobs = self.blobs(namespace).await?;
-                present = Some(blobs.iter().map(|info| info.digest).collect());
+                *present = Some(self.present(namespace).await?);
             }
             for entry in document.entries() {
                 let IndexEntry { descriptor, .. } = entry;
@@ -156,6 +169,15 @@ impl ContainerdClient {
             }
         }
         Ok((bytes, whole))
+    }
+
+    /// The digests of the blobs of a namespace.
+    ///
+    /// # Errors
+    /// containerd's own; or there are more than the limit.
+    pub(crate) async fn present(&self, namespace: &str) -> Result<HashSet<Digest>, Status> {
+        let blobs = self.blobs(namespace).await?;
+        Ok(blobs.iter().map(|info| info.digest).collect())
     }
 
     /// Registries and repositories that these blobs are labelled with; empty ones where a blob was

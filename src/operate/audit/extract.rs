@@ -60,6 +60,8 @@ pub(super) struct HeldExtract {
     #[serde(default)]
     pub(super) contact: Option<String>,
     #[serde(default)]
+    pub(super) timestamp_expires: Option<String>,
+    #[serde(default)]
     pub(super) floors: Vec<FloorExtract>,
 }
 

@@ -10,10 +10,12 @@ use serde::Serialize;
 use super::merge::{Expected, Merge, Unreadable};
 use super::views::{self, HeldView};
 
-/// What is kept of one host's report.
-#[derive(Debug)]
+/// What is kept of one host's report. Their order is by time, then by how much was found, then by
+/// all else: so one of two counts whatever comes first.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct KeptReport {
     pub(super) at: Timestamp,
+    /// `clean`, `findings`, `unknown`: in the order of letters too.
     pub(super) outcome: &'static str,
     /// Hash and mode.
     pub(super) policy: Option<(Arc<str>, Arc<str>)>,
@@ -30,7 +32,7 @@ pub(super) struct KeptReport {
 }
 
 /// The version of a root file.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HeldRoot {
     pub(super) root: Arc<str>,
     pub(super) repository: Arc<str>,
@@ -38,7 +40,7 @@ pub(super) struct HeldRoot {
 }
 
 /// How much there is of what.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Counts {
     /// Resident images.
     pub images: usize,

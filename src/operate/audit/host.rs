@@ -6,11 +6,11 @@ use jiff::Timestamp;
 
 use super::check;
 use super::findings::{AuditFinding, Untold};
-use super::images::{self, EngineSocket, ResidentRecord};
+use super::images::{self, EngineSocket, ResidentRecord, Residents};
 use super::judgement_source::JudgementSource;
 use super::places::{self, TrustPlace};
 use super::report::{HostReport, KeyUse, ResidentImage, RootKey};
-use crate::decide::survey::{Covered, Survey, SurveyQuestion};
+use crate::decide::survey::{Covered, ImageParts, Survey, SurveyQuestion};
 use crate::observe::plain;
 use crate::problem::Problem;
 use rootpin_trust::image::{Digest, ImageRef, Repository};
@@ -34,12 +34,12 @@ pub struct AuditScope {
 
 /// Looks at a host.
 pub async fn look(mut look: AuditScope, now: Timestamp) -> HostReport {
-    let (residents, unanswered) = images::resident(&look.engines).await;
-    look.untold.extend(unanswered);
+    let mut residents = images::resident(&look.engines).await;
+    look.untold.append(&mut residents.untold);
     Box::pin(reported(look, &residents, now)).await
 }
 
-/// The report of a host that has exactly these names and digests.
+/// The report of a host that has exactly these names and digests, of images without parts.
 pub async fn look_at(
     host: &str,
     images: Vec<(ImageRef, Digest)>,
@@ -53,7 +53,12 @@ pub async fn look_at(
         name: Some(name),
         digest: Some(digest),
     };
-    let residents: Vec<_> = images.into_iter().map(resident).collect();
+    let parts = images.iter().map(|(_, digest)| (*digest, BTreeSet::new()));
+    let residents = Residents {
+        parts: parts.collect(),
+        images: images.into_iter().map(resident).collect(),
+        untold: Vec::new(),
+    };
     let scope = AuditScope {
         host: host.to_owned(),
         engines: Vec::new(),
@@ -65,7 +70,7 @@ pub async fn look_at(
     Box::pin(reported(scope, &residents, now)).await
 }
 
-async fn reported(look: AuditScope, residents: &[ResidentRecord], now: Timestamp) -> HostReport {
+async fn reported(look: AuditScope, residents: &Residents, now: Timestamp) -> HostReport {
     let AuditScope {
         host,
         engines: _,
@@ -81,9 +86,10 @@ async fn reported(look: AuditScope, residents: &[ResidentRecord], now: Timestamp
         .flat_map(|one| &one.repositories)
         .filter_map(|one| Repository::from_full(&one.repository).ok());
     let repositories: Vec<Repository> = names.collect::<BTreeSet<_>>().into_iter().collect();
-    let images = judged(residents);
+    let images = judged(&residents.images);
     let asked = SurveyQuestion {
         images: images.into_iter().collect(),
+        parts: residents.parts.clone(),
         repositories,
         roots: true,
     };
@@ -116,12 +122,30 @@ async fn reported(look: AuditScope, residents: &[ResidentRecord], now: Timestamp
         policy: survey.policy.clone(),
         roots: survey.roots.clone(),
         images: Vec::new(),
+        parts: listed(&residents.parts),
         trust_directories,
         root_keys: Vec::new(),
         findings: Vec::new(),
         untold,
     };
-    filled(report, residents, &asked, &survey, now).told()
+    filled(report, &residents.images, &asked, &survey, now).told()
+}
+
+/// So many parts are listed, some 20 MB of them. The judgements rest on all.
+const MOST_PARTS: usize = 250_000;
+
+/// The parts as a report has them. An image whose parts have no room is left out whole.
+fn listed(parts: &ImageParts) -> BTreeMap<String, Vec<String>> {
+    let mut room = MOST_PARTS;
+    let mut listed = BTreeMap::new();
+    for (top, parts) in parts {
+        if let Some(rest) = room.checked_sub(parts.len()) {
+            room = rest;
+            let parts = parts.iter().map(ToString::to_string);
+            listed.insert(top.to_string(), parts.collect());
+        }
+    }
+    listed
 }
 
 /// Fractions of it mean nothing to those who read it.

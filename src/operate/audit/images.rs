@@ -1,9 +1,11 @@
 //! The images that an engine has: in every namespace of a containerd, and of a dockerd.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::findings::Untold;
+use crate::decide::survey::ImageParts;
 use crate::engines::{ContainerdClient, DockerdClient, docker_images, is_id, name_of_record};
 use crate::observe::plain;
 use rootpin_trust::image::{Digest, ImageRef};
@@ -41,53 +43,118 @@ pub(super) struct ResidentRecord {
     pub(super) digest: Option<Digest>,
 }
 
+/// What the engines have.
+#[derive(Debug, Default)]
+pub(super) struct Residents {
+    pub(super) images: Vec<ResidentRecord>,
+    /// What each is made of, as far as its engine tells. An image that is not in here may have any
+    /// part.
+    pub(super) parts: ImageParts,
+    pub(super) untold: Vec<Untold>,
+}
+
 /// An engine that does not answer must not keep the rest waiting.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// Of fewer images each document is asked for, and of more all are listed before.
+const FEW: usize = 8;
 
 /// All images of these engines. A name that several records of one engine and namespace give to the
 /// same bytes stands once.
-pub(super) async fn resident(engines: &[EngineSocket]) -> (Vec<ResidentRecord>, Vec<Untold>) {
-    let (mut found, mut untold) = (Vec::new(), Vec::new());
+pub(super) async fn resident(engines: &[EngineSocket]) -> Residents {
+    let mut found = Residents::default();
     for engine in engines {
         let subject = format!(
             "{} at {}",
             plain(&engine.name),
             plain(&engine.socket.to_string_lossy())
         );
-        match tokio::time::timeout(PATIENCE, of(engine)).await {
-            Ok(Ok(images)) => found.extend(images),
-            Ok(Err(why)) => untold.push(Untold::new(subject, plain(&why))),
-            Err(_) => untold.push(Untold::new(
-                subject,
-                format!("no answer within {PATIENCE:?}"),
-            )),
+        let first = found.images.len();
+        let late = || format!("no answer within {PATIENCE:?}");
+        let listed = tokio::time::timeout(PATIENCE, add(&mut found, engine)).await;
+        if let Err(why) = listed.unwrap_or_else(|_| Err(late())) {
+            found.images.truncate(first);
+            found.untold.push(Untold::new(subject, plain(&why)));
+            continue;
+        }
+        if engine.kind == EngineKind::Containerd {
+            let taken = tokio::time::timeout(PATIENCE, take_apart(&mut found, engine, first));
+            if let Err(why) = taken.await.unwrap_or_else(|_| Err(late())) {
+                let subject = format!("what the images of {subject} are made of");
+                found.untold.push(Untold::new(subject, plain(&why)));
+            }
         }
     }
-    (found, untold)
+    found
 }
 
-async fn of(engine: &EngineSocket) -> Result<Vec<ResidentRecord>, String> {
+async fn add(found: &mut Residents, engine: &EngineSocket) -> Result<(), String> {
     match engine.kind {
-        EngineKind::Containerd => of_containerd(engine).await,
+        EngineKind::Containerd => found.images.extend(of_containerd(engine).await?),
         // dockerd sums up what each image weighs before it answers.
-        EngineKind::Docker => Ok(docker_images(&DockerdClient::at(&engine.socket, PATIENCE))
-            .await?
-            .into_iter()
-            .flat_map(|image| image.names)
-            .map(|(record, name, digest)| ResidentRecord {
-                engine: engine.name.clone(),
-                namespace: None,
-                record,
-                name,
-                digest,
-            })
-            .collect()),
+        EngineKind::Docker => {
+            for image in docker_images(&DockerdClient::at(&engine.socket, PATIENCE)).await? {
+                let id = image.id.parse::<Digest>().ok();
+                for (record, name, digest) in image.names {
+                    // In the classic store the ID is the config's, and nothing tells its layers.
+                    if let (Some(top), Some(config)) = (digest, id.filter(|id| Some(*id) != digest))
+                    {
+                        found.parts.entry(top).or_default().insert(config);
+                    }
+                    found.images.push(ResidentRecord {
+                        engine: engine.name.clone(),
+                        namespace: None,
+                        record,
+                        name,
+                        digest,
+                    });
+                }
+            }
+        }
     }
+    Ok(())
+}
+
+/// Reads what the images of a containerd are made of, as far as it is there. What was read when it
+/// takes too long is kept.
+async fn take_apart(
+    found: &mut Residents,
+    engine: &EngineSocket,
+    first: usize,
+) -> Result<(), String> {
+    let containerd = ContainerdClient::at(&engine.socket).map_err(|error| error.to_string())?;
+    let mut tops: BTreeMap<String, BTreeSet<Digest>> = BTreeMap::new();
+    for image in found.images.iter().skip(first) {
+        let namespace = image.namespace.clone().unwrap_or_default();
+        tops.entry(namespace).or_default().extend(image.digest);
+    }
+    for (namespace, tops) in tops {
+        let mut present = if tops.len() > FEW {
+            containerd.present(&namespace).await.ok()
+        } else {
+            None
+        };
+        for top in tops {
+            // The store knows the size better than a record, which anybody may have written.
+            let read = containerd.bytes_among(&namespace, top, 0, &mut present);
+            let (bytes, whole) = read.await.map_err(said)?;
+            let mut parts: BTreeSet<Digest> = bytes.contents.into_iter().collect();
+            // One whose own document is gone may be made of anything.
+            if parts.remove(&top) {
+                match whole {
+                    Ok(()) => found.parts.entry(top).or_default().extend(parts),
+                    Err(why) => {
+                        let subject = format!("what {top} is made of");
+                        found.untold.push(Untold::new(subject, why.to_string()));
+                    }
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn of_containerd(engine: &EngineSocket) -> Result<Vec<ResidentRecord>, String> {
     let containerd = ContainerdClient::at(&engine.socket).map_err(|error| error.to_string())?;
-    let said = |status: tonic::Status| format!("{}: {}", status.code(), status.message());
     let mut found = Vec::new();
     for namespace in containerd.namespaces().await.map_err(said)? {
         let records = containerd.resident_images(&namespace).await.map_err(said)?;
@@ -104,6 +171,11 @@ async fn of_containerd(engine: &EngineSocket) -> Result<Vec<ResidentRecord>, Str
         );
     }
     Ok(found)
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "for map_err")]
+fn said(status: tonic::Status) -> String {
+    format!("{}: {}", status.code(), status.message())
 }
 
 type NamedRecord = (String, Option<ImageRef>, Option<Digest>);

@@ -1,5 +1,6 @@
 //! Asks for each judgement: the running daemon, or a policy and a state that no daemon has open.
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
+use rootpin_trust::image::{Digest, ImageRef};
 
 /// Who judges.
 #[derive(Debug)]
@@ -100,14 +102,6 @@ impl JudgementSource {
         match self {
             Self::Files(decider) => Ok(survey(decider, asked, now).await),
             Self::Daemon(client) => {
-                let image = |(name, digest): &(
-                    rootpin_trust::image::ImageRef,
-                    rootpin_trust::image::Digest,
-                )| Image {
-                    name: name.to_string(),
-                    digest: digest.to_string(),
-                };
-                let images: Vec<Image> = asked.images.iter().map(image).collect();
                 let repositories = asked.repositories.iter().map(ToString::to_string).collect();
                 let first = SurveyRequest {
                     images: Vec::new(),
@@ -116,6 +110,20 @@ impl JudgementSource {
                     online,
                 };
                 let mut whole = ask(client, first).await?;
+                // Of what an image is made of, what is not revoked changes no answer.
+                let revoked = whole.revoked_digests.iter();
+                let revoked: HashSet<Digest> =
+                    revoked.filter_map(|text| text.parse().ok()).collect();
+                let image = |(name, digest): &(ImageRef, Digest)| {
+                    let parts = asked.parts.get(digest).into_iter().flatten();
+                    let parts = parts.filter(|part| revoked.contains(part));
+                    Image {
+                        name: name.to_string(),
+                        digest: digest.to_string(),
+                        parts: parts.map(ToString::to_string).collect(),
+                    }
+                };
+                let images: Vec<Image> = asked.images.iter().map(image).collect();
                 for batch in images.chunks(if online { ONLINE_BATCH } else { BATCH }) {
                     let part = ask(
                         client,

@@ -17,7 +17,7 @@ use crate::observe::plain;
 /// Takes in reports.
 #[derive(Debug, Default)]
 pub struct Merge {
-    /// By host; of two reports of one host the later one.
+    /// By host; of two reports of one host the later one, in whatever order they came.
     pub(super) hosts: BTreeMap<Arc<str>, KeptReport>,
     pub(super) reports: usize,
     pub(super) superseded: usize,
@@ -58,7 +58,8 @@ impl Merge {
     fn keep(&mut self, host: Arc<str>, seen: KeptReport) {
         if let Some(known) = self.hosts.get(&host) {
             self.superseded += 1;
-            if known.at >= seen.at {
+            // Of two of one time, the one that found more: none of them is known to be the later.
+            if *known >= seen {
                 return;
             }
         }
@@ -191,6 +192,7 @@ impl Merge {
                 keys: floor.keys.iter().map(|key| self.text(key)).collect(),
                 since: time(&floor.since),
                 contact: time(&held.contact),
+                expires: time(&held.timestamp_expires).filter(|_| floor.role == "timestamp"),
                 max_age: max_age.map(SignedDuration::from_secs),
             };
             views.push(view);

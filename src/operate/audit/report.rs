@@ -32,6 +32,10 @@ pub struct HostReport {
     pub roots: Vec<PinnedRoot>,
     /// The resident images.
     pub images: Vec<ResidentImage>,
+    /// By an image's digest: the digests of what it is made of, as far as it is on this host. Of an
+    /// image that is not in here nobody can tell; of none in a report of an older version.
+    #[serde(default)]
+    pub parts: BTreeMap<String, Vec<String>>,
     /// The trust directories of Docker and Notary.
     pub trust_directories: Vec<TrustDirectory>,
     /// Every root key on this host, and where it is trusted.

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::fleet::{Drift, DriftCode, KeptReport};
 
 /// The highest version of a role that a host has seen of one repository.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct HeldView {
     /// How the host calls it.
     pub(super) repository: Arc<str>,
@@ -27,6 +27,8 @@ pub(super) struct HeldView {
     pub(super) since: Option<Timestamp>,
     /// The host's last good contact with the source.
     pub(super) contact: Option<Timestamp>,
+    /// When the timestamp ends, by its publisher.
+    pub(super) expires: Option<Timestamp>,
     pub(super) max_age: Option<SignedDuration>,
 }
 
@@ -119,20 +121,32 @@ fn split(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     }
 }
 
+/// What hosts know of one version of a timestamp.
+#[derive(Debug, Clone, Copy)]
+struct KnownVersion {
+    /// When a host had it at the latest.
+    at: Timestamp,
+    /// When it ends, by its publisher.
+    expires: Option<Timestamp>,
+}
+
 /// A host that had contact with its source, and still has an older timestamp than another host had
 /// at that time.
 fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     let timestamps = || all(hosts).filter(|(_, view)| &*view.role == "timestamp");
-    // Each version and when a host had it at the latest. A new key of the role counts anew.
-    let mut seen: BTreeMap<Group<'_>, BTreeMap<u64, Timestamp>> = BTreeMap::new();
+    // A new key of the role counts anew.
+    let mut seen: BTreeMap<Group<'_>, BTreeMap<u64, KnownVersion>> = BTreeMap::new();
     for (_, view) in timestamps() {
         let Some(at) = view.since.or(view.contact) else {
             continue;
         };
+        let expires = view.expires;
         for group in view.groups() {
             let versions = seen.entry(group).or_default();
-            let first = versions.entry(view.version).or_insert(at);
-            *first = at.min(*first);
+            let known = versions.entry(view.version);
+            let known = known.or_insert(KnownVersion { at, expires });
+            known.at = at.min(known.at);
+            known.expires = known.expires.or(expires);
         }
     }
     for (host, view) in timestamps() {
@@ -148,9 +162,10 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
                 );
                 versions.range(newer)
             });
-            let tells =
-                |(version, at): &(&u64, &Timestamp)| is_held_back(view, contact, **version, **at);
-            let Some((version, at)) = newer.find(tells) else {
+            let tells = |(version, known): &(&u64, &KnownVersion)| {
+                is_held_back(view, contact, **version, **known)
+            };
+            let Some((version, KnownVersion { at, .. })) = newer.find(tells) else {
                 continue;
             };
             let detail = format!(
@@ -164,18 +179,24 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     }
 }
 
-/// Whether a host was kept from a newer version that another host had at `at`. Reports say only since
-/// when a host has its newest, so that of a publisher who renews often none had it for long; hence a
-/// timestamp that is older than its `max-age` at the time of contact needs little besides.
-fn is_held_back(view: &HeldView, contact: Timestamp, newer: u64, at: Timestamp) -> bool {
-    let had_before = contact.duration_since(at);
+/// Whether a host was kept from a newer version that another host had. Reports say only since when a
+/// host has its newest, so that of a publisher who renews often none had it for long; hence a
+/// timestamp that is older than its `max-age` at the time of contact needs little besides. Whoever
+/// shows a host one old timestamp after the other can keep each young, but not its publisher's
+/// expiry.
+fn is_held_back(view: &HeldView, contact: Timestamp, version: u64, newer: KnownVersion) -> bool {
+    let had_before = contact.duration_since(newer.at);
     let Some(since) = view.since else {
         // A Notary repository has one server, which shows no older timestamp than before.
         return had_before >= LATE;
     };
-    let is_old = contact.duration_since(since) > view.max_age.unwrap_or(MAX_AGE);
+    let max_age = view.max_age.unwrap_or(MAX_AGE);
     // Of two newer versions the first was there before, also where clocks differ a little.
-    let is_far_behind = newer.saturating_sub(view.version) > 1;
+    let is_far_behind = version.saturating_sub(view.version) > 1;
+    // Of one newer version the publisher may just give its timestamps another validity.
+    let ends = view.expires.zip(newer.expires).filter(|_| is_far_behind);
+    let is_old = contact.duration_since(since) > max_age
+        || ends.is_some_and(|(own, newer)| newer.duration_since(own) > max_age);
     had_before > BEHIND
         || (is_old && had_before >= LATE)
         || (is_old && is_far_behind && had_before >= -LATE)

@@ -11,9 +11,11 @@ use rootpin_trust::image::ImageRef;
 use super::asked::Asked;
 use super::entries::entries;
 use super::fleet::{self, FleetItem, FromHost, LatestReports};
+use super::judged::Judged;
 use super::left_out::LeftOut;
-use super::reported::{Judged, Seen};
-use super::suppose::{Answer, Proposed, suppose};
+use super::parts::RevokedDigests;
+use super::reported::Seen;
+use super::suppose::{Answer, Proposed, revokes_more, suppose};
 use crate::operate::audit::Reports;
 
 /// The entries that only the old policy has, and those that only the new one has.
@@ -31,6 +33,8 @@ pub fn differing_entries(old: &Policy, new: &Policy) -> (Vec<String>, Vec<String
 pub struct Comparison<'a> {
     old: Proposed<'a>,
     new: Proposed<'a>,
+    /// The digests that one of them revokes.
+    revoked: RevokedDigests,
     now: Timestamp,
     latest: LatestReports<Compared>,
     /// Of lines of audit files.
@@ -56,6 +60,7 @@ impl<'a> Comparison<'a> {
         Self {
             old: Proposed::of(old),
             new: Proposed::of(new),
+            revoked: RevokedDigests::of([old, new]),
             now,
             latest: LatestReports::default(),
             lines: Compared::default(),
@@ -75,8 +80,16 @@ impl<'a> Comparison<'a> {
     }
 
     fn compare(&self, compared: &mut Compared, judged: &Judged, seen: Seen, at: Timestamp) {
-        let old = suppose(&self.old, judged, &seen, at, self.now);
-        let new = suppose(&self.new, judged, &seen, at, self.now);
+        let (old, new) = (&self.old, &self.new);
+        let answer = |of: &Proposed<'_>, other: &Proposed<'_>| {
+            if revokes_more(of.policy, other.policy) {
+                suppose(of, judged, &seen, at, self.now)
+            } else {
+                let seen = seen.clone().with_known_parts();
+                suppose(of, judged, &seen, at, self.now)
+            }
+        };
+        let (old, new) = (answer(old, new), answer(new, old));
         let answer = |of: &Answer| (of.outcome, of.why.clone(), of.let_through);
         let is_unknown = [&old, &new].iter().any(|one| one.outcome == "unknown");
         if answer(&old) == answer(&new) {
@@ -137,7 +150,7 @@ impl Reports for Comparison<'_> {
                 let counts = self.latest.counts(&host, at);
                 let (judged, mut compared) = (Judged::of_report(&mut report), Compared::default());
                 for image in report.images {
-                    match Seen::of_image(image) {
+                    match Seen::of_image(image, (&self.revoked, &report.parts)) {
                         Ok(Some(seen)) if counts => {
                             self.compare(&mut compared, &judged, seen, at);
                         }

@@ -3,7 +3,8 @@
 
 use std::collections::HashMap;
 
-use super::reported::{Judged, Seen};
+use super::judged::Judged;
+use super::reported::Seen;
 use super::suppose::Answer;
 
 /// So many answers are kept, some 20 MB of them. Further ones are found each time.

@@ -1,28 +1,27 @@
 //! What a host's report, or a line of its audit file, says of an image, and on what evidence.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::Deref;
 
 use jiff::Timestamp;
-use rootpin_policy::{IndexSigning, Policy, Root, RootKind};
+use rootpin_policy::{IndexSigning, Policy};
 use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::{Code, KeyId};
 use serde::Deserialize;
 
 use super::asked::Asked;
+use super::parts::{ReportedParts, RevokedDigests};
 use super::pulled::{Pulled, is_bare, pulled};
 use crate::decide::is_of_proof;
-use crate::decide::survey::terms;
 
 /// Who let a no through, where it was root.
 const BREAK_GLASS: &str = "break-glass";
 
 /// A text of a report, which is borrowed from its bytes; of an `Option<Cow<str>>` serde would make a
 /// copy.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 impl Deref for Text<'_> {
     type Target = str;
@@ -50,6 +49,8 @@ pub(super) struct Report<'a> {
     pub(super) roots: Vec<ReportedRoot>,
     #[serde(borrow)]
     pub(super) images: Vec<ReportedImage<'a>>,
+    #[serde(borrow, default)]
+    pub(super) parts: ReportedParts<'a>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -57,16 +58,16 @@ pub(super) struct ReportedPolicy {
     #[serde(default)]
     pub(super) hash: Option<String>,
     #[serde(default)]
-    revoked_keys: Option<Vec<KeyText>>,
+    pub(super) revoked_keys: Option<Vec<KeyText>>,
 }
 
 #[derive(Debug, Deserialize)]
 pub(super) struct ReportedRoot {
     pub(super) id: String,
     #[serde(default)]
-    sources: Vec<String>,
+    pub(super) sources: Vec<String>,
     #[serde(default)]
-    terms: Option<String>,
+    pub(super) terms: Option<String>,
     #[serde(default)]
     pub(super) held: Vec<ReportedHeld>,
 }
@@ -183,81 +184,13 @@ impl<'de> Deserialize<'de> for KeyText {
     }
 }
 
-/// What a root of that policy proves by a statement.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct JudgedRoot {
-    terms: String,
-    sources: Vec<String>,
-}
-
-/// The policy by which a host judged, as far as it decides what its evidence proves.
-#[derive(Debug, Default, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Judged {
-    /// Each root, by its ID.
-    roots: BTreeMap<String, JudgedRoot>,
-    /// The keys that counted nowhere; `None` where that is not known.
-    pub(super) revoked: Option<Vec<KeyId>>,
-}
-
-impl Judged {
-    pub(super) fn of_report(report: &mut Report<'_>) -> Self {
-        let roots = std::mem::take(&mut report.roots).into_iter();
-        let judged = |root: ReportedRoot| {
-            let (terms, sources) = (root.terms?, root.sources);
-            Some((root.id, JudgedRoot { terms, sources }))
-        };
-        let revoked = report
-            .policy
-            .as_ref()
-            .and_then(|one| one.revoked_keys.as_ref());
-        // A key that is not understood may be any.
-        let revoked = revoked.and_then(|keys| keys.iter().map(|key| key.0).collect());
-        Self {
-            roots: roots.filter_map(judged).collect(),
-            revoked,
-        }
-    }
-
-    pub(super) fn by(policy: &Policy) -> Self {
-        let of = |root: &Root| JudgedRoot {
-            terms: terms(root),
-            sources: sources(root),
-        };
-        let roots = policy.roots.iter().map(|(id, root)| (id.clone(), of(root)));
-        Self {
-            roots: roots.collect(),
-            revoked: Some(policy.revoked_keys().iter().copied().collect()),
-        }
-    }
-}
-
-impl Judged {
-    /// Whether what that root said, it would say by this one too: it verifies in the same way, and
-    /// reads what the other one read.
-    pub(super) fn is_same(&self, id: &str, others: &Self, other: &str) -> bool {
-        let (Some(judged), Some(present)) = (self.roots.get(id), others.roots.get(other)) else {
-            return false;
-        };
-        let mut known = judged.sources.iter();
-        judged.terms == present.terms && known.all(|source| present.sources.contains(source))
-    }
-}
-
-/// Where a root's metadata is read, as reports have it.
-fn sources(root: &Root) -> Vec<String> {
-    match &root.kind {
-        RootKind::Notary(notary) => vec![notary.server.clone()],
-        RootKind::Tuf(tuf) => tuf.metadata.iter().map(ToString::to_string).collect(),
-        // Signatures are read beside the image.
-        RootKind::Cosign(_) | RootKind::Notation(_) => Vec::new(),
-    }
-}
-
 /// An image, the answer that it had, and what that answer proves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Seen {
     pub(super) name: ImageRef,
     pub(super) digest: Digest,
+    /// Its parts that some policy at hand revokes; `None` where its parts are not known.
+    pub(super) revoked_parts: Option<Vec<Digest>>,
     /// What the host was asked.
     pub(super) asked: Asked,
     pub(super) was: Was,
@@ -325,7 +258,12 @@ impl Seen {
     ///
     /// # Errors
     /// The host judged it, and its name or digest is none.
-    pub(super) fn of_image(image: ReportedImage<'_>) -> Result<Option<Self>, String> {
+    pub(super) fn of_image(
+        image: ReportedImage<'_>,
+        (revoked, parts): (&RevokedDigests, &ReportedParts<'_>),
+    ) -> Result<Option<Self>, String> {
+        let of = image.digest.as_deref();
+        let revoked_parts = of.and_then(|digest| revoked.among(parts, digest));
         let is_judged = image.judgement.is_some();
         let (name, digest) = match pulled(&image.name, image.digest.as_deref(), is_judged) {
             Pulled::Image(name, digest) => (name, digest),
@@ -333,7 +271,7 @@ impl Seen {
             Pulled::Unread(why) => return Err(why),
         };
         let Some(reported) = image.judgement else {
-            return Ok(Some(Self::unknown(name, digest)));
+            return Ok(Some(Self::unknown(name, digest, revoked_parts)));
         };
         let by_glass = reported.let_through_by.as_deref() == Some(BREAK_GLASS);
         let by_manifests = match reported.index.as_deref() {
@@ -374,12 +312,19 @@ impl Seen {
         Ok(Some(Self {
             name,
             digest,
+            revoked_parts,
             asked: Asked::Pull,
             was,
             by_manifests,
             votes: votes.collect(),
             no,
         }))
+    }
+
+    /// The same for a policy that revokes no digest anew: what it is made of decides nothing.
+    pub(super) fn with_known_parts(mut self) -> Self {
+        self.revoked_parts.get_or_insert_default();
+        self
     }
 
     /// The same without the times of contact, in which hosts differ: all that an answer by that
@@ -457,6 +402,7 @@ impl Seen {
         Ok(Some(Self {
             name,
             digest,
+            revoked_parts: None,
             asked,
             was,
             by_manifests,
@@ -465,7 +411,7 @@ impl Seen {
         }))
     }
 
-    fn unknown(name: ImageRef, digest: Digest) -> Self {
+    fn unknown(name: ImageRef, digest: Digest, revoked_parts: Option<Vec<Digest>>) -> Self {
         let was = Was {
             outcome: "unjudged".to_owned(),
             why: "-".to_owned(),
@@ -476,6 +422,7 @@ impl Seen {
         Self {
             name,
             digest,
+            revoked_parts,
             asked: Asked::Pull,
             was,
             by_manifests: None,

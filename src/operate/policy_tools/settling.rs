@@ -7,7 +7,8 @@ use rootpin_trust::Code;
 use rootpin_trust::image::ImageRef;
 
 use super::asked::Asked;
-use super::reported::{Judged, Seen, Was};
+use super::judged::Judged;
+use super::reported::{Seen, Was};
 use super::suppose::{Answer, Proposed, suppose};
 
 /// An answer by a policy, and by the policy that the host had in force, if that is known: whether
@@ -56,7 +57,8 @@ impl Settling<'_> {
     fn is_told(self, seen: &Seen, answer: &Answer) -> bool {
         // By its own policy the host must have come to the answer that it gave.
         if let Some(own) = self.own {
-            let then = suppose(own, self.judged, seen, self.at, self.at);
+            let seen = seen.clone().with_known_parts();
+            let then = suppose(own, self.judged, &seen, self.at, self.at);
             if then.outcome != "unknown" {
                 return seen.was.is_same(&then);
             }

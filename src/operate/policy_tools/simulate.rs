@@ -3,7 +3,7 @@
 //! Reports are read one after the other. Of each host are kept the numbers of its answers, and of
 //! each answer that changes one copy.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -12,11 +12,13 @@ use rootpin_trust::image::{Digest, ImageRef};
 use serde::Serialize;
 
 use super::fleet::{self, FleetItem, FromHost, LatestReports};
+use super::judged::Judged;
 use super::known_answers::KnownAnswers;
 use super::left_out::LeftOut;
-use super::reported::{Judged, Record, Report, Seen, Was};
+use super::parts::RevokedDigests;
+use super::reported::{Record, Report, Seen, Was};
 use super::settling::Settling;
-use super::suppose::{Answer, Proposed, suppose};
+use super::suppose::{Answer, PARTS, Proposed, revokes_more, suppose};
 use crate::observe::plain;
 use crate::operate::audit::Reports;
 
@@ -26,6 +28,7 @@ pub struct Simulation<'a> {
     policy: Proposed<'a>,
     /// The policy that was in force, for the evidence of audit files.
     old: Option<Proposed<'a>>,
+    revoked: RevokedDigests,
     now: Timestamp,
     known: KnownAnswers,
     changes: Vec<ImageChange>,
@@ -46,6 +49,8 @@ struct HostAnswers {
     images: Vec<usize>,
     refused: Vec<usize>,
     changes: Vec<usize>,
+    /// Images of which nobody can tell because their parts are not known, each with that change.
+    without_parts: Vec<(usize, usize)>,
 }
 
 impl HostAnswers {
@@ -54,10 +59,24 @@ impl HostAnswers {
             images,
             refused,
             changes,
+            without_parts,
         } = other;
         self.images.extend(images);
         self.refused.extend(refused);
         self.changes.extend(changes);
+        self.without_parts.extend(without_parts);
+    }
+
+    /// With the lines of the host's audit files. What they don't tell of the parts of an image, the
+    /// host's report does.
+    fn with_lines(&mut self, lines: Self) {
+        let reported: HashSet<usize> = self.images.iter().copied().collect();
+        let mut lines = lines;
+        let without = lines.without_parts.iter();
+        let told = without.filter(|(image, _)| reported.contains(image));
+        let told: HashSet<usize> = told.map(|(_, change)| *change).collect();
+        lines.changes.retain(|change| !told.contains(change));
+        self.add(lines);
     }
 
     /// Each number once: an image is in several namespaces, and an audit file asks about it again
@@ -147,6 +166,7 @@ impl<'a> Simulation<'a> {
         Self {
             policy: Proposed::of(policy),
             old: old.map(Proposed::of),
+            revoked: RevokedDigests::of([policy].into_iter().chain(old)),
             now,
             known: KnownAnswers::default(),
             changes: Vec::new(),
@@ -179,7 +199,15 @@ impl<'a> Simulation<'a> {
         seen: Seen,
         at: Timestamp,
     ) {
-        let seen = seen.without_times(self.policy.policy, at);
+        let mut seen = seen.without_times(self.policy.policy, at);
+        let own_policy = match own {
+            Some(Own::Proposed) => Some(self.policy.policy),
+            Some(Own::Old) => self.old.as_ref().map(|old| old.policy),
+            None => None,
+        };
+        if own_policy.is_some_and(|own| !revokes_more(self.policy.policy, own)) {
+            seen = seen.with_known_parts();
+        }
         let (policy, now) = (&self.policy, self.now);
         let find = |seen: &Seen| suppose(policy, judged, seen, at, now);
         let (seen, answer) = self.known.of(number, seen, find);
@@ -200,7 +228,12 @@ impl<'a> Simulation<'a> {
             host.refused.push(image);
         }
         if !seen.was.is_same(&answer) {
-            host.changes.push(self.number(&seen, answer));
+            let is_without_parts = answer.why == PARTS;
+            let change = self.number(&seen, answer);
+            host.changes.push(change);
+            if is_without_parts {
+                host.without_parts.push((image, change));
+            }
         }
     }
 
@@ -283,7 +316,7 @@ impl<'a> Simulation<'a> {
         let judged = Judged::of_report(&mut report);
         let number = self.known.number(&judged);
         for image in std::mem::take(&mut report.images) {
-            match Seen::of_image(image) {
+            match Seen::of_image(image, (&self.revoked, &report.parts)) {
                 Ok(Some(seen)) if counts => {
                     self.answer(&mut answers, (&judged, number, own), seen, at);
                 }
@@ -322,9 +355,12 @@ impl<'a> Simulation<'a> {
     #[must_use]
     pub fn end(mut self) -> Simulated {
         let superseded = self.latest.superseded;
-        let mut all = std::mem::take(&mut self.lines);
+        let mut all: BTreeMap<Arc<str>, HostAnswers> = BTreeMap::new();
         for (host, answers) in std::mem::take(&mut self.latest).into_all() {
             all.entry(host).or_default().add(answers);
+        }
+        for (host, lines) in std::mem::take(&mut self.lines) {
+            all.entry(host).or_default().with_lines(lines);
         }
         let mut hosts = Vec::new();
         for (host, answers) in all {

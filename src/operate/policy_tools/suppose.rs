@@ -9,7 +9,8 @@ use rootpin_policy::{Mode, Policy, Root};
 use rootpin_trust::image::Repository;
 use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, tuf};
 
-use super::reported::{Judged, Seen, Vote};
+use super::judged::Judged;
+use super::reported::{Seen, Vote};
 
 /// An answer as it is compared.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +39,12 @@ impl<'a> Proposed<'a> {
     }
 }
 
+/// Whether a policy revokes a digest that another one does not.
+pub(super) fn revokes_more(policy: &Policy, than: &Policy) -> bool {
+    let mut all = policy.revoked_digests();
+    all.any(|(digest, _)| than.revoked_digest(digest).is_none())
+}
+
 /// What the new policy says of an image that a host had at that time.
 pub(super) fn suppose(
     proposed: &Proposed<'_>,
@@ -51,14 +58,22 @@ pub(super) fn suppose(
         seen,
         "the line does not name containerd's namespace",
     );
-    for question in seen.asked.questions(&seen.name, seen.digest) {
+    for mut question in seen.asked.questions(&seen.name, seen.digest) {
+        question.bytes.extend(seen.revoked_parts.iter().flatten());
         last = of_question(proposed, judged, seen, at, (question, now));
         if last.outcome != "allowed" {
             break;
         }
     }
+    let goes_on = last.let_through || last.outcome == "allowed";
+    if goes_on && seen.revoked_parts.is_none() && proposed.policy.revokes_digests() {
+        return unknown(proposed, seen, PARTS);
+    }
     last
 }
+
+/// Why nobody can tell, where an image may have a part that is newly revoked.
+pub(super) const PARTS: &str = "what it is made of is not reported, and a newly revoked digest may be a part of it; hint: rootpin audit --json lists the parts";
 
 fn unknown(proposed: &Proposed<'_>, seen: &Seen, why: &str) -> Answer {
     let rule = proposed.policy.rule_for(&seen.name.repository);

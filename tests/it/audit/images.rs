@@ -142,7 +142,14 @@ fn every_resident_image_is_judged_as_a_pull_would_be_by_the_daemon_and_by_files_
     let (by_files, code) = report_by_files(&world, &[]);
     // Hints name the policy that this command was given.
     let given = format!(" --policy {}", world.path("policy").display());
-    for part in ["images", "roots", "root_keys", "findings", "policy"] {
+    for part in [
+        "images",
+        "parts",
+        "roots",
+        "root_keys",
+        "findings",
+        "policy",
+    ] {
         let by_files = by_files[part].to_string().replace(&given, "");
         assert_eq!(by_files, by_daemon[part].to_string(), "{part}");
     }
@@ -301,4 +308,46 @@ fn the_page_is_whole_and_hostile_names_are_text_in_it() {
         "/nonexistent/x.html",
     ];
     assert_eq!(audit(&world, &nowhere).code, 2);
+}
+
+#[test]
+fn an_image_with_a_revoked_part_is_refused_whether_the_daemon_judges_or_files_do() {
+    let Some((world, image)) = host("a-parts") else {
+        return;
+    };
+    let daemon = start(&world);
+    let name = format!("r.test/team/app:v1@{}", image.index.digest);
+    assert_eq!(world.rootpin(&["verify", &name]).code, 0);
+    let (before, _) = report(&world, &[]);
+    let parts = |of: &Value| -> Vec<String> {
+        let parts = of["parts"][&image.index.digest].as_array().unwrap();
+        let text = |part: &Value| part.as_str().unwrap().to_owned();
+        parts.iter().map(text).collect()
+    };
+    let blobs = [&image.manifest, &image.config, &image.layer];
+    let mut wanted = blobs.map(|blob| blob.digest.clone());
+    wanted.sort();
+    assert_eq!(parts(&before), wanted);
+    // An image without a name has parts too.
+    assert_eq!(before["parts"].as_object().unwrap().len(), 4, "{before:#}");
+    assert_eq!(daemon.stop().0, 0);
+    let policy = fs::read_to_string(world.path("policy/policy.toml")).unwrap();
+    for part in &wanted {
+        let revoked = format!("\n[[revoked]]\ndigest = \"{part}\"\nreason = \"bad\"\n");
+        fs::write(world.path("policy/policy.toml"), policy.clone() + &revoked).unwrap();
+        let (by_files, code) = report_by_files(&world, &[]);
+        assert_eq!(
+            (verdicts(&by_files)[1].as_str(), code),
+            ("default r.test/team/app:v1 refused revoked", 1),
+            "{part}"
+        );
+    }
+    let daemon = start(&world);
+    let (by_daemon, _) = report(&world, &[]);
+    assert_eq!(
+        verdicts(&by_daemon)[1],
+        "default r.test/team/app:v1 refused revoked"
+    );
+    assert_eq!(verdicts(&by_daemon)[0], WANTED[0]);
+    assert_eq!(daemon.stop().0, 0);
 }

@@ -299,3 +299,35 @@ fn hosts_are_held_to_a_policy_where_one_is_given_and_real_reports_are_merged() {
     fs::write(world.path("policy/policy.toml"), "version = 1\n").unwrap();
     assert_eq!(merge(&["--expect", &policy], b"").code, 2);
 }
+
+#[test]
+fn of_two_reports_of_one_host_and_one_time_the_same_one_counts_whatever_comes_first() {
+    let clean = host(1);
+    let mut with_findings = host(1);
+    with_findings["outcome"] = json!("findings");
+    let mut other_policy = host(1);
+    other_policy["policy"]["hash"] = json!(format!("sha256:{}", key("another policy")));
+    let mut later = host(1);
+    later["at"] = json!("2026-11-26T10:00:01Z");
+    let (mut pin, mut view) = (host(1), host(1));
+    pin["roots"][0]["keys"][0]["id"] = json!(key("another"));
+    view["roots"][0]["held"][0]["versions"]["root"] = json!(2);
+    let fleet: Vec<Value> = (2..6).map(host).collect();
+    let all = [&clean, &with_findings, &other_policy, &later, &pin, &view];
+    for (one, other) in all.iter().flat_map(|one| all.map(|other| (one, other))) {
+        let merged_in = |first: &Value, second: &Value| {
+            let reports = [&[first.clone(), second.clone()][..], &fleet].concat();
+            let (mut fleet, code) = merged(&[], &lines(&reports));
+            fleet.as_object_mut().unwrap().remove("at");
+            (fleet, code)
+        };
+        assert_eq!(merged_in(one, other), merged_in(other, one));
+    }
+    // The one that found more counts, and the later one before that.
+    let outcome = |reports: &[&Value]| {
+        let reports: Vec<Value> = reports.iter().map(|one| (*one).clone()).collect();
+        merged(&[], &lines(&reports)).0["hosts"][0]["outcome"].clone()
+    };
+    assert_eq!(outcome(&[&with_findings, &clean]), json!("findings"));
+    assert_eq!(outcome(&[&with_findings, &later]), json!("clean"));
+}

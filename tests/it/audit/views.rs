@@ -296,3 +296,27 @@ fn a_rotation_that_half_of_the_fleet_has_seen_raises_no_alarm() {
     }
     assert_eq!(found(&reports), Vec::<String>::new());
 }
+
+#[test]
+fn a_host_that_is_shown_one_old_timestamp_after_the_other_is_found_by_its_publishers_dates() {
+    // A publisher that renews daily, for a week each time. The liar shows a host the timestamp of a
+    // month ago as if it were today's; the others have the newest for an hour.
+    let dated = |version: u64, since: i64, contact: i64, ends_in_days: i64| {
+        let mut held = timestamp(version, Some(since), contact);
+        held["timestamp_expires"] = json!(before_minutes(-ends_in_days * 24 * 60));
+        held
+    };
+    let others = |minutes| dated(40, 60, minutes, 7);
+    let found_of = |liar: &Value| found(&fleet_but(others, liar));
+    assert_eq!(found_of(&dated(10, 60, 1, -23)), ["node-0999 held-back"]);
+    assert_eq!(found_of(&dated(38, 60, 1, 5)), ["node-0999 held-back"]);
+    // A mirror that is a day behind, and one whose publisher gives longer dates from now on.
+    assert_eq!(found_of(&dated(38, 60, 1, 6)), Vec::<String>::new());
+    assert_eq!(found_of(&dated(39, 60, 1, -23)), Vec::<String>::new());
+    // A host that had no contact since the others have it, and one whose dates nobody reports.
+    assert_eq!(
+        found_of(&dated(10, 3 * 60, 2 * 60, -23)),
+        Vec::<String>::new()
+    );
+    assert_eq!(found_of(&timestamp(10, Some(60), 1)), Vec::<String>::new());
+}

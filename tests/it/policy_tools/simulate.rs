@@ -46,6 +46,11 @@ fn terms() -> String {
     digest(&text)
 }
 
+/// The layer of an image of a report.
+pub(super) fn layer_of(image: &str) -> String {
+    format!("layer of {image}")
+}
+
 /// A report of 20 signed images, an exempt one and one without an entry.
 pub(super) fn report(host: usize) -> Value {
     let judged = |name: String, judgement: Value| json!({ "engine": "main", "namespace": null, "digest": digest(&name), "name": name, "judgement": judgement });
@@ -77,8 +82,13 @@ pub(super) fn report(host: usize) -> Value {
         json!("no-rule"),
         json!(null),
     ));
+    let layer = |image: &Value| json!([digest(&layer_of(image["name"].as_str().unwrap()))]);
+    let parts = images
+        .iter()
+        .map(|image| (image["digest"].as_str().unwrap().to_owned(), layer(image)));
+    let parts: serde_json::Map<String, Value> = parts.collect();
     json!({
-        "version": 1, "rootpin": "0.1.0", "host": format!("node-{host:03}"), "at": AT, "outcome": "clean", "online": false,
+        "version": 1, "rootpin": "0.1.0", "host": format!("node-{host:03}"), "at": AT, "outcome": "clean", "online": false, "parts": parts,
         "judged_by": "daemon", "policy": { "hash": digest("old"), "mode": "enforce", "warnings": [], "revoked_keys": [] },
         "roots": [{ "id": "a", "type": "notary", "sources": [], "role": "targets", "keys": [], "pinned": null, "held": [],
             "terms": terms(), "max_age": null }],
