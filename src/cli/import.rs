@@ -16,7 +16,9 @@ use super::given_fingerprint::GivenFingerprint;
 use super::new_folder;
 use super::output::{Output, unwritable};
 use super::pin::{Asking, broken, scan};
-use crate::operate::import::{ImportedRoot, LeftBehind, Proposal, ServerChoice, files};
+use crate::operate::import::{
+    ImportedRoot, LeftBehind, Proposal, ServerChoice, add_registries, files,
+};
 use crate::plain_text::policy_check;
 use crate::sources::Sources;
 use confirm::confirm;
@@ -70,7 +72,10 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let environment = || std::env::var("DOCKER_CONTENT_TRUST_SERVER").ok();
     let server = arguments.server.clone().or_else(environment);
     let server = server.filter(|server| !server.is_empty());
-    let sources = source::read(
+    let source::Sources {
+        proposals: sources,
+        registries,
+    } = source::read(
         arguments.from,
         arguments.path.as_deref(),
         &source::Options {
@@ -80,15 +85,27 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     )?;
     let mut proposal = Proposal::default();
     // Where one source enforces, the proposal does.
-    let (lets_pass, enforces) = (
+    let (lets_pass, mut enforces) = (
         sources.iter().any(|(_, source)| source.audit),
         sources
             .iter()
             .any(|(_, source)| !source.audit && !source.rules.is_empty()),
     );
+    let several = sources.len() > 1;
     for (file, source) in sources {
+        if several && source.refuses_rest {
+            proposal.left_behind.push(LeftBehind {
+                file: file.clone(),
+                what: "default: reject".to_owned(),
+                why: "it refuses what no source names, and no name that another source admits"
+                    .to_owned(),
+            });
+        }
         proposal.merge(source, &file);
     }
+    let (mut proposal, blocks) =
+        add_registries(proposal, &registries).map_err(|why| Failure::Unknown(why.into()))?;
+    enforces |= blocks;
     proposal.audit = lets_pass && !enforces;
     if lets_pass && enforces {
         proposal.left_behind.push(LeftBehind {

@@ -1,5 +1,7 @@
 //! `rootpin import`: a policy that is proposed, and what no proposal may do.
 
+mod several;
+
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::os::unix::process::CommandExt as _;

@@ -9,7 +9,7 @@ use super::super::output::unreadable;
 use super::super::pin::material;
 use crate::operate::import::{
     LeftBehind, MAX_FILE, NotaryConfig, Proposal, RegistriesText, ServerChoice, TrustDirectory,
-    add_registries, containers_policy, docker_daemon, notary_config, notation_trust_policy,
+    containers_policy, docker_daemon, notary_config, notation_trust_policy,
 };
 use crate::problem::Problem;
 
@@ -48,13 +48,23 @@ const ALL: [Format; 5] = [
     Format::NotationTrustpolicy,
 ];
 
+/// What was read.
+#[derive(Default)]
+pub(super) struct Sources {
+    /// Each with its file.
+    pub(super) proposals: Vec<(String, Proposal)>,
+    /// `registries.conf` and its drop-ins, as podman, skopeo and CRI-O read them.
+    pub(super) registries: Vec<RegistriesText>,
+}
+
 /// Reads the source that was named, or all that are here; what a person pinned comes before what a
 /// client saw first.
 pub(super) fn read(
     format: Format,
     path: Option<&Path>,
     options: &Options,
-) -> Result<Vec<(String, Proposal)>, Failure> {
+) -> Result<Sources, Failure> {
+    let mut sources = Sources::default();
     let named = |format| {
         let path = path.map(Path::to_owned).or_else(|| usual(format));
         path.ok_or_else(|| {
@@ -67,7 +77,7 @@ pub(super) fn read(
     match (format, path) {
         (Format::Auto, Some(path)) => {
             let format = guessed(path)?;
-            Ok(vec![one(format, path, options)?])
+            one(&mut sources, format, path, options)?;
         }
         (Format::Auto, None) => {
             let here = ALL
@@ -85,13 +95,22 @@ pub(super) fn read(
                     "name one: rootpin import --from docker-trust-dir DIR --out proposal",
                 )));
             }
-            let all = here
-                .iter()
-                .map(|(format, path)| one(*format, path, options));
-            all.collect()
+            for (format, path) in &here {
+                if matches!(format, Format::NotationTrustpolicy) {
+                    check_one_trust_policy(path)?;
+                }
+                one(&mut sources, *format, path, options)?;
+            }
         }
-        (format, _) => Ok(vec![one(format, &named(format)?, options)?]),
+        (format, _) => {
+            let file = named(format)?;
+            if matches!(format, Format::NotationTrustpolicy) && path.is_none() {
+                check_one_trust_policy(&file)?;
+            }
+            one(&mut sources, format, &file, options)?;
+        }
     }
+    Ok(sources)
 }
 
 /// What a file or folder is, by its name.
@@ -125,22 +144,48 @@ fn usual(format: Format) -> Option<PathBuf> {
         Format::DockerTrustDir => Some(docker_folder()?.join("trust")),
         Format::NotaryConfig => Some(home()?.join(".notary/config.json")),
         Format::DockerDaemon => Some("/etc/docker/daemon.json".into()),
-        Format::ContainersPolicy => Some("/etc/containers/policy.json".into()),
+        Format::ContainersPolicy => {
+            let own = users_containers().map(|folder| folder.join("policy.json"));
+            let own = own.filter(|file| may_be_there(file));
+            Some(own.unwrap_or_else(|| Path::new(SYSTEM_CONTAINERS).join("policy.json")))
+        }
         Format::NotationTrustpolicy => {
             let named = std::env::var_os("XDG_CONFIG_HOME").filter(|folder| !folder.is_empty());
             let named = named.map(PathBuf::from);
             let folder = named
                 .or_else(|| Some(home()?.join(".config")))?
                 .join("notation");
-            // The newer name counts first.
-            let newer = folder.join("trustpolicy.oci.json");
-            Some(if may_be_there(&newer) {
-                newer
-            } else {
-                folder.join("trustpolicy.json")
-            })
+            let [newer, older] = TRUST_POLICIES.map(|name| folder.join(name));
+            Some(if may_be_there(&newer) { newer } else { older })
         }
     }
+}
+
+/// Where podman, skopeo and CRI-O have the files of the whole host.
+const SYSTEM_CONTAINERS: &str = "/etc/containers";
+/// The names of notation's trust policy: from notation 2 on, and before.
+const TRUST_POLICIES: [&str; 2] = ["trustpolicy.oci.json", "trustpolicy.json"];
+
+/// Where podman and skopeo look before, root's too.
+fn users_containers() -> Option<PathBuf> {
+    Some(std::env::home_dir()?.join(".config/containers"))
+}
+
+/// notation 1 reads the one name alone, and later ones the other first: where both are there, nobody
+/// can tell which of them counts.
+fn check_one_trust_policy(path: &Path) -> Result<(), Failure> {
+    let [newer, older] = TRUST_POLICIES.map(|name| path.with_file_name(name));
+    if may_be_there(&newer) && may_be_there(&older) {
+        return Err(Failure::Unknown(Problem::hinted(
+            format!(
+                "{} and {} are both here, and which one counts is a matter of notation's version",
+                newer.display(),
+                older.display()
+            ),
+            "name the one that yours reads: rootpin import --from notation-trustpolicy FILE --out proposal",
+        )));
+    }
+    Ok(())
 }
 
 fn docker_folder() -> Option<PathBuf> {
@@ -149,7 +194,12 @@ fn docker_folder() -> Option<PathBuf> {
     named.map(PathBuf::from).or_else(usual)
 }
 
-fn one(format: Format, path: &Path, options: &Options) -> Result<(String, Proposal), Failure> {
+fn one(
+    sources: &mut Sources,
+    format: Format,
+    path: &Path,
+    options: &Options,
+) -> Result<(), Failure> {
     let choice = &options.servers;
     let file = path.display().to_string();
     let malformed = |why: String| Failure::Unknown(format!("{file}: {why}").into());
@@ -173,17 +223,28 @@ fn one(format: Format, path: &Path, options: &Options) -> Result<(String, Propos
             let read = |name: &str| bytes_of(&beside.join(name), &unread);
             let mut proposal = containers_policy(&file, &text(path)?, &read, options.tags_unbound)
                 .map_err(malformed)?;
-            let texts = registries(&mut proposal, beside)?;
-            add_registries(&mut proposal, &texts).map_err(|why| Failure::Unknown(why.into()))?;
+            let read = registries(&mut proposal, path)?;
+            sources.registries.extend(read);
             proposal
         }
         Format::NotationTrustpolicy => {
+            let about = fs::symlink_metadata(path);
+            if about.is_ok_and(|about| !about.is_file()) {
+                return Err(malformed(
+                    "it is no plain file itself, so notation refuses it, and every image"
+                        .to_owned(),
+                ));
+            }
             let stores = beside.join("truststore/x509/ca");
             let store = |name: &str| trust_store(&stores.join(name), &unread);
             notation_trust_policy(&file, &text(path)?, &store).map_err(malformed)?
         }
     };
-    unread.0.into_inner().map_or(Ok((file, proposal)), Err)
+    if let Some(failure) = unread.0.into_inner() {
+        return Err(failure);
+    }
+    sources.proposals.push((file, proposal));
+    Ok(())
 }
 
 /// The first file or folder that is there and could not be read: what it says would be lost.
@@ -272,37 +333,32 @@ fn with_tls(
     }
 }
 
-/// `registries.conf` and its drop-ins, in the order in which they are read. Links to folders are not
-/// followed there, and neither are they here.
-fn registries(proposal: &mut Proposal, beside: &Path) -> Result<Vec<RegistriesText>, Failure> {
-    let failed = |path: &Path, error: &io::Error| Failure::Unknown(unreadable(path, error));
-    let mut paths = vec![(beside.join("registries.conf"), false)];
-    let folder = beside.join("registries.conf.d");
-    match fs::symlink_metadata(&folder) {
-        Ok(about) if about.is_dir() => {
-            let mut drop_ins = Vec::new();
-            for entry in fs::read_dir(&folder).map_err(|error| failed(&folder, &error))? {
-                let entry = entry.map_err(|error| failed(&folder, &error))?;
-                let path = entry.path();
-                let kind = entry.file_type().map_err(|error| failed(&path, &error))?;
-                let is_meant = entry.file_name().as_encoded_bytes().ends_with(b".conf");
-                if is_meant && !kind.is_dir() {
-                    drop_ins.push((path, true));
-                }
-            }
-            drop_ins.sort();
-            paths.extend(drop_ins);
+/// `registries.conf` and its drop-ins, in the order in which they are read. Beside the tools' own
+/// `policy.json` that is the user's file before the host's, and the drop-ins of both.
+fn registries(proposal: &mut Proposal, policy: &Path) -> Result<Vec<RegistriesText>, Failure> {
+    let beside = policy.parent().unwrap_or(Path::new("."));
+    let (system, own) = (Path::new(SYSTEM_CONTAINERS), users_containers());
+    let own = own.filter(|own| beside == system || beside == own.as_path());
+    let (main, folders) = match &own {
+        Some(own) if may_be_there(&own.join("registries.conf")) => {
+            (own.as_path(), vec![system, own])
         }
-        Ok(_) => {
-            let file = folder.display().to_string();
-            proposal.left_behind.push(LeftBehind {
-                file,
-                what: "all of it".to_owned(),
-                why: "it is no folder itself, so its tools read nothing in it".to_owned(),
-            });
-        }
-        Err(error) if is_missing(&error) => {}
-        Err(error) => return Err(failed(&folder, &error)),
+        Some(own) => (system, vec![system, own]),
+        None => (beside, vec![beside]),
+    };
+    if own.as_deref() == Some(beside) && may_be_there(&system.join("policy.json")) {
+        proposal.left_behind.push(LeftBehind {
+            file: system.join("policy.json").display().to_string(),
+            what: "all of it".to_owned(),
+            why: format!(
+                "podman and skopeo read {} in its place, as this user",
+                policy.display()
+            ),
+        });
+    }
+    let mut paths = vec![(main.join("registries.conf"), false)];
+    for folder in folders {
+        paths.extend(drop_ins(proposal, &folder.join("registries.conf.d"))?);
     }
     let mut texts = Vec::new();
     for (path, drop_in) in paths {
@@ -315,6 +371,37 @@ fn registries(proposal: &mut Proposal, beside: &Path) -> Result<Vec<RegistriesTe
         }
     }
     Ok(texts)
+}
+
+/// The drop-ins of a folder. Links to folders are not followed there, and neither are they here.
+fn drop_ins(proposal: &mut Proposal, folder: &Path) -> Result<Vec<(PathBuf, bool)>, Failure> {
+    let failed = |path: &Path, error: &io::Error| Failure::Unknown(unreadable(path, error));
+    let mut drop_ins = Vec::new();
+    match fs::symlink_metadata(folder) {
+        Ok(about) if about.is_dir() => {
+            for entry in fs::read_dir(folder).map_err(|error| failed(folder, &error))? {
+                let entry = entry.map_err(|error| failed(folder, &error))?;
+                let path = entry.path();
+                let kind = entry.file_type().map_err(|error| failed(&path, &error))?;
+                let is_meant = entry.file_name().as_encoded_bytes().ends_with(b".conf");
+                if is_meant && !kind.is_dir() {
+                    drop_ins.push((path, true));
+                }
+            }
+            drop_ins.sort();
+        }
+        Ok(_) => {
+            let file = folder.display().to_string();
+            proposal.left_behind.push(LeftBehind {
+                file,
+                what: "all of it".to_owned(),
+                why: "it is no folder itself, so its tools read nothing in it".to_owned(),
+            });
+        }
+        Err(error) if is_missing(&error) => {}
+        Err(error) => return Err(failed(folder, &error)),
+    }
+    Ok(drop_ins)
 }
 
 /// The files of a trust store. notation refuses links and folders in it.

@@ -29,7 +29,7 @@ pub(crate) fn containers_policy(
     let mut proposal = Proposal::default();
     let general = |proposal: &mut Proposal, what: &str, requirements: &Value| {
         match requires(Some(requirements), read) {
-            Requires::Reject => {}
+            Requires::Reject => proposal.refuses_rest = true,
             Requires::Nothing => proposal.leave(file, format!("{what}: insecureAcceptAnything"), UNSIGNED),
             Requires::Unsayable(why) => proposal.leave(file, what, why),
             Requires::Signatures(_) => proposal.leave(

@@ -95,7 +95,13 @@ pub(super) fn add(proposal: &mut Proposal, file: &str, scopes: &[Scope], tags_un
     for scope in scopes {
         let name = &scope.name;
         let last = name.rsplit_once('/').map_or("", |(_, last)| last);
-        if name.starts_with("*.") {
+        if let Some(domain) = name.strip_prefix("*.") {
+            let requires_nothing = matches!(scope.requires, Requires::Nothing);
+            if !requires_nothing {
+                let why =
+                    format!("its source has {name} for these names, and a rule names its registry");
+                proposal.refused_domains.insert(domain.to_owned(), why);
+            }
             leave(
                 proposal,
                 file,
@@ -314,9 +320,9 @@ fn add_tagged(
                         .iter()
                         .all(|one| all.iter().any(|other| one.is_same(other)))
             }
-            // The repository's other tags are refused too.
+            // A rule refuses the repository's other tags too.
             (Requires::Reject, None) => {
-                of_all.is_none_or(|scope| matches!(scope.requires, Requires::Reject))
+                of_all.is_some_and(|scope| matches!(scope.requires, Requires::Reject))
             }
             _ => false,
         };
@@ -346,13 +352,20 @@ fn add_tagged(
     }
 }
 
-/// Refuses each rule of a part of the names.
-pub(super) fn refuse_within(proposal: &mut Proposal, why: &str, is_meant: impl Fn(&str) -> bool) {
+/// Refuses each rule of a part of the names. `is_meant` hears where the names begin, and whether that
+/// is the one name itself.
+pub(super) fn refuse_within(
+    proposal: &mut Proposal,
+    why: &str,
+    is_meant: impl Fn(&str, bool) -> bool,
+) {
     let meant: Vec<String> = proposal
         .rules
         .iter()
         .filter(|(pattern, rule)| {
-            !matches!(rule, ImportedRule::Refused(_)) && is_meant(pattern.trim_end_matches("/**"))
+            let beginning = pattern.trim_end_matches("/**");
+            !matches!(rule, ImportedRule::Refused(_))
+                && is_meant(beginning, beginning == pattern.as_str())
         })
         .map(|(pattern, _)| pattern.clone())
         .collect();

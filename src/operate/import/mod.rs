@@ -51,6 +51,11 @@ pub(crate) struct Proposal {
     pub(crate) signed_roots: Vec<SignedRoot>,
     /// By pattern: the rule for it.
     pub(crate) rules: BTreeMap<String, ImportedRule>,
+    /// Domains below which the source refuses every registry that no rule names, each with why.
+    pub(crate) refused_domains: BTreeMap<String, String>,
+    /// Whether the source refuses all other names too. That does not count for a name of which
+    /// another source speaks.
+    pub(crate) refuses_rest: bool,
     /// Whether the source lets pass what fails.
     pub(crate) audit: bool,
     /// By registry: the engine's hosts.toml for its mirrors.

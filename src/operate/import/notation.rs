@@ -79,6 +79,11 @@ fn signers(
     if let level @ ("audit" | "skip") = statement.level.as_str() {
         return Err(format!("level {level:?}: {UNSIGNED}"));
     }
+    if let Some(store) = statement.demanded_stamps() {
+        return Err(format!(
+            "{store}: a signature must have a time stamp there, and none is looked at here: where the certificate's own dates are enough, write verifyTimestamp \"afterCertExpiry\" into a copy of the file, and import that"
+        ));
+    }
     if !statement.overridden.is_empty() {
         let changed = Value::Object(statement.overridden.clone());
         let why = "here a signature, its expiry and its certificates' dates always count";

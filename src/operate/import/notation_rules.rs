@@ -18,6 +18,8 @@ pub(super) struct Statement {
     /// The checks whose outcome is changed.
     pub(super) overridden: Map<String, Value>,
     pub(super) stores: Vec<String>,
+    /// When a store of time stamp authorities is asked: `always`, or `afterCertExpiry`.
+    stamps: String,
     pub(super) identities: Vec<String>,
     /// Members that notation passes over.
     pub(super) others: Vec<String>,
@@ -95,11 +97,12 @@ impl Statement {
                 Some(_) => return Err("its override is no object".to_owned()),
             },
             stores: list(&members, "trustStores")?,
+            stamps: text(&verification, "verifyTimestamp")?,
             identities: list(&members, "trustedIdentities")?,
             others: members.keys().filter(is_other).cloned().collect(),
         };
         statement.check_level()?;
-        let stamps = text(&verification, "verifyTimestamp")?;
+        let stamps = &statement.stamps;
         if !["", "always", "afterCertExpiry"].contains(&stamps.as_str()) {
             return Err(format!("verifyTimestamp {stamps:?} is none"));
         }
@@ -115,6 +118,20 @@ impl Statement {
         }
         statement.check_scopes()?;
         Ok(statement)
+    }
+
+    /// The store by which a signature without a time stamp is refused, though its certificate is
+    /// valid.
+    pub(super) fn demanded_stamps(&self) -> Option<&String> {
+        let changed = self.overridden.get("authenticTimestamp");
+        let action = changed.and_then(Value::as_str);
+        let is_enforced = match action {
+            Some(action) => action == "enforce",
+            None => self.level == "strict",
+        };
+        let is_demanded = is_enforced && self.stamps != "afterCertExpiry";
+        let mut stores = self.stores.iter();
+        stores.find(|store| is_demanded && store.starts_with("tsa:"))
     }
 
     fn check_level(&self) -> Result<(), String> {

@@ -47,6 +47,8 @@ impl Proposal {
         self.roots = merged.roots;
         self.signed_roots = merged.signed_roots;
         self.rules = merged.rules;
+        self.refused_domains.extend(other.refused_domains);
+        self.refuses_rest |= other.refuses_rest;
         self.left_behind.extend(other.left_behind);
         self.seen.extend(other.seen);
         self.unread |= other.unread;
@@ -64,12 +66,16 @@ impl Proposal {
         let mut rule = self.rules.get(pattern);
         let is_own = rule.is_some();
         let mut above = pattern.trim_end_matches("/**");
-        while rule.is_none() {
-            let (folder, _) = above.rsplit_once('/')?;
+        while rule.is_none()
+            && let Some((folder, _)) = above.rsplit_once('/')
+        {
             rule = self.rules.get(&format!("{folder}/**"));
             above = folder;
         }
-        Some(match rule? {
+        let Some(rule) = rule else {
+            return self.refusing_domain(pattern).map(Said::Refused);
+        };
+        Some(match rule {
             ImportedRule::Refused(why) => Said::Refused(why.clone()),
             ImportedRule::Root(at) => Said::Root(self.roots.get(*at)?.clone()),
             // What the name is signed as would be another one for a part of the names.
@@ -85,6 +91,21 @@ impl Proposal {
                 Said::Signed(signers.collect(), rule.signed_as.clone())
             }
         })
+    }
+}
+
+impl Proposal {
+    /// Why the registry of a pattern is refused, if it is below a domain that is. A port is none of
+    /// its name, as podman has it.
+    fn refusing_domain(&self, pattern: &str) -> Option<String> {
+        let host = pattern.split(['/', ':']).next()?;
+        let is_below = |domain: &String| {
+            let before = host.strip_suffix(domain.as_str());
+            before.is_some_and(|before| before.len() > 1 && before.ends_with('.'))
+        };
+        let mut domains = self.refused_domains.iter();
+        let found = domains.find(|(domain, _)| is_below(domain));
+        found.map(|(_, why)| why.clone())
     }
 }
 

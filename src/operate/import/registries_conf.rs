@@ -22,14 +22,16 @@ pub(crate) struct RegistriesText {
     pub(crate) drop_in: bool,
 }
 
-/// Adds what the files say, of which a later one counts for the same prefix.
+/// Adds what the files say, of which a later one counts for the same prefix. What they block counts
+/// for the names of every source, so all sources are merged before. Returns whether they refuse
+/// something.
 ///
 /// # Errors
 /// The tools refuse a file, and with it every image.
 pub(crate) fn add_registries(
-    proposal: &mut Proposal,
+    mut proposal: Proposal,
     texts: &[RegistriesText],
-) -> Result<(), String> {
+) -> Result<(Proposal, bool), String> {
     let mut all = Registries::default();
     for text in texts {
         let file = &text.file;
@@ -45,14 +47,15 @@ pub(crate) fn add_registries(
                 .insert(registry.prefix.clone(), (file.clone(), registry));
         }
     }
-    refuse_within(proposal, WHY, |name| all.refuses(name));
-    for prefix in all.refused() {
-        for (pattern, _) in patterns(&prefix) {
+    refuse_within(&mut proposal, WHY, |name, is_own| all.refuses(name, is_own));
+    let refused = all.refused();
+    for prefix in &refused {
+        for (pattern, _) in patterns(prefix) {
             if !proposal.rules.contains_key(pattern.as_str()) {
                 proposal.refuse(pattern.as_str(), WHY);
             }
         }
-        if let Some(repository) = repository_of_one(&prefix)
+        if let Some(repository) = repository_of_one(prefix)
             && let Ok(pattern) = repository.parse::<Pattern>()
             && pattern.is_exact()
         {
@@ -65,12 +68,29 @@ pub(crate) fn add_registries(
             proposal.leave("registries.conf", format!("blocked {prefix}"), why);
         }
     }
-    for (file, registry) in all.0.values() {
-        if !all.refuses(&registry.prefix) && !registry.blocked && !registry.prefix.is_empty() {
-            add_mirrors(proposal, file, registry);
+    // A repository whose own name makes none, though those below it do.
+    for prefix in all.0.keys() {
+        if let Ok(pattern) = prefix.parse::<Pattern>()
+            && pattern.is_exact()
+            && !all.refuses(prefix, false)
+            && all.refuses(prefix, true)
+        {
+            proposal.refuse(
+                pattern.as_str(),
+                "its location in registries.conf makes no name of it",
+            );
         }
     }
-    Ok(())
+    for (file, registry) in all.0.values() {
+        let prefix = &registry.prefix;
+        if !all.refuses(prefix, false) && !registry.blocked && !prefix.is_empty() {
+            add_mirrors(&mut proposal, file, registry);
+        }
+    }
+    // Roots that no rule needs any more are left out.
+    let mut whole = Proposal::default();
+    whole.merge(proposal, "");
+    Ok((whole, !refused.is_empty()))
 }
 
 const WHY: &str = "registries.conf blocks it";
@@ -94,8 +114,8 @@ impl Registries {
 
     /// Whether a name is blocked, or each place that its bytes would be fetched from is: the tools
     /// look for `blocked` again once the location stands in the prefix's place. They also refuse it
-    /// where that makes no name.
-    fn refuses(&self, name: &str) -> bool {
+    /// where that makes no name. `is_own`: the name is an image's, and not the beginning of names.
+    fn refuses(&self, name: &str, is_own: bool) -> bool {
         let Some(registry) = self.of(name) else {
             return false;
         };
@@ -109,7 +129,9 @@ impl Registries {
             })
             .collect();
         let is_blocked = |place: &String| self.of(place).is_some_and(|found| found.blocked);
-        let is_name = |place: &String| is_full_name(place) || is_full_name(&format!("{place}/x"));
+        let is_name = |place: &String| {
+            is_full_name(place) || (!is_own && is_full_name(&format!("{place}/x")))
+        };
         registry.blocked
             || places.iter().all(is_blocked)
             // One place without a name, and none is asked.
@@ -135,7 +157,7 @@ impl Registries {
             let own = [registry.prefix.clone()];
             refused.extend(own.into_iter().chain(below).filter(|name| {
                 // A wildcard is no name, and a prefix of nothing means none.
-                registry.blocked && *name == registry.prefix || self.refuses(name)
+                registry.blocked && *name == registry.prefix || self.refuses(name, false)
             }));
         }
         refused.remove("");

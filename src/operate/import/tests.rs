@@ -372,13 +372,34 @@ fn a_certificate_that_notary_pins_leads_to_its_key_and_an_authority_to_none() {
         left,
         [
             "\"remote_server.tls_client_cert\"",
-            "certs of \"r.example/empty*\"",
             "ca of \"r.example/ca\": \"ca.pem\"",
             "trust on first use",
             &format!("the certificate {:?} of \"r.example/none\"", id(9)),
             "a part of the pins of \"r.example/ca*\"",
+            "a part of the pins of \"r.example/empty*\"",
         ]
     );
+    // Of an empty list no certificate counts, whatever a broader beginning says.
+    let (host, rest) = gun.split_once('/').unwrap();
+    let beginning = format!("{host}/{}*", rest.split('/').next().unwrap());
+    for certs in [
+        json!({ beginning.as_str(): [], format!("{host}/*"): [key.scoped_id()] }),
+        json!({ beginning.as_str(): [] }),
+        json!({ gun.as_str(): [], format!("{host}/*"): [key.scoped_id()] }),
+    ] {
+        let config = json!({ "trust_pinning": { "certs": certs, "disable_tofu": false } });
+        let config = NotaryConfig::read(config.to_string().as_bytes()).unwrap();
+        let mut proposal = notary_config("config.json", &config, &servers, &trust);
+        proposal.merge(trust.proposal("trust", |_| servers.clone()), "trust");
+        for key in proposal.roots.iter_mut().flat_map(|root| &mut root.keys) {
+            key.confirmed = true;
+        }
+        assert_eq!(
+            admitted(&loaded(&proposal), &gun),
+            BTreeSet::new(),
+            "{certs}"
+        );
+    }
     // What the client saw first adds nothing to what was pinned.
     let mut both = proposal;
     both.merge(trust.proposal("trust", |_| servers.clone()), "trust");

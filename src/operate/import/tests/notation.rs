@@ -218,6 +218,38 @@ fn a_hostile_trust_policy_admits_nothing() {
     assert!(notation_trust_policy("f", twice.as_bytes(), &store).is_err());
 }
 
+#[test]
+fn a_trust_policy_that_demands_a_time_stamp_is_left_behind_and_its_names_are_refused() {
+    let name = "r.example/a";
+    let of = |level: &str, stamps: &str, changed: Value| {
+        let mut policy = policy(&[name], level, "ca:acme", "*");
+        policy["trustStores"] = json!(["ca:acme", "tsa:acme"]);
+        let verification = policy["signatureVerification"].as_object_mut().unwrap();
+        if !stamps.is_empty() {
+            verification.insert("verifyTimestamp".to_owned(), json!(stamps));
+        }
+        if !changed.is_null() {
+            let changed = json!({ "authenticTimestamp": changed });
+            verification.insert("override".to_owned(), changed);
+        }
+        let proposal = read(&json!([policy])).unwrap();
+        let named = proposal.left_behind.iter();
+        let is_named = named.clone().any(|left| left.why.starts_with("tsa:acme: "));
+        (ours(&loaded(&proposal), name).is_some(), is_named)
+    };
+    for (level, stamps, changed, admitted) in [
+        ("strict", "", Value::Null, false),
+        ("strict", "always", Value::Null, false),
+        ("permissive", "", json!("enforce"), false),
+        ("strict", "afterCertExpiry", Value::Null, true),
+        ("strict", "", json!("log"), true),
+        ("permissive", "", Value::Null, true),
+    ] {
+        let found = of(level, stamps, changed.clone());
+        assert_eq!(found, (admitted, !admitted), "{level} {stamps} {changed}");
+    }
+}
+
 proptest! {
     #[test]
     fn a_repository_is_admitted_only_where_one_trust_policy_that_verifies_has_it(

@@ -30,9 +30,7 @@ fn scopes(scopes: &[&str]) -> Value {
 type Map = serde_json::Map<String, Value>;
 
 fn with(source: &Value, texts: &[RegistriesText]) -> Result<Proposal, String> {
-    let mut proposal = imported(source, false);
-    add_registries(&mut proposal, texts)?;
-    Ok(proposal)
+    add_registries(imported(source, false), texts).map(|(proposal, _)| proposal)
 }
 
 fn by(policy: &Policy, name: &str) -> bool {
@@ -127,6 +125,19 @@ fn a_name_whose_bytes_come_from_a_blocked_place_or_from_none_is_refused() {
             registry("prefix = \"a.example/b\"\nlocation = \"short\""),
             "a.example/b/app",
             "a.example/app",
+        ),
+        // Nor of the repository itself, whose location is a host alone; below it there is one.
+        (
+            registry("prefix = \"a.example/b\"\nlocation = \"c.example:9\""),
+            "a.example/b",
+            "a.example/b/app",
+        ),
+        (
+            registry(
+                "prefix = \"a.example/b\"\nlocation = \"a.example/b\"\n[[registry.mirror]]\nlocation = \"c.example:9\"",
+            ),
+            "a.example/b",
+            "a.example/b/app",
         ),
         // Bytes are fetched from a blocked place.
         (
