@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::PublishError;
 use super::document::Document;
-use super::metadata::{HOLDERS, delegated, name};
+use super::metadata::{HOLDERS, TAKEN_OUT, delegated, name};
 use super::paths::specificity;
 use crate::problem::Problem;
 
@@ -21,6 +21,8 @@ pub enum RoleEntry {
     Delegation(String),
     /// Who holds a key, by its ID.
     Holder(String),
+    /// That a path or a role was taken out by hand, which a take-over brought: it brings it no more.
+    TakenOut(String),
 }
 
 /// What an entry was and what it is to be; none where there is none.
@@ -61,6 +63,7 @@ pub fn present(document: &Document, entry: &RoleEntry) -> Option<Value> {
             .find(|listed| name(listed) == role)
             .map(|listed| delegation(document, listed)),
         RoleEntry::Holder(keyid) => document.members(HOLDERS)?.get(keyid).cloned(),
+        RoleEntry::TakenOut(what) => document.members(TAKEN_OUT)?.get(what).cloned(),
     }
 }
 
@@ -130,6 +133,10 @@ fn conflict(entry: &RoleEntry, now: Option<&Value>, wanted: Option<&Value>) -> P
             format!("the holder of key {keyid} was changed by another machine meanwhile"),
             "do it again",
         ),
+        RoleEntry::TakenOut(what) => Problem::hinted(
+            format!("{what} was taken out by another machine meanwhile"),
+            "do it again",
+        ),
     }
 }
 
@@ -148,7 +155,11 @@ fn entries(document: &Document) -> BTreeMap<RoleEntry, Cow<'_, Value>> {
     let holders = document.members(HOLDERS).into_iter().flatten();
     let holders =
         holders.map(|(keyid, holder)| (RoleEntry::Holder(keyid.clone()), Cow::Borrowed(holder)));
-    targets.chain(delegations).chain(holders).collect()
+    let taken_out = document.members(TAKEN_OUT).into_iter().flatten();
+    let taken_out =
+        taken_out.map(|(what, by)| (RoleEntry::TakenOut(what.clone()), Cow::Borrowed(by)));
+    let all = targets.chain(delegations).chain(holders);
+    all.chain(taken_out).collect()
 }
 
 /// A listed role with its keys.
@@ -178,6 +189,9 @@ fn set(document: &mut Document, entry: &RoleEntry, value: Option<&Value>) {
         }
         RoleEntry::Holder(keyid) => {
             document.edit(HOLDERS, |holders| set_member(holders, keyid, value));
+        }
+        RoleEntry::TakenOut(what) => {
+            document.edit(TAKEN_OUT, |all| set_member(all, what, value));
         }
         RoleEntry::Delegation(role) => document.edit("delegations", |delegations| {
             let mut keys = match delegations.remove("keys") {

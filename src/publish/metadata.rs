@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use authority::authority;
 pub use authority::{Authority, RoleKey};
-pub(super) use authority::{HOLDERS, delegated, name, role_keys};
+pub(super) use authority::{HOLDERS, TAKEN_OUT, delegated, name, role_keys};
 use serde_json::{Map, Value};
 use verify::{role_of, verify};
 

@@ -4,7 +4,7 @@
 //! repository lets other keys sign a tag, it goes into a role for these keys and this repository
 //! ([`signers_role`]), which the keys of `targets` may sign too: so the role is published with the
 //! tags, and a signer's next signature takes their place, as it did at Notary. What was signed here
-//! by hand is never overwritten.
+//! by hand is never overwritten, and what was taken out by hand is not brought again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::changes::{Edits, EntryEdit, RoleEntry, present};
 use super::delegation_path::{deciding_role, lists, roles_for};
 use super::document::Document;
 use super::draft::Draft;
-use super::metadata::{Metadata, MetadataFile, delegated, name};
+use super::metadata::{Metadata, MetadataFile, TAKEN_OUT, delegated, name};
 use super::public_key::key_object;
 use super::{Authority, PublishError};
 use rootpin_trust::PublicKey;
@@ -22,6 +22,42 @@ use rootpin_trust::image::{Digest, Repository};
 
 /// How the names of the signers' roles begin.
 const SIGNERS: &str = "notary-";
+
+/// What records that an entry that came by a take-over was taken out by hand; `None` where it came
+/// otherwise.
+#[must_use]
+pub fn taken_out(entry: &RoleEntry, before: Option<&Value>) -> Option<(RoleEntry, Value)> {
+    match entry {
+        RoleEntry::Target(path) => {
+            let server = source_of(before?)?;
+            Some((RoleEntry::TakenOut(path.clone()), json!(server)))
+        }
+        RoleEntry::Delegation(role) if role.starts_with(SIGNERS) => {
+            Some((RoleEntry::TakenOut(role.clone()), json!("notary")))
+        }
+        _ => None,
+    }
+}
+
+/// The Notary server from which an entry came.
+fn source_of(value: &Value) -> Option<&str> {
+    let custom = value.get("custom")?.get("rootpin")?;
+    custom.get("source")?.get("notary")?.as_str()
+}
+
+fn has_taken_out(document: &Document, what: &str) -> bool {
+    document
+        .members(TAKEN_OUT)
+        .is_some_and(|all| all.contains_key(what))
+}
+
+/// The paths and roles that were taken out by hand, in whatever role.
+fn all_taken_out(metadata: &Metadata) -> BTreeSet<&str> {
+    let roles = metadata.roles.keys();
+    let files = roles.filter_map(|role| metadata.newest(role));
+    let records = files.filter_map(|file| file.document.members(TAKEN_OUT));
+    records.flat_map(Map::keys).map(String::as_str).collect()
+}
 
 /// A verified repository of a Notary server.
 #[derive(Debug, Clone)]
@@ -68,7 +104,7 @@ pub struct NameDifference {
     pub here: Option<String>,
     /// The role that decides the name here.
     pub role: Option<String>,
-    /// Whether a take-over leaves it as it is: it was signed here by other hands.
+    /// Whether a take-over leaves it as it is: it was signed here by other hands, or taken out.
     pub kept: bool,
 }
 
@@ -86,7 +122,8 @@ impl TakeOver {
     #[must_use]
     pub fn differences(&self, metadata: &Metadata) -> Vec<NameDifference> {
         let mut found = Vec::new();
-        let wanted = self.wanted();
+        let taken_out = all_taken_out(metadata);
+        let wanted = self.wanted(&taken_out);
         let names: BTreeSet<&String> = wanted.keys().chain(self.listed(metadata)).collect();
         for path in names {
             let notary = wanted.get(path).map(|(tag, _)| tag.digest);
@@ -101,9 +138,12 @@ impl TakeOver {
                 name: path.clone(),
                 notary,
                 here: here.map(|hex| format!("sha256:{hex}")),
-                kept: decided
-                    .as_ref()
-                    .is_some_and(|(_, value)| !self.is_taken_over(value)),
+                kept: match &decided {
+                    Some((_, value)) => !self.is_taken_over(value),
+                    None => wanted.get(path).is_some_and(|(_, role)| {
+                        taken_out.contains(path.as_str()) || taken_out.contains(role.as_str())
+                    }),
+                },
                 role: decided.map(|(role, _)| role),
             });
         }
@@ -144,8 +184,11 @@ impl TakeOver {
         let targets = edits.remove("targets").unwrap_or_default();
         draft.edit("targets", &targets, |_| false)?;
         // A role without a file would have hosts refuse every name that it may sign.
+        let taken_out = all_taken_out(&draft.next);
         for role in self.roles() {
-            edits.entry(role).or_default();
+            if !taken_out.contains(role.as_str()) {
+                edits.entry(role).or_default();
+            }
         }
         for (role, edits) in &edits {
             draft.edit(role, edits, |_| false)?;
@@ -153,18 +196,20 @@ impl TakeOver {
         self.check_seen(draft)
     }
 
-    /// The tags by their names, each with the role that it goes into.
-    fn wanted(&self) -> BTreeMap<String, (&NotaryTag, String)> {
-        self.repositories
-            .iter()
-            .flat_map(|repository| {
-                let named = move |(tag, image): (&String, _)| {
-                    let role = repository.role_of(tag);
-                    (format!("{}:{tag}", repository.gun), (image, role))
-                };
-                repository.tags.iter().map(named)
-            })
-            .collect()
+    /// The tags by their names, each with the role that it goes into. Where that was taken out here,
+    /// what Notary's `targets` names goes into `targets`.
+    fn wanted(&self, taken_out: &BTreeSet<&str>) -> BTreeMap<String, (&NotaryTag, String)> {
+        let mut wanted = BTreeMap::new();
+        for repository in &self.repositories {
+            for (tag, image) in &repository.tags {
+                let mut role = repository.role_of(tag);
+                if taken_out.contains(role.as_str()) && image.role == "targets" {
+                    "targets".clone_into(&mut role);
+                }
+                wanted.insert(format!("{}:{tag}", repository.gun), (image, role));
+            }
+        }
+        wanted
     }
 
     /// The names of these repositories that a role here lists.
@@ -187,20 +232,14 @@ impl TakeOver {
 
     /// Whether an entry came from this server.
     fn is_taken_over(&self, value: &Value) -> bool {
-        let source = value.get("custom").and_then(|custom| {
-            custom
-                .get("rootpin")?
-                .get("source")?
-                .get("notary")?
-                .as_str()
-        });
-        source == Some(&self.server)
+        source_of(value) == Some(&self.server)
     }
 
     /// The edits of names, by role.
     fn images(&self, metadata: &Metadata, draft: &Draft) -> BTreeMap<String, Edits> {
         let mut edits: BTreeMap<String, Edits> = BTreeMap::new();
-        let wanted = self.wanted();
+        let taken_out = all_taken_out(metadata);
+        let wanted = self.wanted(&taken_out);
         let mut set = |role: &str, path: &str, after: Option<Value>| {
             let entry = RoleEntry::Target(path.to_owned());
             let before = draft
@@ -220,7 +259,10 @@ impl TakeOver {
             let by_hand = decided
                 .as_ref()
                 .is_some_and(|(_, value)| !self.is_taken_over(value));
-            let wanted = wanted.get(path).filter(|_| !by_hand);
+            let is_out = |what: &str| taken_out.contains(what);
+            let wanted = wanted
+                .get(path)
+                .filter(|(_, role)| !by_hand && !is_out(path) && !is_out(role));
             // Where the tag was put when it was taken over before, if it goes elsewhere now.
             for role in metadata.roles.keys().filter(|role| is_own(role)) {
                 let stays = wanted.is_some_and(|(_, to)| to == role);
@@ -265,6 +307,10 @@ impl TakeOver {
         let mut wanted = BTreeSet::new();
         for repository in &self.repositories {
             for signers in &repository.signers {
+                let role = signers_role(&repository.gun, &signers.role);
+                if targets.is_some_and(|document| has_taken_out(document, &role)) {
+                    continue;
+                }
                 let mut keys: BTreeMap<String, Value> = own_keys().collect();
                 for (key, holder) in &signers.keys {
                     let (keyid, key) = key_object(key);
@@ -277,7 +323,6 @@ impl TakeOver {
                 let paths: BTreeSet<String> = prefixes
                     .map(|prefix| format!("{}:{prefix}*", repository.gun))
                     .collect();
-                let role = signers_role(&repository.gun, &signers.role);
                 set(
                     RoleEntry::Delegation(role.clone()),
                     listed(&role, &keys, &json!(paths)),
@@ -319,7 +364,11 @@ impl TakeOver {
             preview.waiting.remove(role);
             preview.roles.insert(role.clone(), file);
         }
-        for (path, (_, role)) in self.wanted() {
+        let taken_out = all_taken_out(&preview);
+        for (path, (_, role)) in self.wanted(&taken_out) {
+            if taken_out.contains(path.as_str()) || taken_out.contains(role.as_str()) {
+                continue;
+            }
             if !lists(&preview, &role, &path) {
                 continue; // Signed here by hand.
             }

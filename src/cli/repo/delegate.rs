@@ -13,6 +13,7 @@ use crate::publish::changes::{Edits, EntryEdit, RoleEntry, present};
 use crate::publish::key::SigningError;
 use crate::publish::keyring::read_public_key;
 use crate::publish::root::as_listed;
+use crate::publish::take_over::taken_out;
 use crate::publish::{
     Draft, Metadata, PublishError, RepositoryChange, Working, delegated_paths, key_object,
 };
@@ -178,9 +179,11 @@ async fn remove(here: &Here, verb: RemoveDelegation, output: Output) -> Result<u
             "rootpin repo delegate list",
         )
     })?;
-    let wanted = vec![(RoleEntry::Delegation(verb.role.clone()), None)];
     let about = vec![format!("take back what is delegated to {}", verb.role)];
     let delegation = RoleEntry::Delegation(verb.role);
+    let mut wanted = vec![(delegation.clone(), None)];
+    let record = taken_out(&delegation, None);
+    wanted.extend(record.map(|(record, by)| (record, Some(by))));
     let change = setting(&by, &delegation, &wanted, &working);
     carry_out(here, &working, change, &about, &verb.options, output).await
 }

@@ -18,6 +18,7 @@ use super::signing::{SigningOptions, carry_out};
 use crate::cli::output::Output;
 use crate::cli::verify_file::file_digest;
 use crate::publish::changes::{Edits, EntryEdit, RoleEntry, present};
+use crate::publish::take_over::taken_out;
 use crate::publish::{Draft, Metadata, PublishError, RepositoryChange, Working, delegation_path};
 use crate::sources::Description;
 use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
@@ -248,7 +249,8 @@ fn removing<'a>(
             let mut all = EditsByRole::new();
             for path in paths {
                 for role in roles_that_list(&draft.next, path, only)? {
-                    add_edit(&mut all, draft, role, path, None);
+                    add_edit(&mut all, draft, role.clone(), path, None);
+                    record_taken_out(all.entry(role.clone()).or_default(), draft, &role, path);
                 }
             }
             edits = Some(all);
@@ -305,6 +307,18 @@ fn add_edit(all: &mut EditsByRole, draft: &Draft, role: String, path: &str, afte
             after: after.cloned(),
         },
     );
+}
+
+/// Records that a path is taken out which a take-over brought, so that the next one leaves it out.
+fn record_taken_out(edits: &mut Edits, draft: &Draft, role: &str, path: &str) {
+    let entry = RoleEntry::Target(path.to_owned());
+    let taken = edits.get(&entry).and_then(|edit| edit.before.as_ref());
+    if let Some((record, server)) = taken_out(&entry, taken) {
+        let document = draft.document(role);
+        let before = document.and_then(|document| present(document, &record));
+        let after = Some(server);
+        edits.insert(record, EntryEdit { before, after });
+    }
 }
 
 /// A name with a tag, and nothing else.

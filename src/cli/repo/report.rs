@@ -40,6 +40,7 @@ fn step_json(before: &Metadata, next: &Metadata, step: &FileToSign, keyring: &Ke
             RoleEntry::Target(path) => ("image", path),
             RoleEntry::Delegation(role) => ("delegation", role),
             RoleEntry::Holder(keyid) => ("holder", keyid),
+            RoleEntry::TakenOut(what) => ("taken-out", what),
         };
         json!({ "kind": kind, "name": name, "before": edit.before, "after": edit.after,
             "was": changes::shown(edit.before.as_ref()), "is": changes::shown(edit.after.as_ref()) })

@@ -17,7 +17,8 @@ pub(super) const EXAMPLES: &str = "examples:\n  \
 
 pub(super) const LONG: &str = "Verify Notary repositories by pinned root keys, and sign their tags here, as one change.\n\n\
     A repository that lets other keys sign (targets/releases, as `docker trust signer add` makes it) gets a role for these keys, which may \
-    sign the same tags here. Run it again to take over what was signed, moved or revoked there since; what was signed here by hand stays. \
+    sign the same tags here. Run it again to take over what was signed, moved or revoked there since; what was signed here by hand stays, and what was \
+    revoked here by hand, a signer's role too, stays out: sign it here to have it again. \
     If one repository does not verify, nothing is signed, unless --skip-refused is given.";
 
 #[derive(Debug, clap::Args)]
@@ -110,15 +111,17 @@ fn about(
     )];
     let kept = differences.iter().filter(|difference| difference.kept);
     about.extend(kept.map(|difference| {
-        format!(
-            "  stays: {} is signed here as {} by {}, and at Notary as {}",
-            difference.name,
-            difference.here.as_deref().unwrap_or("nothing"),
-            difference.role.as_deref().unwrap_or_default(),
-            difference
-                .notary
-                .map_or("nothing".to_owned(), |digest| digest.to_string())
-        )
+        let notary = difference
+            .notary
+            .map_or("nothing".to_owned(), |digest| digest.to_string());
+        let name = &difference.name;
+        let Some(here) = &difference.here else {
+            return format!(
+                "  stays out: {name} was revoked here by hand, and is at Notary {notary}"
+            );
+        };
+        let role = difference.role.as_deref().unwrap_or_default();
+        format!("  stays: {name} is signed here as {here} by {role}, and at Notary as {notary}")
     }));
     about.extend(notes.iter().map(|note| format!("  left behind: {note}")));
     about.extend(refused.iter().map(|why| format!("  refused: {why}")));

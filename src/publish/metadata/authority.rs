@@ -39,6 +39,10 @@ impl Authority {
 /// anew what is below, as they know it.
 pub(in super::super) const HOLDERS: &str = "x-rootpin-holders";
 
+/// What was taken over from a Notary server and taken out again here by hand: paths of targets, and
+/// roles, each with the server.
+pub(in super::super) const TAKEN_OUT: &str = "x-rootpin-taken-out";
+
 /// The roles that a targets file delegates to, as they are listed.
 pub(in super::super) fn delegated(document: &Document) -> impl Iterator<Item = &Value> {
     document

@@ -1,5 +1,7 @@
 //! `rootpin repo take-over` and `compare`: Notary repositories whose tags are signed here.
 
+mod taken_out;
+
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};

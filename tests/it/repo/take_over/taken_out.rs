@@ -1,0 +1,66 @@
+//! What was taken over, and taken out here by hand.
+
+use super::super::digest;
+use super::{GUN, Leaving};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_revoked_here_by_hand_stays_out_whatever_notary_goes_on_to_say() {
+    let mut leaving = Leaving::new().await;
+    leaving.take_over();
+    assert_eq!(leaving.verify("v1", "one"), "allowed");
+    let name = format!("{GUN}:v1");
+    let revoked = leaving.org.repo("main", &["revoke", &name, "--yes"]);
+    assert_eq!(revoked.code, 0, "{revoked:?}");
+    for (tag, content) in [("v3", "three"), ("v4", "four")] {
+        leaving.notary.tag(tag, &digest(content), 7);
+        leaving.notary.tick();
+        leaving.server.publish(&leaving.notary);
+        let said = leaving.take_over();
+        assert!(
+            said.contains(&format!("stays out: {name} was revoked here by hand")),
+            "{said}"
+        );
+        assert_ne!(leaving.verify("v1", "one"), "allowed");
+        // The others are taken over as before.
+        assert_eq!(leaving.verify(tag, content), "allowed");
+    }
+    assert_eq!(leaving.verify("v3", "three"), "allowed");
+    let (report, code) = leaving.compare();
+    assert!(code == 1 && report.to_string().contains(":v1"), "{report}");
+    // Moved at Notary, it is the same tag, and stays out; signed here, it counts.
+    leaving.notary.tag("v1", &digest("one again"), 7);
+    leaving.notary.tick();
+    leaving.server.publish(&leaving.notary);
+    leaving.take_over();
+    assert_ne!(leaving.verify("v1", "one again"), "allowed");
+    let one = digest("one");
+    let signed = ["sign", &name, "--digest", &one, "--length", "7", "--yes"];
+    let signed = leaving.org.repo("main", &signed);
+    assert_eq!(signed.code, 0, "{signed:?}");
+    leaving.take_over();
+    assert_eq!(leaving.verify("v1", "one"), "allowed");
+    // A signer whose role was taken back is none again.
+    let listed = leaving.org.repo("main", &["delegate", "list"]);
+    let role = listed
+        .out
+        .split_whitespace()
+        .find(|word| word.starts_with("notary-"))
+        .unwrap_or_else(|| panic!("{listed:?}"))
+        .to_owned();
+    let removed = leaving
+        .org
+        .repo("main", &["delegate", "remove", &role, "--yes"]);
+    assert_eq!(removed.code, 0, "{removed:?}");
+    assert_ne!(leaving.verify("v3", "three"), "allowed");
+    leaving
+        .notary
+        .tag_in("targets", "newest", &digest("newest"), 7);
+    leaving.notary.tick();
+    leaving.server.publish(&leaving.notary);
+    let said = leaving.take_over();
+    assert!(said.contains(&format!("stays out: {GUN}:v3")), "{said}");
+    let listed = leaving.org.repo("main", &["delegate", "list"]);
+    assert!(!listed.out.contains(&role), "{listed:?}");
+    assert_ne!(leaving.verify("v3", "three"), "allowed");
+    assert_eq!(leaving.verify("old", "old"), "allowed");
+}
