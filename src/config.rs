@@ -140,6 +140,15 @@ pub fn load(path: &Path) -> Result<Config, String> {
     })
 }
 
+/// The folder of a configuration, where the policy is that it does not name.
+#[must_use]
+pub(crate) fn beside(config: &Path) -> PathBuf {
+    let folder = config
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new(".")).to_owned()
+}
+
 /// The configuration where there is no file.
 ///
 /// # Errors

@@ -209,14 +209,14 @@ fn keep_beside(
 
 /// The policy's folder: as rootpin.toml names it, or beside rootpin.toml.
 fn policy_dir(config_path: &Path, config: &Config) -> PathBuf {
-    let beside = std::path::absolute(config_path)
-        .ok()
-        .and_then(|path| path.parent().map(Path::to_owned));
-    config
-        .policy
-        .clone()
-        .or(beside)
-        .unwrap_or_else(|| config::DEFAULT_POLICY.into())
+    let beside = || {
+        let path = std::path::absolute(config_path);
+        path.map_or_else(
+            |_| config::DEFAULT_POLICY.into(),
+            |path| config::beside(&path),
+        )
+    };
+    config.policy.clone().unwrap_or_else(beside)
 }
 
 fn credentials(config: &Config) -> Credentials {

@@ -14,6 +14,7 @@ use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
+use crate::plain_text::shell_word;
 use crate::trusted_path::{self, Untrusted};
 use rootpin_policy::{Diagnostic, Files, Policy, Unreadable};
 
@@ -190,8 +191,9 @@ impl PolicyDir {
             return error;
         }
         let hint = format!(
-            "write {}, or have `rootpin pin add` write it",
-            path.display()
+            "write {}, or have `rootpin pin add --policy {}` write it",
+            path.display(),
+            shell_word(&self.dir.to_string_lossy())
         );
         Unreadable { hint, ..error }
     }

@@ -49,8 +49,8 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
             Some(PrivateKey::ask(file, passphrase).map_err(failed)?)
         }
     };
-    let beside = arguments.config.parent().map(Path::to_owned);
-    let policy = config.policy.clone().or(beside).unwrap_or_default();
+    let beside = || config::beside(&arguments.config);
+    let policy = config.policy.clone().unwrap_or_else(beside);
     let commands = commands(control, arguments, &policy);
     let collected = collect(&commands, &policy, |what| output.progress(what));
     let mut evidence =

@@ -267,11 +267,9 @@ impl GivenPlaces {
             return Some(folder.into());
         }
         let (_, config) = of("--config")?;
-        let beside = Path::new(config).parent().map(Path::to_owned);
-        crate::config::load(Path::new(config))
-            .ok()?
-            .policy
-            .or(beside)
+        let loaded = crate::config::load(Path::new(config)).ok()?;
+        let beside = || crate::config::beside(Path::new(config));
+        Some(loaded.policy.unwrap_or_else(beside))
     }
 }
 

@@ -114,3 +114,40 @@ fn the_folder_has_the_policy_each_commands_report_and_hashes_that_a_key_signed()
         "{again:?}"
     );
 }
+
+#[test]
+fn a_configuration_that_is_named_without_a_folder_has_its_policy_beside_it() {
+    let Some(world) = World::new("evidence-beside") else {
+        return;
+    };
+    world.write_policy(&world.policy());
+    let policy = world.path("policy");
+    let config = world.config();
+    let config: Vec<_> = config
+        .lines()
+        .filter(|line| !line.starts_with("policy"))
+        .collect();
+    fs::write(policy.join("rootpin.toml"), config.join("\n")).unwrap();
+    let mut rootpin = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    rootpin
+        .current_dir(&policy)
+        .env("HOME", world.path("home"))
+        .args([
+            "evidence",
+            "../written",
+            "--no-prove",
+            "--config",
+            "rootpin.toml",
+        ])
+        .args(["--control", "../control"]);
+    let ended = run(&mut rootpin, b"");
+    assert!(
+        ended.code == 2 && ended.out.contains("policy-check.json: in order"),
+        "{ended:?}"
+    );
+    let written = world.path("written");
+    assert!(written.join("policy/policy.toml").exists());
+    let manifest: Value =
+        serde_json::from_slice(&fs::read(written.join("manifest.json")).unwrap()).unwrap();
+    assert!(manifest["policy"].is_string(), "{manifest}");
+}

@@ -224,12 +224,12 @@ const WRONG: &[(&str, i32, &str)] = &[
     (
         "policy check nope",
         2,
-        "/policy.toml, or have `rootpin pin add --policy nope`",
+        "/nope/policy.toml, or have `rootpin pin add --policy /",
     ),
     (
         "policy explain r.test/x --policy nope",
         2,
-        "`rootpin pin add --policy nope`",
+        "/nope` write it",
     ),
     ("repo list --repo nope", 2, "rootpin repo init DIR"),
     (

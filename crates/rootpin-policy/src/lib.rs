@@ -75,6 +75,8 @@ pub struct Policy {
     pub allowed_lints: Vec<AllowedLint>,
     /// What is legal and yet hardly meant.
     pub warnings: Vec<Diagnostic>,
+    /// By a fragment's file: the names that it may speak of.
+    pub owned: BTreeMap<String, Pattern>,
     images: BTreeMap<Repository, BTreeMap<Tag, BoundImage>>,
     exempts: Vec<Exempt>,
     revoked_digests: BTreeMap<Digest, String>,

@@ -14,6 +14,7 @@ rootpin_trust::codes! {
     NoCodeSigning = "no-code-signing", "a pinned authority whose purposes leave out code signing";
     NoMaxAge = "no-max-age", "only the publisher says how old a tag's metadata may be";
     NoSource = "no-source", "a root has no place to read metadata from";
+    OpensUntil = "opens-until", "until its audit-until, a rule lets in what another entry refuses";
     Redundant = "redundant", "a rule says what the rule below it says";
     RootExpiring = "root-expiring", "a root file has expired, or does within 30 days";
     Shadowed = "shadowed", "another entry decides about all names of this one";

@@ -152,7 +152,7 @@ fn configuration() -> Result<Config, String> {
     }
     let mut config = config::load(&path).map_err(|error| format!("rootpin: {error}"))?;
     // Without that key, the policy is beside the file.
-    config.policy = config.policy.or_else(|| path.parent().map(Path::to_owned));
+    config.policy = config.policy.or_else(|| Some(config::beside(&path)));
     Ok(config)
 }
 

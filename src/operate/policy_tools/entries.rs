@@ -35,6 +35,8 @@ pub(super) fn entries(policy: &Policy) -> BTreeSet<String> {
     all.extend(policy.roots.values().map(|root| of_root(root)));
     all.extend(policy.rules.iter().map(of_rule));
     all.extend(policy.allowed_lints.iter().map(of_allowed_lint));
+    let owned = policy.owned.iter();
+    all.extend(owned.map(|(file, owns)| format!("[fragment] owns = \"{owns}\" ({file})")));
     all.extend(policy.images().flat_map(of_image));
     all.extend(policy.exempts().iter().map(of_exempt));
     let digests = policy.revoked_digests();

@@ -11,7 +11,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::DaemonClient;
 use crate::control::wire::StateRequest;
 use crate::operate::doctor::{self, Tools};
@@ -146,9 +146,8 @@ fn names_of_variables() -> String {
 }
 
 fn policy_dir(question: &SupportQuestion<'_>) -> PathBuf {
-    let beside = question.config_path.parent().map(Path::to_owned);
     let own = question.config.policy.clone();
-    own.or(beside).unwrap_or_default()
+    own.unwrap_or_else(|| config::beside(question.config_path))
 }
 
 fn policy_files(dir: &Path) -> Vec<(String, PathBuf)> {

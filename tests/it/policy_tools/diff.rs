@@ -389,3 +389,33 @@ fn each_key_of_the_schema_that_changes_is_a_difference() {
         );
     }
 }
+
+#[test]
+fn a_fragment_that_owns_other_names_is_a_difference() {
+    let policy = |owns: &str| {
+        let key = "1".repeat(64);
+        let text = format!(
+            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"a\"\ntype = \"notary\"\nserver = \"https://a.example\"\nkeys = [\"{key}\"]\nrole = \"targets\"\n"
+        );
+        let fragment = format!(
+            "[fragment]\nowns = \"{owns}\"\n[[rule]]\nmatch = \"q.example/web/app\"\nroots = [\"a\"]\n"
+        );
+        let files: BTreeMap<String, Vec<u8>> = [
+            ("policy.toml".to_owned(), text.into_bytes()),
+            ("policy.d/w.toml".to_owned(), fragment.into_bytes()),
+        ]
+        .into();
+        rootpin_policy::load(&files, "2026-11-20T00:00:00Z".parse().unwrap()).unwrap()
+    };
+    let (narrow, broad) = (policy("q.example/web/**"), policy("q.example/**"));
+    let (gone, come) = differing_entries(&narrow, &broad);
+    assert_eq!(
+        gone,
+        ["[fragment] owns = \"q.example/web/**\" (policy.d/w.toml)"]
+    );
+    assert_eq!(
+        come,
+        ["[fragment] owns = \"q.example/**\" (policy.d/w.toml)"]
+    );
+    assert_eq!(differing_entries(&narrow, &narrow), (vec![], vec![]));
+}

@@ -139,7 +139,37 @@ fn cases() -> Vec<(LintCode, Tried, Tried, &'static str)> {
         let rule = rule("r.example/team/**", "tags = \"unbound\"\n");
         of(format!("{root}certificates = [\"{certificate}\"]\n{rule}"))
     };
+    let trial = "audit-until = 2026-12-20T00:00:00Z\n";
+    let below = |roots: &str, more: &str| {
+        let rule = format!("[[rule]]\nmatch = \"r.example/team/bad\"\nroots = {roots}\n{more}");
+        of(app() + &rule)
+    };
+    let alone = |roots: &str, end: &str| {
+        let rule = format!("[[rule]]\nmatch = \"q.example/**\"\nroots = {roots}\n{end}");
+        of(app() + &rule)
+    };
     vec![
+        (
+            LintCode::OpensUntil,
+            below("[\"a\"]", trial),
+            alone("[\"a\"]", trial),
+            "16:1",
+        ),
+        (
+            LintCode::OpensUntil,
+            alone("[]", trial),
+            alone("[]", ""),
+            "16:1",
+        ),
+        (
+            LintCode::OpensUntil,
+            below("[]", trial),
+            of(format!(
+                "mode = \"audit\"\naudit-until = 2026-12-20T00:00:00Z\n{}",
+                below("[]", trial).0
+            )),
+            "16:1",
+        ),
         (
             LintCode::MovedTags,
             cosign("", "tags = \"unbound\"\n"),
@@ -452,4 +482,20 @@ fn the_lint_of_a_folder_is_printed_with_line_caret_and_hint_and_ends_with_1() {
         (&value["outcome"], &value["left_out"], exit),
         (&json!("unjudged"), &json!(1), 2)
     );
+}
+
+#[test]
+fn what_an_inventory_mends_may_stay_allowed_in_a_policy_that_is_linted_without_one_too() {
+    let allow = |code: &str| {
+        format!("[[allow-lint]]\ncode = \"{code}\"\nroot = \"a\"\nreason = \"known\"\n")
+    };
+    let no_age = notary("a", KEY, "").replace("max-age = \"72h\"\n", "");
+    let policy = no_age + &rule("r.example/team/**", "") + &allow("no-max-age");
+    let fresh = vec![report("r.example/team/app", "1", "2026-12-01T00:00:00Z")];
+    for reports in [&[][..], &fresh] {
+        assert!(!linted(&policy, reports).has_open(), "{}", reports.len());
+    }
+    // Where neither finds anything, it allows nothing.
+    let useless = notary("a", KEY, "") + &rule("r.example/team/**", "") + &allow("no-max-age");
+    assert!(linted(&useless, &[]).has_open());
 }

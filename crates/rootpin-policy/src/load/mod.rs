@@ -144,6 +144,11 @@ fn assemble(mut drafts: Vec<Draft<'_>>) -> Option<Policy> {
     let mut policy = drafts.first_mut()?.settings.take()?;
     let mut rules = Vec::new();
     for draft in drafts {
+        if let Some(At { value, place }) = draft.owns {
+            policy
+                .owned
+                .insert(place.location().file.to_string(), value);
+        }
         for root in draft.roots {
             let root = root.root?;
             policy.roots.insert(root.id.clone(), Arc::new(root));

@@ -44,6 +44,7 @@ pub(super) fn read(document: &Section<'_, '_>, now: Timestamp) -> Policy {
         credentials_to: document.part("credentials", |part| part.either("only-to", ONLY_TO)),
         roots: BTreeMap::new(),
         rules: Vec::new(),
+        owned: BTreeMap::new(),
         images: BTreeMap::new(),
         exempts: Vec::new(),
         revoked_digests: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
-use rootpin_policy::{Exempt, LintCode, Location, Pattern, Policy, Root, RootKind, Rule};
+use rootpin_policy::{Exempt, LintCode, Location, Mode, Pattern, Policy, Root, RootKind, Rule};
 use rootpin_trust::RootFile;
 use rootpin_trust::image::Repository;
 
@@ -32,6 +32,7 @@ pub(super) fn check(linter: &mut Linter<'_>) {
                 until,
             );
         }
+        opens(linter, rule);
         moved_tags(linter, rule);
         unreachable(linter, rule);
         redundant(linter, rule);
@@ -69,6 +70,41 @@ pub(super) fn ends(
         _ => "have the images signed, or write a new end; take it out if it is over",
     };
     linter.find(code, subject, place, message, hint);
+}
+
+/// A trial of a rule lets in what it refuses. That is no trial where its names were refused before,
+/// or where it was written to refuse them.
+fn opens(linter: &mut Linter<'_>, rule: &Rule) {
+    let (policy, now) = (linter.policy, linter.now);
+    let is_on_trial = |rule: &Rule| rule.audit_until.is_some_and(|until| until > now);
+    let enforces = policy.mode_at(Some(now)) == Mode::Enforce;
+    if !enforces || !is_on_trial(rule) {
+        return;
+    }
+    let broader = next_broader(policy, rule).filter(|next| !is_on_trial(next));
+    let (message, hint) = match broader {
+        Some(next) => (
+            format!("until then it lets in what {next} refused of its names"),
+            "take audit-until out; rootpin policy simulate shows before what the rule would refuse",
+        ),
+        None if rule.roots.is_empty() => (
+            "it is written to refuse its names, and until then it lets all of them in".to_owned(),
+            "take audit-until out; an [[exempt]] lets names in for a while, and says why",
+        ),
+        None => return,
+    };
+    let place = (&rule.location, "audit-until");
+    let subject = Subject::Names(&rule.pattern);
+    linter.find(LintCode::OpensUntil, subject, place, message, hint);
+}
+
+/// The most specific of the rules that mean all names of this one, and more.
+fn next_broader<'a>(policy: &'a Policy, rule: &Rule) -> Option<&'a Rule> {
+    let broader = policy
+        .rules
+        .iter()
+        .filter(|other| other.pattern != rule.pattern && other.pattern.contains(&rule.pattern));
+    broader.max_by_key(|other| other.pattern.specificity())
 }
 
 /// The rule says so itself, by `tags`; a list of what is weak in a policy says it too.
@@ -130,11 +166,7 @@ fn unreachable(linter: &mut Linter<'_>, rule: &Rule) {
 /// A rule between which and the next broader one nothing differs.
 fn redundant(linter: &mut Linter<'_>, rule: &Rule) {
     let policy = linter.policy;
-    let broader = policy
-        .rules
-        .iter()
-        .filter(|other| other.pattern != rule.pattern && other.pattern.contains(&rule.pattern));
-    let Some(next) = broader.max_by_key(|other| other.pattern.specificity()) else {
+    let Some(next) = next_broader(policy, rule) else {
         return;
     };
     // Another rule may decide about a part of the names, between the two.

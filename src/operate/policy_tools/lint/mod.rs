@@ -149,12 +149,17 @@ impl Linter<'_> {
 
     fn unused_allowances(&mut self) {
         let unused: Vec<_> = self.policy.allowed_lints.iter().zip(&self.used).collect();
-        // Without an inventory nothing says whether one would be found.
-        let needs_inventory = |code| matches!(code, LintCode::Unmet | LintCode::SharedSigner);
-        let asked = |code| self.inventory.is_some() || !needs_inventory(code);
+        // One policy is linted with an inventory and without. What only one of the two finds is no
+        // sign that the other does not.
+        let with_inventory = |code| matches!(code, LintCode::Unmet | LintCode::SharedSigner);
+        let without = |code| matches!(code, LintCode::NoMaxAge | LintCode::RootExpiring);
+        let is_asked = |code| match self.inventory {
+            Some(_) => !without(code),
+            None => !with_inventory(code),
+        };
         let unused: Vec<&AllowedLint> = unused
             .into_iter()
-            .filter(|(allowed, used)| !**used && asked(allowed.code))
+            .filter(|(allowed, used)| !**used && is_asked(allowed.code))
             .map(|(allowed, _)| allowed)
             .collect();
         for allowed in unused {
