@@ -50,7 +50,7 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
     });
     let max_age = section.parsed("max-age", duration::parse_positive);
     let recheck = section.parsed("recheck", duration::parse);
-    let Kind {
+    let KindDraft {
         kind,
         keys,
         entries,
@@ -67,7 +67,7 @@ pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
         // The keys of an unknown type are unknown too; a missing one is most likely the oldest.
         None if section.key("type").is_some() => {
             section.allow_all();
-            Kind::default()
+            KindDraft::default()
         }
         Some(Type::Notary) | None => read_notary(section),
     };
@@ -93,13 +93,13 @@ enum Type {
 
 /// A kind of root as far as it is understood, its keys, and the entries that name them.
 #[derive(Default)]
-struct Kind<'r> {
+struct KindDraft<'r> {
     kind: Option<RootKind>,
     keys: Vec<At<'r, KeyId>>,
     entries: Vec<KeyEntry>,
 }
 
-fn read_notary<'r>(section: &Section<'r, '_>) -> Kind<'r> {
+fn read_notary<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
     let server = section.parsed("server", metadata_url::server);
     let plain = server
         .as_ref()
@@ -126,7 +126,7 @@ fn read_notary<'r>(section: &Section<'r, '_>) -> Kind<'r> {
         certificate_dates,
         allow_rsa_pkcs1v15,
     });
-    Kind {
+    KindDraft {
         kind: notary.map(RootKind::Notary),
         keys,
         entries: written,
@@ -174,7 +174,7 @@ fn parse_role(text: &str) -> Result<String, Fault> {
     Err(Fault::new(FindingCode::BadRole, message, ROLES))
 }
 
-fn read_tuf<'r>(section: &Section<'r, '_>) -> Kind<'r> {
+fn read_tuf<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
     let file = section.text("file");
     let sha256 = section.parsed("sha256", values::sha256);
     let metadata = section
@@ -209,7 +209,7 @@ fn read_tuf<'r>(section: &Section<'r, '_>) -> Kind<'r> {
         Some((pinned, file.place))
     });
     let Some(((pinned, place), sha256)) = pinned.zip(sha256) else {
-        return Kind::default();
+        return KindDraft::default();
     };
     let keys = pinned.keys().iter().map(|key| At { value: *key, place });
     let keys = keys.collect();
@@ -220,7 +220,7 @@ fn read_tuf<'r>(section: &Section<'r, '_>) -> Kind<'r> {
         tls_ca,
         floor: floor.unwrap_or_default(),
     };
-    Kind {
+    KindDraft {
         kind: Some(RootKind::Tuf(tuf)),
         keys,
         entries: Vec::new(),

@@ -97,11 +97,11 @@ fn outcome_under(
 
 /// `signed`, or the code of the refusal.
 fn said(pins: &CosignPins, files: &[SignatureFile]) -> &'static str {
-    said_of(outcome(pins, files))
+    said_of(&outcome(pins, files))
 }
 
-fn said_of(outcome: SignatureOutcome) -> &'static str {
-    match outcome.result {
+fn said_of(outcome: &SignatureOutcome) -> &'static str {
+    match &outcome.result {
         Ok(_) => "signed",
         Err(refusal) => refusal.code.as_str(),
     }
@@ -228,7 +228,7 @@ fn a_threshold_counts_distinct_keys_and_not_signatures() {
 fn a_revoked_key_s_signature_counts_for_nothing() {
     let said = |threshold, revoked: &[PublicKey]| {
         let pins = pins(&["p256", "other"], threshold);
-        said_of(outcome_under(revoked, &pins, &files("bundle-two")))
+        said_of(&outcome_under(revoked, &pins, &files("bundle-two")))
     };
     assert_eq!(said(2, &[key("other")]), "revoked");
     assert_eq!(said(1, &[key("other")]), "signed");

@@ -76,7 +76,7 @@ struct ListedFile {
     meta: FileMeta,
     most_bytes: usize,
     /// None for the snapshot itself.
-    branch: Option<Branch>,
+    branch: Option<Box<Branch>>,
 }
 
 /// The targets role that is next on the way to the required one.
@@ -123,7 +123,7 @@ impl Verification for GunUpdate {
                 file.meta.check(&format!("{}.json", file.role), &bytes)?;
                 match file.branch {
                     None => self.snapshot(walk, bytes),
-                    Some(branch) => self.targets(walk, branch, bytes),
+                    Some(branch) => self.targets(walk, *branch, bytes),
                 }
             }
             _ => Err(Format::Notary.malformed("the update", "an answer that nothing asked for")),
@@ -400,11 +400,11 @@ impl GunUpdate {
             role: role.name.clone(),
             meta,
             most_bytes: TARGETS_BYTES,
-            branch: Some(Branch {
+            branch: Some(Box::new(Branch {
                 snapshot,
                 role,
                 paths,
-            }),
+            })),
         };
         self.want_listed(walk, file, FetchFrom::Cache)
     }

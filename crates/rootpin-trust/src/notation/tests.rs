@@ -53,10 +53,10 @@ fn outcome_at(
 
 /// `signed`, or why not.
 fn said(pins: &NotationPins, files: &[SignatureFile]) -> String {
-    said_of(outcome(pins, files))
+    said_of(&outcome(pins, files))
 }
 
-fn said_of(outcome: SignatureOutcome) -> String {
+fn said_of(outcome: &SignatureOutcome) -> String {
     match outcome.result {
         Ok(_) => "signed".to_owned(),
         Err(_) => outcome.findings[0].rejected.clone().unwrap(),
@@ -169,7 +169,7 @@ fn a_signature_and_its_certificates_count_until_they_end() {
     for format in FORMATS {
         let files = files(&format!("{format}-expiry"));
         let outcome = |now: &str, files: &_| outcome_at(now, &pins(&["ca"]), &[], files);
-        let said = |now: &str, files: &_| said_of(outcome(now, files));
+        let said = |now: &str, files: &_| said_of(&outcome(now, files));
         let signed = outcome("2026-11-29T21:00:00Z", &files).result.unwrap();
         assert!(signed.get().expires < "2026-11-30T21:00:00Z".parse().unwrap());
         assert_eq!(said(NOW, &files), "signed");
@@ -182,7 +182,7 @@ fn a_signature_and_its_certificates_count_until_they_end() {
                 ignore_validity: true,
                 ..pins(&[pin])
             };
-            said_of(outcome_at("2040-01-01T00:00:00Z", &pins, &[], &files))
+            said_of(&outcome_at("2040-01-01T00:00:00Z", &pins, &[], &files))
         };
         assert_eq!(ignoring("p256"), "signed");
         assert!(ignoring("ca").contains("is valid from"));
@@ -199,7 +199,7 @@ fn a_subject_and_a_tag_are_demanded_where_the_policy_names_them() {
             ..pins(&["ca"])
         };
         let said = |pins: &NotationPins, files: &_| {
-            said_of(outcome_at("2026-11-29T21:00:00Z", pins, &[], files))
+            said_of(&outcome_at("2026-11-29T21:00:00Z", pins, &[], files))
         };
         let with_name = with("O=Lab, CN=p256");
         let signed = outcome_at("2026-11-29T21:00:00Z", &with_name, &[], &files);
@@ -222,7 +222,7 @@ fn a_signature_under_a_revoked_key_of_any_certificate_of_the_path_is_refused_as_
             let revoked = [certificate(revoked).key];
             let files = files(&format!("{format}-p256"));
             let outcome = || outcome_at(NOW, &pins(&["ca"]), &revoked, &files);
-            assert!(said_of(outcome()).contains("revokes"));
+            assert!(said_of(&outcome()).contains("revokes"));
             let refusal = outcome().result.unwrap_err();
             assert_eq!(refusal.code, Code::Revoked);
         }

@@ -4,7 +4,7 @@ use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
 use rootpin_trust::notation::{NotationPins, PinnedCertificate, SubjectAttribute};
 use rootpin_trust::{Fingerprint, PublicKey, key_file};
 
-use super::{Kind, read_key_file, read_pinned};
+use super::{KindDraft, read_key_file, read_pinned};
 use crate::finding::{Fault, FindingCode};
 use crate::load::report::{At, Place};
 use crate::load::section::Section;
@@ -22,7 +22,7 @@ pub(super) fn no_metadata(section: &Section<'_, '_>) {
     }
 }
 
-pub(super) fn read_cosign<'r>(section: &Section<'r, '_>) -> Kind<'r> {
+pub(super) fn read_cosign<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
     let entries = section.list("keys", |text| Ok(text.to_owned()));
     let mut formats = vec![("any", None)];
     formats.extend(CosignFormat::ALL.map(|format| (format.as_str(), Some(format))));
@@ -61,7 +61,7 @@ pub(super) fn read_cosign<'r>(section: &Section<'r, '_>) -> Kind<'r> {
         format,
         binds_tag: binds_tag.map(|at| at.value),
     };
-    Kind {
+    KindDraft {
         kind: (!keys.is_empty()).then_some(RootKind::Cosign(cosign)),
         keys,
         entries: written,
@@ -101,7 +101,7 @@ fn parse_binding(text: &str) -> Result<TagBinding, Fault> {
 
 const SUBJECT: &str = "write the attributes that must be there, as C=US, ST=WA, O=acme, CN=builder: of C, ST, L, O, OU and CN";
 
-pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> Kind<'r> {
+pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
     let files = section.list("certificates", |text| Ok(text.to_owned()));
     let subjects = section.list("subjects", |text| {
         let parsed = SubjectAttribute::parse_all(text);
@@ -146,7 +146,7 @@ pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> Kind<'r> {
         ignore_validity,
         binds_tag: binds_tag.map(|at| at.value),
     };
-    Kind {
+    KindDraft {
         kind: (!keys.is_empty()).then_some(RootKind::Notation(notation)),
         keys,
         entries: written,

@@ -17,12 +17,12 @@ fn binding(threshold: u64) -> CosignPins {
 }
 
 fn of_tag(pins: &CosignPins, tag: &str, files: &[SignatureFile]) -> SignatureOutcome {
-    of_tag_under(BTreeSet::new(), pins, tag, files)
+    of_tag_under(&BTreeSet::new(), pins, tag, files)
 }
 
 /// The same while these keys are revoked.
 fn of_tag_under(
-    revoked: BTreeSet<KeyId>,
+    revoked: &BTreeSet<KeyId>,
     pins: &CosignPins,
     tag: &str,
     files: &[SignatureFile],
@@ -33,7 +33,7 @@ fn of_tag_under(
         digest: IMAGE.parse().unwrap(),
         tag: Some(&tag),
     };
-    verify(image, pins, &revoked, files)
+    verify(image, pins, revoked, files)
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn enough_keys_of_one_tag_are_not_enough_for_another() {
 #[test]
 fn a_tag_that_only_a_revoked_key_may_have_signed_is_refused_as_revoked() {
     let files = [tagged(1, "v1"), tagged(2, "latest")];
-    let of_tag = |tag| of_tag_under([own_key(2).id()].into(), &binding(1), tag, &files);
+    let of_tag = |tag| of_tag_under(&[own_key(2).id()].into(), &binding(1), tag, &files);
     assert!(of_tag("v1").result.is_ok());
     let refusal = of_tag("latest").result.unwrap_err();
     assert_eq!(refusal.code, Code::Revoked);

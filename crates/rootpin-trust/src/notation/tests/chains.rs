@@ -64,10 +64,10 @@ fn a_revoked_or_expired_certificate_above_the_pin_is_found_and_cutting_it_off_he
                 let file = jws(LEAF, chain, &header(), &payload(""));
                 outcome_at(NOW, &pinning(&[pin]), &[key(seed).id()], &[file])
             };
-            assert!(said_of(outcome(&[leaf, middle, root])).contains("revokes"));
+            assert!(said_of(&outcome(&[leaf, middle, root])).contains("revokes"));
             let refusal = outcome(&[leaf, middle, root]).result.unwrap_err();
             assert_eq!(refusal.code, Code::Revoked);
-            assert!(said_of(outcome(&[leaf, middle])).contains(NO_ROOT));
+            assert!(said_of(&outcome(&[leaf, middle])).contains(NO_ROOT));
         }
     }
     let over = Content {
