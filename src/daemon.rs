@@ -12,7 +12,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
-use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
@@ -64,15 +63,14 @@ pub fn run(options: &Options) -> u8 {
             return EXIT_CONFIG;
         }
     };
-    let result = runtimes()
+    use_threads();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let result = runtime
         .map_err(|error| error.to_string())
-        .and_then(|[doors, sources]| {
-            use_threads(sources.handle());
-            let served = doors.block_on(serve(&options.config, &config, &mut passed));
-            // A server that still sends keeps nobody waiting.
-            sources.shutdown_background();
-            served
-        });
+        .and_then(|runtime| runtime.block_on(serve(&options.config, &config, &mut passed)));
     match result {
         Ok(()) => 0,
         Err(error) => {
@@ -81,18 +79,6 @@ pub fn run(options: &Options) -> u8 {
             1
         }
     }
-}
-
-/// Of the doors, and of the connections to servers.
-fn runtimes() -> std::io::Result<[Runtime; 2]> {
-    let of = |threads, name: &str| {
-        tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name(name)
-            .enable_all()
-            .build()
-    };
-    Ok([of(2, "doors")?, of(4, "sources")?])
 }
 
 /// Forbids core dumps, which would hold credentials. The unit limits them too, and a kernel that

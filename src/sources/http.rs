@@ -30,9 +30,6 @@ use setup::{builder, certificates, proxy};
 
 pub(crate) use setup::ClientError;
 
-/// Over HTTP/2 all questions share one connection. If its other end vanishes without a word, only a
-/// ping that stays unanswered tells.
-const PINGS: Duration = Duration::from_secs(4);
 /// A refused answer's body is read for the server's words, and so that the connection can serve
 /// again.
 const DRAIN_BYTES: usize = 16 << 10;
@@ -101,9 +98,7 @@ impl HttpClient {
     pub fn new(tls_ca: Option<&[u8]>, credentials: Arc<Credentials>) -> Result<Self, ClientError> {
         let proxy = proxy(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
         let with = |certificates: Vec<Certificate>| {
-            let built = builder(proxy.as_ref(), PINGS)
-                .tls_certs_only(certificates)
-                .build();
+            let built = builder(proxy.as_ref()).tls_certs_only(certificates).build();
             built.map_err(|error| ClientError::Tls(cause(&error)))
         };
         let secure = match tls_ca {
@@ -143,7 +138,7 @@ impl HttpClient {
         let secure = match known.entry(key) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => {
-                let builder = builder(self.proxy.as_ref(), PINGS);
+                let builder = builder(self.proxy.as_ref());
                 let builder = match (&self.only_ca, &way.ca) {
                     (Some(only), _) => builder.tls_certs_only(certificates(only)?),
                     (None, Some(ca)) => builder.tls_certs_merge(certificates(ca)?),
@@ -170,7 +165,7 @@ impl HttpClient {
             return &self.plain;
         }
         self.secure.get_or_init(|| {
-            builder(self.proxy.as_ref(), PINGS).build().unwrap_or_else(|error| {
+            builder(self.proxy.as_ref()).build().unwrap_or_else(|error| {
                 // A host without CA certificates can still serve from loopback sources and private
                 // CAs; https fails at the handshake.
                 log::warn!("no CA certificates in the system's store ({}): only a root with tls-ca can be asked over https", cause(&error));
@@ -188,7 +183,7 @@ impl HttpClient {
         deadline: Instant,
     ) -> Result<Reply, SourceError> {
         let (url, response) = self.begin(ask, authorization, None, deadline).await?;
-        // Over HTTP/2 the answer to a HEAD announces the length of the body that a GET would have.
+        // The answer to a HEAD announces the length of the body that a GET would have.
         let cap = if ask.method == Method::HEAD {
             0
         } else {
@@ -268,13 +263,15 @@ impl HttpClient {
                 cause: "neither https nor http to a loopback address".to_owned(),
             });
         }
-        let sent = on_threads(request.header(ACCEPT_ENCODING, "identity").send());
+        let sent = on_threads(url, request.header(ACCEPT_ENCODING, "identity").send());
+        let other = |cause| SourceError::Other {
+            url: shown(url),
+            cause,
+        };
         match timeout_at(deadline, sent).await {
-            Ok(Some(answer)) => answer.map_err(|error| failed(url, &error)),
-            Ok(None) => Err(SourceError::Other {
-                url: shown(url),
-                cause: "the request ended without an answer".to_owned(),
-            }),
+            Ok(Ok(Some(answer))) => answer.map_err(|error| failed(url, &error)),
+            Ok(Ok(None)) => Err(other("the request ended without an answer".to_owned())),
+            Ok(Err(error)) => Err(other(format!("no thread for its connections: {error}"))),
             Err(_) => Err(late(url)),
         }
     }
@@ -426,65 +423,7 @@ pub(super) fn may_ask(url: &Url) -> bool {
 #[cfg(test)]
 mod tests {
     use super::setup::{looking_up, names_of};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use hyper_util::rt::{TokioExecutor, TokioIo};
-
     use super::*;
-
-    #[tokio::test]
-    async fn a_connection_of_http_2_whose_other_end_vanished_is_given_up_and_another_one_made() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}/", listener.local_addr().unwrap());
-        let connections = Arc::new(AtomicUsize::new(0));
-        let made = Arc::clone(&connections);
-        tokio::spawn(async move {
-            let mut held = Vec::new();
-            while let Ok((stream, _)) = listener.accept().await {
-                let gone = Arc::new(tokio::sync::Notify::new());
-                let first = made.fetch_add(1, Ordering::SeqCst) == 0;
-                let (asked, told) = (AtomicUsize::new(0), Arc::clone(&gone));
-                let service = hyper::service::service_fn(move |_| {
-                    let vanishes = first && asked.fetch_add(1, Ordering::SeqCst) == 1;
-                    if vanishes {
-                        told.notify_one();
-                    }
-                    async move {
-                        if vanishes {
-                            std::future::pending::<()>().await;
-                        }
-                        Ok::<_, std::convert::Infallible>(http::Response::new(
-                            http_body_util::Empty::<&[u8]>::new(),
-                        ))
-                    }
-                });
-                let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
-                let mut connection =
-                    Box::pin(server.serve_connection(TokioIo::new(stream), service));
-                if first {
-                    // Held open by nobody who reads.
-                    tokio::select! { _ = &mut connection => {}, () = gone.notified() => {} }
-                    held.push(connection);
-                } else {
-                    tokio::spawn(connection);
-                }
-            }
-        });
-        let client = builder(None, Duration::from_millis(100))
-            .http2_prior_knowledge()
-            .build()
-            .unwrap();
-        let ask = async || {
-            tokio::time::timeout(Duration::from_secs(60), client.get(&url).send())
-                .await
-                .unwrap()
-        };
-        assert!(ask().await.is_ok());
-        // It may have been sent on the dead connection, or be tried again.
-        let _ = ask().await;
-        assert!(ask().await.is_ok());
-        assert_eq!(connections.load(Ordering::SeqCst), 2);
-    }
 
     fn reply(at: &str, location: &str) -> Reply {
         let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);

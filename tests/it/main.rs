@@ -32,6 +32,7 @@ mod fault_table;
 mod faults;
 mod fixtures;
 mod fleet;
+mod floods;
 #[path = "../support/front.rs"]
 mod front;
 mod gate_hints;

@@ -7,11 +7,12 @@ use std::path::Path;
 use crate::documents::{files, is_of_kind, quoted, text};
 
 /// Every function of these files is an attack.
-const ATTACKS: [&str; 6] = [
+const ATTACKS: [&str; 7] = [
     "crates/rootpin-trust/src/tuf/tests/advisories.rs",
     "crates/rootpin-trust/src/tuf/tests/attacks.rs",
     "crates/rootpin-trust/src/tuf/tests/weaknesses.rs",
     "tests/it/attacks.rs",
+    "tests/it/floods.rs",
     "tests/it/hostile_http.rs",
     "tests/it/place_attacks.rs",
 ];

@@ -192,7 +192,7 @@ async fn a_registry_that_fails_now_and_then_is_asked_again() {
 async fn a_registry_with_manners_of_its_own_is_published_to() {
     let elsewhere = Registry::start().await;
     let moved = format!("http://127.0.0.1:{}/cdn", elsewhere.port);
-    for protocols in [None, Some(["h2"])] {
+    for protocols in [None, Some(["h2", "http/1.1"])] {
         for location in [
             "HOST/v2/trust/acme/blobs/uploads/1?state=x",
             "1?state=x",

@@ -2,7 +2,6 @@
 
 mod endorse_list;
 mod hostile;
-mod http2;
 mod machines;
 mod pkcs1;
 mod proxy;
@@ -10,6 +9,7 @@ mod registry;
 mod rotation;
 mod shapes;
 mod take_over;
+mod tls;
 
 use std::fs;
 use std::path::{Path, PathBuf};

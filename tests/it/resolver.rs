@@ -1,7 +1,7 @@
 //! The resolver: asked as engines ask it, in front of a registry that may do anything.
 
-#[path = "resolver/http2.rs"]
-mod http2;
+#[path = "resolver/tls.rs"]
+mod tls;
 #[path = "resolver/upstream.rs"]
 mod upstream;
 

@@ -2,7 +2,7 @@
 
 mod credentials;
 mod hosts;
-mod http2;
+mod tls;
 mod tuf;
 
 use std::fs;

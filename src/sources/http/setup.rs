@@ -6,6 +6,8 @@ use super::failure::cause;
 use reqwest::{Certificate, NoProxy, Proxy, redirect};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// So many connections to one server stay open for later questions, whatever was asked at once.
+const KEPT_OPEN: usize = 4;
 const LOOPBACK: &str = "localhost,127.0.0.0/8,::1";
 
 /// Why there is no client.
@@ -26,14 +28,11 @@ pub enum ClientError {
     Tls(String),
 }
 
-/// `pings`: how long a connection with questions under way may be silent before it is pinged, and
-/// how long an answer to that may take.
-pub(super) fn builder(proxy: Option<&Proxy>, pings: Duration) -> reqwest::ClientBuilder {
+pub(super) fn builder(proxy: Option<&Proxy>) -> reqwest::ClientBuilder {
     let builder = reqwest::Client::builder()
         .user_agent(concat!("rootpin/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
-        .http2_keep_alive_interval(pings)
-        .http2_keep_alive_timeout(pings)
+        .pool_max_idle_per_host(KEPT_OPEN)
         .redirect(redirect::Policy::none())
         .referer(false)
         .no_gzip()

@@ -1,4 +1,4 @@
-//! The resolver in front of a registry that speaks HTTP/2 over TLS behind a private CA.
+//! The resolver in front of a registry that speaks TLS behind a private CA.
 
 use crate::publisher::Publisher;
 use crate::registry::{Registry, response};
@@ -7,11 +7,14 @@ use crate::world::Image;
 use super::upstream::{Setting, ask};
 
 #[test]
-fn manifests_and_blobs_pass_through_whole_from_a_registry_that_speaks_http_2_and_wants_a_token() {
-    let Some(mut setting) = Setting::new("r-http2") else {
+fn manifests_and_blobs_pass_through_whole_from_a_registry_that_speaks_tls_and_wants_a_token() {
+    let Some(mut setting) = Setting::new("r-tls") else {
         return;
     };
-    let registry = setting.world.runtime.block_on(Registry::start_tls(&["h2"]));
+    let registry = setting
+        .world
+        .runtime
+        .block_on(Registry::start_tls(&["h2", "http/1.1"]));
     let hosts = setting.world.path("certs.d");
     registry.stands_for("registry.test", &hosts);
     let port = registry.port;
