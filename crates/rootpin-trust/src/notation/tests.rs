@@ -96,7 +96,7 @@ fn a_p_521_key_signs_by_es512_under_an_authority_with_such_a_key() {
         for pin in ["p521-ca", "p521"] {
             let pins = pins(&[pin]);
             let said = |files: &[SignatureFile]| {
-                said_of(outcome_at("2026-12-01T00:00:00Z", &pins, &[], files))
+                said_of(&outcome_at("2026-12-01T00:00:00Z", &pins, &[], files))
             };
             assert_eq!(said(&signed), "signed", "{format} {pin}");
             let mut changed = signed.clone();
