@@ -152,7 +152,11 @@ async fn export(verb: Export, output: Output) -> Result<u8, Problem> {
             return Ok(exit);
         }
     };
-    write_bundle(&verb.file, &exported.files).map_err(|error| unwritable(&verb.file, &error))?;
+    // An empty one could not be imported.
+    if !exported.files.is_empty() {
+        write_bundle(&verb.file, &exported.files)
+            .map_err(|error| unwritable(&verb.file, &error))?;
+    }
     output.value(
         &ExportedBundle::json(&exported, &verb.file.display().to_string()),
         export_text,
@@ -272,13 +276,13 @@ fn prefix(text: &str) -> Result<String, Problem> {
 
 fn export_text(value: &Value) -> String {
     let number = |name: &str| value.get(name).map(Value::to_string).unwrap_or_default();
-    let mut lines = vec![format!(
-        "wrote {}: {} files, {} bytes of root {}",
-        text(value, "file"),
-        number("files"),
-        number("bytes"),
-        text(value, "root")
-    )];
+    let root = text(value, "root");
+    let mut lines = vec![if value["files"] == 0 {
+        format!("wrote nothing: nothing of root {root} counts")
+    } else {
+        let (file, files, bytes) = (text(value, "file"), number("files"), number("bytes"));
+        format!("wrote {file}: {files} files, {bytes} bytes of root {root}")
+    }];
     if value["versions"]
         .as_object()
         .is_some_and(|all| !all.is_empty())
@@ -333,9 +337,13 @@ fn import_text(value: &Value) -> String {
 }
 
 fn failed_lines(value: &Value, what: &str) -> Vec<String> {
+    // A bundle of signatures has no metadata, and so no versions.
+    let versions = value["versions"].as_object();
+    let is_of_signatures = versions.is_some_and(serde_json::Map::is_empty);
+    let kind = if is_of_signatures { "image" } else { "role" };
     let line = |role: &Value| {
         format!(
-            "  role {} {what}: {}: {}",
+            "  {kind} {} {what}: {}: {}",
             text(role, "role"),
             text(role, "code"),
             text(role, "found")

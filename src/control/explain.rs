@@ -216,7 +216,7 @@ mod tests {
         assert_eq!(outcomes("other.example/x"), "");
         let needs = |name: &str| explained(name)["needs"].to_string();
         assert!(needs("docker.io/library/alpine:3").contains(
-            "a statement signed under 2 of a (notary at https://a.example, role targets); b"
+            "a statement signed under 2 of a (notary at https://a.example, role targets, binds digest, name, tag, freshness); b"
         ));
         let carried = "the tag 3 of docker.io/library/alpine is";
         assert!(needs("m.example/hub/library/alpine:3").contains(carried));

@@ -54,6 +54,7 @@ impl Decider {
                 repository: repository.as_ref().unwrap_or(&name.repository),
                 digest,
                 tag: None,
+                every_signer: false,
             };
             let takes_manifests = rule.index == IndexSigning::OrManifests;
             let mut listing = Listing::default();

@@ -101,6 +101,7 @@ impl Repositories {
                 digest,
                 tag: name.tag.clone().filter(|_| look.root.binds().tag),
                 by_manifests: false,
+                every_signer: false,
             },
         };
         let evidence = self.evidence(look, repository, &question).await?;
@@ -239,6 +240,7 @@ fn verified(
                 repository,
                 digest,
                 tag: None,
+                every_signer: false,
             };
             let files = read_cached(bytes).ok_or_else(|| malformed(name))?;
             let outcome = Pins::of(look)?.verify(image, &files);

@@ -159,6 +159,7 @@ impl Repositories {
                     digest,
                     tag,
                     by_manifests,
+                    every_signer,
                 } = question
                 else {
                     return Err(signatures::not_of_digests());
@@ -167,10 +168,14 @@ impl Repositories {
                     repository: gun,
                     digest: *digest,
                     tag: tag.as_ref(),
+                    every_signer: *every_signer,
                 };
                 match by_manifests {
                     true => self.of_signed_manifests(look, image).await,
-                    false => self.of_signatures(look, image).await,
+                    false => {
+                        let said = self.of_signatures(look, image).await;
+                        said.map_err(signed_manifests::or_by_manifests)
+                    }
                 }
             }
         }

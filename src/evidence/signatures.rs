@@ -24,11 +24,11 @@ use rootpin_trust::{
 };
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
-/// then root, repository and image, and the tag that was asked for: an answer for one tag is none
-/// for another one.
+/// then root, repository and image, the tag that was asked for, and whether all signers were: an
+/// answer for one tag is none for another one.
 pub(super) type SignatureCache = PerKeyCache<SignatureKey, Option<SignaturesAtHand>>;
 
-type SignatureKey = (Digest, String, Repository, Digest, Option<Tag>);
+type SignatureKey = (Digest, String, Repository, Digest, Option<Tag>, bool);
 
 /// What the last search ended with, and when.
 #[derive(Debug, Clone)]
@@ -62,7 +62,15 @@ pub(super) fn key(look: RootLook<'_>, image: SignedImage<'_>) -> SignatureKey {
     let root = look.root.id.clone();
     let repository = image.repository.clone();
     let tag = image.tag.cloned();
-    (look.policy.hash, root, repository, image.digest, tag)
+    let every_signer = image.every_signer;
+    (
+        look.policy.hash,
+        root,
+        repository,
+        image.digest,
+        tag,
+        every_signer,
+    )
 }
 
 /// A signature, and what became of it.
@@ -112,11 +120,23 @@ impl Repositories {
             && let Ok(verified) = outcome.result
         {
             let evidence = evidence(look, image, verified, None);
-            *slot = Some(SignaturesAtHand::new(look, Ok(Arc::clone(&evidence))));
+            // No registry was asked for it.
+            let asked = Timestamp::MIN;
+            let said = Ok(Arc::clone(&evidence));
+            *slot = Some(SignaturesAtHand { asked, said });
             return Ok(evidence);
         }
         // What counted before counts with what is found now, and is cached with it.
-        let found = self.search(look, image, cached, false).await?;
+        let found = match self.search(look, image, cached, false).await {
+            Ok(found) => found,
+            // What the registry can't give now it can't give a moment later either.
+            Err(refusal) => {
+                if refusal.code != Code::SourceUnreachable {
+                    *slot = Some(SignaturesAtHand::new(look, Err(refusal.clone())));
+                }
+                return Err(refusal);
+            }
+        };
         let FoundSignatures { files, outcome, .. } = found;
         let said = outcome.result.map(|verified| {
             let files = vec![(file_name(image.digest), counted(&files, &outcome.findings))];
@@ -155,7 +175,7 @@ impl Repositories {
             let counts = !counting(&alone.findings).is_subset(&known);
             found.extend(new.into_iter().zip(alone.findings));
             found = weightiest(found, image.tag);
-            if counts && !all {
+            if counts && !all && !image.every_signer {
                 let files = found.iter().map(|(file, _)| file.clone()).collect();
                 let (files, outcome) = verify(look, image, files).await?;
                 if outcome.result.is_ok() {
@@ -172,11 +192,11 @@ impl Repositories {
         let files = found.into_iter().map(|(file, _)| file).collect();
         let (files, mut outcome) = verify(look, image, files).await?;
         let (failed, cut) = (search.failed(), search.cut());
-        if outcome.result.is_err()
+        if (outcome.result.is_err() || image.every_signer)
             && !all
             && let Some(error) = failed
         {
-            return Err(error.refusal());
+            return Err(unseen(error, outcome.result.err()));
         }
         if let (Err(refusal), Some(cut)) = (&mut outcome.result, cut) {
             let more = format!("; of what its registry lists beside it {cut}");
@@ -202,6 +222,24 @@ impl Repositories {
         let files = cached.and_then(|bytes| read_cached(&bytes));
         files.unwrap_or_default()
     }
+}
+
+/// Why it can't be judged where something was not read that may be a signature. `no`: what the others
+/// come to.
+fn unseen(error: &SourceError, no: Option<Refusal>) -> Refusal {
+    let mut refusal = error.refusal();
+    if let Some(no) = no.filter(|_| !error.is_silent()) {
+        let others = format!(
+            "; it may be a signature, and the others come to: {}",
+            no.found
+        );
+        refusal.found.push_str(&others);
+        refusal.hint = format!(
+            "have the registry's owner mend or remove what it lists and can't give, or the image signed again; {}",
+            refusal.hint
+        );
+    }
+    refusal
 }
 
 /// Keys of signatures that count, and the tags that they bind.
@@ -241,12 +279,13 @@ async fn verify(
 ) -> Result<(Vec<SignatureFile>, SignatureOutcome), Refusal> {
     let pins = Pins::of(look)?;
     let (repository, digest) = (image.repository.clone(), image.digest);
-    let tag = image.tag.cloned();
+    let (tag, every_signer) = (image.tag.cloned(), image.every_signer);
     let work = move || {
         let image = SignedImage {
             repository: &repository,
             digest,
             tag: tag.as_ref(),
+            every_signer,
         };
         let outcome = pins.verify(image, &files);
         (files, outcome)

@@ -64,7 +64,9 @@ impl Repositories {
             Ok(evidence) => return Ok(evidence),
             Err(refusal) => refusal,
         };
-        if !matches!(refusal.code, Code::NoStatement | Code::BadSignature) {
+        // A registry that does not answer has no index either. What could not be read beside the index
+        // hides no signatures of its manifests.
+        if matches!(refusal.code, Code::Revoked | Code::SourceUnreachable) {
             return Err(refusal);
         }
         let index = self.described(look, image).await?;
@@ -72,7 +74,8 @@ impl Repositories {
         if index.manifests.is_empty() {
             return Err(refusal);
         }
-        self.each(look, image, index.bytes, Some(name)).await
+        let each = self.each(look, image, index.bytes, Some(name)).await;
+        each.map_err(|no| if refusal.code.judged() { no } else { refusal })
     }
 
     /// `name`: the file as which the index is to be cached, if it is not yet.
@@ -159,6 +162,15 @@ impl Repositories {
         let digests = manifests.iter().map(|entry| entry.descriptor.digest);
         Ok(digests.take(MOST_MANIFESTS).collect())
     }
+}
+
+/// The refusal of an image without a signature, where the rule takes no others: an index may have them.
+pub(super) fn or_by_manifests(mut refusal: Refusal) -> Refusal {
+    if refusal.code == Code::NoStatement {
+        let hint = "; if it is an index whose manifests are all signed, index = \"by-manifests\" in the rule takes it";
+        refusal.hint.push_str(hint);
+    }
+    refusal
 }
 
 fn file_name(index: Digest) -> String {

@@ -5,16 +5,17 @@
 //! one step at a time, reads a bounded number of manifests and blobs of each list, so that no list
 //! hides what another one has, and ends when its caller has enough.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use reqwest::header::LINK;
 use reqwest::{Method, Url};
 
 use super::hosts::Capability;
 use super::http::{Ask, HttpClient, Reply};
+use super::next_page::{NextPage, next_page};
 use super::registry::{self, Endpoint, REDIRECTS};
 use super::signature_list::{CutLists, SignatureKind, WithoutReferrers};
+use super::signature_manifest::{Layer, NotRead, SignatureManifest};
 use super::{SourceError, shown};
 use rootpin_trust::canonical::{Text, rewrite_doubles};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
@@ -22,19 +23,16 @@ use rootpin_trust::{MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile};
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
-/// Where cosign puts the signature over a payload.
-const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 
 /// Manifests of signatures that are read of one list. cosign says in a manifest that it is an
 /// attestation, and in the tag that stands in for a list it does not say so.
 const MOST_MANIFESTS: usize = 96;
 /// Pages of one list of referrers.
 const MOST_PAGES: usize = 4;
-/// Signatures that one manifest of such a list may have, so that one can't use up the whole list's:
-/// tools write one or two.
-const MOST_LAYERS: usize = 8;
-/// Bytes of one signature's manifest; cosign's `.sig` manifest grows with each signature.
+/// Bytes of one signature's manifest in a list. cosign's `.sig` manifest grows with each signature,
+/// and is only one.
 const MANIFEST_BYTES: usize = 512 << 10;
+
 /// One search for an image's signatures.
 #[derive(Debug)]
 pub(crate) struct SignatureSearch<'a> {
@@ -71,9 +69,6 @@ enum Step {
     /// Layers of a manifest that says that it is no signature.
     Layers(Vec<Layer>),
 }
-
-/// A layer that may be a signature, and what its annotation says is that.
-type Layer = (Descriptor, Option<String>);
 
 impl Step {
     /// Whether it is a part of a list that is read now.
@@ -160,14 +155,16 @@ impl<'a> SignatureSearch<'a> {
                 }
                 Err(error) => {
                     let error = error.after(self.by_http.take());
-                    log::debug!("no signature of {}: {error}", self.digest);
-                    // What is there and is no signature says no more than nothing does.
-                    if error.is_silent() || matches!(error, SourceError::Denied { .. }) {
-                        self.failed.get_or_insert(error);
-                    }
+                    self.unread(error);
                 }
             }
         }
+    }
+
+    /// Something that may be a signature, or name one, was not read.
+    fn unread(&mut self, error: SourceError) {
+        log::debug!("not read beside {}: {error}", self.digest);
+        self.failed.get_or_insert(error);
     }
 
     /// An equal part of the time that is left for each way, and at the last one for each of its
@@ -176,7 +173,10 @@ impl<'a> SignatureSearch<'a> {
         let now = Instant::now();
         let left = deadline.saturating_duration_since(now);
         let is_place = |step: &&Step| !step.is_of_list();
-        let places = 1 + self.steps.iter().filter(is_place).count();
+        let mut places = 1 + self.steps.iter().filter(is_place).count();
+        if self.steps.front().is_some_and(Step::is_of_list) {
+            places = places.max(2);
+        }
         let sharers = if self.ways.len() > 1 {
             self.ways.len()
         } else {
@@ -215,7 +215,9 @@ impl<'a> SignatureSearch<'a> {
             Step::IndexTag => {
                 let rest = format!("manifests/sha256-{hex}");
                 let (accept, cap) = (INDEX, Document::LIMITS.bytes);
-                if let Some(reply) = self.get(endpoint, &rest, accept, cap, deadline).await? {
+                if let Some(reply) = self.get(endpoint, &rest, accept, cap, deadline).await?
+                    && is_json(&reply)
+                {
                     let listed = listed(&reply, self.wanted)?;
                     self.queue(listed, false);
                 }
@@ -223,12 +225,12 @@ impl<'a> SignatureSearch<'a> {
             }
             Step::SignatureTag => {
                 let rest = format!("manifests/sha256-{hex}.sig");
-                let cap = MANIFEST_BYTES;
+                let cap = Document::LIMITS.bytes;
                 self.begin_list();
                 match self.get(endpoint, &rest, MANIFEST, cap, deadline).await? {
                     Some(reply) => {
-                        let (_, layers) = self.layers(&reply, false)?;
-                        self.files(endpoint, layers, deadline).await
+                        let (_, layers) = self.layers(&reply, None);
+                        Ok(self.files(endpoint, layers, deadline).await)
                     }
                     None => Ok(Vec::new()),
                 }
@@ -236,16 +238,18 @@ impl<'a> SignatureSearch<'a> {
             Step::Manifest(descriptor) => {
                 let rest = format!("manifests/{}", descriptor.digest);
                 let cap = MANIFEST_BYTES;
-                let Some(reply) = self.get(endpoint, &rest, MANIFEST, cap, deadline).await? else {
-                    return Ok(Vec::new());
-                };
+                let url = endpoint.url(self.repository, &rest)?;
+                let reply = self.ask(endpoint, url, MANIFEST, cap, deadline).await?;
+                if reply.status.as_u16() != 200 {
+                    return Err(reply.error());
+                }
                 if Digest::of(&reply.body) != descriptor.digest {
                     return Err(wrong(
                         &reply.url,
                         "sent other bytes than those of the digest",
                     ));
                 }
-                let (order, layers) = self.layers(&reply, true)?;
+                let (order, layers) = self.layers(&reply, Some(self.digest));
                 self.read.insert(descriptor.digest);
                 if SignatureKind::is_last(order) {
                     let others = self.steps.iter();
@@ -253,9 +257,9 @@ impl<'a> SignatureSearch<'a> {
                     self.steps.insert(rest, Step::Layers(layers));
                     return Ok(Vec::new());
                 }
-                self.files(endpoint, layers, deadline).await
+                Ok(self.files(endpoint, layers, deadline).await)
             }
-            Step::Layers(layers) => self.files(endpoint, layers, deadline).await,
+            Step::Layers(layers) => Ok(self.files(endpoint, layers, deadline).await),
         }
     }
 
@@ -280,31 +284,47 @@ impl<'a> SignatureSearch<'a> {
                 // Registries without the list say so in many ways; it may also be denied for this
                 // repository alone.
                 Err(SourceError::Denied { .. }) if page == 0 => return Ok(()),
-                Err(error) => return Err(error),
+                Err(error) if page == 0 => return Err(error),
+                // What was read of it before counts all the same.
+                Err(error) => {
+                    self.unread(error);
+                    break;
+                }
             };
-            let listed = match reply.status.as_u16() {
+            let status = reply.status.as_u16();
+            // One that answers everything with a page of its own has no such list. A list that is
+            // too long, or broken, is this image's alone: who may push beside it made it.
+            let is_none = match status {
+                200 => !is_json(&reply),
+                _ => !reply.error().is_silent(),
+            };
+            if page == 0 && is_none {
+                let says_so = matches!(status, 200 | 400 | 404 | 405 | 501);
+                if says_so && !is_of_repository(&reply) {
+                    self.known.add(endpoint.api());
+                }
+                return Ok(());
+            }
+            let listed = match status {
                 200 => listed(&reply, self.wanted),
-                400 | 404 | 405 | 501 if page == 0 => Err(reply.error()),
-                _ => return Err(reply.error()),
+                _ => Err(reply.error()),
             };
             match listed {
                 Ok(listed) => all.extend(listed),
-                Err(error) if page > 0 => return Err(error),
-                // One that answers everything with a page of its own has no such list. A list that
-                // is too long, or broken, is this image's alone: who may push beside it made it.
-                Err(_) => {
-                    let is_list = reply.status.as_u16() == 200 && reply.body.starts_with(b"{");
-                    if !is_list && !is_of_repository(&reply) {
-                        self.known.add(endpoint.api());
-                    }
-                    return Ok(());
+                Err(error) if page == 0 => return Err(error),
+                Err(error) => {
+                    self.unread(error);
+                    break;
                 }
             }
-            let Some(next) = next_page(&reply) else {
-                goes_on = false;
-                break;
-            };
-            url = next;
+            match next_page(&reply.headers, &reply.url) {
+                NextPage::At(next) => url = next,
+                NextPage::None => {
+                    goes_on = false;
+                    break;
+                }
+                NextPage::Elsewhere => break,
+            }
         }
         self.queue(all, goes_on);
         Ok(())
@@ -330,70 +350,51 @@ impl<'a> SignatureSearch<'a> {
         }
     }
 
-    /// The layers of a signature's manifest that may be signatures, and the manifest's own place in
-    /// the order of looking.
-    fn layers(&self, reply: &Reply, has_subject: bool) -> Result<(u8, Vec<Layer>), SourceError> {
-        let no_manifest = |_| wrong(&reply.url, "no manifest of signatures");
-        let text = rewrite_doubles(&reply.body, Document::LIMITS).map_err(no_manifest)?;
-        let manifest = Text::of(&text);
-        let subject = manifest
-            .get("subject")
-            .and_then(|subject| subject.get("digest"));
-        if has_subject && !subject.is_some_and(|subject| subject.is(&self.digest.to_string())) {
-            return Err(wrong(&reply.url, "a manifest that refers to another image"));
+    /// The layers of a signature's manifest that are looked at, and the manifest's own place in the
+    /// order of looking. `subject`: the image that it must refer to.
+    fn layers(&mut self, reply: &Reply, subject: Option<Digest>) -> (u8, Vec<Layer>) {
+        match SignatureManifest::read(&reply.body, self.wanted, subject) {
+            Ok(manifest) => {
+                self.left_out += manifest.left_out;
+                (manifest.order, manifest.layers)
+            }
+            Err(NotRead) if is_json(reply) => {
+                self.unread(wrong(&reply.url, "no manifest, or one that is too long"));
+                (SignatureKind::LAST, Vec::new())
+            }
+            Err(NotRead) => (SignatureKind::LAST, Vec::new()),
         }
-        let layers = manifest.get("layers").and_then(Text::elements);
-        let layers = layers.into_iter().flatten();
-        let mut layers: Vec<_> = layers.filter_map(|layer| self.layer(layer)).collect();
-        if !has_subject {
-            // cosign adds at the end, and the last signatures are by the keys of today.
-            layers.reverse();
-        }
-        let mut known = HashSet::new();
-        layers
-            .retain(|(descriptor, signature)| known.insert((descriptor.digest, signature.clone())));
-        // No manifest uses up the whole list's, nor what is read of it later.
-        let most = if has_subject {
-            MOST_LAYERS
-        } else {
-            layers.len()
-        };
-        layers.truncate(most);
-        Ok((self.wanted.order(manifest), layers))
     }
 
-    /// The bytes of layers, as many as the list has left.
+    /// The bytes of layers, as many as the list has left. One that can't be read hides no other one.
     async fn files(
         &mut self,
         endpoint: &Endpoint,
         mut layers: Vec<Layer>,
         deadline: Instant,
-    ) -> Result<Vec<SignatureFile>, SourceError> {
+    ) -> Vec<SignatureFile> {
         let count = layers.len();
         layers.truncate(MOST_SIGNATURES.saturating_sub(self.files));
         self.left_out += count - layers.len();
         let mut files = Vec::new();
-        for (descriptor, signature) in layers {
+        let last = layers.len().saturating_sub(1);
+        for (at, (descriptor, signature)) in layers.into_iter().enumerate() {
             self.files += 1;
             self.looked_at += 1;
-            let bytes = self.blob(endpoint, descriptor.digest, deadline).await?;
-            files.push(SignatureFile {
-                media_type: descriptor.media_type,
-                bytes,
-                signature,
-            });
+            // One that keeps us waiting leaves time for the next one.
+            let now = Instant::now();
+            let left = deadline.saturating_duration_since(now);
+            let until = if at < last { now + left / 2 } else { deadline };
+            match self.blob(endpoint, descriptor.digest, until).await {
+                Ok(bytes) => files.push(SignatureFile {
+                    media_type: descriptor.media_type,
+                    bytes,
+                    signature,
+                }),
+                Err(error) => self.unread(error),
+            }
         }
-        Ok(files)
-    }
-
-    fn layer(&self, layer: Text<'_>) -> Option<Layer> {
-        let descriptor = Descriptor::read(layer).ok()?;
-        let size = usize::try_from(descriptor.size).ok()?;
-        let signature = layer
-            .get("annotations")
-            .and_then(|annotations| annotations.get(SIGNATURE)?.as_str());
-        let is_meant = size <= SIGNATURE_BYTES && self.wanted.takes(&descriptor.media_type);
-        is_meant.then(|| (descriptor, signature.map(std::borrow::Cow::into_owned)))
+        files
     }
 
     /// A blob, which several layers may share.
@@ -464,7 +465,13 @@ fn listed(reply: &Reply, wanted: SignatureKind) -> Result<Vec<(u8, Descriptor)>,
     let text = rewrite_doubles(&reply.body, Document::LIMITS).map_err(|_| no_list())?;
     let manifests = Text::of(&text).get("manifests").and_then(Text::elements);
     let read = |entry: Text<'_>| Some((wanted.order(entry), Descriptor::read(entry).ok()?));
-    Ok(manifests.ok_or_else(no_list)?.filter_map(read).collect())
+    let manifests = manifests.into_iter().flatten();
+    Ok(manifests.filter_map(read).collect())
+}
+
+/// Whether an answer may be a list at all, and not a web page.
+fn is_json(reply: &Reply) -> bool {
+    reply.body.trim_ascii_start().starts_with(b"{")
 }
 
 /// Whether a registry says that it has no such repository, and nothing of its API.
@@ -474,16 +481,6 @@ fn is_of_repository(reply: &Reply) -> bool {
         .as_ref()
         .and_then(|error| error.pointer("/errors/0/code"));
     code.and_then(serde_json::Value::as_str) == Some("NAME_UNKNOWN")
-}
-
-/// The next page of the same list.
-fn next_page(reply: &Reply) -> Option<Url> {
-    let link = reply.headers.get(LINK)?.to_str().ok()?;
-    let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
-    let next = reply.url.join(target).ok()?;
-    let same =
-        next.origin() == reply.url.origin() && next.path() == reply.url.path() && next != reply.url;
-    (relation.contains("rel=\"next\"") && same).then_some(next)
 }
 
 fn wrong(url: &Url, cause: &str) -> SourceError {

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use reqwest::header::LINK;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
@@ -11,7 +10,8 @@ use tokio::time::Instant;
 use rootpin_trust::image::Repository;
 
 use super::hosts::Capability;
-use super::http::{Ask, HttpClient, Reply};
+use super::http::{Ask, HttpClient};
+use super::next_page::{NextPage, next_page};
 use super::registry::{self, Endpoint, REDIRECTS};
 use super::{SourceError, shown};
 
@@ -113,23 +113,20 @@ pub(super) async fn pages(
             cause: "no list".to_owned(),
         })?;
         pages.push(page);
-        match next_page(&reply) {
-            Some(next) => url = next,
-            None => return Ok(Some(pages)),
+        match next_page(&reply.headers, &reply.url) {
+            NextPage::At(next) => url = next,
+            NextPage::None => return Ok(Some(pages)),
+            NextPage::Elsewhere => {
+                return Err(SourceError::Other {
+                    url: shown(&reply.url),
+                    cause: "a list whose next page is on another server, or named in no known way"
+                        .to_owned(),
+                });
+            }
         }
     }
     Err(SourceError::TooLarge {
         url: shown(&url),
         limit: PAGES * PAGE_BYTES,
     })
-}
-
-/// The next page of a list (distribution-spec, "Listing Tags"), of the same list only.
-fn next_page(reply: &Reply) -> Option<Url> {
-    let link = reply.headers.get(LINK)?.to_str().ok()?;
-    let (target, relation) = link.strip_prefix('<')?.split_once('>')?;
-    let next = reply.url.join(target).ok()?;
-    let same =
-        next.origin() == reply.url.origin() && next.path() == reply.url.path() && next != reply.url;
-    (relation.contains("rel=\"next\"") && same).then_some(next)
 }

@@ -20,11 +20,13 @@ pub mod http;
 mod image_signatures;
 mod listing;
 mod manifest_files;
+mod next_page;
 mod notary_server;
 pub mod registry;
 mod server_backoff;
 mod server_words;
 mod signature_list;
+mod signature_manifest;
 mod threads;
 mod tuf;
 

@@ -74,6 +74,9 @@ impl WithoutReferrers {
 }
 
 impl SignatureKind {
+    /// The last place in the order of looking.
+    pub(super) const LAST: u8 = u8::MAX;
+
     /// Whether what has that place in the order says that it is no signature that is looked for.
     pub(super) fn is_last(order: u8) -> bool {
         order > 2

@@ -111,6 +111,7 @@ impl Rule {
             digest,
             tag: tag.filter(|_| root.binds().tag).cloned(),
             by_manifests: self.index == IndexSigning::OrManifests,
+            every_signer: false,
         }
     }
 

@@ -39,6 +39,8 @@ pub struct SignedImage<'a> {
     /// The tag that enough keys must have signed it under, where the pins bind a tag; `None`: one of
     /// all tags will do.
     pub tag: Option<&'a Tag>,
+    /// Whether all keys that signed are wanted, and not only enough of them.
+    pub every_signer: bool,
 }
 
 /// What became of one signature.
@@ -161,7 +163,18 @@ fn collection(
     let count = |signers: &Signers| {
         let keys = signers.keys().copied().collect();
         let file = format!("{} in {}", image.digest, image.repository);
-        enough(&file, &wanted.keys, wanted.threshold, &keys, &revoked)
+        let said = enough(&file, &wanted.keys, wanted.threshold, &keys, &revoked);
+        said.map_err(|refusal| match refusal.code {
+            Code::Revoked if !keys.is_empty() => Refusal {
+                found: format!(
+                    "{file} signed with keys {} that count, and with revoked keys {}",
+                    list(&keys),
+                    list(&revoked)
+                ),
+                ..refusal
+            },
+            _ => refusal,
+        })
     };
     if findings.is_empty() {
         return Err(unsigned(image, wanted));
@@ -185,10 +198,17 @@ fn collection(
         ((*tag).to_owned(), target)
     };
     // One answer for all tags: it ends with the first of them that does.
-    let ends = by_tag
-        .values()
-        .map(|signers| end(signers, wanted.threshold));
-    let expires = ends.fold(end(&signers, wanted.threshold), Timestamp::min);
+    let threshold = usize::try_from(wanted.threshold).unwrap_or(usize::MAX);
+    // While all of the signers stand, any of them may be the ones that it rests on.
+    let needed = |signers: &Signers| {
+        if image.every_signer {
+            signers.len()
+        } else {
+            threshold
+        }
+    };
+    let ends = by_tag.values().map(|signers| end(signers, needed(signers)));
+    let expires = ends.fold(end(&signers, needed(&signers)), Timestamp::min);
     let untagged = (!wanted.binds_tag).then_some(image.digest);
     Ok(Verified::after_every_check(Collection {
         gun: image.repository.clone(),
@@ -197,6 +217,12 @@ fn collection(
         untagged: untagged.into_iter().collect(),
         expires,
         root_keys: wanted.keys.clone(),
+        // Those of several tags together are enough for none of them.
+        signers_needed: if image.every_signer && by_tag.len() <= 1 {
+            threshold
+        } else {
+            keys.len()
+        },
         signers: keys,
         versions: BTreeMap::new(),
     }))
@@ -232,11 +258,10 @@ fn add(signers: &mut Signers, key: KeyId, expires: Timestamp) {
 }
 
 /// Until when as many keys have signed as must.
-fn end(signers: &Signers, threshold: u64) -> Timestamp {
+fn end(signers: &Signers, needed: usize) -> Timestamp {
     let mut ends: Vec<Timestamp> = signers.values().copied().collect();
     ends.sort_unstable_by(|one, two| two.cmp(one));
-    let last = usize::try_from(threshold).unwrap_or(usize::MAX);
-    let end = ends.get(last.saturating_sub(1));
+    let end = ends.get(needed.saturating_sub(1));
     end.copied().unwrap_or(Timestamp::MIN)
 }
 
@@ -279,6 +304,7 @@ fn not_of_tag(image: SignedImage<'_>, wanted: &Wanted, signed: &[String]) -> Ref
         repository,
         digest,
         tag,
+        ..
     } = image;
     let (threshold, command) = (wanted.threshold, wanted.command);
     let Some(tag) = tag else {
@@ -357,6 +383,7 @@ pub fn by_manifests(
         )));
     }
     let untagged = entries.iter().copied().chain([image.digest]);
+    let (signers, signers_needed) = signers_of_all(image, &signed);
     Ok(Verified::after_every_check(Collection {
         gun: image.repository.clone(),
         role: first.role.clone(),
@@ -368,9 +395,27 @@ pub fn by_manifests(
             .min()
             .unwrap_or(Timestamp::MIN),
         root_keys: first.root_keys.clone(),
-        signers: signed.iter().flat_map(|one| one.signers.clone()).collect(),
+        signers,
+        signers_needed,
         versions: BTreeMap::new(),
     }))
+}
+
+/// The keys that signed manifests, and how many of them an index rests on: those that signed each of
+/// them where these are enough and all signers are known, or else all together.
+fn signers_of_all(image: SignedImage<'_>, signed: &[&Collection]) -> (BTreeSet<KeyId>, usize) {
+    let signers = signed.iter().flat_map(|one| &one.signers).copied();
+    let all: BTreeSet<KeyId> = signers.collect();
+    let of_each = |key: &KeyId| signed.iter().all(|one| one.signers.contains(key));
+    let common: BTreeSet<KeyId> = all.iter().copied().filter(of_each).collect();
+    let needed = signed.iter().map(|one| one.signers_needed).max();
+    match needed {
+        Some(needed) if image.every_signer && common.len() >= needed => (common, needed),
+        _ => {
+            let count = all.len();
+            (all, count)
+        }
+    }
 }
 
 /// The findings' reasons for a refusal: the first three of them, each once.

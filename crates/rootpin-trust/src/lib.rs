@@ -344,6 +344,8 @@ pub struct Collection {
     pub root_keys: BTreeSet<KeyId>,
     /// Canonical IDs of the keys whose signatures counted for the targets roles.
     pub signers: BTreeSet<KeyId>,
+    /// How many of the signers it rests on until it expires, whichever these are.
+    pub signers_needed: usize,
     /// Version by role.
     pub versions: BTreeMap<String, u64>,
 }

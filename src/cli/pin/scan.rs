@@ -110,11 +110,11 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
     }
     if let Some(name) = &beside {
         match scan_signatures::scan(&sources, name, Instant::now() + DEADLINE).await {
-            Ok(found) if found.found.is_empty() && !is_covered => {
-                return Err(not_covered(&name.repository));
-            }
             Ok(found) => {
-                let (text, value) = found.shown(name);
+                let (mut text, value) = found.shown(name);
+                if found.found.is_empty() && !is_covered {
+                    text.push_str(&by_no_rule(&name.repository));
+                }
                 texts.push(text);
                 scanned.push(value);
             }
@@ -178,11 +178,11 @@ fn image(name: &str) -> Result<ImageRef, Failure> {
     })
 }
 
-fn not_covered(repository: &Repository) -> Failure {
-    Failure::Unknown(Problem::hinted(
-        format!("no rule covers {repository}"),
-        format!("name the server: rootpin pin scan {repository} --server https://…"),
-    ))
+/// Where else an image of which the policy says nothing may be signed.
+fn by_no_rule(repository: &Repository) -> String {
+    format!(
+        "no rule covers it; if a Notary server signs it: rootpin pin scan {repository} --server https://…\n"
+    )
 }
 
 /// All that a rule would ask for a name, but for signatures beside the image.

@@ -19,6 +19,8 @@ pub(super) struct ScannedSignatures {
     pub(super) found: Vec<SignatureFinding>,
     /// What was left out of long lists.
     cut: Option<CutLists>,
+    /// Why there may be more.
+    failed: Option<String>,
 }
 
 /// Looks at all signatures beside an image, by whichever key.
@@ -47,12 +49,14 @@ pub(super) async fn scan(
         repository: &name.repository,
         digest,
         tag: None,
+        every_signer: false,
     };
     let found = files.iter().flat_map(|file| findings(image, file));
     Ok(ScannedSignatures {
         digest,
         found: found.collect(),
         cut: search.cut(),
+        failed: search.failed().map(|error| error.refusal().found),
     })
 }
 
@@ -105,7 +109,10 @@ impl ScannedSignatures {
         if let Some(cut) = self.cut {
             let _ = writeln!(lines, "not all could be looked at: {cut}");
         }
-        let value = json!({ "type": "signatures", "name": name.to_string(), "digest": self.digest.to_string(), "signatures": found,
+        if let Some(failed) = &self.failed {
+            let _ = writeln!(lines, "not all could be read: {failed}");
+        }
+        let value = json!({ "type": "signatures", "error": self.failed, "name": name.to_string(), "digest": self.digest.to_string(), "signatures": found,
             "looked_at": self.cut.map(|cut| cut.looked_at), "listed": self.cut.map(|cut| cut.listed) });
         (lines, value)
     }

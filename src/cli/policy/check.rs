@@ -130,9 +130,7 @@ fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
             .filter(|finding| finding.severity == severity)
             .count()
     };
-    // A root that binds all says nothing new.
-    let roots = loaded.iter().flat_map(|policy| policy.roots.values());
-    for root in roots.filter(|root| !root.lists_tags()) {
+    for root in loaded.iter().flat_map(|policy| policy.roots.values()) {
         let _ = writeln!(out, "root {}", shown_root(root));
     }
     let _ = match loaded {

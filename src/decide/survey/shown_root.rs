@@ -7,7 +7,7 @@ pub(crate) fn shown_root(root: &Root) -> String {
     let (id, binds) = (&root.id, root.binds());
     match &root.kind {
         RootKind::Notary(NotaryRoot { server, role, .. }) => {
-            format!("{id} (notary at {server}, role {role})")
+            format!("{id} (notary at {server}, role {role}, {binds})")
         }
         RootKind::Tuf(tuf) => {
             let places: Vec<_> = tuf.metadata.iter().map(ToString::to_string).collect();
@@ -16,7 +16,7 @@ pub(crate) fn shown_root(root: &Root) -> String {
                 some => some.join(", "),
             };
             let version = tuf.pinned.version();
-            format!("{id} (tuf at {places}, from root {version})")
+            format!("{id} (tuf at {places}, from root {version}, {binds})")
         }
         RootKind::Notation(notation) => {
             let certificates = notation.certificates.len();
@@ -62,7 +62,7 @@ mod tests {
         assert_eq!(
             shown,
             [
-                "a (tuf at nowhere, from root 1)",
+                "a (tuf at nowhere, from root 1, binds digest, name, tag, freshness)",
                 "b (cosign, 1 of 1 keys, binds digest; not name, tag, freshness)",
             ]
         );

@@ -122,7 +122,7 @@ fn signers(
                 None => proposal.leave(
                     file,
                     format!("{name}: identity {identity:?}"),
-                    "wanted x509.subject: and plain attributes of C, ST, L, O, OU and CN",
+                    "wanted x509.subject: and attributes of C, ST, L, O, OU, CN, STREET, postalCode and serialNumber",
                 ),
             }
         }

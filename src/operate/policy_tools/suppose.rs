@@ -1,11 +1,12 @@
 //! What a policy would answer about an image, by the judge, on the evidence of an earlier answer. If
 //! the evidence does not show it, nobody can tell.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_policy::judge::{Ask, Heard, Need, Question, Supposed, Supposing};
-use rootpin_policy::{Mode, Policy, Root};
+use rootpin_policy::{Mode, Policy, Root, RootKind};
 use rootpin_trust::image::Repository;
 use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, tuf};
 
@@ -165,7 +166,8 @@ fn said(
         if !tells(true) {
             return Err(OF_ANOTHER_INDEX);
         }
-        return yes(policy, judged, seen, at, (vote, root, repository));
+        let supposed = yes(policy, judged, seen, at, (vote, root, repository))?;
+        return Ok(resting_on_any(supposed, root, about));
     }
     match &seen.no {
         Some((id, of, ..)) if is_same(id) && is_about(of) && !tells(false) => Err(OF_ANOTHER_INDEX),
@@ -195,6 +197,40 @@ fn tells_of(seen: &Seen, root: &Root, about: &tuf::Question, says_yes: bool) -> 
         }
     );
     root.lists_tags() || seen.by_manifests == Some(wants_manifests) || wants_manifests == says_yes
+}
+
+/// All signers were asked for: the root's yes rests on any of them that are enough.
+fn resting_on_any(supposed: Supposed, root: &Root, about: &tuf::Question) -> Supposed {
+    let needed = match (&root.kind, about) {
+        (
+            _,
+            tuf::Question::Image {
+                by_manifests: true, ..
+            },
+        ) => None,
+        (
+            RootKind::Cosign(cosign),
+            tuf::Question::Image {
+                every_signer: true, ..
+            },
+        ) => usize::try_from(cosign.threshold).ok(),
+        (
+            RootKind::Notation(_),
+            tuf::Question::Image {
+                every_signer: true, ..
+            },
+        ) => Some(1),
+        _ => None,
+    };
+    match (supposed, needed) {
+        (Supposed::Says(mut collection), Some(needed)) => {
+            if let Some(collection) = Arc::get_mut(&mut collection) {
+                collection.signers_needed = needed.min(collection.signers.len());
+            }
+            Supposed::Says(collection)
+        }
+        (supposed, _) => supposed,
+    }
 }
 
 fn is_revoked(policy: &Policy, key: &KeyId) -> bool {
@@ -242,6 +278,7 @@ fn yes(
         length: 0,
         manifests: Vec::new(),
     };
+    let signers: BTreeSet<KeyId> = vote.signers.iter().flatten().copied().collect();
     let tag = seen.name.tag.as_ref().map_or("-", |tag| tag.as_str());
     Ok(Supposed::Says(Arc::new(Collection {
         gun: repository.clone(),
@@ -250,7 +287,8 @@ fn yes(
         untagged: [].into(),
         expires: Timestamp::MAX,
         root_keys: vote.root_keys.iter().flatten().copied().collect(),
-        signers: vote.signers.iter().flatten().copied().collect(),
+        signers_needed: signers.len(),
+        signers,
         versions: [].into(),
     })))
 }

@@ -53,6 +53,8 @@ pub(super) struct Server {
 
 struct Shared {
     files: BTreeMap<String, Vec<u8>>,
+    /// The header `Link` of the answer to a path.
+    links: BTreeMap<String, String>,
     manner: Manner,
     asked: Vec<String>,
 }
@@ -64,6 +66,7 @@ impl Server {
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Mutex::new(Shared {
             files: BTreeMap::new(),
+            links: BTreeMap::new(),
             manner: Manner::Honest,
             asked: Vec::new(),
         }));
@@ -141,6 +144,12 @@ impl Server {
         shared.files.insert(path.to_owned(), bytes);
     }
 
+    /// What the answer to that path says of other pages.
+    pub(super) fn link(&self, path: &str, link: &str) {
+        let mut shared = self.shared.lock().unwrap();
+        shared.links.insert(path.to_owned(), link.to_owned());
+    }
+
     /// The bytes at that path.
     pub(super) fn file(&self, path: &str) -> Vec<u8> {
         self.shared.lock().unwrap().files[path].clone()
@@ -178,10 +187,16 @@ impl Server {
 
 async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let (manner, file) = {
+    let whole = request.uri().to_string();
+    let (manner, file, link) = {
         let mut shared = shared.lock().unwrap();
         shared.asked.push(path.clone());
-        (shared.manner, shared.files.get(&path).cloned())
+        let file = shared.files.get(&whole).or(shared.files.get(&path));
+        (
+            shared.manner,
+            file.cloned(),
+            shared.links.get(&whole).cloned(),
+        )
     };
     let status = |code: u16| {
         Response::builder()
@@ -191,10 +206,15 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
             .unwrap()
     };
     match (manner, file) {
-        (Manner::HangsAt(part), _) if path.contains(part) => std::future::pending().await,
-        (Manner::StatusAt(code, part), _) if path.contains(part) => status(code),
+        (Manner::HangsAt(part), _) if whole.contains(part) => std::future::pending().await,
+        (Manner::StatusAt(code, part), _) if whole.contains(part) => status(code),
         (Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..), Some(bytes)) => {
-            Response::new(Body::from(bytes))
+            let mut response = Response::new(Body::from(bytes));
+            if let Some(link) = link {
+                let headers = response.headers_mut();
+                headers.insert("link", link.parse().unwrap());
+            }
+            response
         }
         (Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..), None) => status(404),
         (Manner::Status(code), _) => status(code),

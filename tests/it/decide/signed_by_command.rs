@@ -242,6 +242,33 @@ async fn a_scan_tells_attestations_from_signatures_and_says_what_it_left_out() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_unsigned_image_is_scanned_before_anything_is_pinned_and_makes_no_bundle() {
+    let (server, dir) = signed("bundle-p256").await;
+    server.list(Place::Referrers, &[]);
+    let nothing = policy(&dir.path().join("nothing"), "", "p256");
+    let (code, scanned) = rootpin(&["pin", "scan", &server.name(), "--policy", &nothing]).await;
+    let found = &scanned["scanned"][0]["signatures"];
+    assert_eq!((code, found), (0, &serde_json::json!([])), "{scanned}");
+    let pinned = policy(&dir.path().join("pinned"), &alone(&server), "p256");
+    let bundle = dir.path().join("bundle");
+    let (code, exported) = rootpin(&[
+        "bundle",
+        "export",
+        "--root",
+        "builder",
+        "--name",
+        &server.name(),
+        "--policy",
+        &pinned,
+        bundle.to_str().unwrap(),
+    ])
+    .await;
+    let failed = &exported["failed"][0]["code"];
+    assert_eq!((code, failed), (1, &"no-statement".into()), "{exported}");
+    assert!(!bundle.exists());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_root_binds_is_shown_by_check_explain_and_lint() {
     let (server, dir) = signed("bundle-p256").await;
     let dir = policy(dir.path(), &alone(&server), "p256");

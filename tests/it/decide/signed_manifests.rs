@@ -21,7 +21,7 @@ fn described(bytes: &[u8]) -> Value {
 
 impl Server {
     /// An image of that name.
-    fn platform(&self, name: &str) -> Vec<u8> {
+    pub(super) fn platform(&self, name: &str) -> Vec<u8> {
         let config = json!({ "mediaType": "config", "digest": Digest::of(name.as_bytes()).to_string(), "size": name.len() });
         let bytes =
             json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [] });
@@ -30,7 +30,7 @@ impl Server {
         bytes
     }
 
-    fn index(&self, platforms: &[&[u8]]) -> Digest {
+    pub(super) fn index(&self, platforms: &[&[u8]]) -> Digest {
         let all: Vec<Value> = platforms.iter().map(|bytes| described(bytes)).collect();
         let bytes = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": all })
             .to_string()
@@ -40,7 +40,7 @@ impl Server {
         digest
     }
 
-    fn sign_by(&self, seed: u8, digest: Digest) {
+    pub(super) fn sign_by(&self, seed: u8, digest: Digest) {
         let (payload, signature) = cosign::simple(&self.repository(), &digest.to_string(), seed);
         let mut layer = described(&payload);
         layer["mediaType"] = json!(cosign::SIMPLE);

@@ -17,6 +17,7 @@ mod entries;
 mod names;
 mod procedure;
 mod question;
+mod quorum;
 mod refusals;
 mod resolve;
 mod roots;

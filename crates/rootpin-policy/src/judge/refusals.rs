@@ -1,8 +1,10 @@
 //! The judge's refusals: what was found, what was wanted, and what would change the answer.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rootpin_trust::image::{Digest, ImageRef, MAX_INDEXES, Tag};
-use rootpin_trust::{Code, Collection, Refusal, Target};
+use rootpin_trust::{Code, Collection, KeyId, Refusal, Target};
 
 use super::answer::Denial;
 use super::question::{Action, Origin, Question};
@@ -62,6 +64,24 @@ pub(super) fn no_roots() -> Refusal {
     let found = "a rule without roots, which refuses its names";
     let hint = "add a root to the rule, or list the image by [[image]] or [[exempt]]";
     Refusal::new(Code::NoStatement, found, "a root that signs them", hint)
+}
+
+/// Roots that agree, but by the same keys.
+pub(super) fn one_voice(rule: &Rule, shared: &BTreeSet<KeyId>) -> Refusal {
+    let keys: Vec<String> = shared.iter().take(4).map(KeyId::to_string).collect();
+    let more = if shared.len() > 4 { ", …" } else { "" };
+    Refusal::new(
+        Code::BadSignature,
+        format!(
+            "signatures for several roots by the same key, which has one voice: {}{more}",
+            keys.join(", ")
+        ),
+        format!(
+            "{} roots that agree, each by keys that sign for no other",
+            rule.quorum
+        ),
+        "have it signed for another of the rule's roots by a key of its own",
+    )
 }
 
 pub(super) fn no_tag(collection: &Collection, tag: &Tag) -> Refusal {

@@ -119,7 +119,7 @@ impl Judge<'_> {
                 .map(|target| target.digest);
             digest.ok_or_else(|| refusals::no_tag(collection, tag))
         })?;
-        let signed = votes.iter().map(|(.., digest)| *digest);
+        let signed = votes.iter().map(|vote| vote.value);
         named.extend(signed);
         named.dedup();
         Ok((named, silence.or(denial)))

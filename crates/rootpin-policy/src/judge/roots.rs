@@ -1,19 +1,32 @@
 //! `[[rule]]`: a quorum of its roots must have signed that the name is these bytes.
 
+use std::borrow::Borrow;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_trust::image::{Digest, ImageRef, Tag};
-use rootpin_trust::{Code, Collection, Refusal, Target, tuf};
+use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, tuf};
 
 use super::answer::{Basis, Denial, Ground, Statement, rank};
 use super::question::NamedBytes;
+use super::quorum::{Signers, independent};
 use super::{Ask, Asked, Heard, Judge, Need, refusals};
 use crate::{Root, Rule};
 
-/// The roots that said yes, each with its statement and what was wanted of it; and why there is no
-/// quorum, if there is none.
-type Votes<T> = (Vec<(String, Option<Statement>, T)>, Option<Denial>);
+/// A root's yes to what was asked.
+#[derive(Debug)]
+pub(super) struct Vote<T> {
+    root: Arc<Root>,
+    /// `None`: it is only supposed.
+    statement: Option<Statement>,
+    signers: Signers,
+    /// What was wanted of the statement.
+    pub(super) value: T,
+}
+
+/// The roots that said yes, and why there is no quorum, if there is none.
+type Votes<T> = (Vec<Vote<T>>, Option<Denial>);
 
 impl Judge<'_> {
     /// The statements of a quorum and until when they answer, or why there is no quorum.
@@ -34,7 +47,7 @@ impl Judge<'_> {
             return Ok(Err(denial));
         }
         let signed = votes.into_iter();
-        let signed = signed.filter_map(|(id, statement, ())| Some((id, statement?)));
+        let signed = signed.filter_map(|vote| Some((vote.root.id.clone(), vote.statement?)));
         let signed: Vec<_> = signed.collect();
         let until = signed.iter().map(|(_, statement)| statement.valid_until);
         let until = until.fold(Timestamp::MAX, Timestamp::min);
@@ -56,22 +69,32 @@ impl Judge<'_> {
             let refusal = refusals::no_signed_name(rule, name);
             return Ok((Vec::new(), Some(by_roots(rule, refusal))));
         };
-        let mut votes: Vec<(String, Option<Statement>, T)> = Vec::new();
-        let (mut refused, mut unjudged) = (Vec::new(), Vec::new());
-        for (at, root) in rule.roots.iter().enumerate() {
+        let need = |root: &Arc<Root>, every_signer: bool| {
             // Signatures that bind no name are looked for where the image itself is.
             let repository = if root.binds().name {
                 &repository
             } else {
                 &name.repository
             };
-            let need = Need::Root(Arc::clone(root), repository.clone(), about(root));
-            match self.said(root, need, name, rule.roots.len() - at, &wanted)? {
-                Ok((statement, value)) => {
-                    votes.push((root.id.clone(), statement, value));
-                    let agreeing = votes.iter().filter(|(.., other)| *other == value);
-                    if agreeing.count() >= rule.quorum {
-                        votes.retain(|(.., other)| *other == value);
+            let about = about(root).with_every_signer(every_signer);
+            Need::Root(Arc::clone(root), repository.clone(), about)
+        };
+        let mut votes: Vec<Vote<T>> = Vec::new();
+        let (mut refused, mut unjudged, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+        for (at, root) in rule.roots.iter().enumerate() {
+            let sharers = rule.roots.len() - at;
+            match self.said(root, need(root, false), name, sharers, &wanted)? {
+                Ok(vote) => {
+                    let value = vote.value;
+                    votes.push(vote);
+                    let mut agreeing: Vec<_> = votes.iter_mut().collect();
+                    agreeing.retain(|vote| vote.value == value);
+                    let all = |root: &Arc<Root>| need(root, true);
+                    silent = self.hear_all_signers(&mut agreeing, rule, name, all, &wanted)?;
+                    let speaking = speaking(&agreeing);
+                    if speaking.len() >= rule.quorum {
+                        votes
+                            .retain(|vote| vote.value == value && speaking.contains(&vote.root.id));
                         return Ok((votes, None));
                     }
                 }
@@ -80,7 +103,12 @@ impl Judge<'_> {
             }
         }
         // A "no" only if the quorum is missed even though all silent roots agreed (rule 7).
-        let possible = votes.len() + unjudged.len() >= rule.quorum;
+        unjudged.append(&mut silent);
+        let speaking = speaking(&votes);
+        if votes.len() > speaking.len() {
+            refused.push(refusals::one_voice(rule, &shared_keys(&votes)));
+        }
+        let possible = speaking.len() + unjudged.len() >= rule.quorum;
         let decisive = if possible { unjudged } else { refused };
         let by_rank = |refusal: &Refusal| rank(refusal.code);
         let most_specific = decisive.into_iter().max_by_key(by_rank);
@@ -88,26 +116,73 @@ impl Judge<'_> {
         Ok((votes, Some(by_roots(rule, refusal))))
     }
 
+    /// Where roots that agree share signers, asks for all signers of the image, so that each root may
+    /// rest on others of them; first of what is at hand, then of the registry. Returns why some could
+    /// not be heard.
+    fn hear_all_signers<T>(
+        &self,
+        agreeing: &mut [&mut Vote<T>],
+        rule: &Rule,
+        name: &ImageRef,
+        need: impl Fn(&Arc<Root>) -> Need,
+        wanted: impl Fn(&Collection) -> Result<T, Refusal>,
+    ) -> Asked<Vec<Refusal>> {
+        let mut silent = Vec::new();
+        for again in [false, true] {
+            if agreeing.len() < rule.quorum || speaking(agreeing).len() >= rule.quorum {
+                break;
+            }
+            silent.clear();
+            let shared = shared_keys(agreeing);
+            for vote in agreeing.iter_mut() {
+                if vote.root.lists_tags() || vote.signers.keys.is_disjoint(&shared) {
+                    continue;
+                }
+                let need = need(&vote.root);
+                if again
+                    && let Some((false, Heard::Root(Ok(statement)))) = self.heard(&need)
+                    && statement.at_hand
+                {
+                    return Err(Ask::of(need, true, name, 1));
+                }
+                match self.said(&vote.root, need, name, 1, &wanted)? {
+                    Ok(of_all) => **vote = of_all,
+                    Err(refusal) if refusal.code.judged() => {}
+                    Err(refusal) => silent.push(refusal),
+                }
+            }
+        }
+        Ok(silent)
+    }
+
     /// One root's statement and what is wanted of it. If metadata at hand says no, its source is
     /// asked once more: the tag may have been signed for these bytes a moment ago.
     fn said<T>(
         &self,
-        root: &Root,
+        root: &Arc<Root>,
         need: Need,
         name: &ImageRef,
         sharers: usize,
         wanted: impl Fn(&Collection) -> Result<T, Refusal>,
-    ) -> Asked<Result<(Option<Statement>, T), Refusal>> {
+    ) -> Asked<Result<Vote<T>, Refusal>> {
+        let vote = |collection: &Collection, statement: Option<&Statement>| {
+            let value = wanted(collection)?;
+            Ok(Vote {
+                root: Arc::clone(root),
+                statement: statement.cloned(),
+                signers: Signers::of(collection),
+                value,
+            })
+        };
         if let Some(collection) = self.supposed(&need) {
-            return Ok(wanted(collection).map(|it| (None, it)));
+            return Ok(vote(collection, None));
         }
         // Once a source was asked again, its newer metadata counts for all names.
         let (again, found, basis, may_be_newer) = match self.heard(&need) {
             None => return Err(Ask::of(need, false, name, sharers)),
             Some((again, Heard::Root(Ok(statement)))) => {
-                let found =
-                    wanted(statement.verified.get()).map(|it| (Some(statement.clone()), it));
-                let found = found.map_err(|mut refusal| {
+                let found = vote(statement.verified.get(), Some(statement));
+                let found = found.map_err(|mut refusal: Refusal| {
                     refusal.hint.push_str(&statement.age);
                     refusal
                 });
@@ -136,6 +211,28 @@ impl Judge<'_> {
             Basis::Doubtful
         }
     }
+}
+
+/// The ids of roots that agree, each resting on keys of its own.
+fn speaking<T>(votes: &[impl Borrow<Vote<T>>]) -> BTreeSet<String> {
+    let signers: Vec<&Signers> = votes.iter().map(|vote| &vote.borrow().signers).collect();
+    let independent = independent(&signers);
+    let votes = votes.iter().enumerate();
+    let speaking = votes.filter(|(at, _)| independent.contains(at));
+    speaking
+        .map(|(_, vote)| vote.borrow().root.id.clone())
+        .collect()
+}
+
+/// The keys that signed for more than one of the roots.
+fn shared_keys<T>(votes: &[impl Borrow<Vote<T>>]) -> BTreeSet<KeyId> {
+    let (mut known, mut shared) = (BTreeSet::new(), BTreeSet::new());
+    for key in votes.iter().flat_map(|vote| &vote.borrow().signers.keys) {
+        if !known.insert(*key) {
+            shared.insert(*key);
+        }
+    }
+    shared
 }
 
 /// The answer of a rule that names no root.

@@ -1,6 +1,7 @@
 //! The procedure, driven by hand: what is asked for, and what comes of each answer.
 
 mod break_glass;
+mod one_voice;
 mod properties;
 mod trials;
 
@@ -63,6 +64,7 @@ fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
         expires: Timestamp::MAX,
         root_keys: BTreeSet::new(),
         signers: BTreeSet::new(),
+        signers_needed: 0,
         versions: BTreeMap::new(),
     };
     Statement {

@@ -4,16 +4,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
+use rootpin_trust::KeyId;
 use rootpin_trust::image::{Digest, Repository, Tag};
+use rootpin_trust::notation::PinnedCertificate;
 
 use super::Draft;
 use super::entries::{Revoked, RuleDraft};
 use super::report::{At, Place};
 use super::root::RootDraft;
-use crate::Root;
 use crate::finding::FindingCode;
 use crate::pattern::Pattern;
 use crate::settings::{Limits, Mode};
+use crate::{Root, RootKind};
 
 /// The entries of all files.
 struct All<'d, 'r> {
@@ -41,6 +43,7 @@ pub(super) fn check<'r>(drafts: &[Draft<'r>], is_whole: bool, now: Timestamp) {
     );
     check_ambiguous(patterns());
     all.check_quorums();
+    all.warn_of_shared_signers();
     all.check_unbound_tags();
     all.check_indexes();
     let images = drafts.iter().flat_map(|draft| &draft.images);
@@ -118,6 +121,23 @@ fn check_ends<'d, 'r: 'd>(
     }
 }
 
+/// A key of a TUF root's targets role that signs for the other root too.
+fn targets_keys(tuf: &Root, other: &Root) -> Option<KeyId> {
+    let RootKind::Tuf(tuf) = &tuf.kind else {
+        return None;
+    };
+    let others = match &other.kind {
+        RootKind::Tuf(other) => other.pinned.targets_keys(),
+        RootKind::Cosign(_) | RootKind::Notation(_) => other.keys.clone(),
+        RootKind::Notary(_) => BTreeSet::new(),
+    };
+    tuf.pinned
+        .targets_keys()
+        .intersection(&others)
+        .next()
+        .copied()
+}
+
 impl All<'_, '_> {
     fn check_use_of_roots(&self) {
         let ids = || self.roots.iter().filter_map(|root| root.id.as_ref());
@@ -149,6 +169,80 @@ impl All<'_, '_> {
             let hint = "a rule may be stricter than the policy, never looser";
             at.place.error(FindingCode::LooserMode, message, hint);
         }
+    }
+
+    /// Whoever signs under a certificate signs under those above it too, and a key may sign images and
+    /// metadata: one signer may satisfy two roots. The judge counts signers, and people should know
+    /// why it refuses.
+    fn warn_of_shared_signers(&self) {
+        for rule in self.rules.iter().filter(|rule| rule.quorum.value > 1) {
+            let place = rule.quorum.place;
+            let warn = |how: String| {
+                let message = format!(
+                    "one signer can satisfy both roots, and the quorum takes signatures by different keys: {how}"
+                );
+                let hint = "list roots that no signer can satisfy together, or have each image signed by as many keys as the quorum wants";
+                place.warning(FindingCode::Quorum, message, hint);
+            };
+            for above in self.certificates_of(rule) {
+                for below in self
+                    .certificates_of(rule)
+                    .filter(|below| below.0 != above.0)
+                {
+                    if self.leads_to(above.2, below.2) {
+                        let ((one, path, _), (other, leaf, _)) = (above, below);
+                        warn(format!("{path} of {one:?} leads to {leaf} of {other:?}"));
+                    }
+                }
+            }
+            for (at, one) in self.roots_of(rule).enumerate() {
+                for other in self.roots_of(rule).skip(at + 1) {
+                    let keys = targets_keys(one, other).or(targets_keys(other, one));
+                    if let Some(key) = keys {
+                        let (one, other) = (&one.id, &other.id);
+                        warn(format!("the key {key} signs for {one:?} and {other:?}"));
+                    }
+                }
+            }
+        }
+    }
+
+    /// The pinned certificates of a rule's roots, each with the root's id and the path of its file.
+    fn certificates_of(
+        &self,
+        rule: &RuleDraft<'_>,
+    ) -> impl Iterator<Item = (&str, &str, &PinnedCertificate)> {
+        self.roots_of(rule).flat_map(|root| {
+            let certificates = match &root.kind {
+                RootKind::Notation(notation) => notation.certificates.as_slice(),
+                _ => &[],
+            };
+            let paths = root.entries.iter().map(|entry| entry.text.as_str());
+            let named = paths.zip(certificates);
+            named.map(|(path, certificate)| (root.id.as_str(), path, certificate))
+        })
+    }
+
+    /// Whether one certificate issued the other, itself or by authorities that are pinned too.
+    fn leads_to(&self, above: &PinnedCertificate, below: &PinnedCertificate) -> bool {
+        let pinned = self.roots.iter().filter_map(|root| root.root.as_ref());
+        let mut others: Vec<&PinnedCertificate> = pinned
+            .filter_map(|root| match &root.kind {
+                RootKind::Notation(notation) => Some(&notation.certificates),
+                _ => None,
+            })
+            .flatten()
+            .collect();
+        let mut reached = vec![above];
+        while let Some(authority) = reached.pop() {
+            if authority.issued(below) {
+                return true;
+            }
+            let (issued, rest) = others.into_iter().partition(|one| authority.issued(one));
+            others = rest;
+            reached.extend::<Vec<_>>(issued);
+        }
+        false
     }
 
     /// Two roots under one key count once: they can't make a quorum.
@@ -289,11 +383,40 @@ impl All<'_, '_> {
             let hint = "take it out here, or its [[revoked]]";
             digest.place.warning(FindingCode::RevokedPin, message, hint);
         }
-        let pinned = self.roots.iter().flat_map(|root| &root.keys);
-        for At { value: key, place } in pinned.filter(|key| keys.contains(&key.value)) {
-            let message = format!("the key {key} is revoked: a root role that lists it is refused");
-            let hint = "take it out once the root role is rotated";
-            place.warning(FindingCode::RevokedPin, message, hint);
+        for root in &self.roots {
+            let (effect, hint) = match root.root.as_ref().map(|root| &root.kind) {
+                Some(RootKind::Cosign(_)) => ("signatures by it count for nothing", "take it out"),
+                Some(RootKind::Notation(_)) => (
+                    "signatures under its certificate count for nothing",
+                    "take it out",
+                ),
+                _ => (
+                    "a root role that lists it is refused",
+                    "take it out once the root role is rotated",
+                ),
+            };
+            let revoked = root.keys.iter().filter(|key| keys.contains(&key.value));
+            for At { value: key, place } in revoked {
+                let message = format!("the key {key} is revoked: {effect}");
+                place.warning(FindingCode::RevokedPin, message, hint);
+            }
+            if let Some(Root {
+                kind: RootKind::Cosign(cosign),
+                keys: pinned,
+                ..
+            }) = &root.root
+                && let Some(At { place, .. }) =
+                    root.keys.iter().find(|key| keys.contains(&key.value))
+                && let left = pinned.difference(&keys).count()
+                && u64::try_from(left).is_ok_and(|left| left < cosign.threshold)
+            {
+                let message = format!(
+                    "{left} of the root's keys are not revoked, and its threshold is {}: nothing can be signed for it",
+                    cosign.threshold
+                );
+                let hint = "pin the keys that sign now";
+                place.warning(FindingCode::RevokedPin, message, hint);
+            }
         }
     }
 }

@@ -11,6 +11,8 @@ const TUF: &[u8] = include_bytes!("../../../../tests/data/tuf/1.root.json");
 const CA: &[u8] = include_bytes!("../../../../tests/data/signatures/certificates/ca.crt");
 const LEAF: &[u8] = include_bytes!("../../../../tests/data/signatures/certificates/p256.crt");
 
+const OTHER: &[u8] = include_bytes!("../../../../tests/data/signatures/certificates/p384.crt");
+
 /// A policy of this text, or its findings, warnings too.
 fn loaded(text: &str) -> Result<Policy, Vec<String>> {
     let mut files = files(&[("policy.toml", &format!("{HEAD}{text}"))]);
@@ -20,6 +22,7 @@ fn loaded(text: &str) -> Result<Policy, Vec<String>> {
         ("acme.json", TUF),
         ("ca.crt", CA),
         ("leaf.crt", LEAF),
+        ("other.crt", OTHER),
     ] {
         files.insert(format!("roots/{name}"), bytes.to_vec());
     }
@@ -218,4 +221,59 @@ fn signatures_of_files_are_taken_where_the_format_says_so_and_bind_no_tag() {
     );
     let unknown = lines.replace("message-signature", "blob");
     assert_eq!(codes(&cosign(&unknown, UNBOUND)), ["bad-value"]);
+}
+
+#[test]
+fn two_roots_of_a_quorum_that_one_signer_can_satisfy_are_named() {
+    let root = |id: &str, file: &str| {
+        format!("[[root]]\nid = \"{id}\"\ntype = \"notation\"\ncertificates = [\"roots/{file}\"]\n")
+    };
+    let with = |quorum: usize, files: [&str; 2]| {
+        format!(
+            "{}{}[[rule]]\nmatch = \"h.example/**\"\nroots = [\"a\", \"b\"]\ntags = \"unbound\"\nquorum = {quorum}\n",
+            root("a", files[0]),
+            root("b", files[1])
+        )
+    };
+    for files in [["ca.crt", "leaf.crt"], ["leaf.crt", "ca.crt"]] {
+        assert_eq!(codes(&with(2, files)), ["quorum"], "{files:?}");
+        loaded(&with(1, files)).unwrap();
+    }
+    loaded(&with(2, ["leaf.crt", "other.crt"])).unwrap();
+}
+
+#[test]
+fn a_revoked_key_of_a_signature_root_is_named_and_so_is_a_root_that_nobody_can_sign_for() {
+    let texts = |revoked: &str, lines: &str| {
+        let key = rootpin_trust::key_file::public_keys(revoked.as_bytes()).unwrap()[0].id();
+        let text = format!(
+            "{}[[revoked]]\nkey = \"{key}\"\nreason = \"leaked\"\n",
+            cosign(lines, UNBOUND)
+        );
+        let mut files = files(&[("policy.toml", &format!("{HEAD}{text}"))]);
+        files.insert("roots/a.pub".to_owned(), P256.to_vec());
+        files.insert("roots/b.pub".to_owned(), RSA.to_vec());
+        let policy = load(&files, now()).unwrap();
+        let texts = policy
+            .warnings
+            .iter()
+            .map(|one| format!("{}: {}", one.code, one.message));
+        texts.collect::<Vec<_>>()
+    };
+    let both = "keys = [\"roots/a.pub\", \"roots/b.pub\"]";
+    let p256 = std::str::from_utf8(P256).unwrap();
+    let one = texts(p256, both);
+    assert!(
+        one.len() == 1 && one[0].contains("count for nothing"),
+        "{one:?}"
+    );
+    let two = texts(p256, &format!("{both}\nthreshold = 2"));
+    assert!(
+        two.len() == 2 && two[1].contains("1 of the root's keys"),
+        "{two:?}"
+    );
+    assert!(
+        two.iter().all(|text| text.starts_with("revoked-pin")),
+        "{two:?}"
+    );
 }

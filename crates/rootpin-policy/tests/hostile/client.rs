@@ -466,6 +466,7 @@ fn of_signatures(
         repository,
         digest: *digest,
         tag: tag.as_ref(),
+        every_signer: false,
     };
     let outcome = match &root.kind {
         RootKind::Cosign(pins) => cosign::verify(image, pins, revoked, &files),

@@ -115,7 +115,13 @@ impl Bundle {
         };
         let text = json(payload).ok()?;
         let kind = Text::of(&text).get("predicateType")?.as_str()?;
-        (kind != SIGNATURE).then(|| shown(&kind))
+        let plain = || {
+            kind.chars()
+                .take(120)
+                .flat_map(char::escape_debug)
+                .collect()
+        };
+        (kind != SIGNATURE).then(plain)
     }
 
     /// The statement's bytes, if there is one, and what its signature is over.

@@ -206,16 +206,27 @@ fn signer(
 ) -> Result<KeyId, String> {
     let hinted = |key: &&PublicKey| envelope.hint.is_some() && hint_of(key) == envelope.hint;
     let (first, others): (Vec<_>, Vec<_>) = pins.keys.iter().partition(hinted);
-    for key in first.into_iter().chain(others) {
+    for key in first.iter().copied().chain(others) {
         budget.take_signature().map_err(|refusal| refusal.found)?;
         if key.verify_cosign(envelope.message, &envelope.signature) {
             return Ok(key.id());
         }
     }
+    if first.iter().any(|key| key.is_ed25519()) {
+        return Err(PREHASHED.to_owned());
+    }
     let hint = envelope.hint.as_deref().map(shown);
+    let mut ed25519 = "";
+    if envelope.hint.is_none() && pins.keys.iter().any(PublicKey::is_ed25519) {
+        ed25519 = "; cosign 3 signs by Ed25519 keys in a form that does not count";
+    }
     let hint = hint.map_or_else(String::new, |hint| format!(" (it names the key {hint})"));
-    Err(format!("it is by none of the pinned keys{hint}"))
+    Err(format!("it is by none of the pinned keys{hint}{ed25519}"))
 }
+
+/// Why a signature that names a pinned Ed25519 key, and is not by it as cosign 2 signs, counts for
+/// nothing. cosign 3 signs by Ed25519ph (RFC 8032, section 5.1), and no `cosign verify` takes that.
+const PREHASHED: &str = "it names a pinned Ed25519 key and does not verify: cosign 3 signs by Ed25519ph, which cosign verify refuses too; sign by cosign 2, or by an ECDSA key";
 
 /// A key's hint in a bundle: base64 of the SHA-256 of its subject public key info.
 fn hint_of(key: &PublicKey) -> Option<String> {

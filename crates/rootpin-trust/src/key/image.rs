@@ -55,6 +55,10 @@ impl PublicKey {
             .is_some_and(|scheme| self.verify_by(scheme, SignedMessage::of(message), signature))
     }
 
+    pub(crate) fn is_ed25519(&self) -> bool {
+        matches!(self.material, Material::Ed25519(_))
+    }
+
     /// Whether a signature is this key's as cosign makes them (sigstore, `pkg/signature`,
     /// `LoadVerifier`): ASN.1 for ECDSA, PKCS#1 v1.5 for RSA, Ed25519 over the bytes themselves.
     ///

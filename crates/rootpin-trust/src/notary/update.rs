@@ -351,6 +351,7 @@ impl GunUpdate {
             untagged: BTreeSet::new(),
             expires,
             root_keys: walk.chain.last.role.ids(),
+            signers_needed: walk.signers.len(),
             signers: walk.signers.clone(),
             versions: mem::take(&mut walk.versions),
         };

@@ -129,6 +129,19 @@ impl PinnedCertificate {
         self.certificate.authority
             && purposes.is_some_and(|(_, ExtendedKeyUsage(purposes))| !signs_code(&purposes))
     }
+
+    /// Whether this authority issued the other certificate: its signers are this one's too.
+    #[must_use]
+    pub fn issued(&self, other: &Self) -> bool {
+        match (Link::read(&self.der), Link::read(&other.der)) {
+            (Ok(authority), Ok(below)) => {
+                self.certificate.authority
+                    && below.names_as_issuer(&authority)
+                    && below.is_signed_by(&authority)
+            }
+            _ => false,
+        }
+    }
 }
 
 /// The name in a certificate, and the fingerprint of its key.

@@ -90,30 +90,81 @@ const SIGNED_AT: &str = "io.cncf.notary.signingTime";
 
 impl SubjectAttribute {
     /// Reads a subject as policies write it: `C=US, ST=WA, O=acme, CN=builder`, in any order and
-    /// without any that may vary.
+    /// without any that may vary. A value is escaped as RFC 4514 has it: `O=Acme\\, Inc.`
     #[must_use]
     pub fn parse_all(text: &str) -> Option<Vec<Self>> {
-        text.split(',')
-            .map(|part| Self::parse(part.trim()))
+        let mut parts = vec![String::new()];
+        let mut characters = text.chars();
+        while let Some(character) = characters.next() {
+            match character {
+                ',' => parts.push(String::new()),
+                other => {
+                    let part = parts.last_mut()?;
+                    part.push(other);
+                    part.extend((other == '\\').then(|| characters.next()).flatten());
+                }
+            }
+        }
+        parts
+            .iter()
+            .map(|part| Self::parse(part.trim_start()))
             .collect()
     }
 
     fn parse(text: &str) -> Option<Self> {
         let (name, value) = text.split_once('=')?;
-        let oid = match name.trim() {
+        let oid = match name.trim().to_ascii_uppercase().as_str() {
             "CN" => "2.5.4.3",
+            "SERIALNUMBER" => "2.5.4.5",
             "C" => "2.5.4.6",
             "L" => "2.5.4.7",
             "ST" | "S" => "2.5.4.8",
+            "STREET" => "2.5.4.9",
             "O" => "2.5.4.10",
             "OU" => "2.5.4.11",
+            "POSTALCODE" => "2.5.4.17",
             _ => return None,
         };
-        let value = value.trim().to_owned();
-        let is_plain = !value.is_empty() && !value.contains(['\\', '+', '"', ';']);
+        let value = unescaped(value.trim_start())?;
         let oid = ObjectIdentifier::new(oid).ok()?;
-        is_plain.then_some(Self { oid, value })
+        (!value.is_empty()).then_some(Self { oid, value })
     }
+}
+
+/// The value that an escaped one means (RFC 4514, section 2.4), without the space around it.
+fn unescaped(text: &str) -> Option<String> {
+    if text.starts_with('#') {
+        return None;
+    }
+    let (mut value, mut end) = (Vec::new(), 0);
+    let mut characters = text.chars();
+    while let Some(character) = characters.next() {
+        match character {
+            '\\' => {
+                let escaped = characters.next()?;
+                match escaped.to_digit(16) {
+                    Some(high) => {
+                        let low = characters.next()?.to_digit(16)?;
+                        value.push(u8::try_from(high * 16 + low).ok()?);
+                    }
+                    None if " \"#+,;<=>\\".contains(escaped) => {
+                        value.extend(escaped.to_string().bytes());
+                    }
+                    None => return None,
+                }
+                end = value.len();
+            }
+            '"' | '+' | ';' | '<' | '>' | '\0' => return None,
+            other => {
+                value.extend(other.to_string().bytes());
+                if other != ' ' {
+                    end = value.len();
+                }
+            }
+        }
+    }
+    value.truncate(end);
+    String::from_utf8(value).ok()
 }
 
 /// Whether a layer of that media type may be a signature of Notation.

@@ -46,6 +46,7 @@ fn outcome_at(
         repository: &repository,
         digest: IMAGE.parse().unwrap(),
         tag: None,
+        every_signer: false,
     };
     let revoked = revoked.iter().copied().collect();
     verify(image, pins, &revoked, now.parse().unwrap(), files)
@@ -210,8 +211,47 @@ fn a_subject_and_a_tag_are_demanded_where_the_policy_names_them() {
         let untagged = self::files(&format!("{format}-p256"));
         assert!(said(&with("O=Lab"), &untagged).contains("it signs no annotation"));
     }
-    for odd in ["", "CN", "CN=", "X=y", "CN=a+O=b", "CN=a\\,b"] {
+    for odd in [
+        "",
+        "CN",
+        "CN=",
+        "X=y",
+        "CN=a+O=b",
+        "CN=a,b",
+        "CN=\"a, b\"",
+        "CN=a\\",
+        "CN=a\\x",
+        "CN=a\\4",
+        "CN=\\ff",
+        "CN=#0402",
+        "DC=a",
+        "CN=  ",
+    ] {
         assert!(SubjectAttribute::parse_all(odd).is_none(), "{odd}");
+    }
+}
+
+#[test]
+fn a_value_of_a_subject_may_have_a_comma_and_each_escape_of_rfc_4514() {
+    let parsed = |text: &str| {
+        let all = SubjectAttribute::parse_all(text).unwrap();
+        all.into_iter().map(|one| one.value).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        parsed("C=US, ST=WA ,O=Acme\\, Inc., CN= builder"),
+        ["US", "WA", "Acme, Inc.", "builder"]
+    );
+    for (text, wanted) in [
+        ("O=a\\+b\\\\c\\\"d", "a+b\\c\"d"),
+        ("O=\\ a\\ ", " a "),
+        ("O=\\#a=b", "#a=b"),
+        ("O=M\\c3\\BCller", "Müller"),
+        ("O=Acme\\2C Inc.", "Acme, Inc."),
+    ] {
+        assert_eq!(parsed(text), [wanted], "{text}");
+    }
+    for kind in ["serialNumber", "STREET", "postalCode", "OU", "L"] {
+        assert_eq!(parsed(&format!("{kind}=a")), ["a"], "{kind}");
     }
 }
 
@@ -236,6 +276,7 @@ fn another_digest_is_not_signed() {
         repository: &repository,
         digest: Digest::of(b"other"),
         tag: None,
+        every_signer: false,
     };
     for format in FORMATS {
         let (now, files) = (NOW.parse().unwrap(), files(&format!("{format}-p256")));

@@ -70,9 +70,22 @@ pub enum Question {
         tag: Option<Tag>,
         /// Whether they may be of each manifest that this index lists, in place of its own.
         by_manifests: bool,
+        /// Whether all keys that signed are wanted, and not only enough of them.
+        every_signer: bool,
     },
     /// One of the tags that are signed, whichever it is.
     Any,
+}
+
+impl Question {
+    /// The same, for all keys that signed an image, or for enough of them.
+    #[must_use]
+    pub fn with_every_signer(mut self, wanted: bool) -> Self {
+        if let Self::Image { every_signer, .. } = &mut self {
+            *every_signer = wanted;
+        }
+        self
+    }
 }
 
 /// The end of a good search.

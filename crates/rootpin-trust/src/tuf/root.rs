@@ -8,6 +8,7 @@ use crate::budget::Budget;
 use crate::envelope::Format;
 use crate::floors::{Claim, Floors};
 use crate::image::Digest;
+use crate::role::Role;
 use crate::root::Root;
 use crate::threshold::{self, Counting};
 use crate::{Code, Floor, FloorOwner, KeyId, Refusal};
@@ -81,6 +82,13 @@ impl PinnedRoot {
     #[must_use]
     pub fn keys(&self) -> &BTreeSet<KeyId> {
         &self.keys
+    }
+
+    /// Canonical IDs of the targets role's keys in this file.
+    #[must_use]
+    pub fn targets_keys(&self) -> BTreeSet<KeyId> {
+        let targets = self.chain.last.others.get("targets");
+        targets.map(Role::ids).unwrap_or_default()
     }
 
     /// SHA-256 of the file's canonical signed bytes: floors belong to it.

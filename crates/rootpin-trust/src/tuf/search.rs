@@ -174,6 +174,7 @@ impl Search {
             untagged: BTreeSet::new(),
             expires,
             root_keys,
+            signers_needed: signers.len(),
             signers,
             versions,
         };

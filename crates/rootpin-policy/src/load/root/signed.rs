@@ -99,7 +99,7 @@ fn parse_binding(text: &str) -> Result<TagBinding, Fault> {
     }
 }
 
-const SUBJECT: &str = "write the attributes that must be there, as C=US, ST=WA, O=acme, CN=builder: of C, ST, L, O, OU and CN";
+const SUBJECT: &str = "write the attributes that must be there, as C=US, ST=WA, O=acme, CN=builder: of C, ST, L, O, OU, CN, STREET, postalCode and serialNumber; a comma in a value is escaped: 'O=Acme\\, Inc.' in single quotes";
 
 pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
     let files = section.list("certificates", |text| Ok(text.to_owned()));

@@ -19,6 +19,7 @@ fn of_digest(pins: &CosignPins, digest: Digest, file: SignatureFile) -> Signatur
         repository: &repository,
         digest,
         tag: None,
+        every_signer: false,
     };
     verify(image, pins, &BTreeSet::new(), &[file])
 }
@@ -102,7 +103,45 @@ fn an_attestation_is_known_as_one_before_its_key_is() {
     let attestation = bundle(2, &statement(provenance, IMAGE, ""));
     let signature = bundle(2, &statement(SIGN, IMAGE, ""));
     let findings = outcome(&own_pins(), &[attestation, signature]).findings;
-    let shown = format!("{provenance:?}");
-    assert_eq!(findings[0].predicate, Some(shown));
+    assert_eq!(findings[0].predicate.as_deref(), Some(provenance));
     assert_eq!(findings[1].predicate, None);
+}
+
+#[test]
+fn where_every_signer_is_asked_for_it_is_said_how_many_of_them_it_takes() {
+    let repository = repository();
+    for (every_signer, needed) in [(false, 2), (true, 1)] {
+        let image = SignedImage {
+            repository: &repository,
+            digest: IMAGE.parse().unwrap(),
+            tag: None,
+            every_signer,
+        };
+        let pins = pins(&["p256", "other"], 1);
+        let outcome = verify(image, &pins, &BTreeSet::new(), &files("bundle-two"));
+        let collection = outcome.result.unwrap();
+        let collection = collection.get();
+        assert_eq!(collection.signers.len(), 2);
+        assert_eq!(collection.signers_needed, needed);
+    }
+}
+
+#[test]
+fn a_revoked_key_s_signature_counts_for_nothing() {
+    let said = |threshold, revoked: &[PublicKey]| {
+        let pins = pins(&["p256", "other"], threshold);
+        let outcome = outcome_under(revoked, &pins, &files("bundle-two"));
+        match outcome.result {
+            Ok(_) => "signed".to_owned(),
+            Err(refusal) => format!("{}: {}", refusal.code.as_str(), refusal.found),
+        }
+    };
+    let refused = said(2, &[key("other")]);
+    let good = format!("keys {} that count", key("p256").id());
+    assert!(
+        refused.starts_with("revoked: ") && refused.contains(&good),
+        "{refused}"
+    );
+    assert_eq!(said(1, &[key("other")]), "signed");
+    assert!(said(1, &[key("other"), key("p256")]).starts_with("revoked: "));
 }

@@ -32,6 +32,7 @@ fn of_tag_under(
         repository: &repository,
         digest: IMAGE.parse().unwrap(),
         tag: Some(&tag),
+        every_signer: false,
     };
     verify(image, pins, revoked, files)
 }

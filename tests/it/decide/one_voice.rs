@@ -1,0 +1,100 @@
+//! A quorum counts signers: one key has one vote, whatever the roots pin of its certificates.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::setup::{Host, Server, after, pull, pull_at, said};
+use super::signatures::{Place, decider, digest};
+
+/// An authority, and one of the signers below it.
+const ROOTS: &str = "[[root]]\nid = \"authority\"\ntype = \"notation\"\ncertificates = [\"roots/ca.crt\"]\n[[root]]\nid = \"signer\"\ntype = \"notation\"\ncertificates = [\"roots/p256.crt\"]\n";
+
+fn policy(server: &Server, roots: &str) -> String {
+    let repository = server.repository();
+    format!(
+        "{ROOTS}[[rule]]\nmatch = \"{repository}\"\nroots = {roots}\ntags = \"unbound\"\nquorum = 2\n"
+    )
+}
+
+/// The fixtures' signatures, in this order.
+fn signed(server: &Server, fixtures: &[&str]) {
+    let entries: Vec<Value> = fixtures
+        .iter()
+        .flat_map(|fixture| server.sign(Place::Referrers, fixture))
+        .collect();
+    server.list(Place::Referrers, &entries);
+}
+
+const ORDERS: [&str; 2] = ["[\"authority\", \"signer\"]", "[\"signer\", \"authority\"]"];
+
+#[tokio::test]
+async fn one_signer_makes_no_quorum_of_an_authority_and_its_own_certificate() {
+    for order in ORDERS {
+        // In two envelopes it is still one key.
+        for fixtures in [&["jws-p256"][..], &["jws-p256", "cose-p256"]] {
+            let (server, host) = (Server::empty().await, Host::new());
+            signed(&server, fixtures);
+            let decider = decider(&host, &policy(&server, order));
+            let verdict = pull(&decider, &server.name(), digest()).await;
+            assert_eq!(said(&verdict), "refused bad-signature", "{order}");
+            let found = &verdict.decision.denial().unwrap().refusal.found;
+            assert!(found.contains("one voice"), "{found}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_signers_make_the_quorum_whichever_is_found_first_and_from_the_cache() {
+    for order in ORDERS {
+        for fixtures in [["jws-p256", "cose-p384"], ["cose-p384", "jws-p256"]] {
+            let (mut server, mut host) = (Server::empty().await, Host::new());
+            signed(&server, &fixtures);
+            let policy = policy(&server, order);
+            let first = decider(&host, &policy);
+            let name = server.name();
+            let verdict = pull(&first, &name, digest()).await;
+            assert_eq!(said(&verdict), "allowed signed", "{order} {fixtures:?}");
+            server.stop().await;
+            drop(first);
+            host.restart();
+            let again = decider(&host, &policy);
+            let verdict = pull(&again, &name, digest()).await;
+            assert_eq!(said(&verdict), "allowed signed", "{order} {fixtures:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_second_signer_that_signs_later_makes_the_quorum() {
+    let (server, host) = (Server::empty().await, Host::new());
+    signed(&server, &["jws-p256"]);
+    let decider = decider(&host, &policy(&server, ORDERS[0]));
+    let name = server.name();
+    let verdict = pull(&decider, &name, digest()).await;
+    assert_eq!(said(&verdict), "refused bad-signature");
+    signed(&server, &["jws-p256", "jws-p384"]);
+    let verdict = pull_at(&decider, &name, digest(), after("8s")).await;
+    assert_eq!(said(&verdict), "allowed signed");
+}
+
+#[tokio::test]
+async fn where_another_signer_may_be_unseen_it_can_not_be_judged() {
+    let (mut server, mut host) = (Server::empty().await, Host::new());
+    signed(&server, &["jws-p256"]);
+    let policy = policy(&server, ORDERS[0]);
+    let single = policy.replace("quorum = 2", "quorum = 1");
+    let name = server.name();
+    for policy in [
+        &single,
+        &single.replace("authority\", \"signer", "signer\", \"authority"),
+    ] {
+        let verdict = pull(&decider(&host, policy), &name, digest()).await;
+        assert_eq!(said(&verdict), "allowed signed");
+    }
+    server.stop().await;
+    host.restart();
+    let decider = super::signatures::decider_of(&host, &policy, Duration::from_secs(3));
+    let verdict = pull(&decider, &name, digest()).await;
+    assert_eq!(said(&verdict), "unjudged source-unreachable");
+}
