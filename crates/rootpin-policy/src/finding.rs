@@ -25,7 +25,7 @@ rootpin_trust::codes! {
     OutsideOwns = "outside-owns", "a fragment speaks of names that it does not own";
     OwnsOverlap = "owns-overlap", "two fragments own the same names";
     PlainHttp = "plain-http", "http without TLS to an address that is not loopback";
-    Quorum = "quorum", "a quorum that its roots cannot give";
+    Quorum = "quorum", "a quorum that its roots cannot give, or that one signer can give alone";
     RevokedPin = "revoked-pin", "what an entry pins is revoked";
     SignedAs = "signed-as", "signed-as has other wildcards than match";
     Syntax = "syntax", "not TOML";
