@@ -41,11 +41,23 @@ pub enum Source {
 }
 
 /// One question's door, source, time and code.
+#[derive(Debug)]
 pub struct Answer {
     pub gate: bool,
     pub source: Source,
+    /// Whether the publisher signed the bytes that were asked about.
+    pub signed: bool,
+    /// Whether the answer names what was asked about; the gate's yes names nothing.
+    pub own: bool,
     pub took: Duration,
     pub code: String,
+}
+
+/// A name, and the bytes that are to come in under it.
+struct Asked {
+    name: String,
+    image: Image,
+    signed: bool,
 }
 
 /// A host, its sources and what is asked.
@@ -137,8 +149,18 @@ impl Load {
             for connection in 0..connections {
                 let (source, gate) = (source_of(connection), connection / 10 % gates == 0);
                 let images: Vec<_> = (0..each)
-                    .map(|number| gun(source, (connection + number) % self.repositories))
-                    .map(|gun| (Image::named(&gun), format!("{gun}:v1")))
+                    .map(|number| {
+                        let gun = gun(source, (connection + number) % self.repositories);
+                        // Every second time bytes that somebody else made.
+                        let signed = gate || number % 2 == 0;
+                        let other = format!("{gun} {connection} {number}");
+                        let image = Image::named(if signed { &gun } else { &other });
+                        Asked {
+                            name: format!("{gun}:v1"),
+                            image,
+                            signed,
+                        }
+                    })
                     .collect();
                 let (control, socket) = (self.world.path("control"), self.world.path("gate"));
                 asking.spawn(async move {
@@ -151,6 +173,23 @@ impl Load {
             }
             asking.join_all().await.into_iter().flatten().collect()
         })
+    }
+
+    /// So many questions about the healthy source's names, one after another at the verifier's door.
+    pub fn ask_healthy(&self, questions: usize) {
+        let asked = |number| {
+            let gun = gun(Source::Healthy, number % self.repositories);
+            Asked {
+                name: format!("{gun}:v1"),
+                image: Image::named(&gun),
+                signed: true,
+            }
+        };
+        let asked = (0..questions).map(asked).collect();
+        let control = self.world.path("control");
+        let asking = by_verifier(Source::Healthy, &control, asked);
+        let answers = self.clients.block_on(asking);
+        assert!(answers.iter().all(|answer| answer.code == "allowed"));
     }
 }
 
@@ -166,14 +205,15 @@ pub fn threads() -> Runtime {
 async fn by_verifier(
     source: Source,
     control: &std::path::Path,
-    images: Vec<(Image, String)>,
+    questions: Vec<Asked>,
 ) -> Vec<Answer> {
     let mut client = DaemonClient::connect(control, PATIENCE).await.unwrap();
     let mut answers = Vec::new();
-    for (image, name) in images {
+    for asked in questions {
+        let digest = &asked.image.index.digest;
         let begun = Instant::now();
         let answer = client
-            .decide("verifier", &name, &image.index.digest)
+            .decide("verifier", &asked.name, digest)
             .await
             .unwrap();
         let took = begun.elapsed();
@@ -182,6 +222,8 @@ async fn by_verifier(
         answers.push(Answer {
             gate: false,
             source,
+            signed: asked.signed,
+            own: answer["name"] == asked.name && answer["digest"] == *digest,
             took,
             code,
         });
@@ -189,14 +231,10 @@ async fn by_verifier(
     answers
 }
 
-async fn by_gate(
-    source: Source,
-    socket: &std::path::Path,
-    images: Vec<(Image, String)>,
-) -> Vec<Answer> {
+async fn by_gate(source: Source, socket: &std::path::Path, questions: Vec<Asked>) -> Vec<Answer> {
     let mut client = DiffClient::new(channel(socket));
     let mut answers = Vec::new();
-    for (image, _) in images {
+    for Asked { image, signed, .. } in questions {
         let mut request = tonic::Request::new(image.unpack());
         request
             .metadata_mut()
@@ -204,6 +242,8 @@ async fn by_gate(
         let begun = Instant::now();
         let status = client.apply(request).await.unwrap_err();
         let took = begun.elapsed();
+        let allowed = status.code() == tonic::Code::Unimplemented;
+        let own = allowed || status.message().contains(&image.layer.digest);
         let code = match status.code() {
             tonic::Code::Unimplemented => "allowed".to_owned(),
             // `rootpin: could not judge NAME: CODE: …`
@@ -217,6 +257,8 @@ async fn by_gate(
         answers.push(Answer {
             gate: true,
             source,
+            signed,
+            own,
             took,
             code,
         });
@@ -248,10 +290,15 @@ pub fn times(answers: &[Answer], wanted: impl Fn(&Answer) -> bool) -> Vec<Durati
 
 /// The most memory that a daemon had, in KiB.
 pub fn peak(daemon: &Daemon) -> u64 {
+    memory(daemon, "VmHWM")
+}
+
+/// A size of /proc/PID/status, in KiB.
+pub fn memory(daemon: &Daemon, what: &str) -> u64 {
     let status = std::fs::read_to_string(format!("/proc/{}/status", daemon.pid())).unwrap();
     let line = status
         .lines()
-        .find(|line| line.starts_with("VmHWM:"))
+        .find(|line| line.starts_with(&format!("{what}:")))
         .unwrap();
     line.split_ascii_whitespace()
         .nth(1)
