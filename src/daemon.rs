@@ -32,6 +32,8 @@ use watcher::{Candidate, SETTLE, Watcher, first_policy};
 
 /// `rootpin verify --state` may have the state open for a moment.
 const WAIT_FOR_STATE: Duration = Duration::from_secs(10);
+/// How often a state that could not be opened is tried again.
+const STATE_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a stop waits for layers that are being unpacked. Twice the `deadline` comes after it:
 /// together less than `TimeoutStopSec=` of the packaged unit.
@@ -115,6 +117,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     // Before the first question: it says by which clock none may be judged.
     let watcher = Watcher::new(policy_dir, first, last_good, (&decider, &observer, &status));
     keep_beside(config, &decider, &observer, &status);
+    tokio::spawn(open_late(Arc::clone(decider.store())));
 
     let (stop, stopped) = watch::channel(false);
     let (stop_gates, gates_stopped) = watch::channel(false);
@@ -344,6 +347,19 @@ fn open_state(dir: &Path) -> Store {
         log::error!("{error}; every question that needs it is refused");
         Store::broken(dir, &error)
     })
+}
+
+/// Opens a state that could not be opened as soon as that works. Not by the doors' threads, which
+/// answer meanwhile.
+async fn open_late(store: Arc<Store>) {
+    loop {
+        let store = Arc::clone(&store);
+        let opened = tokio::task::spawn_blocking(move || store.try_again()).await;
+        if opened.unwrap_or(true) {
+            return;
+        }
+        tokio::time::sleep(STATE_AGAIN).await;
+    }
 }
 
 fn seconds(time: Timestamp) -> f64 {

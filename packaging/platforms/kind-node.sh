@@ -7,11 +7,16 @@
 # The node's image brings Kubernetes' own images with it, and the policy must admit them before it enforces: rootpin sweep --dry-run
 set -eu
 files=${ROOTPIN_FILES:-/opt/rootpin-files}
-dpkg --install "$files/rootpin.deb"
-rootpin policy check "$files/policy"
-/usr/libexec/rootpin/put-policy "$files/policy"
-systemctl enable --now rootpind
-rootpin state acknowledge
-rootpin install --platform kind --yes
-systemctl restart containerd
-rootpin doctor
+all() {
+  # a rootpin.toml that was changed in the node stays, and nobody is asked
+  dpkg --force-confdef --force-confold --install "$files/rootpin.deb"
+  rootpin policy check "$files/policy"
+  /usr/libexec/rootpin/put-policy "$files/policy"
+  systemctl enable --now rootpind
+  rootpin state acknowledge
+  rootpin install --platform kind --yes
+  systemctl restart containerd
+  rootpin doctor
+}
+# standard input is the rest of this script, which nothing else may read
+all </dev/null

@@ -110,18 +110,9 @@ impl Told {
         last: &mut Option<String>,
     ) -> Option<P::Listener> {
         let (door, engine) = (at.door.as_str(), at.engine.as_deref());
-        let label = format!(
-            "door=\"{door}\",engine=\"{}\"",
-            observe::label_value(engine.unwrap_or_default())
-        );
-        self.observer.metrics().set(
-            "rootpin_listening",
-            label,
-            f64::from(u8::from(taken.is_ok())),
-        );
         match taken {
             Ok(listener) => {
-                self.status.listening(at.door, engine, Ok(()));
+                self.records(at.door, engine, Ok(()));
                 Some(listener)
             }
             Err(taken) => {
@@ -133,10 +124,25 @@ impl Told {
                     );
                     *last = Some(why.clone());
                 }
-                self.status.listening(at.door, engine, Err(why));
+                self.records(at.door, engine, Err(why));
                 None
             }
         }
+    }
+
+    /// For status and metrics.
+    fn records(&self, door: Door, engine: Option<&str>, result: Result<(), String>) {
+        let label = format!(
+            "door=\"{}\",engine=\"{}\"",
+            door.as_str(),
+            observe::label_value(engine.unwrap_or_default())
+        );
+        self.observer.metrics().set(
+            "rootpin_listening",
+            label,
+            f64::from(u8::from(result.is_ok())),
+        );
+        self.status.listening(door, engine, result);
     }
 }
 
@@ -206,8 +212,10 @@ impl<P: Socket> Doorway<P> {
 impl Doorway<PathBuf> {
     /// The same, and the socket stays where it is looked for.
     pub(super) async fn kept(self, stop: impl Future<Output = ()>) -> Option<KeptSocket> {
-        let path = self.at.place.clone();
+        let (at, told) = (self.at.clone(), self.told.clone());
         let listener = self.listener(stop).await?;
-        Some(KeptSocket::new(path, listener))
+        let path = at.place.clone();
+        let tell = move |result| told.records(at.door, at.engine.as_deref(), result);
+        Some(KeptSocket::new(path, listener, tell))
     }
 }

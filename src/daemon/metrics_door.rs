@@ -119,7 +119,8 @@ async fn listener(address: &MetricsAddress) -> Listener {
             MetricsAddress::Port(at) => (bind_tcp(*at).map(Listener::Port), at.to_string()),
             MetricsAddress::Socket(path) => {
                 let bound = bind_unix(path).await;
-                let bound = bound.map(|bound| KeptSocket::new(path.clone(), bound));
+                // No door of engines: the log tells of it.
+                let bound = bound.map(|bound| KeptSocket::new(path.clone(), bound, |_| ()));
                 (bound.map(Listener::Socket), path.display().to_string())
             }
         };

@@ -10,7 +10,7 @@ use rootpin_trust::image::{Blob, Digest, ImageRef, MAX_INDEXES};
 
 /// A namespace with more pairs than this has no hints, and each of its layers a listing: 13 MB.
 const MAX_PAIRS: usize = 200_000;
-/// The hints of so many namespaces are kept.
+/// The hints of so many namespaces are kept: of those that layers were unpacked in last.
 const MAX_NAMESPACES: usize = 16;
 /// So many documents are looked at one by one; a layer that more list may need the listing.
 const MAX_DOCUMENTS: usize = 8;
@@ -19,7 +19,14 @@ const MAX_NAMES: usize = 4;
 
 /// The hints of one containerd, by namespace.
 #[derive(Debug, Default)]
-pub(super) struct LayerHints(Mutex<BTreeMap<String, Arc<NamespaceHints>>>);
+pub(super) struct LayerHints(Mutex<KnownNamespaces>);
+
+/// Each with the number of its last use.
+#[derive(Debug, Default)]
+struct KnownNamespaces {
+    uses: u64,
+    all: BTreeMap<String, (u64, Arc<NamespaceHints>)>,
+}
 
 /// Sorted pairs: half the size of a table, and made anew with each listing.
 #[derive(Debug, Default)]
@@ -33,8 +40,12 @@ pub(super) struct NamespaceHints {
 impl LayerHints {
     /// Those of a namespace, if there was a listing.
     pub(super) fn of(&self, namespace: &str) -> Option<Arc<NamespaceHints>> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(namespace).cloned()
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let KnownNamespaces { uses, all } = &mut *known;
+        let (last, hints) = all.get_mut(namespace)?;
+        *uses += 1;
+        *last = *uses;
+        Some(Arc::clone(hints))
     }
 
     /// Takes the place of what an earlier listing showed. `document` gives what was read already.
@@ -47,13 +58,19 @@ impl LayerHints {
     ) {
         let hints = NamespaceHints::of(blobs, records, document).map(Arc::new);
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.remove(namespace);
-        if let Some(hints) = hints {
-            if known.len() >= MAX_NAMESPACES {
-                known.pop_first();
+        let KnownNamespaces { uses, all } = &mut *known;
+        all.remove(namespace);
+        let Some(hints) = hints else {
+            return;
+        };
+        if all.len() >= MAX_NAMESPACES {
+            let oldest = all.iter().min_by_key(|(_, (last, _))| *last);
+            if let Some(oldest) = oldest.map(|(name, _)| name.clone()) {
+                all.remove(&oldest);
             }
-            known.insert(namespace.to_owned(), hints);
         }
+        *uses += 1;
+        all.insert(namespace.to_owned(), (*uses, hints));
     }
 }
 
@@ -190,6 +207,20 @@ mod tests {
         assert_eq!(annotated, [digest(11)].into());
         assert!(hints.above(&digest(1), Some(digest(12))).is_empty());
         assert!(hints.above(&digest(3), None).is_empty(), "a configuration");
+    }
+
+    #[test]
+    fn of_very_many_namespaces_those_used_last_have_hints_whatever_their_names_are() {
+        let all = LayerHints::default();
+        let learn = |name: &str| all.learn(name, &[document(10, &[("l.0", 1)])], &[], |_| None);
+        learn("a-used");
+        for number in 0..3 * MAX_NAMESPACES {
+            learn(&format!("n{number}"));
+            assert!(all.of("a-used").is_some(), "{number}");
+        }
+        assert!(all.of("n0").is_none());
+        let last = (0..3 * MAX_NAMESPACES).filter(|number| all.of(&format!("n{number}")).is_some());
+        assert_eq!(last.count(), MAX_NAMESPACES - 1);
     }
 
     #[test]

@@ -1,14 +1,11 @@
 //! A state that could not be opened.
 
-use std::time::Instant;
-
 use super::StateError;
 
-/// A state that could not be opened, and when that was tried last.
+/// A state that could not be opened.
 pub(super) struct BrokenState {
     pub(super) found: String,
     pub(super) hint: String,
-    pub(super) tried: Instant,
     /// Whether there was a file. Where it is gone since, another process or a person has it, and
     /// its floors are not to be forgotten for that.
     pub(super) had_file: bool,
@@ -20,7 +17,6 @@ impl BrokenState {
         Self {
             found: refusal.found,
             hint: refusal.hint,
-            tried: Instant::now(),
             had_file,
         }
     }

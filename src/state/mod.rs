@@ -67,9 +67,6 @@ pub(crate) use reset::{ForgottenTimes, Scope, start_anew};
 pub(crate) use seen::StateOrigin;
 pub(crate) use show::Overview;
 
-/// How often a state that could not be opened is tried again.
-const AGAIN: Duration = Duration::from_secs(1);
-
 /// The open state. One process has it at a time; its threads share it.
 pub struct Store {
     /// The file; for messages, and to open it again.
@@ -166,8 +163,8 @@ impl Store {
     }
 
     /// A state that could not be opened, as one that answers every call with why: a daemon that
-    /// serves with it refuses, and says so. It is opened once that succeeds: a disk that is given
-    /// room, or mounted, is enough.
+    /// serves with it refuses, and says so. [`Store::try_again`] opens it: a disk that is given room,
+    /// or mounted, is enough.
     #[must_use]
     pub fn broken(dir: &Path, error: &StateError) -> Self {
         let had_file = file::path(dir).exists();
@@ -436,36 +433,41 @@ impl Store {
         Ok(())
     }
 
-    /// A state that could not be opened is tried again, no more often than `AGAIN`. Once it was
-    /// opened it is never broken again.
+    /// That the state was opened, or why it could not be.
     fn whole(&self) -> Result<(), StateError> {
-        let is_broken = self.broken.read().map_err(|_| self.poisoned())?.is_some();
-        if !is_broken {
-            return Ok(());
+        let broken = self.broken.read().map_err(|_| self.poisoned())?;
+        match broken.as_ref() {
+            None => Ok(()),
+            Some(known) => Err(directory::unusable(&self.path, &known.found, &known.hint)),
         }
-        let mut broken = self.broken.write().map_err(|_| self.poisoned())?;
-        let Some(known) = broken.as_mut() else {
-            return Ok(());
+    }
+
+    /// Opens a state that could not be opened, if that works by now, and says whether it is open.
+    /// Once it was opened it is never broken again. For a thread that may wait: who asks meanwhile
+    /// hears at once why the last try failed.
+    pub(crate) fn try_again(&self) -> bool {
+        let had_file = match self.broken.read().as_deref() {
+            Ok(Some(known)) => known.had_file,
+            Ok(None) => return true,
+            Err(_) => return false,
         };
-        if known.tried.elapsed() >= AGAIN {
-            let had_file = known.had_file;
-            let opened = if had_file && !self.path.exists() {
-                Err(self.unusable(
-                    "the file that could not be opened is gone; a restart of rootpind begins a new state",
-                ))
-            } else {
-                self.open_again()
-            };
-            match opened {
-                Ok(()) => {
-                    *broken = None;
-                    log::info!("{}: the state can be used now", self.path.display());
-                    return Ok(());
-                }
-                Err(error) => *known = BrokenState::of(&error, had_file || self.path.exists()),
-            }
+        let opened = if had_file && !self.path.exists() {
+            Err(self.unusable(
+                "the file that could not be opened is gone; a restart of rootpind begins a new state",
+            ))
+        } else {
+            self.open_again()
+        };
+        let is_open = opened.is_ok();
+        if let Ok(mut broken) = self.broken.write() {
+            *broken = opened
+                .err()
+                .map(|error| BrokenState::of(&error, had_file || self.path.exists()));
         }
-        Err(directory::unusable(&self.path, &known.found, &known.hint))
+        if is_open {
+            log::info!("{}: the state can be used now", self.path.display());
+        }
+        is_open
     }
 
     fn poisoned(&self) -> StateError {

@@ -46,6 +46,12 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
             "name each by its own --dir",
         )));
     }
+    // Before anything is read: what is planned is what is written.
+    let _lock = if arguments.dry_run {
+        None
+    } else {
+        InstallLock::take(&InstallRecord::beside(&arguments.at.config)).map_err(Failure::Unknown)?
+    };
     // All of it is known to be possible before any of it is done.
     let mut changes = Vec::new();
     for dir in &dirs {
@@ -71,8 +77,6 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         }
     }
     if !arguments.dry_run {
-        let _lock = InstallLock::take(&InstallRecord::beside(&arguments.at.config))
-            .map_err(Failure::Unknown)?;
         record(&arguments.at.config, &changes).map_err(Failure::Unknown)?;
         for change in changes.iter().filter(|change| change.changes()) {
             change

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use super::config_files::read;
 
+#[cfg(test)]
+mod tests;
+
 /// Where units are, the first one counts (systemd.unit(5), "Unit File Load Path").
 const FOLDERS: [&str; 7] = [
     "/etc/systemd/system.control",
@@ -27,6 +30,22 @@ const SPECIFIER: char = '\u{1}';
 const ESCAPE: char = '\u{2}';
 const VARIABLE: char = '\u{3}';
 const MARKS: [char; 3] = [SPECIFIER, ESCAPE, VARIABLE];
+/// Variables that systemd gives a service (systemd.exec(5), "Environment Variables in Spawned
+/// Processes"), where nobody sets them otherwise.
+const OF_SYSTEMD: [&str; 12] = [
+    "PATH",
+    "LANG",
+    "USER",
+    "LOGNAME",
+    "HOME",
+    "SHELL",
+    "INVOCATION_ID",
+    "RUNTIME_DIRECTORY",
+    "STATE_DIRECTORY",
+    "CACHE_DIRECTORY",
+    "LOGS_DIRECTORY",
+    "CONFIGURATION_DIRECTORY",
+];
 
 /// The command line of a unit's service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,12 +131,15 @@ fn start_in(root: &Path, (unit, program): (&str, &str), options: &[&str]) -> Uni
         return UnitStart::Absent;
     };
     let mut variables = Variables {
+        passed: service.passed,
         known: service.variables,
         unread: None,
+        unset: Vec::new(),
     };
     for (path, optional) in &service.files {
         variables.read(root, path, *optional);
     }
+    variables.unset(service.unset);
     let mut words = words(&line, &variables);
     without_wrapper(&mut words, program);
     if words.is_empty() {
@@ -125,6 +147,10 @@ fn start_in(root: &Path, (unit, program): (&str, &str), options: &[&str]) -> Uni
     }
     let why = unknown(&words, options).map(|mark| match variables.unread {
         Some(why) if mark == VARIABLE => format!("its command line has variables of {why}"),
+        None if mark == VARIABLE => {
+            "its command line has variables of systemd's own environment (PassEnvironment=)"
+                .to_owned()
+        }
         _ => "its command line has specifiers of systemd's (%), or escapes, that are not read"
             .to_owned(),
     });
@@ -164,11 +190,15 @@ fn unknown(words: &[String], options: &[&str]) -> Option<char> {
     found
 }
 
-/// The variables of a service.
+/// The variables of a service, in the order in which systemd takes them: passed, set, of files; and
+/// those that are taken away.
 struct Variables {
+    /// By `PassEnvironment=`: systemd alone knows their values.
+    passed: BTreeSet<String>,
     known: BTreeMap<String, String>,
     /// The file that may set any other one, and why it isn't read.
     unread: Option<String>,
+    unset: Vec<String>,
 }
 
 impl Variables {
@@ -187,8 +217,27 @@ impl Variables {
         self.unread = Some(format!("{name}, which {why}"));
     }
 
+    /// By `UnsetEnvironment=`, which comes last: names, and assignments that count where the value
+    /// is this one.
+    fn unset(&mut self, words: Vec<String>) {
+        for word in words {
+            match word.split_once('=') {
+                None => self.unset.push(word),
+                Some((name, value)) if self.known.get(name).is_some_and(|known| known == value) => {
+                    self.unset.push(name.to_owned());
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
     fn value(&self, name: &str) -> String {
-        let unknown = || self.unread.as_ref().map(|_| VARIABLE.to_string());
+        if self.unset.iter().any(|unset| unset == name) {
+            return String::new();
+        }
+        let is_unknown =
+            self.unread.is_some() || self.passed.contains(name) || OF_SYSTEMD.contains(&name);
+        let unknown = || is_unknown.then(|| VARIABLE.to_string());
         let known = self.known.get(name).cloned();
         known.or_else(unknown).unwrap_or_default()
     }
@@ -221,6 +270,8 @@ struct Service {
     command: Option<(PathBuf, String)>,
     variables: BTreeMap<String, String>,
     files: Vec<(String, bool)>,
+    passed: BTreeSet<String>,
+    unset: Vec<String>,
 }
 
 impl Service {
@@ -254,6 +305,10 @@ impl Service {
                     self.variables
                         .extend(all.filter_map(|(word, _)| assignment(&word)));
                 }
+                ("PassEnvironment", "") => self.passed.clear(),
+                ("PassEnvironment", _) => self.passed.extend(plain_words(value)),
+                ("UnsetEnvironment", "") => self.unset.clear(),
+                ("UnsetEnvironment", _) => self.unset.extend(plain_words(value)),
                 ("EnvironmentFile", "") => self.files.clear(),
                 ("EnvironmentFile", _) => {
                     let path = value.strip_prefix('-');
@@ -335,6 +390,10 @@ fn split(line: &str, specifiers: bool) -> Vec<(String, bool)> {
     words
 }
 
+fn plain_words(line: &str) -> impl Iterator<Item = String> {
+    split(line, true).into_iter().map(|(word, _)| word)
+}
+
 /// The words that the program gets, with the values of variables.
 fn words(line: &str, variables: &Variables) -> Vec<String> {
     let program = line.trim_start_matches(PREFIXES);
@@ -387,211 +446,4 @@ fn substituted(word: &str, variables: &Variables) -> String {
     }
     out.push_str(rest);
     out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn root(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let root = tempfile::tempdir().unwrap();
-        for (path, text) in files {
-            let path = root.path().join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        root
-    }
-
-    fn started(files: &[(&str, &str)]) -> Option<Vec<String>> {
-        match start_in(root(files).path(), DOCKER, &OPTIONS) {
-            UnitStart::Known(command) => Some(command.words),
-            UnitStart::Absent => None,
-            UnitStart::Unclear(command, why) => panic!("{command:?}: {why}"),
-        }
-    }
-
-    const DOCKER: (&str, &str) = ("docker.service", "dockerd");
-    const OPTIONS: [&str; 2] = ["config-file", "authorization-plugin"];
-    const USUAL: (&str, &str) = (
-        "usr/lib/systemd/system/docker.service",
-        "[Unit]\nExecStart=/no\n[Service]\nType=notify\nExecStart=/usr/bin/dockerd -H fd:// \\\n  $OPTIONS\n",
-    );
-
-    #[test]
-    fn a_command_line_is_read_with_its_drop_ins_and_variables_as_systemd_reads_it() {
-        let of = |more: &[(&str, &str)]| {
-            started(&[&[USUAL], more].concat()).map(|words| words.join(" "))
-        };
-        assert_eq!(of(&[]).as_deref(), Some("/usr/bin/dockerd -H fd://"));
-        for (path, text, wanted) in [
-            (
-                "etc/systemd/system/docker.service.d/o.conf",
-                "[Service]\nExecStart=\nExecStart=/usr/bin/dockerd --authorization-plugin=opa\n",
-                "/usr/bin/dockerd --authorization-plugin=opa",
-            ),
-            (
-                "etc/systemd/system/docker.service",
-                "[Service]\nExecStart=-@/usr/bin/dockerd docker \"--config-file=/a b\"\n",
-                "/usr/bin/dockerd --config-file=/a b",
-            ),
-            (
-                "usr/lib/systemd/system/docker.service.d/e.conf",
-                "[Service]\nEnvironment='OPTIONS=-l debug --config-file /x' A=b\n",
-                "/usr/bin/dockerd -H fd:// -l debug --config-file /x",
-            ),
-            (
-                "etc/systemd/system/service.d/e.conf",
-                "[Service]\nEnvironment=D=/y\nExecStart=\nExecStart=/usr/bin/dockerd --config-file=${D}/z $$\n",
-                "/usr/bin/dockerd --config-file=/y/z $",
-            ),
-            (
-                "etc/systemd/system/docker.service.d/e.conf",
-                "[Service]\nEnvironmentFile=-/none\n# no\n;ExecStart=/no\nExecStart=\nExecStart=:/d $OPTIONS\n",
-                "/d $OPTIONS",
-            ),
-            (
-                "etc/systemd/system/docker.service.d/e.conf",
-                "[Service]\nExecStart=\nExecStart=/d --config-file=/a%%b \"/c\\\\d\"\n",
-                "/d --config-file=/a%b /c\\d",
-            ),
-            (
-                "etc/systemd/system/docker.service.d/e.conf",
-                "[Service]\nExecStart=\nExecStart=/usr/bin/env -u B A=b dockerd --config-file /x\n",
-                "dockerd --config-file /x",
-            ),
-            (
-                "etc/systemd/system/docker.service.d/e.conf",
-                "[Service]\nExecStart=\nExecStart=/w --root /srv/x/dockerd --config-file /x\n",
-                "/w --root /srv/x/dockerd --config-file /x",
-            ),
-        ] {
-            assert_eq!(of(&[(path, text)]).as_deref(), Some(wanted), "{text}");
-        }
-        let by_file = of(&[
-            (
-                "etc/systemd/system/docker.service.d/e.conf",
-                "[Service]\nEnvironmentFile=/etc/default/docker\n",
-            ),
-            ("etc/default/docker", "# x\nOPTIONS=\"--config-file /x\"\n"),
-        ]);
-        assert_eq!(
-            by_file.as_deref(),
-            Some("/usr/bin/dockerd -H fd:// --config-file /x")
-        );
-    }
-
-    #[test]
-    fn a_later_drop_in_counts_and_of_one_name_the_administrators() {
-        let drop_in = |text: &str| format!("[Service]\nExecStart=\nExecStart=/{text}\n");
-        let all = [
-            (
-                "usr/lib/systemd/system/docker.service.d/20.conf",
-                drop_in("b"),
-            ),
-            (
-                "usr/lib/systemd/system/docker.service.d/10.conf",
-                drop_in("a"),
-            ),
-            ("etc/systemd/system/docker.service.d/10.conf", drop_in("c")),
-        ];
-        let files: Vec<_> = all
-            .iter()
-            .map(|(path, text)| (*path, text.as_str()))
-            .collect();
-        assert_eq!(started(&[&[USUAL], &files[..2]].concat()).unwrap(), ["/b"]);
-        let two: Vec<_> = [USUAL, files[1], files[2]].to_vec();
-        assert_eq!(started(&two).unwrap(), ["/c"]);
-    }
-
-    #[test]
-    fn a_unit_that_is_masked_starts_nothing() {
-        assert_eq!(started(&[]), None);
-        let masked = root(&[USUAL]);
-        fs::create_dir_all(masked.path().join("etc/systemd/system")).unwrap();
-        std::os::unix::fs::symlink(
-            "/dev/null",
-            masked.path().join("etc/systemd/system/docker.service"),
-        )
-        .unwrap();
-        assert_eq!(start_in(masked.path(), DOCKER, &OPTIONS), UnitStart::Absent);
-    }
-
-    const OWN: &str = "etc/systemd/system/docker.service.d/e.conf";
-
-    #[test]
-    fn what_is_not_known_of_words_that_count_makes_a_unit_unclear() {
-        let lines = |lines: &str| format!("[Service]\n{lines}\n");
-        let command = |line: &str| lines(&format!("ExecStart=\nExecStart={line}"));
-        for (text, wanted) in [
-            (lines("EnvironmentFile=/none"), "/none, which can't be read"),
-            (
-                lines("EnvironmentFile=/etc/*.env"),
-                "/etc/*.env, which is a pattern",
-            ),
-            (
-                lines("EnvironmentFile=-/etc/*.env"),
-                "/etc/*.env, which is a pattern",
-            ),
-            (lines("EnvironmentFile=%E/x"), "%E/x, which is a pattern"),
-            (
-                lines("Environment=OPTIONS=-D\nEnvironmentFile=/none"),
-                "/none",
-            ),
-            (
-                lines("Environment=OPTIONS=--config-file=%E/x"),
-                "specifiers",
-            ),
-            (
-                command("/d --config-file=${A}/x") + "EnvironmentFile=/none\n",
-                "/none",
-            ),
-            (command("/d --config-file %E/x"), "specifiers"),
-            (command("/d --config-file=%E/x"), "specifiers"),
-            (command("/d --authorization-plugin=%i"), "specifiers"),
-            (command("/d --config-file=/a\\x20b"), "escapes"),
-            (command("/d \\x2d-config-file=/a"), "escapes"),
-            (command("/d --%p=/a"), "specifiers"),
-            (command("%h/dockerd"), "specifiers"),
-        ] {
-            let root = root(&[USUAL, (OWN, &text)]);
-            match start_in(root.path(), DOCKER, &OPTIONS) {
-                UnitStart::Unclear(command, why) => {
-                    assert!(why.contains(wanted), "{text}: {why}");
-                    assert!(command.file.ends_with(USUAL.0) || command.file.ends_with(OWN));
-                }
-                other => panic!("{text}: {other:?}"),
-            }
-        }
-        let unreadable = root(&[USUAL]);
-        fs::create_dir_all(unreadable.path().join(OWN)).unwrap();
-        let found = start_in(unreadable.path(), DOCKER, &OPTIONS);
-        assert!(matches!(found, UnitStart::Unclear(..)), "{found:?}");
-    }
-
-    #[test]
-    fn what_is_not_known_of_other_words_leaves_a_unit_known() {
-        for (line, wanted) in [
-            ("/d --authorization-plugin=opa", "opa"),
-            ("/d --data-root=${A} --authorization-plugin opa", "opa"),
-            ("/d --data-root=%S/d --authorization-plugin opa", "opa"),
-            (
-                "/d --data-root %S/d --label=\\x20 --authorization-plugin=opa",
-                "opa",
-            ),
-        ] {
-            let text = format!("[Service]\nEnvironmentFile=/none\nExecStart=\nExecStart={line}\n");
-            let root = root(&[USUAL, (OWN, &text)]);
-            match start_in(root.path(), DOCKER, &OPTIONS) {
-                UnitStart::Known(command) => {
-                    assert_eq!(command.option(&OPTIONS).as_deref(), Some(wanted), "{line}");
-                }
-                other => panic!("{line}: {other:?}"),
-            }
-        }
-        // A later file sets the variable anew.
-        let text = "[Service]\nEnvironmentFile=/none\nEnvironmentFile=/o\n";
-        let words = started(&[USUAL, (OWN, text), ("o", "OPTIONS=--config-file=/50%/x\n")]);
-        assert_eq!(words.unwrap().last().unwrap(), "--config-file=/50%/x");
-    }
 }

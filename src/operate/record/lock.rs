@@ -1,4 +1,6 @@
 //! One at a time: whoever changes engines' files plans by what is there, records that, and writes.
+//! One for each rootpin.toml and its record. Who has another rootpin.toml for the same engines finds
+//! before writing that a file changed meanwhile.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -29,7 +31,7 @@ impl InstallLock {
     /// there, and so changes nothing.
     ///
     /// # Errors
-    /// Somebody else has it, or it can't be made.
+    /// Somebody else has it or may change the folder, or it can't be made.
     pub(crate) fn take(record: &Path) -> Result<Option<Self>, Problem> {
         let folder = record.parent().unwrap_or(Path::new("/"));
         let path = folder.join(FILE);
@@ -41,10 +43,9 @@ impl InstallLock {
             Err(error) if nothing_to_write(&error) => return Ok(None),
             Err(error) => return Err(failed(&error)),
         };
-        if check_directory(folder, Owner::RootOrCaller).is_err() {
-            // Nothing is written there either.
-            return Ok(None);
-        }
+        // No record is written there either.
+        check_directory(folder, Owner::RootOrCaller)
+            .map_err(|fault| Problem::hinted(fault.message, fault.hint))?;
         for _ in 0..TRIES {
             let opened = OpenOptions::new()
                 .write(true)
@@ -86,8 +87,11 @@ impl InstallLock {
 
 impl Drop for InstallLock {
     fn drop(&mut self) {
-        // First the name, so that nobody takes a lock on a file that goes.
-        let _ = fs::remove_file(&self.path);
+        // First the name, so that nobody takes a lock on a file that goes. One that another made
+        // since is theirs.
+        if is_at(&self.file, &self.path) {
+            let _ = fs::remove_file(&self.path);
+        }
         let _ = self.file.unlock();
         if let (true, Some(folder)) = (self.made_folder, self.path.parent()) {
             // What is in it keeps it.
@@ -160,5 +164,19 @@ mod tests {
         fs::remove_file(&path).unwrap();
         let second = InstallLock::take(&record).unwrap().unwrap();
         assert!(is_at(&second.file, &path) && !is_at(&first.file, &path));
+        drop(first);
+        assert!(is_at(&second.file, &path), "the second's stays");
+        InstallLock::take(&record).unwrap_err();
+    }
+
+    #[test]
+    fn a_folder_that_others_may_change_is_named_and_nothing_is_put_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = folder.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::set_permissions(&open, std::os::unix::fs::PermissionsExt::from_mode(0o777)).unwrap();
+        let refused = InstallLock::take(&open.join("installed.json")).unwrap_err();
+        assert!(refused.to_string().contains("open"), "{refused}");
+        assert_eq!(fs::read_dir(&open).unwrap().count(), 0);
     }
 }

@@ -266,14 +266,9 @@ fn a_state_that_could_not_be_opened_and_is_gone_since_is_not_begun_anew_without_
     fs::copy(&file, &aside).unwrap();
     fs::write(&file, "damaged").unwrap();
     let store = Store::broken(&dir, &Store::open(&dir).unwrap_err());
-    let again = || {
-        let mut broken = store.broken.write().unwrap();
-        let broken = broken.as_mut().unwrap();
-        broken.tried = broken.tried.checked_sub(super::super::AGAIN).unwrap();
-    };
     fs::remove_dir_all(&dir).unwrap();
     for _ in 0..2 {
-        again();
+        assert!(!store.try_again());
         let error = see(&store, 2, &verified("app", 3)).unwrap_err();
         assert!(error.refusal().found.contains("is gone"), "{error:?}");
         assert!(!dir.exists());
@@ -282,6 +277,11 @@ fn a_state_that_could_not_be_opened_and_is_gone_since_is_not_begun_anew_without_
     fs::DirBuilder::new().mode(0o700).create(&dir).unwrap();
     fs::copy(&aside, &file).unwrap();
     set_mode(&file, 0o600);
-    again();
+    let error = see(&store, 2, &verified("app", 3)).unwrap_err();
+    assert!(
+        error.refusal().found.contains("is gone"),
+        "no question opens it: {error:?}"
+    );
+    assert!(store.try_again() && store.try_again());
     assert_eq!(version(&store, "app", "targets"), Some(7));
 }
