@@ -98,6 +98,17 @@ pub struct Dockerd {
     /// is no plugin.
     #[serde(default)]
     pub authz: Option<PathBuf>,
+    /// A person knows that this dockerd answers gRPC past its plugins, and accepts it.
+    #[serde(default)]
+    pub accept_grpc: bool,
+}
+
+impl Config {
+    /// The sockets of the containerds that have gates.
+    pub(crate) fn containerds(&self) -> Vec<PathBuf> {
+        let engines = self.engines.iter();
+        engines.map(|engine| engine.containerd.clone()).collect()
+    }
 }
 
 /// The longest that a credential helper may take.

@@ -133,7 +133,7 @@ async fn serve(config_path: &Path, config: &Config, passed: &mut Passed) -> Resu
     }
     doors.open_resolver(config, passed).await?;
     for dockerd in &config.dockers {
-        doors.open_plugin(dockerd, passed).await;
+        doors.open_plugin(dockerd, config, passed).await;
     }
     let sweep = sweep::start(config, &decider, &observer, &status)?;
     let (reload, reloads) = mpsc::channel(8);

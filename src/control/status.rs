@@ -278,12 +278,10 @@ impl SelfChecks {
             }
             Some((at, Err(Unproven::Bypassed(why)))) => {
                 red.push(format!("{engine} has a way past {}", door.as_str()));
-                (
-                    "bypassed",
-                    Some(format!("BYPASSED at {}: {why}", seconds(*at))),
-                )
-                    .into()
+                bypassed(*at, why)
             }
+            // It is shown, and nobody has to act.
+            Some((at, Err(Unproven::Accepted(why)))) => bypassed(*at, why),
         }
     }
 
@@ -305,6 +303,11 @@ impl SelfChecks {
             |engine| format!("{door} of {engine} does not listen"),
         ))
     }
+}
+
+fn bypassed(at: Timestamp, why: &str) -> DoorProof {
+    let detail = format!("BYPASSED at {}: {why}", seconds(at));
+    ("bypassed", Some(detail)).into()
 }
 
 /// A time as people read it: nobody needs the nanoseconds of a question.

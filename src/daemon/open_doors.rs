@@ -149,7 +149,12 @@ impl OpenDoors {
     }
 
     /// Opens a dockerd's authorization plugin, where it has one, and begins to prove it.
-    pub(super) async fn open_plugin(&mut self, dockerd: &Dockerd, passed: &mut Passed) {
+    pub(super) async fn open_plugin(
+        &mut self,
+        dockerd: &Dockerd,
+        config: &Config,
+        passed: &mut Passed,
+    ) {
         let Some(path) = dockerd.authz.clone() else {
             return;
         };
@@ -159,7 +164,13 @@ impl OpenDoors {
             sources,
             status,
         } = self.shared.clone();
-        let plugin = Arc::new(DockerPlugin::new(dockerd, decider, sources, observer));
+        let plugin = Arc::new(DockerPlugin::new(
+            dockerd,
+            config.containerds(),
+            decider,
+            sources,
+            observer,
+        ));
         let at = ListensAt {
             door: Door::Authz,
             engine: Some(dockerd.name.clone()),

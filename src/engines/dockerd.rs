@@ -2,6 +2,7 @@
 
 pub mod images;
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use http::{HeaderMap, Method, StatusCode};
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::{Bytes, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
+use serde::Deserialize;
 
 /// The list of a hundred thousand images.
 const MAX_BODY: usize = 64 << 20;
@@ -27,6 +29,56 @@ const DENIED: [&str; 2] = ["7", "16"];
 /// What it means that a dockerd answers gRPC.
 pub(crate) const GRPC_BYPASS: &str = "dockerd answers gRPC on its own socket (HTTP/2 without TLS) and shows it no authorization plugin: whoever may \
     use the socket builds images past the plugin";
+/// And what holds all the same where a gate of ours is asked.
+pub(crate) const GRPC_GATED: &str = "its images are in a containerd of rootpin.toml, whose gate judges each layer that is unpacked; names, and builds that \
+    add no layer, pass";
+
+/// What `BuildKit` may do past the plugins of a dockerd, by gRPC on its socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PastPlugins {
+    /// Nothing: dockerd answers none there, or asks its plugins first.
+    Nothing,
+    /// It builds, and a gate judges each layer.
+    Gated,
+    /// It builds, and nobody is asked.
+    Open,
+}
+
+/// What of `GET /info` says where images are.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ImageStore {
+    driver_status: Option<Vec<(String, String)>>,
+    containerd: Option<ContainerdAddress>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct ContainerdAddress {
+    address: String,
+}
+
+impl ImageStore {
+    /// Whether they are in one of these containerds.
+    fn is_in(&self, engines: &[PathBuf]) -> bool {
+        let resolved = |path: &Path| fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+        let status = self.driver_status.as_deref().unwrap_or_default();
+        let theirs = self
+            .containerd
+            .as_ref()
+            .map(|told| resolved(told.address.as_ref()));
+        is_containerd_store(status)
+            && theirs.is_some_and(|theirs| engines.iter().any(|ours| resolved(ours) == theirs))
+    }
+}
+
+/// Whether dockerd's images are in a containerd, by `DriverStatus` (moby,
+/// daemon/containerd/service.go).
+pub(crate) fn is_containerd_store(driver_status: &[(String, String)]) -> bool {
+    driver_status
+        .iter()
+        .any(|(key, value)| key == "driver-type" && value.starts_with("io.containerd.snapshotter"))
+}
 
 /// One dockerd, by its socket.
 #[derive(Debug, Clone)]
@@ -84,6 +136,24 @@ impl DockerdClient {
         let answered =
             tokio::time::timeout(self.deadline, self.exchange(method, path, headers, body)).await;
         answered.map_err(|_| format!("no answer to {asked} within {:?}", self.deadline))?
+    }
+
+    /// What may be done past its plugins. `engines`: the containerds whose gates are asked.
+    ///
+    /// # Errors
+    /// It can't be reached, or does not answer in time.
+    pub async fn past_plugins(&self, engines: &[PathBuf]) -> Result<PastPlugins, String> {
+        if !self.answers_grpc().await? {
+            return Ok(PastPlugins::Nothing);
+        }
+        let info = self.get("/info").await.unwrap_or_default();
+        // Where that can't be read, no gate is counted on.
+        let store: ImageStore = serde_json::from_slice(&info).unwrap_or_default();
+        Ok(if store.is_in(engines) {
+            PastPlugins::Gated
+        } else {
+            PastPlugins::Open
+        })
     }
 
     /// Whether dockerd answers gRPC to HTTP/2 without TLS. From 29.2 on it does, before it asks any

@@ -17,6 +17,8 @@ pub(crate) enum Unproven {
     Passed(String),
     /// The engine asks, and does on another road what the door would refuse.
     Bypassed(String),
+    /// The same, and another door judges what comes in so, or a person has accepted it.
+    Accepted(String),
     /// The engine said nothing.
     Silent(String),
 }

@@ -725,6 +725,59 @@ fn the_status_says_whether_dockerd_shows_the_plugin_its_calls() {
 }
 
 #[test]
+fn a_way_past_the_plugin_is_shown_and_turns_nothing_red_where_a_gate_judges_or_a_person_accepted_it()
+ {
+    for (name, is_gated, more) in [
+        ("docker-grpc-gate", true, ""),
+        ("docker-grpc-known", false, "accept-grpc = true\n"),
+        ("docker-grpc-other", false, ""),
+    ] {
+        let Some((world, dockerd, config)) = world(name) else {
+            return;
+        };
+        let engine = if is_gated { "containerd" } else { "another" };
+        dockerd.answers.lock().unwrap().insert(
+            "/info".to_owned(),
+            json!({"DriverStatus": [["driver-type", "io.containerd.snapshotter.v1"]],
+                "Containerd": {"Address": world.path(engine)}}),
+        );
+        dockerd.grpc.store(true, Ordering::Relaxed);
+        let daemon = world.start_ready(&(config + more));
+        let entry = world.door_when("authz", |entry| entry["state"] == "bypassed");
+        let detail = entry["detail"].as_str().unwrap();
+        assert_eq!(
+            detail.contains("whose gate judges each layer"),
+            is_gated,
+            "{detail}"
+        );
+        assert_eq!(
+            detail.contains("accepted by `accept-grpc`"),
+            !more.is_empty(),
+            "{detail}"
+        );
+        let is_red = !is_gated && more.is_empty();
+        let (status, _) = world.rootpin_json(&["status"]);
+        let why = status["why"].as_array().unwrap();
+        assert_eq!(
+            why.contains(&json!("docker has a way past authz")),
+            is_red,
+            "{status}"
+        );
+        let metrics = world.rootpin(&["metrics"]).out;
+        assert!(
+            metrics.contains("\nrootpin_authz_bypassed{engine=\"docker\"} 1\n"),
+            "{metrics}"
+        );
+        let ok = format!(
+            "\nrootpin_canary_ok{{engine=\"docker\"}} {}\n",
+            u8::from(!is_red)
+        );
+        assert!(metrics.contains(&ok), "{metrics}");
+        daemon.stop();
+    }
+}
+
+#[test]
 fn a_dockerd_that_answers_grpc_past_the_plugin_is_never_called_proven() {
     let Some((world, dockerd, config)) = world("docker-grpc") else {
         return;

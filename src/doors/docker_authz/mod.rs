@@ -13,6 +13,7 @@ mod self_check;
 mod server;
 mod target;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -41,6 +42,9 @@ const MOST_JUDGED: usize = 64;
 pub(crate) struct AuthzPlugin {
     name: String,
     docker: DockerdClient,
+    /// The containerds whose gates judge what this dockerd unpacks there.
+    gated: Vec<PathBuf>,
+    accept_grpc: bool,
     decider: Arc<Decider>,
     sources: Arc<Sources>,
     observer: Arc<Observer>,
@@ -53,10 +57,11 @@ pub(crate) struct AuthzPlugin {
 type Verdicts = Vec<Verdict>;
 
 impl AuthzPlugin {
-    /// The plugin of that dockerd.
+    /// The plugin of that dockerd. `gated`: the containerds that have a gate here.
     #[must_use]
     pub(crate) fn new(
         dockerd: &Dockerd,
+        gated: Vec<PathBuf>,
         decider: Arc<Decider>,
         sources: Arc<Sources>,
         observer: Arc<Observer>,
@@ -65,6 +70,8 @@ impl AuthzPlugin {
         Self {
             name: dockerd.name.clone(),
             docker,
+            gated,
+            accept_grpc: dockerd.accept_grpc,
             decider,
             sources,
             observer,

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::AuthzPlugin;
-use crate::engines::dockerd::{GRPC_BYPASS, GRPC_CALL};
+use crate::engines::dockerd::{GRPC_BYPASS, GRPC_CALL, GRPC_GATED, PastPlugins};
 use crate::nonce;
 use crate::observe;
 use crate::observe::{StatusBoard, Unproven};
@@ -61,19 +61,24 @@ impl AuthzPlugin {
                         self.name
                     ),
                     Err(Unproven::Bypassed(why)) => log::error!("docker {}: {why}", self.name),
+                    Err(Unproven::Accepted(why)) => log::warn!("docker {}: {why}", self.name),
                     Ok(()) | Err(Unproven::Silent(_)) => {}
                 }
             }
             last.clone_from(&result);
             let label = format!("engine=\"{}\"", observe::label_value(&self.name));
-            self.observer.metrics().set(
-                "rootpin_canary_ok",
-                label,
-                f64::from(u8::from(result.is_ok())),
-            );
+            let is_bypassed = matches!(result, Err(Unproven::Bypassed(_) | Unproven::Accepted(_)));
+            let is_ok = matches!(result, Ok(()) | Err(Unproven::Accepted(_)));
+            for (metric, is) in [
+                ("rootpin_canary_ok", is_ok),
+                ("rootpin_authz_bypassed", is_bypassed),
+            ] {
+                let value = f64::from(u8::from(is));
+                self.observer.metrics().set(metric, label.clone(), value);
+            }
             status.canary(&self.name, demand, result);
             // What is bypassed is so until somebody changes dockerd.
-            let settled = matches!(last, Ok(()) | Err(Unproven::Bypassed(_)));
+            let settled = is_ok || is_bypassed;
             let pause = if settled { EVERY } else { UNPROVEN };
             demands.demanded_within(pause).await;
         }
@@ -101,12 +106,22 @@ impl AuthzPlugin {
     async fn is_not_bypassed(&self) -> Result<(), Unproven> {
         self.self_check.begin(GRPC_CALL);
         let answered = self.docker.answers_grpc().await;
-        match (self.self_check.end(), answered) {
-            (true, _) | (false, Ok(false)) => Ok(()),
-            (false, Ok(true)) => Err(Unproven::Bypassed(format!(
-                "{GRPC_BYPASS}; hint: see docker-authz-bypass in rootpin doctor"
+        let past = match (self.self_check.end(), answered) {
+            (true, _) | (false, Ok(false)) => Ok(PastPlugins::Nothing),
+            (false, Ok(true)) => self.docker.past_plugins(&self.gated).await,
+            (false, Err(why)) => Err(why),
+        };
+        let see = "hint: see docker-authz-bypass in rootpin doctor";
+        match past {
+            Ok(PastPlugins::Nothing) => Ok(()),
+            Ok(PastPlugins::Gated) => Err(Unproven::Accepted(format!(
+                "{GRPC_BYPASS}: {GRPC_GATED}; {see}"
             ))),
-            (false, Err(why)) => Err(Unproven::Silent(format!("dockerd does not answer: {why}"))),
+            Ok(PastPlugins::Open) if self.accept_grpc => Err(Unproven::Accepted(format!(
+                "{GRPC_BYPASS}; accepted by `accept-grpc` of rootpin.toml; {see}"
+            ))),
+            Ok(PastPlugins::Open) => Err(Unproven::Bypassed(format!("{GRPC_BYPASS}; {see}"))),
+            Err(why) => Err(Unproven::Silent(format!("dockerd does not answer: {why}"))),
         }
     }
 }

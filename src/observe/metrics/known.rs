@@ -108,6 +108,12 @@ pub const METRICS: &[KnownMetric] = &[
         "1 while a door proves that its engine asks it.",
     ),
     metric(
+        "rootpin_authz_bypassed",
+        "gauge",
+        "engine",
+        "1 while dockerd answers gRPC past its authorization plugin, whoever judges what comes in so.",
+    ),
+    metric(
         "rootpin_listening",
         "gauge",
         "door, engine",

@@ -74,6 +74,8 @@ enum ProofFailure {
     Said(String),
     /// The engine has no such way.
     NoWay,
+    /// The engine has it, and a gate that other paths prove judges what comes in by it.
+    Gated,
 }
 
 impl From<String> for ProofFailure {
@@ -143,10 +145,18 @@ impl ProvenHost {
                 Ok(info) => {
                     host.unproven
                         .extend(docker::unproven(&configured.name, &info));
+                    let authz = configured.authz.is_some();
+                    if authz && configured.accept_grpc {
+                        host.unproven.push(format!(
+                            "{}: gRPC past the plugin, which `accept-grpc` of rootpin.toml accepts",
+                            configured.name
+                        ));
+                    }
                     host.paths.extend(path::of_docker(
                         &configured.name,
                         &docker,
-                        configured.authz.is_some(),
+                        authz,
+                        (authz && !configured.accept_grpc).then(|| config.containerds()),
                     ));
                     host.dockers.push((configured.name.clone(), docker));
                 }

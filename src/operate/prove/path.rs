@@ -1,6 +1,7 @@
 //! The ways by which an image can come onto this host.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::client::BlobOrigin;
@@ -8,6 +9,7 @@ use super::engine::ProofEngine;
 use super::{Offer, ProofFailure, client, cri, docker, resolver, transfer};
 use crate::canary::Canary;
 use crate::engines::DockerdClient;
+use crate::engines::dockerd::PastPlugins;
 
 /// One way. Its name is stable: `ENGINE/WAY`.
 #[derive(Debug, Clone)]
@@ -40,7 +42,8 @@ enum PathKind {
     Cri(Arc<ProofEngine>),
     Docker(Arc<DockerdClient>, docker::DockerRequest),
     /// No image comes by it: whether dockerd answers it says all.
-    Grpc(Arc<DockerdClient>),
+    /// With the containerds whose gates are asked.
+    Grpc(Arc<DockerdClient>, Vec<PathBuf>),
     Resolver(SocketAddr),
 }
 
@@ -91,8 +94,14 @@ pub(super) fn of_engine(engine: &Arc<ProofEngine>) -> Vec<Path> {
     paths
 }
 
-/// Every way into a dockerd. `authz`: its authorization plugin is ours.
-pub(super) fn of_docker(name: &str, docker: &Arc<DockerdClient>, authz: bool) -> Vec<Path> {
+/// Every way into a dockerd. `authz`: its authorization plugin is ours. `past_plugin`: whether a way
+/// past it is looked for, with the containerds whose gates are asked.
+pub(super) fn of_docker(
+    name: &str,
+    docker: &Arc<DockerdClient>,
+    authz: bool,
+    past_plugin: Option<Vec<PathBuf>>,
+) -> Vec<Path> {
     let path = |way: &str, asks_by_name, control, of| Path {
         name: format!("{name}/{way}"),
         asks_by_name,
@@ -126,9 +135,9 @@ pub(super) fn of_docker(name: &str, docker: &Arc<DockerdClient>, authz: bool) ->
             docker::DockerRequest::Buildkit,
         ),
     ];
-    if authz {
-        // Where there is no plugin, nothing is passed by.
-        let way = PathKind::Grpc(Arc::clone(docker));
+    // Where there is no plugin, nothing is passed by.
+    if let Some(engines) = past_plugin {
+        let way = PathKind::Grpc(Arc::clone(docker), engines);
         paths.push(Path {
             name: format!("{name}/grpc"),
             asks_by_name: false,
@@ -161,7 +170,7 @@ impl Path {
 
     /// Whether it is `BuildKit` behind dockerd's plugins.
     pub(super) fn is_grpc(&self) -> bool {
-        matches!(self.way, PathKind::Grpc(_))
+        matches!(self.way, PathKind::Grpc(..))
     }
 
     /// Brings an image in; or why it did not come. `namespace` is for what lets one choose it.
@@ -174,11 +183,11 @@ impl Path {
             PathKind::TransferImport(engine) => transfer::import(engine, namespace, offer).await,
             PathKind::Cri(engine) => cri::pull(engine, &offer.name.to_string()).await,
             PathKind::Docker(docker, way) => return Ok(docker::bring(docker, *way, offer).await?),
-            PathKind::Grpc(docker) => {
-                return if docker.answers_grpc().await? {
-                    Ok(())
-                } else {
-                    Err(ProofFailure::NoWay)
+            PathKind::Grpc(docker, engines) => {
+                return match docker.past_plugins(engines).await? {
+                    PastPlugins::Nothing => Err(ProofFailure::NoWay),
+                    PastPlugins::Gated => Err(ProofFailure::Gated),
+                    PastPlugins::Open => Ok(()),
                 };
             }
             PathKind::Resolver(at) => return Ok(resolver::resolve(*at, offer).await?),

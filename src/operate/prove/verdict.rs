@@ -9,7 +9,7 @@ use super::path::{ControlImage, Path};
 use super::{Offer, ProofFailure, TriedImage};
 use crate::canary::Canary;
 use crate::control::wire::prove_response::Asked;
-use crate::engines::GRPC_BYPASS;
+use crate::engines::{GRPC_BYPASS, GRPC_GATED};
 
 /// How one image fared.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +35,8 @@ pub enum ImageOutcome {
     Failed(String),
     /// The engine has no such way.
     NoWay,
+    /// It was not tried: the gate, which other paths prove, judges what comes in so.
+    LeftToGate,
     /// It was not tried: it means nothing on this path, or nothing without the control.
     Untried,
 }
@@ -99,6 +101,7 @@ pub(super) fn fate(offer: &Offer, tried: &TriedImage, asked: &[Asked]) -> ImageO
             }
         }
         Some(Err(ProofFailure::NoWay)) => ImageOutcome::NoWay,
+        Some(Err(ProofFailure::Gated)) => ImageOutcome::LeftToGate,
         Some(Err(ProofFailure::Said(words))) => match noes.find(|one| !one.let_through) {
             Some(no) if no.outcome == "unjudged" => {
                 ImageOutcome::Failed(format!("{} could not judge: {}", no.door, no.code))
@@ -216,6 +219,9 @@ fn of_unsigned(
         )),
         (ImageOutcome::Untried, _) => Some((DoorState::Unknown, "it was not tried".to_owned())),
         (ImageOutcome::NoWay, _) => Some((DoorState::Shut, String::new())),
+        (ImageOutcome::LeftToGate, _) => {
+            Some((DoorState::Shut, format!("{GRPC_BYPASS}: {GRPC_GATED}")))
+        }
         (ImageOutcome::Refused { .. } | ImageOutcome::Stopped(_), _) => None,
     }
 }
@@ -239,7 +245,7 @@ fn of_signed(path: &Path, signed: &ImageOutcome) -> Option<(DoorState, String)> 
             DoorState::Unknown,
             format!("the signed image failed by itself: {why}"),
         )),
-        (_, ImageOutcome::Untried | ImageOutcome::NoWay) => Some((
+        (_, ImageOutcome::Untried | ImageOutcome::NoWay | ImageOutcome::LeftToGate) => Some((
             DoorState::Unknown,
             "the signed image was not tried".to_owned(),
         )),
@@ -256,6 +262,7 @@ impl PathVerdict {
     /// For programs.
     #[must_use]
     pub fn json(&self) -> Value {
+        let gate = "gate".to_owned();
         let image = |(canary, fate, took): &(Canary, ImageOutcome, Duration)| {
             let (outcome, door, code, why) = match fate {
                 ImageOutcome::Accepted { let_through, .. } => {
@@ -265,6 +272,7 @@ impl PathVerdict {
                 ImageOutcome::Stopped(words) => ("refused", None, None, Some(words)),
                 ImageOutcome::Failed(why) => ("failed", None, None, Some(why)),
                 ImageOutcome::NoWay => ("no-way", None, None, None),
+                ImageOutcome::LeftToGate => ("untried", Some(&gate), None, None),
                 ImageOutcome::Untried => ("untried", None, None, None),
             };
             let milliseconds = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
@@ -291,6 +299,7 @@ impl fmt::Display for ImageOutcome {
             Self::Stopped(_) => f.write_str("refused"),
             Self::Failed(_) => f.write_str("failed"),
             Self::NoWay => f.write_str("no such way"),
+            Self::LeftToGate => f.write_str("left to the gate"),
             Self::Untried => f.write_str("-"),
         }
     }

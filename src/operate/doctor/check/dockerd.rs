@@ -32,12 +32,15 @@ const MIGRATION: &str = "containerd-migration";
 pub(in super::super) fn dockerd(facts: &DockerFacts, engines: &[PathBuf]) -> Vec<Hole> {
     let name = &facts.docker.name;
     let mut holes: Vec<Hole> = authorization(facts).into_iter().collect();
+    let mut is_gated = facts.containerd_store;
     if facts.containerd_store {
-        holes.extend(containerd(facts, engines));
+        let unknown = containerd(facts, engines);
+        is_gated &= unknown.is_none() && facts.containerd.is_some();
+        holes.extend(unknown);
     }
     if !facts.authorization.is_empty() {
         holes.extend(unshown_body(facts));
-        holes.extend(grpc(facts));
+        holes.extend(grpc(facts, is_gated));
     }
     if let Some(role) = facts.swarm {
         let change = match role {
@@ -96,37 +99,36 @@ fn unshown_body(facts: &DockerFacts) -> Option<Hole> {
     Some(Hole::new(Code::DockerAuthzBypass, &facts.docker.name, found).change(change))
 }
 
-/// `BuildKit`, by gRPC on dockerd's own socket.
-fn grpc(facts: &DockerFacts) -> Option<Hole> {
+/// `BuildKit`, by gRPC on dockerd's own socket. `is_gated`: a gate of ours judges what it unpacks.
+fn grpc(facts: &DockerFacts, is_gated: bool) -> Option<Hole> {
     if !facts.answers_grpc.unwrap_or(facts.version >= GRPC) {
         return None;
     }
-    let (store, change) = if facts.containerd_store {
+    let close = "nothing in dockerd's configuration closes it";
+    let (holds, change) = if is_gated {
         let change = format!(
-            "nothing in dockerd's configuration closes it; the gate judges each layer all the same. To close it: dockerd below {GRPC}, or \
-             give dockerd's socket to root alone"
+            "{close}. To close it: dockerd below {GRPC}, or a proxy before its socket that speaks HTTP/1.1 only"
         );
-        (
-            "the containerd store, so the gate is asked for layers",
-            change,
-        )
+        (engines::GRPC_GATED, change)
     } else {
         let change = format!(
-            "nothing in dockerd's configuration closes it: have a dockerd below {GRPC}, or the containerd store, whose layers the gate \
-             judges; in {}:\n\"features\": {{\"containerd-snapshotter\": true}}",
+            "{close}: have a dockerd below {GRPC}, or its images in a containerd of rootpin.toml, whose gate judges each layer; in {}:\n\
+             \"features\": {{\"containerd-snapshotter\": true}}",
             facts.config.display()
         );
-        (
-            "a classic store, so nobody is asked for what is built by it",
-            change,
-        )
+        ("nobody is asked for what is built so", change)
+    };
+    let accepted = if facts.docker.accept_grpc {
+        "; accepted by `accept-grpc` of rootpin.toml"
+    } else {
+        ""
     };
     let found = format!(
-        "dockerd {}: {} ({store})",
+        "dockerd {}: {}: {holds}{accepted}",
         facts.version,
         engines::GRPC_BYPASS
     );
-    let severity = super::open_if(!facts.containerd_store);
+    let severity = super::open_if(!is_gated && !facts.docker.accept_grpc);
     Some(
         Hole::new(Code::DockerAuthzBypass, &facts.docker.name, found)
             .change(change)

@@ -107,11 +107,7 @@ fn read(body: &[u8], docker: &Dockerd, process: Option<&Process>) -> Result<Dock
     let version = Version::parse(&info.server_version)
         .ok_or_else(|| format!("it says that its version is {:?}", info.server_version))?;
     let option = |names: &[&str]| process.and_then(|process| process.option(names));
-    // daemon/containerd/service.go: `DriverStatus` says which kind of driver it is.
-    let status = info.driver_status.unwrap_or_default();
-    let containerd_store = status
-        .iter()
-        .any(|(key, value)| key == "driver-type" && value.starts_with("io.containerd.snapshotter"));
+    let containerd_store = engines::is_containerd_store(&info.driver_status.unwrap_or_default());
     let told = info
         .containerd
         .map(|containerd| containerd.address)
@@ -258,6 +254,7 @@ mod tests {
             contained: false,
         };
         let docker = Dockerd {
+            accept_grpc: false,
             name: "main".to_owned(),
             socket: "/run/docker.sock".into(),
             authz: None,

@@ -224,7 +224,7 @@ fn grpc_past_the_plugin_is_open_where_dockerd_answers_it_and_shut_where_it_does_
         "/none".as_ref(),
         Duration::ZERO,
     ));
-    let paths = path::of_docker("main", &docker, true);
+    let paths = path::of_docker("main", &docker, true, Some(Vec::new()));
     let path = paths.iter().find(|path| path.name == "main/grpc").unwrap();
     let found = |fate: ImageOutcome| {
         let verdict = verdict(path, vec![(Canary::Unsigned, fate, Duration::ZERO)], false);
@@ -238,9 +238,15 @@ fn grpc_past_the_plugin_is_open_where_dockerd_answers_it_and_shut_where_it_does_
         (DoorState::Open, GRPC_BYPASS.to_owned())
     );
     assert_eq!(found(ImageOutcome::NoWay), (DoorState::Shut, String::new()));
+    let (state, note) = found(ImageOutcome::LeftToGate);
+    assert_eq!(state, DoorState::Shut);
+    assert!(
+        note.contains("whose gate judges each layer"),
+        "it is said: {note}"
+    );
     assert_eq!(found(failed()).0, DoorState::Unknown);
     assert!(
-        path::of_docker("main", &docker, false)
+        path::of_docker("main", &docker, false, None)
             .iter()
             .all(|path| path.name != "main/grpc"),
         "no plugin, nothing to get past"

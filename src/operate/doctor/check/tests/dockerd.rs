@@ -25,6 +25,7 @@ fn holes(change: impl FnOnce(&mut DockerFacts)) -> Vec<Hole> {
             name: "main".to_owned(),
             socket: "/run/docker.sock".into(),
             authz: Some("/run/docker/plugins/rootpin.sock".into()),
+            accept_grpc: false,
         },
         version: Version(29, 3, 1),
         containerd_store: true,
@@ -148,6 +149,19 @@ fn a_dockerd_that_answers_grpc_past_its_plugins_is_open_with_a_classic_store_and
         asked(Some(true), of_29_7, false)
             .starts_with("weak docker-authz-bypass: dockerd 29.7.2: dockerd answers gRPC")
     );
+    let accepted = docker(|facts| {
+        (facts.answers_grpc, facts.version, facts.containerd_store) = (Some(true), of_29_7, false);
+        facts.docker.accept_grpc = true;
+    });
+    assert!(accepted.starts_with("weak docker-authz-bypass") && accepted.contains("`accept-grpc`"));
+    let of_another_containerd = docker(|facts| {
+        (facts.answers_grpc, facts.version) = (Some(true), of_29_7);
+        facts.containerd = Some("/run/docker/containerd/containerd.sock".into());
+    });
+    assert!(
+        of_another_containerd.contains("open docker-authz-bypass"),
+        "no gate of ours is asked there: {of_another_containerd}"
+    );
     assert_eq!(
         asked(Some(false), of_29_7, true),
         "",
@@ -237,6 +251,7 @@ fn what_comes_in_without_a_call_is_told_swarms_tasks_and_a_store_that_moves() {
 #[test]
 fn a_socket_that_dockerd_takes_for_the_plugin_is_open_and_removed_only_where_nobody_listens() {
     let docker = Dockerd {
+        accept_grpc: false,
         name: "main".to_owned(),
         socket: "/run/docker.sock".into(),
         authz: Some("/run/rootpin/docker.authz.sock".into()),
