@@ -12,6 +12,7 @@ mod question;
 mod rootfs;
 mod running;
 mod session;
+mod volumes;
 
 use std::path::PathBuf;
 use std::sync::Arc;

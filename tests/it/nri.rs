@@ -93,12 +93,24 @@ struct Pod {
 struct Container {
     #[prost(string, tag = "1")]
     id: String,
+    #[prost(string, tag = "2")]
+    pod_sandbox_id: String,
     #[prost(map = "string, string", tag = "6")]
     annotations: HashMap<String, String>,
     #[prost(string, repeated, tag = "7")]
     args: Vec<String>,
+    #[prost(message, repeated, tag = "9")]
+    mounts: Vec<Mount>,
     #[prost(message, optional, tag = "22")]
     image: Option<StatedImage>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Mount {
+    #[prost(string, tag = "1")]
+    destination: String,
+    #[prost(string, tag = "3")]
+    source: String,
 }
 
 /// What containerd from 2.4 on says of a container's image.
@@ -227,6 +239,18 @@ impl Connection {
         self.call("CreateContainer", &create(id))
     }
 
+    /// Makes a container with an image volume.
+    fn mount(&mut self, id: &str, source: &str) -> Result<Vec<u8>, (i32, String)> {
+        let mut question = create(id);
+        let (destination, source) = ("/models".to_owned(), source.to_owned());
+        let mount = Mount {
+            destination,
+            source,
+        };
+        question.container.as_mut().unwrap().mounts.push(mount);
+        self.call("CreateContainer", &question)
+    }
+
     fn start(&mut self, id: &str) -> Result<Vec<u8>, (i32, String)> {
         let Create { pod, container } = create(id);
         self.call(
@@ -256,8 +280,10 @@ fn create(id: &str) -> Create {
         pod: Some(pod),
         container: Some(Container {
             id: id.to_owned(),
+            pod_sandbox_id: PAUSE.to_owned(),
             annotations,
             args: vec!["/app".to_owned()],
+            mounts: Vec::new(),
             image: None,
         }),
     }
@@ -446,6 +472,53 @@ fn a_container_is_made_of_a_signed_image_and_of_no_other_one() {
     assert!(
         asked.len() == 12 && asked.iter().all(|line| line["engine"] == "main"),
         "{asked:?}"
+    );
+}
+
+#[test]
+fn an_image_volume_is_judged_as_the_image_that_a_container_is_made_of() {
+    let Some((world, image, chain)) = host("n-volume") else {
+        return;
+    };
+    let (twin, twin_chain) = unpacked("layer", "twin");
+    assert_eq!(chain, twin_chain);
+    let (model, model_chain) = unpacked("model", "model");
+    let at = |image: &Image| {
+        let hex = image.index.digest.trim_start_matches("sha256:").to_owned();
+        format!("/run/containerd/io.containerd.grpc.v1.cri/image-volumes/{PAUSE}/{hex}")
+    };
+    world.containerd.hold("k8s.io", |held| {
+        twin.hold_as(held, "elsewhere.test/twin:v1");
+        model.hold_as(held, "elsewhere.test/model:v1");
+        for (image, chain) in [(&image, &chain), (&twin, &chain), (&model, &model_chain)] {
+            held.snapshots.push((at(image), chain.clone()));
+        }
+    });
+    let (_daemon, nri) = start(&world);
+    let mut containerd = nri.take_up(0);
+    for good in [at(&image), format!("{}/a/folder", at(&image))] {
+        assert_eq!(containerd.mount("good", &good), Ok(Vec::new()), "{good}");
+    }
+    assert_refused(
+        containerd.mount("good", &at(&model)),
+        "elsewhere.test/model:v1@",
+    );
+    // The same layers, and another image.
+    assert_refused(
+        containerd.mount("good", &at(&twin)),
+        "elsewhere.test/twin:v1@",
+    );
+    let of_another = at(&model).replace(&format!("/{PAUSE}/"), "/other/");
+    assert_eq!(
+        containerd.mount("good", &of_another),
+        Ok(Vec::new()),
+        "another pod's folder is the host's"
+    );
+    // CRI makes the snapshot before it asks.
+    let (gone, _) = unpacked("gone", "gone");
+    assert_refused(
+        containerd.mount("good", &at(&gone)),
+        ": malformed: found 0 snapshots of ",
     );
 }
 

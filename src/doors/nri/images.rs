@@ -111,13 +111,15 @@ impl ImageSearch<'_> {
                 }
             }
         }
-        // What NRI names must be above the container's configuration.
-        if let Some(target) = made.target
-            && !found
-                .iter()
-                .any(|(chain, ..)| chain.digests().contains(&target))
-        {
-            found.clear();
+        // What NRI names must be above the container's configuration; where that is not known, it is
+        // one that the image is above.
+        if let Some(target) = made.target {
+            let is_below = |chain: &Chain| chain.digests().contains(&target);
+            if made.config.is_none() {
+                found.retain(|(chain, ..)| is_below(chain));
+            } else if !found.iter().any(|(chain, ..)| is_below(chain)) {
+                found.clear();
+            }
         }
         // Which one it is, where its record is known: all records of an image have the same
         // configuration in CRI's eyes.

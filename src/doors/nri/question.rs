@@ -20,6 +20,8 @@ pub(super) enum Moment {
     Create,
     /// Nothing of the image has run yet.
     Start,
+    /// An image is mounted into the container, by a snapshot of its own.
+    Volume,
     /// A pod's sandbox: made of the pause image, unless its runtime makes it by itself.
     Sandbox,
 }
@@ -47,7 +49,7 @@ impl RunDoor {
     ) -> Option<Verdict> {
         let containerd = &self.gates.containerd;
         let made = match moment {
-            Moment::Create => container_origin::by_snapshot(containerd, id)
+            Moment::Create | Moment::Volume => container_origin::by_snapshot(containerd, id)
                 .await
                 .map(Some),
             Moment::Start | Moment::Sandbox => container_origin::by_record(containerd, id).await,

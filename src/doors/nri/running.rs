@@ -90,13 +90,14 @@ async fn look_through(door: Arc<RunDoor>, pods: Vec<PodSandbox>, containers: Vec
     let containers = containers
         .into_iter()
         .filter(|container| !stopped(container));
-    let containers = containers.map(|container| {
-        (
-            Moment::Start,
-            container.id.clone(),
-            container.image.clone(),
-            who(&PodSandbox::default(), &container),
-        )
+    let containers = containers.flat_map(|container| {
+        let who = who(&PodSandbox::default(), &container);
+        let volumes = super::volumes::of(&container).into_iter();
+        let of_who = format!("an image volume of {who}");
+        let volumes =
+            volumes.map(move |(key, image)| (Moment::Volume, key, Some(image), of_who.clone()));
+        let own = (Moment::Start, container.id, container.image, who);
+        std::iter::once(own).chain(volumes)
     });
     let engine = &door.gates.name;
     // A failure is one of the questions', and told there.

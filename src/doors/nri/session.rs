@@ -251,16 +251,16 @@ impl NriSession<'_> {
     ) -> Result<Vec<u8>, Refused> {
         let until = Instant::now() + self.time;
         let (pod, container) = (pod.unwrap_or_default(), container.unwrap_or_default());
-        let sandbox = (moment == Moment::Create).then_some((Moment::Sandbox, &pod.id));
-        for (moment, id) in sandbox.into_iter().chain([(moment, &container.id)]) {
-            let image = (moment != Moment::Sandbox)
-                .then(|| container.image.clone())
-                .flatten();
-            let (door, id, time) = (
-                Arc::clone(self.door),
-                id.clone(),
-                until.saturating_duration_since(Instant::now()),
-            );
+        let own = (moment, container.id.clone(), container.image.clone());
+        let mut questions = vec![own];
+        if moment == Moment::Create {
+            questions.insert(0, (Moment::Sandbox, pod.id.clone(), None));
+            let volumes = super::volumes::of(&container).into_iter();
+            questions.extend(volumes.map(|(key, image)| (Moment::Volume, key, Some(image))));
+        }
+        for (moment, id, image) in questions {
+            let door = Arc::clone(self.door);
+            let time = until.saturating_duration_since(Instant::now());
             // In a task of its own: a fault of ours refuses one container, and doesn't end the
             // door.
             let judged =
