@@ -34,8 +34,10 @@ const IN_NAMES: [&str; 24] = [
 const NAMES: [&str; 8] = [
     "auth", "auths", "header", "headers", "pass", "pin", "sas", "userinfo",
 ];
+/// A flag whose value is a key, as stream processors have it.
+const KEY_FLAG: &str = "--key";
 /// Short flags of programs: after these a password comes, and after those a user with one.
-const SHORT: [&str; 1] = ["-p"];
+const SHORT: [&str; 2] = ["-p", KEY_FLAG];
 const USERS: [&str; 4] = ["-u", "-U", "--user", "--proxy-user"];
 /// Words after which a secret comes, in a header.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "apikey", "negotiate"];
@@ -188,6 +190,7 @@ fn is_secret(key: &str) -> bool {
     // A header of one's own is a registry's key more often than not, and a proxy has a password.
     let is_own = last.starts_with("x-") || last.ends_with("proxy");
     is_own
+        || key == KEY_FLAG
         || NAMES.contains(&last.as_str())
         || IN_NAMES.iter().any(|word| plain.contains(word)) && !is_place
 }
@@ -389,6 +392,8 @@ mod tests {
             "it said Bearer §, and more",
             "aws eyJ§.eyJ§.§",
             "--password=§ --user=u",
+            "args = [\"--key=§\", \"--x\"]",
+            "args = [\"--key\", \"§\"]",
             "PASSWORD: § with blanks §",
             "api_key: \"§\", access-key: '§'",
             "# mysql --password § -h db",
