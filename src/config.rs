@@ -59,6 +59,20 @@ pub struct Config {
     pub dockers: Vec<Dockerd>,
 }
 
+impl Config {
+    /// Each socket at which engines ask, with its engine's name.
+    pub(crate) fn doors(&self) -> impl Iterator<Item = (&str, &Path)> {
+        let gates = self.engines.iter().flat_map(|engine| {
+            [&engine.gate, &engine.apply].map(|socket| (engine.name.as_str(), socket.as_path()))
+        });
+        let plugins = self
+            .dockers
+            .iter()
+            .filter_map(|docker| Some((docker.name.as_str(), docker.authz.as_deref()?)));
+        gates.chain(plugins)
+    }
+}
+
 /// Where the metrics are served.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum MetricsAddress {

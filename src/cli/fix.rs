@@ -230,6 +230,12 @@ pub(super) fn text_of(fix: &Value) -> String {
             || format!("restart {}", restart.join(", ")),
             |then| format!("run {then}"),
         );
+        // It reads rootpin.toml at its start alone.
+        let start = if fix["rootpind-is-stale"] == true {
+            "run systemctl restart"
+        } else {
+            "start"
+        };
         let reload = if fix["reload"] == true {
             "run systemctl daemon-reload, then "
         } else {
@@ -237,7 +243,7 @@ pub(super) fn text_of(fix: &Value) -> String {
         };
         let _ = write!(
             out,
-            "\nhint: start rootpind, {reload}{then}, then run rootpin doctor"
+            "\nhint: {start} rootpind, {reload}{then}, then run rootpin doctor"
         );
     }
     out

@@ -1,6 +1,7 @@
 //! `rootpin install`: has this host's engines ask rootpin, or takes that back.
 
 mod image;
+mod place;
 mod uninstall;
 
 use std::fs;
@@ -13,27 +14,20 @@ use super::output::Output;
 use super::{EXIT_USAGE, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::operate::doctor::kubelet::{self, KubeletPlan, OWN_PROVIDER};
-use crate::operate::doctor::unit::{self, UnitCommand, UnitStart};
-use crate::operate::doctor::{self, AUTHORIZATION, FileEdit, Idle, RepairPlan};
+use crate::operate::doctor::{self, FileEdit, RepairPlan};
 use crate::operate::platform::{
-    Entries, HostSigns, PLATFORMS, Platform, SHIPPED, detect, with_entries,
+    self, Entries, HostSigns, PLATFORMS, Platform, SHIPPED, detect, with_entries,
 };
 use crate::operate::record::{InstallLock, InstallRecord};
 use crate::problem::Problem;
 use image::Image;
+use place::{Place, ask_systemd};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin install --dry-run   (shows what would be written)\n  rootpin install --platform auto\n  \
     rootpin install --uninstall --yes\n\n\
     exit codes: 0 all is in place, 1 something was left and is named, 2 no rootpin.toml to read";
 /// `--platform` that looks for itself.
 const AUTO: &str = "auto";
-/// Where containerd is on the search path.
-const CONTAINERD: &str = "containerd";
-const MAIN: &str = "/etc/containerd/config.toml";
-const DAEMON_JSON: &str = "/etc/docker/daemon.json";
-/// Options of engines that say where their parts are.
-const CONFIG_OPTIONS: [&str; 2] = ["config", "c"];
-const DOCKER_OPTIONS: [&str; 3] = ["config-file", AUTHORIZATION[0], AUTHORIZATION[1]];
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -122,9 +116,18 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
     if arguments.uninstall {
         return uninstall::run(arguments, image.is_some(), lock, output);
     }
-    let mut host = match &arguments.platform {
-        Some(name) => on_platform(name, &whole(&arguments.config), image.is_some())?,
-        None => listed(arguments)?,
+    let systemd = ask_systemd(image.is_some())?;
+    let (mut host, place) = match &arguments.platform {
+        Some(name) => {
+            let (platform, also) = kind(name, image.is_some())?;
+            let place = Place::of(arguments, Some(platform), image.is_some(), &systemd);
+            let path = whole(&arguments.config);
+            (on_platform((platform, also), &path, &place)?, place)
+        }
+        None => {
+            let place = Place::of(arguments, None, image.is_some(), &systemd);
+            (listed(arguments)?, place)
+        }
     };
     let known = |name: &String| {
         host.config
@@ -146,7 +149,6 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
             "name one that it has, or add it there",
         )));
     }
-    let place = Place::of(arguments, host.platform, image.is_some());
     let staged = |name: &str| image.as_ref().map(|image| image.program(name));
     let tools = fix::tools(
         &host.config,
@@ -191,6 +193,13 @@ fn report(plan: &RepairPlan, done: &fix::Done, host: &Host, is_image: bool, outp
         members.insert("undoes".to_owned(), json!(platform.undoes));
         members.insert("image".to_owned(), json!(is_image));
     }
+    if let (None, Some(members)) = (host.platform, told.as_object_mut()) {
+        members.insert("then".to_owned(), json!(host.restarts(&plan.restart)));
+    }
+    if let Some(members) = told.as_object_mut() {
+        let is_stale = !is_image && doctor::is_stale(&host.config);
+        members.insert("rootpind-is-stale".to_owned(), json!(is_stale));
+    }
     let failed =
         !plan.left.is_empty() || told.get("failed").is_some_and(serde_json::Value::is_string);
     let value = json!({ "version": 1, "outcome": if failed { "left" } else { "installed" }, "install": told });
@@ -225,6 +234,24 @@ impl Host {
         }
     }
 
+    /// How these engines of rootpin.toml are restarted.
+    fn restarts(&self, names: &[String]) -> String {
+        let engines = self.config.engines.iter();
+        let engines = engines.map(|engine| (&engine.name, &engine.containerd));
+        let dockers = self.config.dockers.iter();
+        let dockers = dockers.map(|docker| (&docker.name, &docker.socket));
+        let of_names = engines
+            .chain(dockers)
+            .filter(|(name, _)| names.contains(name));
+        let all: Vec<String> = of_names
+            .map(|(name, socket)| match platform::restart_of(socket) {
+                Some(command) => command.to_owned(),
+                None => format!("what restarts the engine {name:?}"),
+            })
+            .collect();
+        all.join(", ")
+    }
+
     fn with_kubelet(&mut self, kubelet: KubeletPlan, plan: &mut RepairPlan) {
         if !kubelet.texts.is_empty() || kubelet.program.is_some() {
             self.kubelet = Some(kubelet.restart);
@@ -250,28 +277,36 @@ fn listed(arguments: &Arguments) -> Result<Host, Problem> {
     })
 }
 
-/// The engines of a kind of host, which rootpin.toml is to name.
-fn on_platform(name: &str, path: &Path, is_image: bool) -> Result<Host, Problem> {
-    let (platform, also) = if let Some(platform) = Platform::named(name) {
-        (platform, Vec::new())
+/// A kind of host, and what else there are signs of.
+fn kind(name: &str, is_image: bool) -> Result<(&'static Platform, Vec<&'static str>), Problem> {
+    if let Some(platform) = Platform::named(name) {
+        return Ok((platform, Vec::new()));
+    }
+    let processes = if is_image {
+        Vec::new()
     } else {
-        let processes = if is_image {
-            Vec::new()
-        } else {
-            doctor::process_names()
-        };
-        let found = detect(&HostSigns {
-            exists: &|path| fs::symlink_metadata(path).is_ok(),
-            processes: &processes,
-        })?;
-        (found.platform, found.also)
+        doctor::process_names()
     };
+    let found = detect(&HostSigns {
+        exists: &|path| fs::symlink_metadata(path).is_ok(),
+        processes: &processes,
+    })?;
+    Ok((found.platform, found.also))
+}
+
+/// The engines of a kind of host, which rootpin.toml is to name.
+fn on_platform(
+    (platform, also): (&'static Platform, Vec<&'static str>),
+    path: &Path,
+    place: &Place,
+) -> Result<Host, Problem> {
     let before = match fs::read_to_string(path) {
         Ok(text) => Some(text),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(error) => return Err(format!("{}: {error}", path.display()).into()),
     };
-    let entries = with_entries(before.as_deref().unwrap_or(SHIPPED), platform)
+    let socket = place.socket(platform)?;
+    let entries = with_entries(before.as_deref().unwrap_or(SHIPPED), platform, &socket)
         .map_err(|why| why.about(path.display()))?;
     let Entries {
         text,
@@ -288,172 +323,4 @@ fn on_platform(name: &str, path: &Path, is_image: bool) -> Result<Host, Problem>
         platform: Some(platform),
         also,
     })
-}
-
-/// Where an engine that doesn't run has its parts.
-struct Place {
-    containerd: PathBuf,
-    main: PathBuf,
-    daemon_json: PathBuf,
-    /// The file that names authorization plugins on dockerd's command line.
-    authorization_by_flag: Option<PathBuf>,
-    /// Why an engine's unit doesn't tell how it is started, unless its file is given.
-    containerd_unclear: Option<Problem>,
-    docker_unclear: Option<Problem>,
-    verifier: PathBuf,
-    is_image: bool,
-}
-
-impl Place {
-    fn of(arguments: &Arguments, platform: Option<&Platform>, is_image: bool) -> Self {
-        let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        // The system's containerd is started by its unit, which may name other files.
-        let started = if platform.is_none_or(|platform| platform.main == MAIN) {
-            unit::start("containerd.service", CONTAINERD, &CONFIG_OPTIONS)
-        } else {
-            UnitStart::Absent
-        };
-        let containerd_unclear = unclear(
-            &started,
-            arguments.containerd_config.as_deref(),
-            "--containerd-config",
-        );
-        let docker = unit::start("docker.service", "dockerd", &DOCKER_OPTIONS);
-        let docker_unclear = unclear(
-            &docker,
-            arguments.docker_config.as_deref(),
-            "--docker-config",
-        );
-        let (unit, docker) = (known(&started), docker.command());
-        let named = |unit: Option<&UnitCommand>, names: &[&str]| {
-            let path = unit?.option(names)?;
-            Some(Path::new("/").join(path))
-        };
-        let program = || {
-            let there = |path: &&&str| Path::new(path).exists();
-            let own = platform.and_then(|platform| platform.programs.iter().find(there));
-            unit.and_then(program_of)
-                .filter(|path| path.exists())
-                .unwrap_or_else(|| PathBuf::from(own.map_or(CONTAINERD, |path| *path)))
-        };
-        let main = || {
-            named(unit, config_options(unit))
-                .unwrap_or_else(|| platform.map_or(MAIN, |platform| platform.main).into())
-        };
-        let daemon_json = || named(docker, &["config-file"]).unwrap_or_else(|| DAEMON_JSON.into());
-        let own = platform.and_then(|platform| platform.verifier);
-        let usual = if image::is_read_only(Path::new("/usr")) {
-            fix::VERIFIER_IN_OPT
-        } else {
-            fix::VERIFIER
-        };
-        let given = arguments.verifier.clone();
-        Self {
-            containerd: arguments.containerd.clone().unwrap_or_else(program),
-            main: whole(arguments.containerd_config.clone().unwrap_or_else(main)),
-            daemon_json: whole(arguments.docker_config.clone().unwrap_or_else(daemon_json)),
-            authorization_by_flag: docker
-                .filter(|docker| docker.option(&AUTHORIZATION).is_some())
-                .map(|docker| docker.file.clone()),
-            containerd_unclear,
-            docker_unclear,
-            verifier: given.unwrap_or_else(|| own.unwrap_or(usual).into()),
-            is_image,
-        }
-    }
-
-    fn idle(&self) -> Idle<'_> {
-        Idle {
-            containerd: &self.containerd,
-            main: &self.main,
-            daemon_json: &self.daemon_json,
-            authorization_by_flag: self.authorization_by_flag.as_deref(),
-            containerd_unclear: self.containerd_unclear.as_ref(),
-            docker_unclear: self.docker_unclear.as_ref(),
-            is_image: self.is_image,
-        }
-    }
-}
-
-/// Why nothing is written for an engine by its unit; none, where its file is given by this option.
-fn unclear(start: &UnitStart, given: Option<&Path>, option: &str) -> Option<Problem> {
-    match (start, given) {
-        (UnitStart::Unclear(command, why), None) => Some(Problem::hinted(
-            format!(
-                "{}: {why}, so it is not known which configuration it starts with",
-                command.file.display()
-            ),
-            format!("start the engine, mend its unit, or give {option} FILE, and run this again"),
-        )),
-        _ => None,
-    }
-}
-
-/// containerd's program, unless another one starts it.
-fn program_of(unit: &UnitCommand) -> Option<PathBuf> {
-    let first = unit.words.first().filter(|_| unit.is_of(CONTAINERD));
-    first.map(PathBuf::from).filter(|path| path.is_absolute())
-}
-
-/// The options that name its main file; of another program, -c may be anything.
-fn config_options(unit: Option<&UnitCommand>) -> &'static [&'static str] {
-    match unit {
-        Some(unit) if !unit.is_of(CONTAINERD) => &CONFIG_OPTIONS[..1],
-        _ => &CONFIG_OPTIONS,
-    }
-}
-
-/// The command line of a unit that tells all that counts.
-fn known(start: &UnitStart) -> Option<&UnitCommand> {
-    match start {
-        UnitStart::Known(command) => Some(command),
-        UnitStart::Absent | UnitStart::Unclear(..) => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unclear_unit_is_named_with_the_option_that_says_it() {
-        let command = UnitCommand {
-            words: vec!["/usr/bin/containerd".to_owned()],
-            file: "/u.service".into(),
-        };
-        let start = UnitStart::Unclear(command.clone(), "why".to_owned());
-        let told = unclear(&start, None, "--containerd-config").unwrap();
-        let told = told.to_string();
-        assert!(
-            told.contains("/u.service: why") && told.contains("--containerd-config FILE"),
-            "{told}"
-        );
-        let given = Some(Path::new("/c.toml"));
-        assert!(unclear(&start, given, "--containerd-config").is_none());
-        assert!(unclear(&UnitStart::Known(command), None, "").is_none());
-        assert!(unclear(&UnitStart::Absent, None, "").is_none());
-    }
-
-    #[test]
-    fn only_a_first_word_that_is_containerd_is_run_as_containerd() {
-        let c = Some("/opt/bin/containerd");
-        for (line, program, config) in [
-            ("/opt/bin/containerd -c /c", c, Some("/c")),
-            ("/opt/bin/containerd", c, None),
-            ("containerd --config /c", None, Some("/c")),
-            ("/usr/bin/env A=b", None, None),
-            ("/usr/local/bin/start-engine --config /c", None, Some("/c")),
-            ("/bin/sh -c exec-containerd", None, None),
-            ("/usr/bin/containerd-shim", None, None),
-        ] {
-            let unit = UnitCommand {
-                words: line.split(' ').map(str::to_owned).collect(),
-                file: "/u".into(),
-            };
-            let found = program_of(&unit);
-            assert_eq!(found.as_deref(), program.map(Path::new), "{line}");
-            let found = unit.option(config_options(Some(&unit)));
-            assert_eq!(found.as_deref(), config, "{line}");
-        }
-    }
 }

@@ -7,7 +7,7 @@ mod entries;
 use std::path::{Path, PathBuf};
 
 pub(crate) use detect::{HostSigns, detect};
-pub(crate) use entries::{Entries, SHIPPED, with_entries};
+pub(crate) use entries::{Entries, SHIPPED, same_socket, with_entries};
 
 /// A kind of host, as `--platform` names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +82,9 @@ pub(crate) enum KubeletFlags {
     InPlace,
 }
 
-const CONTAINERD: &str = "/run/containerd/containerd.sock";
-const MAIN: &str = "/etc/containerd/config.toml";
+pub(crate) const CONTAINERD: &str = "/run/containerd/containerd.sock";
+/// containerd's main file, unless it is told of another.
+pub(crate) const MAIN: &str = "/etc/containerd/config.toml";
 const CERTS: &str = "/etc/containerd/certs.d";
 const PROGRAMS: &[&str] = &["/usr/bin/containerd", "/usr/local/bin/containerd"];
 const NODE_CONFIG: &str = "/etc/eks/nodeadm.d/rootpin.yaml";
@@ -272,8 +273,21 @@ pub(crate) const PLATFORMS: [Platform; 11] = [
     SYSTEM,
 ];
 
+/// dockerd's configuration, unless it is told of another.
+pub(crate) const DAEMON_JSON: &str = "/etc/docker/daemon.json";
 /// dockerd's socket.
 pub(crate) const DOCKER: &str = "/run/docker.sock";
+
+/// What restarts the engine at that socket, where a platform's engine is there.
+pub(crate) fn restart_of(socket: &Path) -> Option<&'static str> {
+    if same_socket(socket, Path::new(CONTAINERD)) {
+        return Some(SYSTEM.restart);
+    }
+    if same_socket(socket, Path::new(DOCKER)) {
+        return Some("systemctl restart docker");
+    }
+    Platform::of_socket(socket).map(|platform| platform.restart)
+}
 
 impl Platform {
     /// The one of that name.

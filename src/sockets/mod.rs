@@ -17,7 +17,7 @@ pub(crate) use diag::SockDiag;
 pub(crate) use holder::Holder;
 pub(crate) use kept::KeptSocket;
 pub(crate) use passed::Passed;
-pub(crate) use unix::{bind_unix, is_dead};
+pub(crate) use unix::{bind_unix, is_dead, nobody_comes};
 
 /// As systemd has it: of a queue that is full the kernel drops connections, and whose they are it
 /// doesn't know.

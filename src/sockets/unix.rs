@@ -52,7 +52,7 @@ pub(crate) async fn is_dead(path: &Path) -> bool {
 
 /// Whether who connects to a path comes to nobody, as far as is known without waiting. A queue that
 /// is full has somebody.
-pub(super) fn nobody_comes(path: &Path) -> bool {
+pub(crate) fn nobody_comes(path: &Path) -> bool {
     if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return true;
     }

@@ -54,6 +54,7 @@ mod signed_rows;
 mod sweep;
 mod systemd;
 mod trust_server;
+mod unit_shapes;
 
 use std::io::Write as _;
 use std::time::{Duration, Instant};

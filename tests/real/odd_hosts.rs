@@ -238,6 +238,42 @@ fn hosts() -> Vec<Odd> {
         .steps(&[INSTALL])
         .ends("install", 1, "its plugins are named on the command line in /etc/systemd/system/docker.service.d/o.conf")
         .has("../etc/docker/daemon.json", "{}", "rootpin"),
+        Odd::new("the configuration has another socket", &["1.7", "2.1"])
+            .file(MAIN, "version = 2\n[grpc]\n  address = \"/run/cd/x.sock\"\n")
+            .steps(&[
+                INSTALL,
+                "sed -i s,/run/cd/x.sock,/run/cd/y.sock, /etc/rootpin/rootpin.toml\nstep listed rootpin install --dry-run\n",
+                "sed -i s,/run/cd/y.sock,/run/cd/x.sock, /etc/rootpin/rootpin.toml\nADDRESS=/run/cd/x.sock\n",
+                STARTS,
+                UNINSTALL,
+            ])
+            .ends("install", 0, "")
+            .ends("listed", 1, "it will listen at /run/cd/x.sock, and rootpin.toml has /run/cd/y.sock")
+            .ends("starts", 0, "")
+            .ends("plain", 0, ""),
+        Odd::new("somebody wrote the main file anew", two)
+            .file(MAIN, "version = 2\n# mine\n")
+            .steps(&[
+                INSTALL,
+                "rm -r /etc/containerd/conf.d; printf 'version = 2\\n[plugins]\\n# distro\\n' >\"$MAIN\"\n",
+                UNINSTALL,
+            ])
+            .ends("install", 0, "")
+            .ends("uninstall", 0, "rootpin-verifier")
+            .ends("plain", 0, "")
+            .has("../etc/containerd/config.toml", "# distro", "imports")
+            .has("later", "", "rootpin"),
+        Odd::new("the administrator has a folder of verifiers", &["2.1"])
+            .file(
+                MAIN,
+                "version = 3\n[plugins.'io.containerd.image-verifier.v1.bindir']\n  bin_dir = \"/opt/x/verifiers\"\n",
+            )
+            .file("/opt/x/verifiers/README", "")
+            .steps(&[INSTALL, UNINSTALL])
+            .ends("install", 0, "/opt/x/verifiers/rootpin-verifier")
+            .ends("uninstall", 0, "/opt/x/verifiers/rootpin-verifier")
+            .ends("plain", 0, "")
+            .has("uninstall", "taken back", "had rootpin's settings before"),
         Odd::new("conf.d is a link and sockets are elsewhere", &["1.7", "2.1"])
             .file(MAIN, "version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n")
             .file(

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Arguments, Place};
+use super::Arguments;
+use super::place::{Place, ask_systemd};
 use crate::cli::output::{Output, list, text};
 use crate::cli::{EXIT_USAGE, fix};
 use crate::config::{self, Config, Engine};
@@ -28,6 +29,7 @@ pub(super) fn run(
         Err(why) if arguments.config.exists() => return Err(why.into()),
         Err(_) => recorded(&record, &arguments.config)?,
     };
+    let systemd = ask_systemd(is_image)?;
     let places: Vec<(&str, Place)> = config
         .engines
         .iter()
@@ -35,11 +37,11 @@ pub(super) fn run(
             let platform = Platform::of_socket(&engine.containerd);
             (
                 engine.name.as_str(),
-                Place::of(arguments, platform, is_image),
+                Place::of(arguments, platform, is_image, &systemd),
             )
         })
         .collect();
-    let other = Place::of(arguments, None, is_image);
+    let other = Place::of(arguments, None, is_image, &systemd);
     let idle = |engine: &Engine| {
         places
             .iter()

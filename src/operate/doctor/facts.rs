@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::config_files::{ConfigFiles, at};
 use super::program::Program;
+use super::unit::UnitCommand;
 use super::version::Version;
 use crate::config::{Dockerd, Engine};
 use crate::problem::Problem;
@@ -28,6 +29,12 @@ pub struct Idle<'a> {
     pub containerd_unclear: Option<&'a Problem>,
     /// The same for dockerd.
     pub docker_unclear: Option<&'a Problem>,
+    /// How containerd is started by its unit; none: that is not known, or its file was given.
+    pub containerd_unit: Option<&'a UnitCommand>,
+    /// The same of dockerd.
+    pub docker_unit: Option<&'a UnitCommand>,
+    /// Whether its unit or its configuration tells containerd's socket; else the platform does.
+    pub tells_socket: bool,
     /// Whether this is an image of a host: then no engine is asked, and programs are run as nobody.
     pub is_image: bool,
 }
@@ -156,7 +163,27 @@ impl PluginFacts {
     }
 }
 
+/// Where a containerd listens by a configuration, in which 2.3 has another place for it.
+pub(super) fn address_of(config: &toml::Table) -> Option<&str> {
+    let of_server = || {
+        at(
+            config,
+            &["plugins", "io.containerd.server.v1.grpc", "address"],
+        )
+    };
+    let address = at(config, &["grpc", "address"]).or_else(of_server)?;
+    address.as_str().filter(|address| !address.is_empty())
+}
+
 impl EngineConfig {
+    /// Where this containerd listens. 2.3 leaves out of its dump what an older main file says.
+    #[must_use]
+    pub fn address(&self) -> Option<&Path> {
+        let files = self.files.files.iter().rev().map(|file| &file.table);
+        let all = std::iter::once(&self.effective).chain(files);
+        all.into_iter().find_map(address_of).map(Path::new)
+    }
+
     /// The name that a plugin's section has in the main file: before version 3 CRI has one section
     /// for all, and in version 1 by a short name.
     #[must_use]

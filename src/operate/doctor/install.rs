@@ -1,12 +1,12 @@
 //! The first time: what has the engines of rootpin.toml ask rootpin, whether they run already or
 //! not.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::check::{self, OLDEST};
 use super::facts::{ContainerdFacts, Idle};
 use super::hole::{Fix, Hole};
-use super::{Code, DockerFacts, RepairPlan, Tools, fix, plugin_name, probe, provider};
+use super::{Code, DockerFacts, RepairPlan, Tools, fix, next_start, plugin_name, probe, provider};
 use crate::config::{Config, Engine};
 use crate::problem::Problem;
 
@@ -25,7 +25,11 @@ pub async fn install(
         Vec::new(),
     );
     for engine in config.engines.iter().filter(|engine| wanted(&engine.name)) {
-        match found(engine, idle).await {
+        let facts = match found(engine, idle).await {
+            Ok(facts) => next_start::containerd(&facts, idle).await.map(|()| facts),
+            Err(why) => Err(why),
+        };
+        match facts {
             Ok(facts) if facts.version < OLDEST => left.push(Problem::hinted(format!("{}: containerd {} is too old: diff plugins came with {OLDEST}, and an older one panics when it reads of them", engine.name, facts.version), format!("upgrade \
                  containerd to {OLDEST} or later: the one of Debian 13, or containerd.io from Docker"))),
             Ok(facts) => {
@@ -61,14 +65,20 @@ pub async fn install(
             probe::docker(docker).await
         };
         match asked {
-            Ok((facts, _)) => {
-                holes.push(
-                    Hole::new(Code::DockerNoAuthz, &docker.name, "")
-                        .fix(Fix::Authorization(plugin_name::to_be(socket))),
-                );
-                dockers.push(facts);
+            Ok((facts, process)) => {
+                let plugin = plugin_name::to_be(socket);
+                match next_start::dockerd(&facts, process.as_ref(), idle, &plugin) {
+                    Ok(()) => {
+                        holes.push(
+                            Hole::new(Code::DockerNoAuthz, &docker.name, "")
+                                .fix(Fix::Authorization(plugin)),
+                        );
+                        dockers.push(facts);
+                    }
+                    Err(why) => left.push(why.about(&docker.name)),
+                }
             }
-            Err(_) => match fix::idle_docker(docker, idle, &plugin_name::to_be(socket)) {
+            Err(_) => match fix::idle_docker(docker, idle, &plugin_name::to_be(socket)).await {
                 Ok(of_it) => edits.push((docker.name.clone(), of_it)),
                 Err(why) => left.push(why.about(&docker.name)),
             },
@@ -91,6 +101,12 @@ pub async fn install(
     left.append(&mut plan.left);
     plan.left = left;
     plan
+}
+
+/// Where a containerd that doesn't run will listen, as far as its configuration tells.
+pub(crate) async fn idle_address(idle: Idle<'_>) -> Option<PathBuf> {
+    let config = probe::idle_config(idle).await.ok()?;
+    config.address().map(Path::to_owned)
 }
 
 pub(super) async fn found(engine: &Engine, idle: Idle<'_>) -> Result<ContainerdFacts, Problem> {

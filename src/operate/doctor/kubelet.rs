@@ -8,6 +8,7 @@ use toml_edit::value;
 use super::credentials::kubelet_flags;
 use super::fix::{self, FileEdit};
 use super::provider::{FILE, own_config};
+use super::unit::assignments;
 use super::{Tools, program};
 use crate::config::{self, Config};
 pub(crate) use crate::credentials::OWN_PROVIDER;
@@ -294,10 +295,26 @@ fn flags_file(way: KubeletFlags, flags: &[(&str, PathBuf); 2]) -> Result<FileEdi
 }
 
 /// The file of systemd's variables with more words in the kubelet's. The last of a flag counts.
+/// None: systemd would not read the result as what is there and these words.
 fn with_arguments(text: &str, words: &str) -> Option<String> {
-    if text.contains(words) {
+    let now = arguments(text)?;
+    if now.contains(words) {
         return Some(text.to_owned());
     }
+    let after = appended(text, words)?;
+    let space = if now.is_empty() { "" } else { " " };
+    (arguments(&after)? == format!("{now}{space}{words}")).then_some(after)
+}
+
+/// The words that a file of systemd's variables gives the kubelet, as systemd reads it.
+fn arguments(text: &str) -> Option<String> {
+    let name = VARIABLE.trim_end_matches('=');
+    let all = assignments(text)?.into_iter().rev();
+    let mut of_it = all.filter(|(key, _)| key == name);
+    Some(of_it.next().map(|(_, value)| value).unwrap_or_default())
+}
+
+fn appended(text: &str, words: &str) -> Option<String> {
     let Some(line) = text.lines().rev().find(|line| line.starts_with(VARIABLE)) else {
         let end = if text.is_empty() || text.ends_with('\n') {
             ""
@@ -383,7 +400,19 @@ mod tests {
             assert_eq!(after(text).as_deref(), Some(wanted), "{text}");
             assert_eq!(after(wanted).as_deref(), Some(wanted), "a second time");
         }
-        assert_eq!(after("KUBELET_EXTRA_ARGS=\"--x=\\\"y\\\"\"\n"), None);
+        for text in [
+            "KUBELET_EXTRA_ARGS=\"--x=\\\"y\\\"\"\n",
+            " KUBELET_EXTRA_ARGS = --v=1 --node-ip=1.2.3.4\n",
+            "KUBELET_EXTRA_ARGS =--v=1\n",
+            "KUBELET_EXTRA_ARGS=\"--v=1 \\\n --x=y\"\n",
+            "KUBELET_EXTRA_ARGS=--v=1 \\\n --x=y\n",
+            "KUBELET_EXTRA_ARGS=--v=1\n KUBELET_EXTRA_ARGS=--v=2\n",
+            "X='\nKUBELET_EXTRA_ARGS=--v=1\n'\n",
+            "X=a\\",
+            "# a \\\nKUBELET_EXTRA_ARGS=--v=1\n",
+        ] {
+            assert_eq!(after(text), None, "{text:?}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod hole;
 mod install;
 pub(crate) mod kubelet;
 mod metrics;
+mod next_start;
 mod plugin_name;
 mod probe;
 mod process;
@@ -33,13 +34,14 @@ use crate::config::{Config, Dockerd, Engine};
 use crate::control::DaemonClient;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
-use crate::sockets::is_dead;
+use crate::sockets::{is_dead, nobody_comes};
 use rootpin_policy::{CredentialsTo, Policy};
 
 pub use code::{Code, HoleSeverity};
 pub use facts::{ContainerdFacts, DockerFacts, Idle};
 pub use fix::{FileEdit, RepairPlan, Tools, WrittenFile, plan};
 pub use hole::{Fix, Hole};
+pub(crate) use install::idle_address;
 pub use install::install;
 pub(crate) use probe::{AUTHORIZATION, process_names};
 pub use report::{Accepted, AnsweringEngine, DoctorReport, Untold};
@@ -96,7 +98,7 @@ pub async fn examine(
         .as_ref()
         .is_some_and(|policy| policy.credentials_to == CredentialsTo::Rooted);
     holes.extend(credentials::Places::of_host(config).holes(rooted));
-    found.daemon(daemon, policy.as_ref()).await;
+    found.daemon(config, daemon, policy.as_ref()).await;
     found.report.finish();
     found
 }
@@ -177,7 +179,12 @@ impl Examination {
     }
 
     /// Asks rootpind.
-    async fn daemon(&mut self, daemon: Result<DaemonClient, Problem>, policy: Option<&Policy>) {
+    async fn daemon(
+        &mut self,
+        config: &Config,
+        daemon: Result<DaemonClient, Problem>,
+        policy: Option<&Policy>,
+    ) {
         let status = match daemon {
             Ok(mut client) => client.status().await,
             Err(why) => Err(why),
@@ -185,12 +192,18 @@ impl Examination {
         let status = status.and_then(|report| {
             serde_json::from_str(&report.json).map_err(|error| Problem::new(error.to_string()))
         });
-        if let Err(why) = &status {
-            self.report.untold("rootpind", &why.to_string());
+        match &status {
+            Ok(_) => self.report.holes.extend(check::silent(config)),
+            Err(why) => self.report.untold("rootpind", &why.to_string()),
         }
         let holes = check::daemon(status.as_ref().ok(), policy);
         self.report.holes.extend(holes);
     }
+}
+
+/// Whether rootpind runs, and not by this rootpin.toml: nobody listens at a socket of it.
+pub(crate) fn is_stale(config: &Config) -> bool {
+    !nobody_comes(&config.control) && config.doors().any(|(_, socket)| nobody_comes(socket))
 }
 
 /// A socket that keeps dockerd from rootpin's plugin.

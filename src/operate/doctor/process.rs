@@ -1,4 +1,4 @@
-//! A process that is an engine.
+//! A process that is an engine, and its command line.
 
 /// As `/proc` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -13,4 +13,22 @@ pub(super) struct Process {
     pub(super) words: Vec<String>,
     /// Whether it has another root directory than this program: it runs in a container.
     pub(super) contained: bool,
+}
+
+/// Every value that a command line gives an option, in the ways in which Go's programs take it.
+pub(super) fn options(words: &[String], names: &[&str]) -> Vec<String> {
+    let mut words = words.iter().skip(1);
+    let mut found = Vec::new();
+    while let Some(word) = words.next() {
+        let bare = word.trim_start_matches('-');
+        if bare.len() == word.len() {
+            continue;
+        }
+        match bare.split_once('=') {
+            Some((name, value)) if names.contains(&name) => found.push(value.to_owned()),
+            None if names.contains(&bare) => found.extend(words.next().cloned()),
+            _ => {}
+        }
+    }
+    found
 }

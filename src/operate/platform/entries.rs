@@ -20,11 +20,15 @@ pub(crate) struct Entries {
 }
 
 /// The text with an `[[engine]]`, and where dockerd is a door a `[[docker]]`, for each engine that
-/// it doesn't name yet.
+/// it doesn't name yet. `socket`: containerd's.
 ///
 /// # Errors
 /// The text is no configuration.
-pub(crate) fn with_entries(text: &str, platform: &Platform) -> Result<Entries, Problem> {
+pub(crate) fn with_entries(
+    text: &str,
+    platform: &Platform,
+    socket: &Path,
+) -> Result<Entries, Problem> {
     let now = config::parse(text)?;
     let mut after = text.to_owned();
     let mut names = Vec::new();
@@ -32,21 +36,26 @@ pub(crate) fn with_entries(text: &str, platform: &Platform) -> Result<Entries, P
     let known = now
         .engines
         .iter()
-        .find(|engine| same(&engine.containerd, platform.socket));
+        .find(|engine| same_socket(&engine.containerd, socket));
     if let Some(engine) = known {
         names.push(engine.name.clone());
     } else {
-        let name = free(&now, short(platform));
+        let is_shipped = text == SHIPPED;
+        let name = if is_shipped {
+            short(platform).to_owned()
+        } else {
+            free(&now, short(platform))
+        };
         let own = |door: &str| folder.join(format!("{name}.{door}.sock"));
         // As shipped the file names an engine that isn't here.
-        if text == SHIPPED {
-            after = shipped_for(&name, platform.socket);
+        if is_shipped {
+            after = shipped_for(&name, socket);
         } else {
             let _ = write!(
                 after,
                 "{}\n[[engine]]\nname       = \"{name}\"\ncontainerd = \"{}\"\ngate       = \"{}\"\napply      = \"{}\"\n",
                 line_end(&after),
-                platform.socket,
+                socket.display(),
                 own("gate").display(),
                 own("apply").display()
             );
@@ -57,7 +66,7 @@ pub(crate) fn with_entries(text: &str, platform: &Platform) -> Result<Entries, P
         let known = now
             .dockers
             .iter()
-            .find(|docker| same(&docker.socket, DOCKER));
+            .find(|docker| same_socket(&docker.socket, Path::new(DOCKER)));
         if let Some(docker) = known {
             names.push(docker.name.clone());
         } else {
@@ -100,7 +109,7 @@ fn is_inline(text: &str) -> bool {
 }
 
 /// The shipped file with another engine in the place of its own.
-fn shipped_for(name: &str, socket: &str) -> String {
+fn shipped_for(name: &str, socket: &Path) -> String {
     SHIPPED
         .replace(
             "name       = \"containerd\"",
@@ -108,7 +117,7 @@ fn shipped_for(name: &str, socket: &str) -> String {
         )
         .replace(
             &format!("containerd = \"{CONTAINERD}\""),
-            &format!("containerd = \"{socket}\""),
+            &format!("containerd = \"{}\"", socket.display()),
         )
         .replace("/containerd.gate.sock", &format!("/{name}.gate.sock"))
         .replace("/containerd.apply.sock", &format!("/{name}.apply.sock"))
@@ -143,13 +152,13 @@ fn line_end(text: &str) -> &'static str {
     }
 }
 
-/// /var/run is /run on most hosts.
-fn same(path: &Path, socket: &str) -> bool {
-    let text = path.to_string_lossy();
-    text.strip_prefix("/var/run/").map_or_else(
-        || text == socket,
-        |rest| socket.strip_prefix("/run/") == Some(rest),
-    )
+/// Whether both are one socket: /var/run is /run on most hosts.
+pub(crate) fn same_socket(one: &Path, other: &Path) -> bool {
+    let below_run = |path: &Path| {
+        path.strip_prefix("/var/run")
+            .map_or_else(|_| path.to_owned(), |rest| Path::new("/run").join(rest))
+    };
+    below_run(one) == below_run(other)
 }
 
 #[cfg(test)]
@@ -157,7 +166,8 @@ mod tests {
     use super::*;
 
     fn with(text: &str, platform: &str) -> Entries {
-        with_entries(text, Platform::named(platform).unwrap()).unwrap()
+        let platform = Platform::named(platform).unwrap();
+        with_entries(text, platform, Path::new(platform.socket)).unwrap()
     }
 
     #[test]
@@ -202,6 +212,18 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_at_another_socket_keeps_its_name_and_its_doors() {
+        let platform = Platform::named("containerd").unwrap();
+        let entries = with_entries(SHIPPED, platform, Path::new("/run/x.sock")).unwrap();
+        assert_eq!(entries.names, ["containerd"]);
+        let [engine] = &entries.config.engines[..] else {
+            panic!("{:?}", entries.config.engines)
+        };
+        assert_eq!(engine.containerd, Path::new("/run/x.sock"));
+        assert_eq!(engine.gate, Path::new("/run/rootpin/containerd.gate.sock"));
+    }
+
+    #[test]
     fn a_file_that_was_changed_gets_one_more_entry_and_keeps_every_byte() {
         let text = "deadline = \"6s\"\n[[engine]]\nname = \"k0s\"\ncontainerd = \"/c\"\ngate = \"/g\"\napply = \"/a\"";
         let entries = with(text, "k0s");
@@ -216,8 +238,10 @@ mod tests {
         );
         let inline =
             "engine = [{ name = \"a\", containerd = \"/c\", gate = \"/g\", apply = \"/a\" }]\n";
-        let why = with_entries(inline, Platform::named("k3s").unwrap()).unwrap_err();
+        let k3s = Platform::named("k3s").unwrap();
+        let socket = Path::new("/s");
+        let why = with_entries(inline, k3s, socket).unwrap_err();
         assert!(why.what.contains("a list in one line"), "{why}");
-        assert!(with_entries("what = 1", Platform::named("k3s").unwrap()).is_err());
+        assert!(with_entries("what = 1", k3s, socket).is_err());
     }
 }

@@ -25,7 +25,7 @@ use super::version::Version;
 pub(super) use cri::SETTINGS;
 pub(super) use differ::differs;
 pub(super) use dockerd::{dockerd, embedded, shadowed};
-pub(super) use others::{daemon, processes, sockets};
+pub(super) use others::{daemon, processes, silent, sockets};
 pub(super) use registry::one_folder;
 pub(super) use transfer::platform;
 pub(super) use verifier::{PROGRAM, SHARED};

@@ -8,11 +8,13 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use super::super::code::{Code, HoleSeverity};
-use super::super::config_files::{self, at};
+use super::super::config_files;
+use super::super::facts::address_of;
 use super::super::hole::{Fix, Hole};
 use super::super::process::Process;
 use crate::config::Config;
 use crate::observe::plain;
+use crate::sockets::nobody_comes;
 use crate::trusted_path::{Owner, check_way};
 use rootpin_policy::Policy;
 
@@ -138,23 +140,12 @@ fn builds_by(process: &Process, engines: &[PathBuf]) -> bool {
             .any(|engine| resolved(engine) == resolved(Path::new(by.trim_start_matches("unix://"))))
 }
 
-/// Where a containerd listens by its configuration, in which 2.3 has another place for it.
+/// Where a containerd listens by its configuration.
 fn listens_at(process: &Process) -> Option<String> {
     let file = process
         .option(&["config", "c"])
         .unwrap_or("/etc/containerd/config.toml".to_owned());
-    let config = table_of(&process.path(&file))?;
-    let of_server = || {
-        at(
-            &config,
-            &["plugins", "io.containerd.server.v1.grpc", "address"],
-        )
-    };
-    at(&config, &["grpc", "address"])
-        .or_else(of_server)?
-        .as_str()
-        .filter(|address| !address.is_empty())
-        .map(str::to_owned)
+    address_of(&table_of(&process.path(&file))?).map(str::to_owned)
 }
 
 fn table_of(file: &Path) -> Option<toml::Table> {
@@ -208,17 +199,8 @@ pub(in super::super) fn sockets(config: &Config) -> Vec<Hole> {
             );
         }
     }
-    let gates = config
-        .engines
-        .iter()
-        .flat_map(|engine| [(&engine.name, &engine.gate), (&engine.name, &engine.apply)]);
-    let plugins = config
-        .dockers
-        .iter()
-        .filter_map(|docker| Some((&docker.name, docker.authz.as_ref()?)));
-    let control = String::new();
     let mut folders: Vec<&Path> = Vec::new();
-    for (name, socket) in gates.chain(plugins).chain([(&control, &config.control)]) {
+    for (name, socket) in config.doors().chain([("", config.control.as_path())]) {
         let Some(folder) = socket
             .parent()
             .filter(|folder| folder.exists() && !folders.contains(folder))
@@ -231,6 +213,19 @@ pub(in super::super) fn sockets(config: &Config) -> Vec<Hole> {
         }
     }
     holes
+}
+
+/// The doors of rootpin.toml at which nobody listens, though rootpind runs.
+pub(in super::super) fn silent(config: &Config) -> Vec<Hole> {
+    let silent = config.doors().filter(|(_, socket)| nobody_comes(socket));
+    silent
+        .map(|(name, socket)| {
+            let found = format!("nobody listens at {}", socket.display());
+            Hole::new(Code::SocketSilent, name, found).change(
+                "have rootpind read rootpin.toml, which it does at its start: systemctl restart rootpind",
+            )
+        })
+        .collect()
 }
 
 /// A group's name, and who is in it, for people; `None`: nobody is. One that another directory

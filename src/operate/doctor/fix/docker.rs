@@ -56,8 +56,13 @@ pub(super) async fn without_feature(
     Ok(edit)
 }
 
+/// Why nothing is written where a unit's command line names the plugins.
+pub(in super::super) fn by_flag_of(unit: &Path, plugin: &str) -> Problem {
+    by_flag(&format!("the command line in {}", unit.display()), plugin)
+}
+
 /// The same for one that does not run.
-pub(in super::super) fn idle_docker(
+pub(in super::super) async fn idle_docker(
     docker: &Dockerd,
     idle: Idle<'_>,
     plugin: &str,
@@ -66,11 +71,15 @@ pub(in super::super) fn idle_docker(
         return Err(why.clone());
     }
     if let Some(unit) = idle.authorization_by_flag {
-        let place = format!("the command line in {}", unit.display());
-        return Err(by_flag(&place, plugin));
+        return Err(by_flag_of(unit, plugin));
     }
     let mut edits = around(docker, plugin, idle.is_image && Path::new(SYSTEMD).exists())?;
-    edits.push(daemon_json::authorization(idle.daemon_json, plugin)?);
+    let edit = daemon_json::authorization(idle.daemon_json, plugin)?;
+    if !idle.is_image {
+        let unit = idle.docker_unit.map(|unit| unit.words.as_slice());
+        validate_idle(unit.unwrap_or_default(), &edit).await?;
+    }
+    edits.push(edit);
     Ok(edits)
 }
 
@@ -111,6 +120,32 @@ async fn validate(facts: &DockerFacts, edit: &FileEdit) -> Result<(), Problem> {
     let Some(process) = process.filter(|_| facts.version >= VALIDATES) else {
         return Ok(());
     };
+    ask(&Program::of(&process)?, &process.words, edit).await
+}
+
+/// The same of a dockerd that does not run, by the command line of its unit, where it can be run and
+/// takes the present one.
+async fn validate_idle(words: &[String], edit: &FileEdit) -> Result<(), Problem> {
+    let file = words.first().map_or("dockerd", String::as_str);
+    let program = Program::file(Path::new(file));
+    let version = program.version().await.unwrap_or_default();
+    let version = version.split_ascii_whitespace().find_map(Version::parse);
+    if version.is_none_or(|version| version < VALIDATES) {
+        return Ok(());
+    }
+    let taken = ask(&program, words, edit).await;
+    // What it refuses already, or here, where something else is missing, is not rootpin's doing.
+    let present = FileEdit {
+        after: edit.before.clone().unwrap_or_else(|| "{}".to_owned()),
+        ..edit.clone()
+    };
+    if taken.is_err() && ask(&program, words, &present).await.is_err() {
+        return Ok(());
+    }
+    taken
+}
+
+async fn ask(program: &Program, words: &[String], edit: &FileEdit) -> Result<(), Problem> {
     let folder = tempfile::Builder::new()
         .prefix("rootpin-")
         .tempdir()
@@ -122,8 +157,8 @@ async fn validate(facts: &DockerFacts, edit: &FileEdit) -> Result<(), Problem> {
         "--config-file".into(),
         copy.into(),
     ];
-    arguments.extend(own_arguments(&process.words));
-    let taken = Program::of(&process)?.run(&arguments).await?;
+    arguments.extend(own_arguments(words));
+    let taken = program.run(&arguments).await?;
     taken.map(|_| ()).map_err(|why| {
         Problem::new(format!(
             "dockerd would not start with the new {}, so it stays as it is: {why}",

@@ -17,16 +17,25 @@ use crate::problem::Problem;
 const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
 const DIFFER: &str = "io.containerd.differ.v1";
 
+fn program(idle: Idle<'_>) -> Program {
+    if idle.is_image {
+        Program::of_image(idle.containerd)
+    } else {
+        Program::file(idle.containerd)
+    }
+}
+
+/// Its configuration alone.
+pub(in super::super) async fn config(idle: Idle<'_>) -> Result<EngineConfig, ProgramFailure> {
+    super::containerd::read(program(idle), idle.main).await
+}
+
 /// All that is to be known of a containerd before it runs.
 pub(in super::super) async fn idle(
     engine: &Engine,
     idle: Idle<'_>,
 ) -> Result<ContainerdFacts, Problem> {
-    let program = if idle.is_image {
-        Program::of_image(idle.containerd)
-    } else {
-        Program::file(idle.containerd)
-    };
+    let program = program(idle);
     let told = program.version().await.map_err(|why| {
         Problem::hinted(why.clone(), "start this containerd, or name its program by --containerd PROGRAM, and run this again")
     })?;

@@ -10,8 +10,7 @@ use std::time::Duration;
 pub(super) use containerd::containerd;
 pub(crate) use dockerd::AUTHORIZATION;
 pub(super) use dockerd::docker;
-pub(super) use idle::idle;
-pub(super) use processes::options;
+pub(super) use idle::{config as idle_config, idle};
 pub(crate) use processes::process_names;
 pub(super) use processes::{SET_ID, dockerd_at, engines, listener, process};
 

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::net::UnixStream;
 
-use super::super::process::Process;
+use super::super::process::{Process, options};
 
 /// Programs that bring images in. A podman without its service is over as soon as its command is.
 const ENGINES: [&str; 5] = ["buildkitd", "containerd", "crio", "dockerd", "podman"];
@@ -138,24 +138,6 @@ pub(in super::super) fn process(pid: u32) -> Option<Process> {
         words: words.collect(),
         contained,
     })
-}
-
-/// Every value that a command line gives an option, in the ways in which Go's programs take it.
-pub(in super::super) fn options(words: &[String], names: &[&str]) -> Vec<String> {
-    let mut words = words.iter().skip(1);
-    let mut found = Vec::new();
-    while let Some(word) = words.next() {
-        let bare = word.trim_start_matches('-');
-        if bare.len() == word.len() {
-            continue;
-        }
-        match bare.split_once('=') {
-            Some((name, value)) if names.contains(&name) => found.push(value.to_owned()),
-            None if names.contains(&bare) => found.extend(words.next().cloned()),
-            _ => {}
-        }
-    }
-    found
 }
 
 /// The user of a process by its `status`; of several, as a set-user-ID program has, one that is not

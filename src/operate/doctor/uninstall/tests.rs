@@ -86,6 +86,9 @@ impl Host {
             authorization_by_flag: None,
             containerd_unclear: None,
             docker_unclear: None,
+            containerd_unit: None,
+            docker_unit: None,
+            tells_socket: false,
             is_image: false,
         };
         let at = self.at("rootpin.toml");

@@ -1,0 +1,223 @@
+//! Shapes of a unit that starts containerd: `rootpin install` finds the file that a real systemd
+//! starts it with, or leaves the engine alone with the reason.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::systemd::Host;
+
+/// One shape: the commands that make it, and the reason where nothing may be written.
+struct Shape {
+    name: &'static str,
+    made: String,
+    why: Option<&'static str>,
+}
+
+const UNIT: &str = "/etc/systemd/system/containerd.service";
+const COMMAND: &str = "ExecStart=/usr/bin/containerd --config /srv/cd/config.toml";
+const CLEAN: &str = "systemctl stop containerd 2>/dev/null; systemctl reset-failed 2>/dev/null\n\
+    rm -rf /etc/systemd/system/*containerd.service* /etc/systemd/system/service.d /usr/lib/systemd/system/mycd.service /etc/systemd/system/mycd.service.d \
+    /usr/lib/systemd/system/containerd.service.d /srv/cd /etc/containerd /etc/default/containerd /usr/local/bin/start-containerd\n\
+    systemctl unset-environment OPTIONS\nmkdir -p /srv/cd /etc/containerd /etc/systemd/system\n\
+    for file in /srv/cd/config.toml /etc/containerd/config.toml; do printf 'version = 3\\n' >$file; done\n";
+
+fn file(path: &str, text: &str) -> String {
+    let folder = Path::new(path).parent().unwrap().display();
+    format!("mkdir -p {folder}; cat >{path} <<'END'\n{text}\nEND\n")
+}
+
+fn service(lines: &str) -> String {
+    file(UNIT, &format!("[Service]\nType=exec\n{lines}"))
+}
+
+fn shapes() -> Vec<Shape> {
+    let reload = "systemctl daemon-reload\n";
+    let known = |name, made: String| Shape {
+        name,
+        made: made + reload,
+        why: None,
+    };
+    let unclear = |name, made: String, why| Shape {
+        name,
+        made: made + reload,
+        why: Some(why),
+    };
+    let drop_in = |folder: &str, config: &str| {
+        let text =
+            format!("[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config {config}");
+        file(&format!("{folder}/10.conf"), &text)
+    };
+    let with_options =
+        "EnvironmentFile=-/etc/default/containerd\nExecStart=/usr/bin/containerd $OPTIONS";
+    vec![
+        known("plain", service(COMMAND)),
+        known(
+            "no-path",
+            service("ExecStart=containerd --config /srv/cd/config.toml"),
+        ),
+        known(
+            "two-lines",
+            service(with_options)
+                + &file(
+                    "/etc/default/containerd",
+                    "OPTIONS=\"--log-level=info \\\n  --config /srv/cd/config.toml\"",
+                ),
+        ),
+        known(
+            "two-lines-in-quotes",
+            service(with_options)
+                + &file(
+                    "/etc/default/containerd",
+                    "OPTIONS='--log-level=info\n --config /srv/cd/config.toml'",
+                ),
+        ),
+        known(
+            "environment",
+            service(
+                "Environment=\"OPTIONS=--log-level info --config /srv/cd/config.toml\" 'X=a \"b\" $c'\nExecStart=/usr/bin/containerd $OPTIONS",
+            ),
+        ),
+        known(
+            "alias",
+            file(
+                "/usr/lib/systemd/system/mycd.service",
+                "[Service]\nType=exec\nExecStart=/usr/bin/containerd",
+            ) + &format!("ln -s /usr/lib/systemd/system/mycd.service {UNIT}\n")
+                + &drop_in("/etc/systemd/system/mycd.service.d", "/srv/cd/config.toml"),
+        ),
+        known(
+            "own-drop-in-before-all",
+            service("ExecStart=/usr/bin/containerd")
+                + &drop_in(
+                    "/etc/systemd/system/service.d",
+                    "/etc/containerd/config.toml",
+                )
+                + &drop_in(
+                    "/usr/lib/systemd/system/containerd.service.d",
+                    "/srv/cd/config.toml",
+                ),
+        ),
+        known(
+            "working-directory",
+            service("WorkingDirectory=/srv/cd\nExecStart=/usr/bin/containerd --config config.toml"),
+        ),
+        known(
+            "environment-of-systemd",
+            service("ExecStart=/usr/bin/containerd $OPTIONS")
+                + "systemctl set-environment OPTIONS=--config=/srv/cd/config.toml\n",
+        ),
+        known(
+            "byte-order-mark",
+            service(COMMAND) + &format!("sed -i '1s/^/\\xef\\xbb\\xbf/' {UNIT}\n"),
+        ),
+        known(
+            "address",
+            service("ExecStart=/usr/bin/containerd -a /run/cd.sock --config /srv/cd/config.toml"),
+        ),
+        unclear(
+            "wrapper",
+            service("ExecStart=/usr/local/bin/start-containerd")
+                + &file(
+                    "/usr/local/bin/start-containerd",
+                    "#!/bin/sh\nexec /usr/bin/containerd --config /srv/cd/config.toml",
+                )
+                + "chmod +x /usr/local/bin/start-containerd\n",
+            "it starts /usr/local/bin/start-containerd",
+        ),
+        unclear(
+            "shell",
+            service("ExecStart=/bin/sh -c 'exec containerd --config /srv/cd/config.toml'"),
+            "it starts /bin/sh",
+        ),
+        unclear(
+            "other-files",
+            service("BindReadOnlyPaths=/srv/cd:/etc/containerd\nExecStart=/usr/bin/containerd"),
+            "BindReadOnlyPaths=",
+        ),
+        unclear(
+            "passed",
+            service("PassEnvironment=OPTIONS\nExecStart=/usr/bin/containerd $OPTIONS"),
+            "its environment sets",
+        ),
+        Shape {
+            name: "not-reloaded",
+            made: service(COMMAND)
+                + reload
+                + "systemctl show containerd >/dev/null; systemctl start containerd; sleep 0.01\n"
+                + "kill -9 $(systemctl show -p MainPID --value containerd)\nuntil ! systemctl -q is-active containerd; do :; done\n"
+                + &service("ExecStart=/usr/bin/containerd"),
+            why: Some("systemctl daemon-reload"),
+        },
+    ]
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn what_systemd_starts_is_what_install_writes_for_or_nothing_is_written() {
+    let host = Host::bare("unit-shapes");
+    for program in [
+        env!("CARGO_BIN_EXE_rootpin"),
+        env!("CARGO_BIN_EXE_rootpin-verifier"),
+    ] {
+        let name = Path::new(program).file_name().unwrap().to_str().unwrap();
+        host.program(&format!("usr/bin/{name}"), &fs::read(program).unwrap());
+    }
+    let engine = Path::new(&crate::lab::variable("LAB_BIN2")).join("containerd");
+    host.program("usr/bin/containerd", &fs::read(engine).unwrap());
+    let mut script = String::from(
+        "install() { rootpin install --platform containerd --dry-run 2>&1 | tr '\\n' '|'; }\n",
+    );
+    for shape in shapes() {
+        let name = shape.name;
+        let _ = writeln!(
+            script,
+            "{CLEAN}{}echo \"{name}.idle=$(install)\"\nsystemctl start containerd\n\
+             pid=$(systemctl show -p MainPID --value containerd)\n\
+             for ((i = 0; i < 100; i++)); do [[ $(tr '\\0' ' ' </proc/$pid/cmdline) != *containerd* ]] || break; sleep 0.1; done\n\
+             echo \"{name}.argv=$(tr '\\0' ' ' </proc/$pid/cmdline)\"",
+            shape.made
+        );
+    }
+    // One that runs with another file than its unit has by now.
+    let _ = writeln!(
+        script,
+        "{CLEAN}{}systemctl daemon-reload; systemctl start containerd\n\
+         for ((i = 0; i < 100; i++)); do [[ ! -S /run/containerd/containerd.sock ]] || break; sleep 0.1; done\n\
+         echo \"runs.as-its-unit=$(install)\"\n{}systemctl daemon-reload\necho \"runs.as-another=$(install)\"\nsystemctl stop containerd",
+        service(COMMAND),
+        service("ExecStart=/usr/bin/containerd")
+    );
+    let told = host.boot(&script, 120);
+    for shape in shapes() {
+        let (name, idle) = (shape.name, told.text(&format!("{}.idle", shape.name)));
+        let argv = told.text(&format!("{name}.argv"));
+        if let Some(why) = shape.why {
+            assert!(idle.contains(why), "{name}: {idle}");
+            assert!(!idle.contains("+++"), "{name}: {idle}");
+            continue;
+        }
+        // What systemd starts, by its own doing, is what is written for.
+        assert!(argv.contains("config.toml"), "{name}: {argv}");
+        assert!(
+            idle.contains("+++ /srv/cd/config.toml"),
+            "{name}: {argv}: {idle}"
+        );
+        assert!(!idle.contains("+++ /etc/containerd"), "{name}: {idle}");
+        let address = if argv.contains("-a ") {
+            "/run/cd.sock"
+        } else {
+            "/run/containerd/containerd.sock"
+        };
+        let line = format!("containerd = \"{address}\"");
+        assert!(idle.contains(&line), "{name}: {idle}");
+    }
+    let same = told.text("runs.as-its-unit");
+    assert!(same.contains("+++ /srv/cd/config.toml"), "{same}");
+    let other = told.text("runs.as-another");
+    assert!(
+        other.contains("containerd runs with /srv/cd/config.toml"),
+        "{other}"
+    );
+    assert!(!other.contains("+++"), "{other}");
+}
