@@ -2,6 +2,7 @@
 //! nothing that is found lets an image in.
 
 mod asked;
+mod borrowed_text;
 mod cases;
 mod diff;
 mod entries;

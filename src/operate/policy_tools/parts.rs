@@ -7,7 +7,7 @@ use rootpin_policy::Policy;
 use rootpin_trust::image::Digest;
 use serde::Deserialize;
 
-use super::reported::Text;
+use super::borrowed_text::Text;
 
 /// By an image's digest: what it is made of.
 #[derive(Debug, Default, Deserialize)]

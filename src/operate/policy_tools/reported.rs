@@ -1,7 +1,6 @@
 //! What a host's report, or a line of its audit file, says of an image, and on what evidence.
 
 use std::borrow::Cow;
-use std::ops::Deref;
 
 use jiff::Timestamp;
 use rootpin_policy::{IndexSigning, Policy};
@@ -10,32 +9,13 @@ use rootpin_trust::{Code, KeyId};
 use serde::Deserialize;
 
 use super::asked::Asked;
+use super::borrowed_text::Text;
 use super::parts::{ReportedParts, RevokedDigests};
 use super::pulled::{Pulled, is_bare, pulled};
 use crate::decide::is_of_proof;
 
 /// Who let a no through, where it was root.
 const BREAK_GLASS: &str = "break-glass";
-
-/// A text of a report, which is borrowed from its bytes; of an `Option<Cow<str>>` serde would make a
-/// copy.
-#[derive(Debug, PartialEq, Eq, Hash, Deserialize)]
-#[serde(transparent)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
-
-impl Deref for Text<'_> {
-    type Target = str;
-
-    fn deref(&self) -> &str {
-        &self.0
-    }
-}
-
-impl Text<'_> {
-    fn into_owned(self) -> String {
-        self.0.into_owned()
-    }
-}
 
 /// A report of `rootpin audit --json`, as far as a simulation reads it.
 #[derive(Debug, Deserialize)]

@@ -69,9 +69,8 @@ impl HostAnswers {
 
     /// With the lines of the host's audit files. What they don't tell of the parts of an image, the
     /// host's report does.
-    fn with_lines(&mut self, lines: Self) {
+    fn with_lines(&mut self, mut lines: Self) {
         let reported: HashSet<usize> = self.images.iter().copied().collect();
-        let mut lines = lines;
         let without = lines.without_parts.iter();
         let told = without.filter(|(image, _)| reported.contains(image));
         let told: HashSet<usize> = told.map(|(_, change)| *change).collect();
