@@ -150,15 +150,19 @@ impl TakeOver {
         found
     }
 
-    /// The roles that are written.
+    /// The roles that are written: those of signers without what was taken out by hand.
     #[must_use]
-    pub fn roles(&self) -> BTreeSet<String> {
+    pub fn roles(&self, metadata: &Metadata) -> BTreeSet<String> {
         let signers = |repository: &NotaryRepository| {
             let role = |signers: &NotarySigners| signers_role(&repository.gun, &signers.role);
             repository.signers.iter().map(role).collect::<Vec<_>>()
         };
+        let taken_out = all_taken_out(metadata);
         let of_signers = self.repositories.iter().flat_map(signers);
-        of_signers.chain(["targets".to_owned()]).collect()
+        of_signers
+            .filter(|role| !taken_out.contains(role.as_str()))
+            .chain(["targets".to_owned()])
+            .collect()
     }
 
     /// Makes the change in a draft.
@@ -184,11 +188,8 @@ impl TakeOver {
         let targets = edits.remove("targets").unwrap_or_default();
         draft.edit("targets", &targets, |_| false)?;
         // A role without a file would have hosts refuse every name that it may sign.
-        let taken_out = all_taken_out(&draft.next);
-        for role in self.roles() {
-            if !taken_out.contains(role.as_str()) {
-                edits.entry(role).or_default();
-            }
+        for role in self.roles(&draft.next) {
+            edits.entry(role).or_default();
         }
         for (role, edits) in &edits {
             draft.edit(role, edits, |_| false)?;

@@ -130,7 +130,7 @@ fn about(
 
 fn taking_over<'a>(take_over: &'a TakeOver, working: &'a Working) -> RepositoryChange<'a> {
     RepositoryChange::new(move |draft: &mut Draft| {
-        for role in take_over.roles() {
+        for role in take_over.roles(&draft.next) {
             check_waiting(draft, &working.keyring, &role)?;
         }
         take_over.edit(draft)
