@@ -55,23 +55,23 @@ pub(super) async fn on_threads<T: Send + 'static>(
     let thread = threads
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
-        .of(url.origin().ascii_serialization(), Instant::now())?;
+        .of(&url.origin().ascii_serialization(), Instant::now())?;
     let mut running = JoinSet::new();
     running.spawn_on(request, &thread);
     Ok(running.join_next().await.and_then(Result::ok))
 }
 
 impl ServerThreads {
-    fn of(&mut self, origin: String, now: Instant) -> io::Result<Handle> {
+    fn of(&mut self, origin: &str, now: Instant) -> io::Result<Handle> {
         // A connection is a task.
         self.0.retain(|_, thread| {
             thread.runtime.metrics().num_alive_tasks() > 0
                 || now.saturating_duration_since(thread.used) < IDLE
         });
-        if !self.0.contains_key(&origin) && self.0.len() < MAX_THREADS {
-            self.0.insert(origin.clone(), ServerThread::start(now)?);
+        if !self.0.contains_key(origin) && self.0.len() < MAX_THREADS {
+            self.0.insert(origin.to_owned(), ServerThread::start(now)?);
         }
-        let thread = match self.0.get_mut(&origin) {
+        let thread = match self.0.get_mut(origin) {
             Some(own) => Some(own),
             None => self.0.values_mut().min_by_key(|thread| thread.used),
         };
@@ -115,17 +115,17 @@ mod tests {
     #[test]
     fn each_server_has_one_thread_until_it_has_no_connection_and_is_asked_nothing() {
         let (mut threads, begun) = (ServerThreads::default(), Instant::now());
-        let first = threads.of(origin(1), begun).unwrap();
-        let same = threads.of(origin(1), begun).unwrap();
-        let other = threads.of(origin(2), begun).unwrap();
+        let first = threads.of(&origin(1), begun).unwrap();
+        let same = threads.of(&origin(1), begun).unwrap();
+        let other = threads.of(&origin(2), begun).unwrap();
         assert_eq!(first.id(), same.id());
         assert_ne!(first.id(), other.id());
         // A connection of the first one's.
         let connection = first.spawn(std::future::pending::<()>());
-        threads.of(origin(3), begun + IDLE).unwrap();
+        threads.of(&origin(3), begun + IDLE).unwrap();
         assert_eq!(threads.0.len(), 2);
         assert_eq!(
-            threads.of(origin(1), begun + IDLE).unwrap().id(),
+            threads.of(&origin(1), begun + IDLE).unwrap().id(),
             first.id()
         );
         drop(connection);
@@ -134,7 +134,7 @@ mod tests {
     #[test]
     fn servers_beyond_the_most_share_threads() {
         let (mut threads, begun) = (ServerThreads::default(), Instant::now());
-        let of = |threads: &mut ServerThreads, number| threads.of(origin(number), begun).unwrap();
+        let of = |threads: &mut ServerThreads, number| threads.of(&origin(number), begun).unwrap();
         let own: Vec<_> = (0..MAX_THREADS)
             .map(|number| of(&mut threads, number))
             .collect();
