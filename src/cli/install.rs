@@ -117,17 +117,14 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         return uninstall::run(arguments, image.is_some(), lock, output);
     }
     let systemd = ask_systemd(image.is_some())?;
-    let (mut host, place) = match &arguments.platform {
-        Some(name) => {
-            let (platform, also) = kind(name, image.is_some())?;
-            let place = Place::of(arguments, Some(platform), image.is_some(), &systemd);
-            let path = whole(&arguments.config);
-            (on_platform((platform, also), &path, &place)?, place)
-        }
-        None => {
-            let place = Place::of(arguments, None, image.is_some(), &systemd);
-            (listed(arguments)?, place)
-        }
+    let (mut host, place) = if let Some(name) = &arguments.platform {
+        let (platform, also) = kind(name, image.is_some())?;
+        let place = Place::of(arguments, Some(platform), image.is_some(), &systemd);
+        let path = whole(&arguments.config);
+        (on_platform((platform, also), &path, &place)?, place)
+    } else {
+        let place = Place::of(arguments, None, image.is_some(), &systemd);
+        (listed(arguments)?, place)
     };
     let known = |name: &String| {
         host.config

@@ -7,7 +7,7 @@ use super::wire::{Container, Image};
 use rootpin_trust::image::Digest;
 
 /// Where CRI mounts them, below a folder of its own: the pod's ID, then the digest of the image's
-/// index or manifest (containerd, internal/cri/server/container_image_mount.go).
+/// index or manifest (containerd, `internal/cri/server/container_image_mount.go`).
 const FOLDER: &str = "/image-volumes/";
 
 /// The image volumes of a container: the key of each one's snapshot, which is the path where it is

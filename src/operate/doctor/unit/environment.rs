@@ -161,7 +161,7 @@ pub(crate) fn assignments(text: &str) -> Option<Vec<(String, String)>> {
                 at = ReaderState::LineStart;
             }
             ReaderState::ValueStart if ['"', '\''].contains(&sign) => {
-                at = ReaderState::Quoted(sign)
+                at = ReaderState::Quoted(sign);
             }
             ReaderState::ValueStart if BLANKS.contains(&sign) => {}
             ReaderState::ValueStart | ReaderState::Value if sign == '\\' => {

@@ -192,7 +192,7 @@ fn by_name(folders: impl Iterator<Item = PathBuf>) -> io::Result<Vec<PathBuf>> {
     for folder in folders {
         for path in entries(&folder)? {
             let name = file_name(&path);
-            if name.ends_with(".conf") && !name.starts_with('.') {
+            if path.extension().is_some_and(|end| end == "conf") && !name.starts_with('.') {
                 found.entry(name).or_insert(path);
             }
         }

@@ -10,7 +10,7 @@ use super::environment::is_name;
 use super::service::{ELSEWHERE, Service};
 use super::words::{CommandLine, MARKS, VARIABLE, split};
 
-/// Where systemd is what the system was booted with (sd_booted(3)).
+/// Where systemd is what the system was booted with (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
 const PROPERTIES: &str = "LoadState,NeedDaemonReload,ExecStart,Environment,EnvironmentFiles,PassEnvironment,UnsetEnvironment,WorkingDirectory,\
     BindPaths,BindReadOnlyPaths,ExtensionDirectories,ExtensionImages,InaccessiblePaths,MountImages,RootDirectory,RootImage,TemporaryFileSystem";
