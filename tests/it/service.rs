@@ -146,9 +146,9 @@ fn systemd_is_shown_that_the_doors_answer_and_nothing_once_they_do_not() {
         [daemon.notice(), daemon.notice(), daemon.notice()],
         ["READY=1", "WATCHDOG=1", "WATCHDOG=1"]
     );
-    // Somebody else answers in the gate's place.
-    fs::remove_file(world.path("gate")).unwrap();
-    let _gate = UnixListener::bind(world.path("gate")).unwrap();
+    // Somebody else has the place of the socket that it asks by, and says nothing.
+    fs::remove_file(world.path("control")).unwrap();
+    let _control = UnixListener::bind(world.path("control")).unwrap();
     daemon.line("rootpind does not answer its own question: ");
     let _ = daemon.notices_within(Duration::from_millis(1));
     assert_eq!(

@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::super::code::Code;
 use super::super::config_files::{ConfigFile, at};
 use super::super::facts::{ContainerdFacts, ProgramFolder};
-use super::super::fix::is_leftover;
 use super::super::hole::{Fix, Hole};
+use super::super::leftover::is_leftover;
 use super::super::version::VERIFIER;
 use super::WantedSettings;
 

@@ -41,7 +41,7 @@ pub(super) use toml_file::set;
 pub(crate) use trial::TriedEdits;
 pub(super) use trial::{after, dump_of as dump, keys_of, lost};
 pub use write::WrittenFile;
-pub(super) use write::{is_leftover, remove_leftovers, replace};
+pub(super) use write::{remove_leftovers, replace};
 
 /// What is to be done, in this order: leftovers, programs, texts, modes, sockets.
 #[derive(Debug, Default)]

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rootpin_trust::image::Digest;
 use tempfile::NamedTempFile;
 
+use super::super::leftover::{PREFIX, is_leftover};
 use super::RepairPlan;
 use crate::operate::record::{InstallRecord, ModeRecord, ProgramRecord, TextRecord};
 use crate::problem::Problem;
@@ -68,17 +69,6 @@ pub(in super::super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
         .persist(&file)
         .map_err(|error| error.error)?;
     File::open(folder)?.sync_all()
-}
-
-/// The names of files that are being written.
-const PREFIX: &str = ".rootpin-";
-
-/// Whether that is the name of a file that a try to write has left, as where the host went down.
-pub(in super::super) fn is_leftover(name: &str) -> bool {
-    let random = name.strip_prefix(PREFIX);
-    random.is_some_and(|random| {
-        random.len() == 6 && random.bytes().all(|byte| byte.is_ascii_alphanumeric())
-    })
 }
 
 /// Removes what tries to write that file of that mode have left, now that nobody else writes it.
