@@ -265,7 +265,8 @@ impl TakeOver {
                 .get(path)
                 .filter(|(_, role)| !by_hand && !is_out(path) && !is_out(role));
             // Where the tag was put when it was taken over before, if it goes elsewhere now.
-            for role in metadata.roles.keys().filter(|role| is_own(role)) {
+            let own = metadata.roles.keys();
+            for role in own.filter(|role| is_own(role) && !is_out(role)) {
                 let stays = wanted.is_some_and(|(_, to)| to == role);
                 let old = draft
                     .document(role)
