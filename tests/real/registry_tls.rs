@@ -1,4 +1,4 @@
-//! A real registry that speaks HTTP/2 over TLS behind a private CA, under a name of its own.
+//! A real registry over TLS behind a private CA, under a name of its own. It offers HTTP/2, and is asked by HTTP/1.1.
 
 use std::fs;
 use std::path::{Path, PathBuf};
