@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::output::{Output, text};
 use crate::control::{Unresolved, add_signatures, digest_of};
-use crate::decide::{Decider, Door, Pull, policy_refused};
+use crate::decide::{Decider, Door, Pull, SignatureDisplay, policy_refused};
 use crate::observe;
 use crate::policy_dir::{Owner, PolicyDir};
 use crate::problem::Problem;
@@ -34,6 +34,10 @@ pub(super) struct Arguments {
     /// Judge as of this RFC 3339 time; floors are read and none written
     #[arg(long, value_name = "TIME", requires = "policy")]
     at: Option<Timestamp>,
+    /// Ask the registry for all signatures beside the image, also where those that are cached are
+    /// enough
+    #[arg(long)]
+    anew: bool,
     #[command(flatten)]
     credentials: super::credentials::CredentialArguments,
     /// Folder of containerd's hosts.toml files, by which registries are reached
@@ -47,7 +51,7 @@ pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Resul
     };
     let (Some(policy), Some(state)) = (arguments.policy, arguments.state) else {
         return super::asked_or(control, "--policy DIR --state DIR", async |client| {
-            let answer = client.decide("verify", &arguments.name, "").await?;
+            let answer = client.verify(&arguments.name, arguments.anew).await?;
             let value = serde_json::from_str(&answer.json)
                 .map_err(|error| format!("the daemon's answer is not understood: {error}"))?;
             output.value(&value, judgement_text);
@@ -62,7 +66,7 @@ pub(super) fn run(control: &Path, arguments: Arguments, output: Output) -> Resul
         &name,
         &policy,
         &state,
-        arguments.at,
+        (arguments.at, arguments.anew),
         credentials,
         output,
     ))
@@ -72,7 +76,7 @@ async fn decide(
     name: &ImageRef,
     policy: &Path,
     state: &Path,
-    at: Option<Timestamp>,
+    (at, anew): (Option<Timestamp>, bool),
     credentials: Credentials,
     output: Output,
 ) -> Result<u8, Problem> {
@@ -80,7 +84,7 @@ async fn decide(
     // disk.
     let dir = state.to_owned();
     let open = move || {
-        Store::open_waiting(&dir, Instant::now() + DEADLINE)
+        Store::open_for_one_answer(&dir, Instant::now() + DEADLINE)
             .unwrap_or_else(|error| Store::broken(&dir, &error))
     };
     let opening = tokio::task::spawn_blocking(open);
@@ -113,20 +117,22 @@ async fn decide(
     if let Some(earliest) = earliest {
         decider.set_earliest(earliest.at, &earliest.why);
     }
+    let display = SignatureDisplay {
+        anew,
+        ..SignatureDisplay::default()
+    };
     let verdict = match resolved {
         // Whoever had the state open until now has made contact since `now`, and the clock did not
         // go back for that.
         Ok(digest) => {
-            decider
-                .pull(
-                    &Pull {
-                        door: Door::Verify,
-                        name: name.clone(),
-                        digest,
-                    },
-                    at.unwrap_or_else(Timestamp::now),
-                )
-                .await
+            let pull = Pull {
+                door: Door::Verify,
+                name: name.clone(),
+                digest,
+            };
+            let now = at.unwrap_or_else(Timestamp::now);
+            let replies = Some(&display.replies);
+            decider.pull_remembering(&pull, now, replies).await
         }
         Err(Unresolved::Argument(why)) => return Err(why.into()),
         Err(Unresolved::Uncovered) => {
@@ -138,8 +144,9 @@ async fn decide(
         }
     };
     let mut judgement = observe::judgement(&verdict);
-    add_signatures(&mut judgement, &decider, &verdict).await;
+    add_signatures(&mut judgement, &decider, &verdict, &display).await;
     output.value(&judgement, judgement_text);
+    Arc::clone(decider.store()).abandon();
     Ok(verdict.decision.exit_code())
 }
 
@@ -189,7 +196,12 @@ fn signatures_text(value: &Value) -> String {
     for root in super::output::list(value, "signatures") {
         let found = super::output::list(root, "found");
         let (id, binds) = (text(root, "root"), text(root, "binds"));
-        lines.push(format!("  signatures for {id} ({binds}): {}", found.len()));
+        let source = match root["cached"].as_bool() {
+            Some(true) => ", of the cache; --anew asks the registry for all",
+            _ => "",
+        };
+        let count = found.len();
+        lines.push(format!("  signatures for {id} ({binds}): {count}{source}"));
         for one in found {
             let format = text(one, "format");
             let by = match (one["key"].as_str(), one["claimed_key"].as_str()) {

@@ -69,6 +69,22 @@ impl DaemonClient {
             door: door.to_owned(),
             name: name.to_owned(),
             digest: digest.to_owned(),
+            anew: false,
+        };
+        answered(self.time, self.inner.decide(request)).await
+    }
+
+    /// The same for people, with all signatures beside the image; `anew`: also where those that are
+    /// cached are enough.
+    ///
+    /// # Errors
+    /// As [`DaemonClient::decide`].
+    pub async fn verify(&mut self, name: &str, anew: bool) -> Result<DecideResponse, Problem> {
+        let request = DecideRequest {
+            door: "verify".to_owned(),
+            name: name.to_owned(),
+            digest: String::new(),
+            anew,
         };
         answered(self.time, self.inner.decide(request)).await
     }

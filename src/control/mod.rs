@@ -30,7 +30,9 @@ pub use proof::{FoundPath, ProofCall};
 pub(crate) use scrape::scrape;
 
 use crate::decide::survey::{ImageParts, SurveyQuestion, survey};
-use crate::decide::{Decider, Door, InForce, Pull, Verdict, is_spoken_of, too_slow};
+use crate::decide::{
+    Decider, Door, InForce, Pull, SignatureDisplay, Verdict, is_spoken_of, too_slow,
+};
 use crate::observe::{self, Observer, StatusBoard};
 use crate::sources::Sources;
 use crate::state;
@@ -87,24 +89,23 @@ impl ControlService {
     async fn decided(
         &self,
         door: Door,
-        name: &ImageRef,
-        digest: &str,
+        (name, digest): (&ImageRef, &str),
         begun: Instant,
+        display: &SignatureDisplay,
     ) -> Result<Verdict, String> {
         let now = Timestamp::now();
         let (policy, deadline) = (self.decider.policy(), self.decider.deadline());
         match digest_of(&self.sources, &policy, (name, digest), now, deadline).await {
-            Ok(digest) => Ok(self
-                .decider
-                .pull(
-                    &Pull {
-                        door,
-                        name: name.clone(),
-                        digest,
-                    },
-                    Timestamp::now(),
-                )
-                .await),
+            Ok(digest) => {
+                let pull = Pull {
+                    door,
+                    name: name.clone(),
+                    digest,
+                };
+                let replies = (door == Door::Verify).then_some(&display.replies);
+                let now = Timestamp::now();
+                Ok(self.decider.pull_remembering(&pull, now, replies).await)
+            }
             Err(Unresolved::Argument(why)) => Err(why),
             Err(Unresolved::Uncovered) => Ok(self.decider.without_digest(door, name, now).await),
             Err(Unresolved::Refusal(refusal)) => {
@@ -155,11 +156,16 @@ pub(crate) async fn digest_of(
 }
 
 /// Adds what became of each signature beside the image, where the rule's roots look for any.
-pub(crate) async fn add_signatures(judgement: &mut Value, decider: &Decider, verdict: &Verdict) {
+pub(crate) async fn add_signatures(
+    judgement: &mut Value,
+    decider: &Decider,
+    verdict: &Verdict,
+    display: &SignatureDisplay,
+) {
     let (Some(name), Some(digest)) = (&verdict.name, verdict.digest) else {
         return;
     };
-    let looking = decider.signatures(name, digest, verdict.at);
+    let looking = decider.signatures(name, digest, verdict.at, display);
     // It is for people: what takes too long is left out.
     let found = tokio::time::timeout(decider.deadline(), looking).await;
     if let (Some(members), Ok(found)) = (judgement.as_object_mut(), found)
@@ -285,6 +291,10 @@ impl wire::control_server::Control for ControlService {
             other => return Err(Status::invalid_argument(format!("no door {other:?}"))),
         };
         let deadline = self.decider.deadline();
+        let display = SignatureDisplay {
+            anew: request.anew,
+            ..SignatureDisplay::default()
+        };
         let verdict = match request.name.parse::<ImageRef>() {
             Err(error) => {
                 self.decider
@@ -292,7 +302,7 @@ impl wire::control_server::Control for ControlService {
             }
             Ok(name) => match tokio::time::timeout(
                 deadline,
-                self.decided(door, &name, &request.digest, begun),
+                self.decided(door, (&name, &request.digest), begun, &display),
             )
             .await
             {
@@ -309,7 +319,7 @@ impl wire::control_server::Control for ControlService {
         self.observer.observe(&verdict);
         let mut json = observe::judgement(&verdict);
         if door == Door::Verify {
-            add_signatures(&mut json, &self.decider, &verdict).await;
+            add_signatures(&mut json, &self.decider, &verdict, &display).await;
         }
         Ok(Response::new(DecideResponse {
             let_through: verdict.decision.lets_through(),

@@ -28,7 +28,7 @@ use jiff::Timestamp;
 use tokio::sync::watch;
 
 use crate::evidence::{Evidence, Repositories};
-use crate::sources::Sources;
+use crate::sources::{RegistryReplies, Sources};
 use crate::state::{Row, RowKind, Store};
 use rootpin_policy::judge::{Judgement, Question};
 use rootpin_policy::{Mode, Policy};
@@ -54,6 +54,7 @@ pub use rootpin_policy::judge::NameSource;
 pub(crate) use rootpin_policy::judge::{Admission, Denial, Ground};
 pub use run::Run;
 use session::JudgeSession;
+pub(crate) use signatures::SignatureDisplay;
 pub(crate) use unjudged::{is_spoken_of, policy_refused};
 pub use unjudged::{policy_unusable, too_slow};
 
@@ -222,17 +223,39 @@ impl Decider {
 
     /// May this name be pulled as this digest?
     pub async fn pull(&self, pull: &Pull, now: Timestamp) -> Verdict {
-        self.pull_of(pull, &[], now).await
+        self.pull_with(pull, &[], now, None).await
     }
 
     /// The same of an image of which these parts are known too: one that is revoked is refused.
     pub(crate) async fn pull_of(&self, pull: &Pull, parts: &[Digest], now: Timestamp) -> Verdict {
+        self.pull_with(pull, parts, now, None).await
+    }
+
+    /// The same for people, who are shown all signatures afterwards: what registries answer to the
+    /// searches for them is remembered, and they are asked for all places at once.
+    pub(crate) async fn pull_remembering(
+        &self,
+        pull: &Pull,
+        now: Timestamp,
+        replies: Option<&RegistryReplies>,
+    ) -> Verdict {
+        self.pull_with(pull, &[], now, replies).await
+    }
+
+    async fn pull_with(
+        &self,
+        pull: &Pull,
+        parts: &[Digest],
+        now: Timestamp,
+        replies: Option<&RegistryReplies>,
+    ) -> Verdict {
         let begun = Instant::now();
+        let at = (now, begun);
         let decision = match self.policy() {
             Err(refusal) => Decision::Deny(Denial::plain(refusal)),
             Ok(policy) => match self.proving.of_name(pull, &policy) {
                 Some(proof) => proof.pull(pull, now, begun).await,
-                None => self.pull_by(&policy, (pull, parts), now, begun).await,
+                None => self.pull_by(&policy, (pull, parts), at, replies).await,
             },
         };
         Verdict {
@@ -246,10 +269,10 @@ impl Decider {
         &self,
         policy: &Policy,
         (pull, parts): (&Pull, &[Digest]),
-        now: Timestamp,
-        begun: Instant,
+        (now, begun): (Timestamp, Instant),
+        replies: Option<&RegistryReplies>,
     ) -> Decision {
-        let mut session = self.session(policy, now, begun);
+        let mut session = self.session(policy, now, begun).remembering(replies);
         let mut question = Question::pull(pull.name.clone(), pull.digest);
         question.bytes.extend(parts);
         let judgement = session.judge(question).await;

@@ -274,8 +274,9 @@ impl ProofSession {
     }
 
     pub(super) async fn pull(&self, pull: &Pull, now: Timestamp, begun: Instant) -> Decision {
+        let of = (pull, &[][..]);
         let decider = &self.decider;
-        let decision = decider.pull_by(&self.policy, (pull, &[]), now, begun).await;
+        let decision = decider.pull_by(&self.policy, of, (now, begun), None).await;
         let decision = only_the_control(decision, Some((&pull.name, pull.digest)));
         self.note(
             pull.door,

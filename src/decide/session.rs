@@ -16,6 +16,7 @@ use rootpin_trust::tuf;
 use super::pin_hint::with_pin_command;
 use super::{Decision, LetThroughBy, denied};
 use crate::evidence::{AGAIN, Evidence, Repositories, RootLook, Unkept, later, share};
+use crate::sources::RegistryReplies;
 
 /// One question's policy, time and deadline, and what was heard for it.
 pub(super) struct JudgeSession<'a> {
@@ -30,6 +31,8 @@ pub(super) struct JudgeSession<'a> {
     heard: Vec<(Need, bool, Heard)>,
     /// What root lets pass.
     glass: Option<Arc<BreakGlass>>,
+    /// Where people ask: what the registries answered for this question.
+    replies: Option<&'a RegistryReplies>,
     /// What a question that comes to no answer was shown binds all the same.
     unkept: Unkept,
 }
@@ -51,12 +54,18 @@ impl<'a> JudgeSession<'a> {
             clock: repositories.implausible(now),
             heard: Vec::new(),
             glass: None,
+            replies: None,
             unkept: repositories.unkept(now),
         }
     }
 
     pub(super) fn with_break_glass(self, glass: Option<Arc<BreakGlass>>) -> Self {
         Self { glass, ..self }
+    }
+
+    /// One that remembers what registries answer to its searches for signatures.
+    pub(super) fn remembering(self, replies: Option<&'a RegistryReplies>) -> Self {
+        Self { replies, ..self }
     }
 
     /// Whether break-glass is for names that a registry was asked for.
@@ -126,6 +135,7 @@ impl<'a> JudgeSession<'a> {
             begun: self.begun,
             deadline: share(Instant::now(), self.sources_until, ask.sharers),
             again: ask.again,
+            replies: self.replies,
         };
         let evidence = self.repositories.evidence(look, repository, about).await?;
         let asks = self.repositories.keeps();

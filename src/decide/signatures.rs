@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::Decider;
 use crate::evidence::{RootLook, share};
+use crate::sources::RegistryReplies;
 use rootpin_policy::{IndexSigning, Root};
 use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::{SignatureFinding, SignedImage};
@@ -14,22 +15,35 @@ use rootpin_trust::{SignatureFinding, SignedImage};
 /// The decision is there already: a registry that does not answer must not hold it up for long.
 const TIME: Duration = Duration::from_secs(4);
 
+/// How people are shown signatures.
+#[derive(Debug, Default)]
+pub(crate) struct SignatureDisplay {
+    /// Whether the registry is asked for all of them, also where those that are cached are enough.
+    pub(crate) anew: bool,
+    /// What the registries answered for the decision.
+    pub(crate) replies: RegistryReplies,
+}
+
 /// The signatures that a root found, as they are shown.
 #[derive(Default)]
 struct Listing {
     found: Vec<Value>,
+    /// Whether they are those that are cached, and no registry was asked.
+    is_cached: bool,
     /// Why there may be more.
     errors: Vec<String>,
 }
 
 impl Decider {
     /// What the signature roots of the rule for a name make of each signature of an image, and of the
-    /// manifests that it lists where the rule takes theirs; one object for each root.
+    /// manifests that it lists where the rule takes theirs; one object for each root. Where the
+    /// decision asked no registry, for enough signatures are cached, none is asked now.
     pub(crate) async fn signatures(
         &self,
         name: &ImageRef,
         digest: Digest,
         now: Timestamp,
+        display: &SignatureDisplay,
     ) -> Vec<Value> {
         let Ok(policy) = self.policy() else {
             return Vec::new();
@@ -49,19 +63,55 @@ impl Decider {
                 begun,
                 deadline: begun + self.deadline().min(TIME),
                 again: true,
+                replies: Some(&display.replies),
             };
             let image = SignedImage {
                 repository: repository.as_ref().unwrap_or(&name.repository),
                 digest,
-                tag: None,
+                tag: name.tag.as_ref().filter(|_| root.binds().tag),
                 every_signer: false,
             };
             let takes_manifests = rule.index == IndexSigning::OrManifests;
-            let mut listing = Listing::default();
-            self.list(look, image, takes_manifests, &mut listing).await;
+            let may_be_cached = !display.anew && !display.replies.asked();
+            let cached = if may_be_cached {
+                self.list_cached(look, image, takes_manifests).await
+            } else {
+                None
+            };
+            let mut listing = cached.unwrap_or_default();
+            if !listing.is_cached {
+                Box::pin(self.list(look, image, takes_manifests, &mut listing)).await;
+            }
             all.push(listing.object(root));
         }
         all
+    }
+
+    /// The cached signatures, where they are enough: of the image, or of each manifest that it lists.
+    async fn list_cached(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+        takes_manifests: bool,
+    ) -> Option<Listing> {
+        let repositories = &self.repositories;
+        let mut found = Vec::new();
+        if let Some(of_image) = repositories.enough_cached(look, image).await {
+            found.extend(of_image.iter().map(|one| finding(one, None)));
+        } else {
+            let manifests = repositories.cached_manifests(look, image);
+            let manifests = manifests.filter(|all| takes_manifests && !all.is_empty())?;
+            for digest in manifests {
+                let manifest = SignedImage { digest, ..image };
+                let of_manifest = repositories.enough_cached(look, manifest).await?;
+                found.extend(of_manifest.iter().map(|one| finding(one, Some(digest))));
+            }
+        }
+        Some(Listing {
+            found,
+            is_cached: true,
+            ..Listing::default()
+        })
     }
 
     async fn list(
@@ -124,6 +174,7 @@ impl Listing {
             "root": root.id,
             "binds": root.binds().to_string(),
             "found": self.found,
+            "cached": self.is_cached,
             "error": error,
         })
     }

@@ -78,6 +78,7 @@ impl Repositories {
             begun,
             deadline: begun + time,
             again: false,
+            replies: None,
         };
         let tuf = match &root.kind {
             RootKind::Tuf(tuf) => tuf,

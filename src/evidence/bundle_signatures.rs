@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 
 use super::bundle_export::ExportedBundle;
 use super::bundle_import::ImportedRoot;
-use super::signatures::{CacheFile, Pins, counted, origin, read_cached};
-use super::{MAX_CACHED, Repositories, RootLook};
+use super::signature_cache::{CacheFile, counted, read_cached};
+use super::signatures::{Pins, origin};
+use super::{MAX_CACHED, MetadataOrigin, NamedFiles, Repositories, RootLook};
 use crate::sources::{Bundle, SIGNATURES};
 use crate::state::Additions;
 use rootpin_policy::{Policy, Root};
@@ -106,31 +107,27 @@ impl Repositories {
         };
         let evidence = self.evidence(look, repository, &question).await?;
         let files = evidence.unsaved_files();
-        let origin = &evidence.origin;
-        self.keep_signatures(look.now, &origin.source, &origin.subject, &files)?;
+        self.keep_signatures(look.now, &evidence.origin, &files)?;
         Ok(repository.clone())
     }
 
     fn keep_signatures(
         &self,
         now: Timestamp,
-        source: &str,
-        subject: &Subject,
-        files: &[(String, Vec<u8>)],
+        origin: &MetadataOrigin,
+        files: &NamedFiles,
     ) -> Result<(), Refusal> {
+        let MetadataOrigin { source, subject } = origin;
         let additions = Additions {
             now,
             verified: Vec::new(),
-            contacts: vec![(source, subject, now)],
+            contacts: vec![(source.as_str(), subject, now)],
             rows: Vec::new(),
         };
         let written = self.writer.write(&additions);
         written.map_err(|error| error.refusal())?;
-        let cache = self.cache.as_ref();
-        let written = cache.map(|cache| cache.write(source, subject, files));
-        let unwritten = |error: std::io::Error| super::keep::lost(&error);
-        written.transpose().map_err(unwritten)?;
-        Ok(())
+        let written = self.writer.try_cache(origin, files);
+        written.map_err(|error| super::keep::lost(&error))
     }
 
     fn add(&self, look: RootLook<'_>, repository: &Repository, exported: &mut ExportedBundle) {
@@ -182,6 +179,7 @@ impl Repositories {
                 begun: Instant::now(),
                 deadline: Instant::now(),
                 again: false,
+                replies: None,
             };
             let (mut files, mut expires) = (0, Timestamp::MAX);
             for member in bundle.signatures() {
@@ -191,8 +189,10 @@ impl Repositories {
                 match verified(look, &repository, &name, &bytes) {
                     Ok((bytes, until)) => {
                         let of = origin(root, &repository);
-                        let is_new = self.cached(&of, &name).as_ref() != Some(&bytes);
-                        self.keep_signatures(now, &of.source, &of.subject, &[(name, bytes)])?;
+                        let before = self.cached(&of, &name);
+                        let file = name.clone();
+                        self.keep_signatures(now, &of, &vec![(file, bytes)])?;
+                        let is_new = self.cached(&of, &name) != before;
                         taken.insert(member);
                         files += usize::from(is_new);
                         expires = expires.min(until);

@@ -7,13 +7,15 @@
 //! away.
 
 use std::fmt;
-use std::sync::{Arc, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
-use super::{Evidence, MetadataOrigin, NamedFiles, Repositories};
+use super::signature_cache::{is_signatures, merged_signatures};
+use super::{Evidence, MAX_CACHED, MetadataOrigin, NamedFiles, Repositories};
 use crate::state::cache::{Cache, Drafts};
 use crate::state::{Additions, Committed, Row, StateError, Store};
 use rootpin_trust::image::Digest;
@@ -24,6 +26,8 @@ use rootpin_trust::{Code, Progress, Refusal, Subject, Verified};
 pub(super) struct FloorWriter {
     store: Arc<Store>,
     cache: Option<Cache>,
+    /// Held while a cached file is replaced by one that has what was in it too.
+    merging: Arc<Mutex<()>>,
     keeps: bool,
 }
 
@@ -32,6 +36,7 @@ impl FloorWriter {
         Self {
             store,
             cache,
+            merging: Arc::default(),
             keeps,
         }
     }
@@ -73,14 +78,45 @@ impl FloorWriter {
     }
 
     /// Caches files whose floors are safe. A cache that can't be written costs a fetch.
-    fn cache(&self, MetadataOrigin { source, subject }: &MetadataOrigin, files: &NamedFiles) {
-        let written = self
-            .cache
-            .as_ref()
-            .map(|cache| cache.write(source, subject, files));
-        if let Some(Err(error)) = written {
-            not_cached(subject, &error);
+    fn cache(&self, origin: &MetadataOrigin, files: &NamedFiles) {
+        if let Err(error) = self.try_cache(origin, files) {
+            not_cached(&origin.subject, &error);
         }
+    }
+
+    /// Caches files, with what the cache has of the same signatures.
+    pub(super) fn try_cache(&self, origin: &MetadataOrigin, files: &NamedFiles) -> io::Result<()> {
+        let _merging = self.merging();
+        let drafts = self.draft(origin, files)?;
+        drafts.map_or(Ok(()), Drafts::keep)
+    }
+
+    /// Writes files without their names. Signatures of one image are found for one tag, or come in a
+    /// bundle: they are added to those that are cached, never put in their place.
+    fn draft(
+        &self,
+        MetadataOrigin { source, subject }: &MetadataOrigin,
+        files: &NamedFiles,
+    ) -> io::Result<Option<Drafts>> {
+        let Some(cache) = &self.cache else {
+            return Ok(None);
+        };
+        let merged = |(name, bytes): &(String, Vec<u8>)| {
+            let known = cache.read(source, subject, name, MAX_CACHED);
+            let merged = known.and_then(|known| merged_signatures(bytes, &known));
+            (name.clone(), merged.unwrap_or_else(|| bytes.clone()))
+        };
+        let drafts = if files.iter().any(|(name, _)| is_signatures(name)) {
+            let files: NamedFiles = files.iter().map(merged).collect();
+            cache.draft(source, subject, &files)
+        } else {
+            cache.draft(source, subject, files)
+        };
+        drafts.map(Some)
+    }
+
+    fn merging(&self) -> MutexGuard<'_, ()> {
+        self.merging.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes all of these, or nothing. Blocks.
@@ -239,6 +275,8 @@ impl Repositories {
             contacts: contacts.collect(),
             rows,
         };
+        // From the look at what is cached until the files have their names.
+        let _merging = self.writer.merging();
         // The cache's files are written while the floors are: both wait for the disk.
         let (committed, drafts) = thread::scope(|scope| {
             let drafting = scope.spawn(|| {
@@ -258,16 +296,14 @@ impl Repositories {
     /// Writes the files of evidence, without their names, which they get when its floors are safe
     /// ([`saved`]). A cache that can't be written costs a fetch, never a decision.
     fn draft(&self, evidence: &Evidence) -> Option<Drafts> {
-        let MetadataOrigin { source, subject } = &evidence.origin;
         let unsaved = evidence
             .unsaved
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        self.cache
-            .as_ref()?
-            .draft(source, subject, unsaved.as_ref()?)
-            .map_err(|error| not_cached(subject, &error))
-            .ok()
+        let drafts = self.writer.draft(&evidence.origin, unsaved.as_ref()?);
+        drafts
+            .map_err(|error| not_cached(&evidence.origin.subject, &error))
+            .ok()?
     }
 }
 
@@ -299,4 +335,61 @@ pub(crate) fn lost(why: &dyn fmt::Display) -> Refusal {
         "a state directory that can be written",
         "make room in it, or mount it writable: `rootpin status` names it, df shows what is free",
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::evidence::signature_cache::read_cached;
+
+    fn file(signatures: &[&str]) -> Vec<u8> {
+        let one = |text: &&str| serde_json::json!({ "media-type": "application/cose", "bytes": text, "signature": null });
+        let all: Vec<_> = signatures.iter().map(one).collect();
+        serde_json::to_vec(&serde_json::json!({ "signatures": all })).unwrap()
+    }
+
+    #[test]
+    fn signatures_that_two_questions_found_at_once_are_all_cached_whichever_is_written_last() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(dir.path()).unwrap());
+        let cache = Cache::new(dir.path()).unwrap();
+        let writer = FloorWriter::new(store, Some(cache.clone()), true);
+        let origin = MetadataOrigin {
+            source: "signatures for root own".to_owned(),
+            subject: Subject::parse("r.example/app").unwrap(),
+        };
+        let name = format!("sha256-{}.json", "0".repeat(64));
+        let other = format!("sha256-{}.json", "1".repeat(64));
+        let (writer, of) = (&writer, &origin);
+        let write = |name: &str, signatures: &[&str]| {
+            let files = vec![(name.to_owned(), file(signatures))];
+            writer.try_cache(of, &files).unwrap();
+        };
+        let cached = |name: &str| {
+            let bytes = cache.read(&origin.source, &origin.subject, name, MAX_CACHED);
+            let files = read_cached(&bytes.unwrap()).unwrap();
+            let mut all: Vec<_> = files.into_iter().map(|file| file.bytes[0]).collect();
+            all.sort_unstable();
+            all
+        };
+        thread::scope(|scope| {
+            for signature in ["AQ==", "Ag==", "Aw==", "BA=="] {
+                let (write, name) = (&write, &name);
+                scope.spawn(move || write(name, &[signature]));
+            }
+        });
+        assert_eq!(cached(&name), [1, 2, 3, 4]);
+        write(&other, &["CQ=="]);
+        assert_eq!((cached(&name), cached(&other)), (vec![1, 2, 3, 4], vec![9]));
+        // What is in both is there once, and a file of anything else is replaced.
+        write(&name, &["AQ==", "BQ=="]);
+        assert_eq!(cached(&name), [1, 2, 3, 4, 5]);
+        writer
+            .try_cache(&origin, &vec![("root.json".to_owned(), file(&["AQ=="]))])
+            .unwrap();
+        writer
+            .try_cache(&origin, &vec![("root.json".to_owned(), file(&["Ag=="]))])
+            .unwrap();
+        assert_eq!(cached("root.json"), [2]);
+    }
 }

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::due::later;
 use super::statement::MetadataOrigin;
-use crate::sources::SourceError;
+use crate::sources::{RegistryReplies, SourceError};
 use rootpin_policy::{Policy, Root};
 use rootpin_trust::image::Repository;
 use rootpin_trust::{Code, Refusal};
@@ -29,6 +29,8 @@ pub(crate) struct RootLook<'a> {
     /// Whether what is at hand doesn't have what was asked for: it may have been signed a moment
     /// ago, so the source is asked before its time.
     pub(crate) again: bool,
+    /// Where all signatures are looked for: what the registries answered for this question.
+    pub(crate) replies: Option<&'a RegistryReplies>,
 }
 
 /// Why a source gave no metadata that holds.

@@ -23,6 +23,7 @@ mod per_key;
 #[path = "../../crates/rootpin-trust/src/tuf/tests/publisher.rs"]
 pub(crate) mod publisher;
 mod root_expiry;
+mod signature_cache;
 mod signatures;
 mod signed_manifests;
 mod silent;
@@ -171,9 +172,9 @@ impl Repositories {
                     every_signer: *every_signer,
                 };
                 match by_manifests {
-                    true => self.of_signed_manifests(look, image).await,
+                    true => Box::pin(self.of_signed_manifests(look, image)).await,
                     false => {
-                        let said = self.of_signatures(look, image).await;
+                        let said = Box::pin(self.of_signatures(look, image)).await;
                         said.map_err(signed_manifests::or_by_manifests)
                     }
                 }

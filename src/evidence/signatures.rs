@@ -5,13 +5,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 
 use super::keep::lost;
 use super::per_key::PerKeyCache;
+use super::signature_cache::{counted, file_name, read_cached};
 use super::{Evidence, MetadataOrigin, NamedFiles, Repositories, RootLook, later};
 use crate::sources::{CutLists, SignatureKind, SourceError};
 use rootpin_policy::{Root, RootKind};
@@ -87,20 +85,6 @@ pub(crate) struct FoundSignatures {
     pub(crate) cut: Option<CutLists>,
 }
 
-/// A cached file: the signatures that counted.
-#[derive(Serialize, Deserialize)]
-struct CachedSignatures {
-    signatures: Vec<CachedSignature>,
-}
-
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct CachedSignature {
-    media_type: String,
-    bytes: String,
-    signature: Option<String>,
-}
-
 impl Repositories {
     /// What a root's signatures say of an image.
     pub(super) async fn of_signatures(
@@ -127,7 +111,7 @@ impl Repositories {
             return Ok(evidence);
         }
         // What counted before counts with what is found now, and is cached with it.
-        let found = match self.search(look, image, cached, false).await {
+        let found = match Box::pin(self.search(look, image, cached, false)).await {
             Ok(found) => found,
             // What the registry can't give now it can't give a moment later either.
             Err(refusal) => {
@@ -162,6 +146,7 @@ impl Repositories {
             look.beside.unwrap_or(image.repository),
             image.digest,
             kind_of(look.root),
+            look.replies,
         );
         let mut search = search.map_err(|error| error.refusal())?;
         let mut found: Vec<FoundSignature> = Vec::new();
@@ -187,7 +172,7 @@ impl Repositories {
                     });
                 }
             }
-            more = search.next(look.deadline).await;
+            more = Box::pin(search.next(look.deadline)).await;
         }
         let files = found.into_iter().map(|(file, _)| file).collect();
         let (files, mut outcome) = verify(look, image, files).await?;
@@ -209,6 +194,17 @@ impl Repositories {
             failed,
             cut,
         })
+    }
+
+    /// What the cached signatures of an image come to, where they are enough.
+    pub(crate) async fn enough_cached(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+    ) -> Option<Vec<SignatureFinding>> {
+        let cached = self.cached_signatures(look.root, image);
+        let (_, outcome) = verify(look, image, cached).await.ok()?;
+        outcome.result.is_ok().then_some(outcome.findings)
     }
 
     /// The signatures of an image that counted before.
@@ -325,26 +321,6 @@ impl Pins {
     }
 }
 
-/// A file of the cache, by its name.
-pub(super) enum CacheFile {
-    /// Signatures of the image with this digest.
-    Signatures(Digest),
-    /// The index with this digest, whose manifests are signed.
-    Index(Digest),
-}
-
-impl CacheFile {
-    pub(super) fn of(name: &str) -> Option<Self> {
-        let (kind, hex) = name.strip_suffix(".json")?.split_once('-')?;
-        let digest = format!("sha256:{hex}").parse().ok()?;
-        match kind {
-            "sha256" => Some(Self::Signatures(digest)),
-            "index" => Some(Self::Index(digest)),
-            _ => None,
-        }
-    }
-}
-
 fn kind_of(root: &Root) -> SignatureKind {
     match root.kind {
         RootKind::Notation(_) => SignatureKind::Notation,
@@ -375,37 +351,6 @@ pub(super) fn origin(root: &Root, repository: &Repository) -> MetadataOrigin {
         source: format!("signatures for root {}", root.id),
         subject: Subject::Gun(repository.clone()),
     }
-}
-
-fn file_name(digest: Digest) -> String {
-    format!("sha256-{}.json", digest.hex())
-}
-
-/// The signatures that counted, as the cache has them.
-pub(super) fn counted(files: &[SignatureFile], findings: &[SignatureFinding]) -> Vec<u8> {
-    let files = files.iter().zip(findings);
-    let files = files.filter(|(_, found)| found.rejected.is_none());
-    let files = files.map(|(file, _)| file);
-    let signature = |file: &SignatureFile| CachedSignature {
-        media_type: file.media_type.clone(),
-        bytes: STANDARD.encode(&file.bytes),
-        signature: file.signature.clone(),
-    };
-    let signatures = files.map(signature).collect();
-    // Text and base64 alone: it can't fail, and a file that is empty is fetched again.
-    serde_json::to_vec(&CachedSignatures { signatures }).unwrap_or_default()
-}
-
-pub(super) fn read_cached(bytes: &[u8]) -> Option<Vec<SignatureFile>> {
-    let cached: CachedSignatures = serde_json::from_slice(bytes).ok()?;
-    let file = |one: CachedSignature| {
-        Some(SignatureFile {
-            media_type: one.media_type,
-            bytes: STANDARD.decode(one.bytes).ok()?,
-            signature: one.signature,
-        })
-    };
-    cached.signatures.into_iter().map(file).collect()
 }
 
 /// A question about tags, which only another kind of root lists.

@@ -60,7 +60,7 @@ impl Repositories {
             deadline: share(Instant::now(), look.deadline, 2),
             ..look
         };
-        let refusal = match self.of_signatures(half, image).await {
+        let refusal = match Box::pin(self.of_signatures(half, image)).await {
             Ok(evidence) => return Ok(evidence),
             Err(refusal) => refusal,
         };
@@ -107,7 +107,7 @@ impl Repositories {
                 digest: entry.descriptor.digest,
                 ..image
             };
-            let evidence = self.of_signatures(look, manifest).await;
+            let evidence = Box::pin(self.of_signatures(look, manifest)).await;
             let evidence = evidence.map_err(|mut refusal| {
                 refusal.found = format!("of the index {}: {}", image.digest, refusal.found);
                 refusal
@@ -151,17 +151,30 @@ impl Repositories {
         look: RootLook<'_>,
         image: SignedImage<'_>,
     ) -> Result<Vec<Digest>, Refusal> {
-        let origin = origin(look.root, image.repository);
-        let bytes = match self.cached(&origin, &file_name(image.digest)) {
-            Some(bytes) => bytes,
-            None => self.described(look, image).await?.bytes,
-        };
-        let Ok(Document::Index { manifests, .. }) = Document::parse(&bytes) else {
-            return Ok(Vec::new());
-        };
-        let digests = manifests.iter().map(|entry| entry.descriptor.digest);
-        Ok(digests.take(MOST_MANIFESTS).collect())
+        match self.cached_manifests(look, image) {
+            Some(manifests) => Ok(manifests),
+            None => Ok(listed(&self.described(look, image).await?.bytes)),
+        }
     }
+
+    /// The same of an index that is cached.
+    pub(crate) fn cached_manifests(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+    ) -> Option<Vec<Digest>> {
+        let origin = origin(look.root, image.repository);
+        let index = self.cached(&origin, &file_name(image.digest))?;
+        Some(listed(&index))
+    }
+}
+
+fn listed(index: &[u8]) -> Vec<Digest> {
+    let Ok(Document::Index { manifests, .. }) = Document::parse(index) else {
+        return Vec::new();
+    };
+    let digests = manifests.iter().map(|entry| entry.descriptor.digest);
+    digests.take(MOST_MANIFESTS).collect()
 }
 
 /// The refusal of an image without a signature, where the rule takes no others: an index may have them.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::blob_stream::{self, BlobStream, StreamRequest};
 use super::image_signatures::SignatureSearch;
+use super::replies::RegistryReplies;
 use super::server_backoff::ServerBackoff;
 use super::signature_list::{SignatureKind, WithoutReferrers};
 use super::{Credentials, HttpClient, NotaryServer, SourceError, TufLocation, listing, registry};
@@ -184,7 +185,8 @@ impl Sources {
         listing::repositories(&client, some, time).await
     }
 
-    /// A search for the signatures of a kind that a registry keeps beside an image.
+    /// A search for the signatures of a kind that a registry keeps beside an image. `replies`: where
+    /// all of them are looked for, what is known of this question's registries.
     ///
     /// # Errors
     /// No way to the registry is usable.
@@ -193,9 +195,11 @@ impl Sources {
         repository: &'a Repository,
         digest: Digest,
         wanted: SignatureKind,
+        replies: Option<&'a RegistryReplies>,
     ) -> Result<SignatureSearch<'a>, SourceError> {
         let client = self.client(repository.host(), None)?;
-        SignatureSearch::start(&client, &self.without_referrers, repository, digest, wanted)
+        let known = (&self.without_referrers, replies);
+        SignatureSearch::start(&client, known, repository, digest, wanted)
     }
 
     /// Bytes by their digest, as they come in; `None`: the registry has none of them.

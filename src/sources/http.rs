@@ -78,7 +78,7 @@ pub(super) struct Ask<'a> {
 }
 
 /// A server's answer: the body only where the status is 200 and a body was asked for.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Reply {
     /// Where it came from, after redirects.
     pub(super) url: Url,

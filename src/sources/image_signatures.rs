@@ -10,33 +10,33 @@ use std::time::Instant;
 
 use reqwest::{Method, Url};
 
+use super::SourceError;
 use super::hosts::Capability;
 use super::http::{Ask, HttpClient, Reply};
 use super::next_page::{NextPage, next_page};
 use super::registry::{self, Endpoint, REDIRECTS};
-use super::signature_list::{CutLists, SignatureKind, WithoutReferrers};
+use super::replies::RegistryReplies;
+use super::signature_list::{
+    CutLists, SignatureKind, WithoutReferrers, is_json, is_of_repository, listed, wrong,
+};
 use super::signature_manifest::{Layer, NotRead, SignatureManifest};
-use super::{SourceError, shown};
-use rootpin_trust::canonical::{Text, rewrite_doubles};
+use super::signature_steps::{INDEX, Step};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
 use rootpin_trust::{MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile};
-
-const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
 
 /// Manifests of signatures that are read of one list. cosign says in a manifest that it is an
 /// attestation, and in the tag that stands in for a list it does not say so.
 const MOST_MANIFESTS: usize = 96;
 /// Pages of one list of referrers.
 const MOST_PAGES: usize = 4;
-/// Bytes of one signature's manifest in a list. cosign's `.sig` manifest grows with each signature,
-/// and is only one.
-const MANIFEST_BYTES: usize = 512 << 10;
 
 /// One search for an image's signatures.
 #[derive(Debug)]
 pub(crate) struct SignatureSearch<'a> {
     known: &'a WithoutReferrers,
+    /// What is known already of this question's registries, where all signatures are looked for: then
+    /// a registry is asked for all places at once.
+    replies: Option<&'a RegistryReplies>,
     repository: &'a Repository,
     digest: Digest,
     wanted: SignatureKind,
@@ -57,30 +57,14 @@ pub(crate) struct SignatureSearch<'a> {
     by_http: Option<SourceError>,
     /// Whether the present way answered anything.
     answered: bool,
-}
-
-/// A place to look next.
-#[derive(Debug)]
-enum Step {
-    Referrers,
-    IndexTag,
-    SignatureTag,
-    Manifest(Descriptor),
-    /// Layers of a manifest that says that it is no signature.
-    Layers(Vec<Layer>),
-}
-
-impl Step {
-    /// Whether it is a part of a list that is read now.
-    fn is_of_list(&self) -> bool {
-        matches!(self, Self::Manifest(_) | Self::Layers(_))
-    }
+    /// Whether nothing was asked there yet.
+    is_new_way: bool,
 }
 
 impl<'a> SignatureSearch<'a> {
     pub(super) fn start(
         client: &HttpClient,
-        known: &'a WithoutReferrers,
+        (known, replies): (&'a WithoutReferrers, Option<&'a RegistryReplies>),
         repository: &'a Repository,
         digest: Digest,
         wanted: SignatureKind,
@@ -88,6 +72,7 @@ impl<'a> SignatureSearch<'a> {
         let ways = registry::endpoints(client, repository, Capability::Pull)?;
         let mut search = Self {
             known,
+            replies,
             repository,
             digest,
             wanted,
@@ -102,6 +87,7 @@ impl<'a> SignatureSearch<'a> {
             goes_on: false,
             by_http: None,
             answered: false,
+            is_new_way: true,
         };
         search.begin();
         Ok(search)
@@ -126,6 +112,12 @@ impl<'a> SignatureSearch<'a> {
     pub(crate) async fn next(&mut self, deadline: Instant) -> Option<Vec<SignatureFile>> {
         loop {
             let endpoint = self.ways.front()?.clone();
+            let remembers = self.replies.is_some();
+            // A mirror that keeps us waiting takes no more of the registry's time by it.
+            if std::mem::take(&mut self.is_new_way) && remembers && !endpoint.is_mirror() {
+                // On the heap: the search's future would be three times as large otherwise.
+                Box::pin(self.look_ahead(&endpoint, self.share(deadline))).await;
+            }
             let Some(step) = self.steps.pop_front() else {
                 // Nobody speaks plain http where nothing was answered to it.
                 let is_wrong = self.by_http.is_some() && !self.answered && self.ways.len() > 1;
@@ -192,12 +184,31 @@ impl<'a> SignatureSearch<'a> {
     }
 
     fn begin(&mut self) {
-        let first = self.ways.front().map(|way| self.known.has(way.api()));
+        let first = self
+            .ways
+            .front()
+            .map(|way| self.known.has(way.api(), self.repository));
+        self.is_new_way = true;
         self.steps = match first {
             Some(true) => [Step::IndexTag, Step::SignatureTag].into(),
             Some(false) => [Step::Referrers, Step::IndexTag, Step::SignatureTag].into(),
             None => VecDeque::new(),
         };
+        // The tag is cosign's own.
+        if self.wanted == SignatureKind::Notation {
+            self.steps
+                .retain(|step| !matches!(step, Step::SignatureTag));
+        }
+    }
+
+    /// Asks for all places of a way at once, where all of them are wanted.
+    async fn look_ahead(&self, endpoint: &Endpoint, deadline: Instant) {
+        let mut asking = self.steps.iter().map(async |step| {
+            // The reply is remembered; where there was none, the step asks again.
+            let _ = self.get(endpoint, step, deadline).await;
+        });
+        let all = (asking.next(), asking.next(), asking.next());
+        tokio::join!(awaited(all.0), awaited(all.1), awaited(all.2));
     }
 
     async fn look(
@@ -206,16 +217,13 @@ impl<'a> SignatureSearch<'a> {
         step: Step,
         deadline: Instant,
     ) -> Result<Vec<SignatureFile>, SourceError> {
-        let hex = self.digest.hex();
         match step {
             Step::Referrers => {
                 self.referrers(endpoint, deadline).await?;
                 Ok(Vec::new())
             }
             Step::IndexTag => {
-                let rest = format!("manifests/sha256-{hex}");
-                let (accept, cap) = (INDEX, Document::LIMITS.bytes);
-                if let Some(reply) = self.get(endpoint, &rest, accept, cap, deadline).await?
+                if let Some(reply) = self.get(endpoint, &step, deadline).await?
                     && is_json(&reply)
                 {
                     let listed = listed(&reply, self.wanted)?;
@@ -224,10 +232,9 @@ impl<'a> SignatureSearch<'a> {
                 Ok(Vec::new())
             }
             Step::SignatureTag => {
-                let rest = format!("manifests/sha256-{hex}.sig");
-                let cap = Document::LIMITS.bytes;
+                let reply = self.get(endpoint, &step, deadline).await?;
                 self.begin_list();
-                match self.get(endpoint, &rest, MANIFEST, cap, deadline).await? {
+                match reply {
                     Some(reply) => {
                         let (_, layers) = self.layers(&reply, None);
                         Ok(self.files(endpoint, layers, deadline).await)
@@ -235,14 +242,10 @@ impl<'a> SignatureSearch<'a> {
                     None => Ok(Vec::new()),
                 }
             }
-            Step::Manifest(descriptor) => {
-                let rest = format!("manifests/{}", descriptor.digest);
-                let cap = MANIFEST_BYTES;
-                let url = endpoint.url(self.repository, &rest)?;
-                let reply = self.ask(endpoint, url, MANIFEST, cap, deadline).await?;
-                if reply.status.as_u16() != 200 {
-                    return Err(reply.error());
-                }
+            Step::Manifest(ref descriptor) => {
+                let Some(reply) = self.get(endpoint, &step, deadline).await? else {
+                    return Ok(Vec::new());
+                };
                 if Digest::of(&reply.body) != descriptor.digest {
                     return Err(wrong(
                         &reply.url,
@@ -301,7 +304,7 @@ impl<'a> SignatureSearch<'a> {
             if page == 0 && is_none {
                 let says_so = matches!(status, 200 | 400 | 404 | 405 | 501);
                 if says_so && !is_of_repository(&reply) {
-                    self.known.add(endpoint.api());
+                    self.known.add(endpoint.api(), self.repository);
                 }
                 return Ok(());
             }
@@ -424,17 +427,24 @@ impl<'a> SignatureSearch<'a> {
         Ok(reply.body)
     }
 
+    /// The document that a step asks for; `None`: nothing is there.
     async fn get(
         &self,
         endpoint: &Endpoint,
-        rest: &str,
-        accept: &str,
-        cap: usize,
+        step: &Step,
         deadline: Instant,
     ) -> Result<Option<Reply>, SourceError> {
-        let url = endpoint.url(self.repository, rest)?;
+        let Some(place) = step.place(self.digest) else {
+            return Ok(None);
+        };
+        let url = endpoint.url(self.repository, &place.rest)?;
+        let (accept, cap) = (place.accept, place.cap);
         let reply = self.ask(endpoint, url, accept, cap, deadline).await?;
-        Ok((!registry::missing(&reply)?).then_some(reply))
+        match step {
+            // What a list names is there, or can't be read.
+            Step::Manifest(_) if reply.status.as_u16() != 200 => Err(reply.error()),
+            _ => Ok((!registry::missing(&reply)?).then_some(reply)),
+        }
     }
 
     async fn ask(
@@ -445,47 +455,29 @@ impl<'a> SignatureSearch<'a> {
         cap: usize,
         deadline: Instant,
     ) -> Result<Reply, SourceError> {
+        if let Some(known) = self.replies.and_then(|replies| replies.get(&url)) {
+            return known;
+        }
         let scope = registry::scope(self.repository);
         let ask = Ask {
             method: Method::GET,
-            url,
+            url: url.clone(),
             accept,
             cap,
             scope: &scope,
             redirects: REDIRECTS,
             send: None,
         };
-        endpoint.ask(&ask, deadline.into()).await
+        let reply = endpoint.ask(&ask, deadline.into()).await;
+        if let Some(replies) = self.replies {
+            replies.add(url, &reply);
+        }
+        reply
     }
 }
 
-/// The manifests that a list names, each with its place in the order of looking.
-fn listed(reply: &Reply, wanted: SignatureKind) -> Result<Vec<(u8, Descriptor)>, SourceError> {
-    let no_list = || wrong(&reply.url, "no list of referrers");
-    let text = rewrite_doubles(&reply.body, Document::LIMITS).map_err(|_| no_list())?;
-    let manifests = Text::of(&text).get("manifests").and_then(Text::elements);
-    let read = |entry: Text<'_>| Some((wanted.order(entry), Descriptor::read(entry).ok()?));
-    let manifests = manifests.into_iter().flatten();
-    Ok(manifests.filter_map(read).collect())
-}
-
-/// Whether an answer may be a list at all, and not a web page.
-fn is_json(reply: &Reply) -> bool {
-    reply.body.trim_ascii_start().starts_with(b"{")
-}
-
-/// Whether a registry says that it has no such repository, and nothing of its API.
-fn is_of_repository(reply: &Reply) -> bool {
-    let error: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
-    let code = error
-        .as_ref()
-        .and_then(|error| error.pointer("/errors/0/code"));
-    code.and_then(serde_json::Value::as_str) == Some("NAME_UNKNOWN")
-}
-
-fn wrong(url: &Url, cause: &str) -> SourceError {
-    SourceError::Other {
-        url: shown(url),
-        cause: cause.to_owned(),
+async fn awaited(asking: Option<impl Future<Output = ()>>) {
+    if let Some(asking) = asking {
+        asking.await;
     }
 }

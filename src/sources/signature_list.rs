@@ -6,8 +6,13 @@ use std::fmt;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rootpin_trust::canonical::Text;
+use reqwest::Url;
+use rootpin_trust::canonical::{Text, rewrite_doubles};
+use rootpin_trust::image::{Descriptor, Document, Repository};
 use rootpin_trust::{cosign, notation};
+
+use super::http::Reply;
+use super::{SourceError, shown};
 
 /// Who made the signatures that are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,10 +51,11 @@ impl fmt::Display for CutLists {
     }
 }
 
-/// The APIs that are known to have no list of referrers, and since when: they are not asked for one
-/// again for a while.
+/// The repositories that are known to have no lists of referrers, by their registry's API, and since
+/// when: they are not asked for one again for a while. One address may stand for several registries,
+/// by the first part of the path.
 #[derive(Debug, Default)]
-pub(super) struct WithoutReferrers(Mutex<HashMap<String, Instant>>);
+pub(super) struct WithoutReferrers(Mutex<HashMap<(String, String), Instant>>);
 
 /// So many are remembered.
 const MOST_KNOWN: usize = 4096;
@@ -57,19 +63,20 @@ const MOST_KNOWN: usize = 4096;
 const KNOWN_FOR: Duration = Duration::from_secs(3600);
 
 impl WithoutReferrers {
-    pub(super) fn has(&self, api: &str) -> bool {
+    pub(super) fn has(&self, api: &str, repository: &Repository) -> bool {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known
-            .get(api)
+            .get(&(api.to_owned(), repository.path().to_owned()))
             .is_some_and(|since| since.elapsed() < KNOWN_FOR)
     }
 
-    pub(super) fn add(&self, api: &str) {
+    pub(super) fn add(&self, api: &str, repository: &Repository) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST_KNOWN {
             known.clear();
         }
-        known.insert(api.to_owned(), Instant::now());
+        let of = (api.to_owned(), repository.path().to_owned());
+        known.insert(of, Instant::now());
     }
 }
 
@@ -118,6 +125,40 @@ impl SignatureKind {
             (true, None) => 1,
             (false, _) => 2,
         }
+    }
+}
+
+/// The manifests that a list names, each with its place in the order of looking.
+pub(super) fn listed(
+    reply: &Reply,
+    wanted: SignatureKind,
+) -> Result<Vec<(u8, Descriptor)>, SourceError> {
+    let no_list = || wrong(&reply.url, "no list of referrers");
+    let text = rewrite_doubles(&reply.body, Document::LIMITS).map_err(|_| no_list())?;
+    let manifests = Text::of(&text).get("manifests").and_then(Text::elements);
+    let read = |entry: Text<'_>| Some((wanted.order(entry), Descriptor::read(entry).ok()?));
+    let manifests = manifests.into_iter().flatten();
+    Ok(manifests.filter_map(read).collect())
+}
+
+/// Whether a registry says that it has no such repository, and nothing of its API.
+pub(super) fn is_of_repository(reply: &Reply) -> bool {
+    let error: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
+    let code = error
+        .as_ref()
+        .and_then(|error| error.pointer("/errors/0/code"));
+    code.and_then(serde_json::Value::as_str) == Some("NAME_UNKNOWN")
+}
+
+/// Whether an answer may be a list at all, and not a web page.
+pub(super) fn is_json(reply: &Reply) -> bool {
+    reply.body.trim_ascii_start().starts_with(b"{")
+}
+
+pub(super) fn wrong(url: &Url, cause: &str) -> SourceError {
+    SourceError::Other {
+        url: shown(url),
+        cause: cause.to_owned(),
     }
 }
 

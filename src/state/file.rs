@@ -2,19 +2,16 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::ops::Bound;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
-use redb::backends::FileBackend;
 use redb::{
-    BackendError, Builder, Database, DatabaseError, Durability, ReadableDatabase as _,
-    ReadableTable as _, StorageBackend, TableDefinition, TableError,
+    Builder, Database, DatabaseError, Durability, ReadableDatabase as _, ReadableTable as _,
+    TableDefinition, TableError,
 };
 
+use super::backend::Backend;
 use super::form::FLOORS;
 use super::seen::{CONTACTS, Changes, ORIGIN, ORIGIN_KEY, SeenDraft, SeenState, SeenSummary};
 use super::{FileFault, StateError, directory, ledger, record};
@@ -52,7 +49,7 @@ pub(super) struct Unnamed {
     file: File,
     /// The directory, locked.
     making: File,
-    syncs: Arc<AtomicBool>,
+    backend: Backend,
 }
 
 /// Makes the file, with nothing in it, and opens it. It gets its name when it is whole.
@@ -81,13 +78,10 @@ pub(super) fn create(dir: &Path) -> Result<(Database, SeenState, Unnamed), State
         .mode(0o600)
         .open(&draft)
         .map_err(|error| io(&error))?;
-    let syncs = Arc::new(AtomicBool::new(false));
-    let backend = file
-        .try_clone()
-        .map_err(|error| io(&error))
-        .and_then(|file| Draftable::new(&draft, file, Arc::clone(&syncs)))?;
+    let backend = file.try_clone().map_err(|error| io(&error))?;
+    let backend = Backend::unsynced(backend).map_err(|error| from_open(&draft, error))?;
     let database = builder()
-        .create_with_backend(backend)
+        .create_with_backend(backend.clone())
         .map_err(|error| from_open(&draft, error))?;
     let seen = initialise(&database).map_err(|fault| from_fault(&draft, &fault))?;
     Ok((
@@ -98,7 +92,7 @@ pub(super) fn create(dir: &Path) -> Result<(Database, SeenState, Unnamed), State
             draft,
             file,
             making,
-            syncs,
+            backend,
         },
     ))
 }
@@ -111,9 +105,9 @@ impl Unnamed {
             draft,
             file,
             making,
-            syncs,
+            backend,
         } = self;
-        syncs.store(true, Ordering::Relaxed);
+        backend.write_through()?;
         file.sync_all()?;
         // Unlike a rename, a link takes no other's name.
         fs::hard_link(&draft, &path)?;
@@ -128,10 +122,30 @@ impl Unnamed {
     }
 }
 
-/// Opens the file that is there, or makes one where there can't be any yet.
-pub(super) fn open_or_create(
-    dir: &Path,
-) -> Result<(Database, SeenState, Option<Unnamed>), StateError> {
+/// An open file.
+pub(super) struct OpenFile {
+    pub(super) database: Database,
+    pub(super) seen: SeenState,
+    pub(super) unnamed: Option<Unnamed>,
+    /// What holds the writes back until the first commit.
+    pub(super) held: Option<Backend>,
+}
+
+impl OpenFile {
+    /// One that is written as redb writes it.
+    pub(super) fn of(database: Database, seen: SeenState, unnamed: Option<Unnamed>) -> Self {
+        Self {
+            database,
+            seen,
+            unnamed,
+            held: None,
+        }
+    }
+}
+
+/// Opens the file that is there, or makes one where there can't be any yet. `holds`: whether the
+/// file stays as it is until the first commit.
+pub(super) fn open_or_create(dir: &Path, holds: bool) -> Result<OpenFile, StateError> {
     let path = path(dir);
     if directory::prepare(dir, &path, &draft_path(dir))? == directory::DirectoryKind::New {
         let (database, seen, unnamed) = create(dir)?;
@@ -139,97 +153,47 @@ pub(super) fn open_or_create(
             "{}: a new state: nothing that was seen before on this host protects it from rollback",
             path.display()
         );
-        return Ok((database, seen, Some(unnamed)));
+        return Ok(OpenFile::of(database, seen, Some(unnamed)));
     }
-    open(&path).map(|(database, seen)| (database, seen, None))
+    if holds {
+        return open_held(&path);
+    }
+    let (database, seen) = open(&path)?;
+    Ok(OpenFile::of(database, seen, None))
 }
 
 /// Opens the file and reads all that was seen, or says why that can't be had whole.
 pub(super) fn open(path: &Path) -> Result<(Database, SeenState), StateError> {
+    opened(path, || builder().open(path))
+}
+
+/// The same, and the file stays as it is until the first commit.
+fn open_held(path: &Path) -> Result<OpenFile, StateError> {
+    let io = |error: &io::Error| directory::io_error(path, error);
+    let file = OpenOptions::new().read(true).write(true).open(path);
+    let file = file.map_err(|error| io(&error))?;
+    // redb would begin a new state in it.
+    if file.metadata().map_err(|error| io(&error))?.len() == 0 {
+        return Err(from_fault(path, &FileFault::new("the file is empty")));
+    }
+    let held = Backend::held(file).map_err(|error| from_open(path, error))?;
+    let (database, seen) = opened(path, || builder().create_with_backend(held.clone()))?;
+    Ok(OpenFile {
+        held: Some(held),
+        ..OpenFile::of(database, seen, None)
+    })
+}
+
+fn opened(
+    path: &Path,
+    open: impl FnOnce() -> Result<Database, DatabaseError>,
+) -> Result<(Database, SeenState), StateError> {
     guarded(|| {
-        let database = builder()
-            .open(path)
-            .map_err(|error| from_open(path, error))?;
+        let database = open().map_err(|error| from_open(path, error))?;
         let seen = load(&database).map_err(|fault| from_fault(path, &fault))?;
         Ok((database, seen))
     })
     .unwrap_or_else(|| Err(from_fault(path, &FileFault::new("the file is damaged"))))
-}
-
-/// A file without a name is synced once, before it gets one, and not a dozen times on the way
-/// there; from then on as redb asks.
-#[derive(Debug)]
-struct Draftable {
-    file: FileBackend,
-    syncs: Arc<AtomicBool>,
-}
-
-impl Draftable {
-    fn new(path: &Path, file: File, syncs: Arc<AtomicBool>) -> Result<Self, StateError> {
-        FileBackend::new(file)
-            .map(|file| Self { file, syncs })
-            .map_err(|error| from_open(path, error))
-    }
-}
-
-impl StorageBackend for Draftable {
-    fn sync_data(&self) -> io::Result<()> {
-        if self.syncs.load(Ordering::Relaxed) {
-            self.file.sync_data()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.file.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.file.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.file.set_len(len)
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.file.write(offset, data)
-    }
-
-    fn close(&self) -> io::Result<()> {
-        self.file.close()
-    }
-
-    // The locks keep a second process out; without these redb takes none.
-
-    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
-    }
-
-    fn try_lock_shared_range(
-        &self,
-        start: Bound<u64>,
-        end: Bound<u64>,
-    ) -> Result<bool, BackendError> {
-        self.file.try_lock_shared_range(start, end)
-    }
-
-    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
-    }
-
-    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_shared_range(start, end)
-    }
-
-    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.unlock_range(start, end)
-    }
-
-    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.query_lock_range(start, end)
-    }
 }
 
 /// The first records of a new file.

@@ -21,6 +21,7 @@
 //! It does not defend against a whole older file put in the place of this one: who can do that is
 //! root.
 
+mod backend;
 mod break_glass;
 mod broken;
 pub mod cache;
@@ -38,12 +39,13 @@ mod seen;
 mod show;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use redb::Database;
@@ -51,9 +53,10 @@ use redb::Database;
 use rootpin_trust::image::Digest;
 use rootpin_trust::{Floor, KeyId, Progress, Subject, Verified};
 
+use backend::Backend;
 use broken::BrokenState;
 use error::FileFault;
-use file::Unnamed;
+use file::{OpenFile, Unnamed};
 use seen::{SeenDraft, SeenState, Trouble};
 
 pub use break_glass::HostTime;
@@ -75,6 +78,8 @@ pub struct Store {
     database: RwLock<Option<Database>>,
     /// The name that a new file gets when the first thing is written to it.
     unnamed: Mutex<Option<Unnamed>>,
+    /// What holds back, until the first commit, what opening the file writes.
+    held: Mutex<Option<Backend>>,
     seen: RwLock<Arc<SeenState>>,
     /// Why the state could not be opened: until it is, nothing is read from it and nothing written.
     broken: RwLock<Option<BrokenState>>,
@@ -114,8 +119,7 @@ impl Store {
     /// # Errors
     /// `StateError::InUse` where another process has it; else it is unusable.
     pub fn open(dir: &Path) -> Result<Self, StateError> {
-        let (database, seen, unnamed) = file::open_or_create(dir)?;
-        Ok(Self::of(file::path(dir), database, seen, unnamed))
+        Ok(Self::of(file::path(dir), file::open_or_create(dir, false)?))
     }
 
     /// A new state in an empty folder that will be gone in a moment: nobody has to know of it.
@@ -124,39 +128,17 @@ impl Store {
     /// As [`Store::open`].
     pub(crate) fn passing(dir: &Path) -> Result<Self, StateError> {
         let (database, seen, unnamed) = file::create(dir)?;
-        Ok(Self::of(file::path(dir), database, seen, Some(unnamed)))
+        let opened = OpenFile::of(database, seen, Some(unnamed));
+        Ok(Self::of(file::path(dir), opened))
     }
 
-    /// Opens the state, and waits for another process that has it open, up to the deadline.
-    ///
-    /// # Errors
-    /// As [`Store::open`].
-    pub(crate) fn open_waiting(dir: &Path, deadline: Instant) -> Result<Self, StateError> {
-        loop {
-            match Self::open(dir) {
-                Err(StateError::InUse { path }) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(StateError::InUse { path });
-                    }
-                    std::thread::sleep(left.min(Duration::from_millis(20)));
-                }
-                other => return other,
-            }
-        }
-    }
-
-    fn of(path: PathBuf, database: Database, seen: SeenState, unnamed: Option<Unnamed>) -> Self {
-        let (database, unnamed, seen) = (
-            RwLock::new(Some(database)),
-            Mutex::new(unnamed),
-            RwLock::new(Arc::new(seen)),
-        );
+    fn of(path: PathBuf, opened: OpenFile) -> Self {
         Self {
             path,
-            database,
-            unnamed,
-            seen,
+            database: RwLock::new(Some(opened.database)),
+            unnamed: Mutex::new(opened.unnamed),
+            held: Mutex::new(opened.held),
+            seen: RwLock::new(Arc::new(opened.seen)),
             broken: RwLock::new(None),
             pruned: Mutex::new(None),
         }
@@ -170,14 +152,14 @@ impl Store {
         let had_file = file::path(dir).exists();
         let broken = RwLock::new(Some(BrokenState::of(error, had_file)));
         let seen = RwLock::new(Arc::new(SeenState::default()));
-        let (database, unnamed, pruned) = (RwLock::new(None), Mutex::new(None), Mutex::new(None));
         Self {
             path: file::path(dir),
-            database,
-            unnamed,
+            database: RwLock::new(None),
+            unnamed: Mutex::new(None),
+            held: Mutex::new(None),
             seen,
             broken,
-            pruned,
+            pruned: Mutex::new(None),
         }
     }
 
@@ -371,6 +353,9 @@ impl Store {
         mut draft: SeenDraft,
         rows: &[ledger::RowChange],
     ) -> Result<(), Trouble> {
+        if let Some(held) = self.held.lock().map_err(|_| self.poisoned())?.take() {
+            held.write_through().map_err(FileFault::from)?;
+        }
         file::write(database, &mut draft, rows)?;
         if let Some(unnamed) = self.unnamed.lock().map_err(|_| self.poisoned())?.take() {
             unnamed.name()?;
@@ -421,12 +406,18 @@ impl Store {
     fn open_again(&self) -> Result<(), StateError> {
         let mut guard = self.database.write().map_err(|_| self.poisoned())?;
         if guard.is_none() {
-            let (database, seen, unnamed) = file::open_or_create(self.directory())?;
+            let OpenFile {
+                database,
+                seen,
+                unnamed,
+                ..
+            } = file::open_or_create(self.directory(), false)?;
             let mut current = self.seen.write().map_err(|_| self.poisoned())?;
             if seen.writes < current.writes {
                 return Err(self.unusable("the file is older than what was read from it before"));
             }
             *self.unnamed.lock().map_err(|_| self.poisoned())? = unnamed;
+            *self.held.lock().map_err(|_| self.poisoned())? = None;
             *current = Arc::new(seen);
             *guard = Some(database);
         }

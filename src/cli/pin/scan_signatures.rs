@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use crate::cli::output::text;
-use crate::sources::{CutLists, SignatureKind, Sources};
+use crate::sources::{CutLists, RegistryReplies, SignatureKind, Sources};
 use rootpin_trust::cosign::{self, CosignPins};
 use rootpin_trust::image::{Digest, ImageRef};
 use rootpin_trust::notation::{self, NotationPins};
@@ -33,7 +33,9 @@ pub(super) async fn scan(
     deadline: Instant,
 ) -> Result<ScannedSignatures, Refusal> {
     let digest = sources.resolve(name, deadline).await?;
-    let search = sources.signatures(&name.repository, digest, SignatureKind::Any);
+    let replies = RegistryReplies::default();
+    let kind = SignatureKind::Any;
+    let search = sources.signatures(&name.repository, digest, kind, Some(&replies));
     let mut search = search.map_err(|error| error.refusal())?;
     let mut files: Vec<SignatureFile> = Vec::new();
     while let Some(mut more) = search.next(deadline).await {

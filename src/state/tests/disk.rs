@@ -184,7 +184,8 @@ pub(super) fn open(disk: &Disk) -> Result<Store, StateError> {
             file::initialise(&database).map_err(unusable)?;
         }
         let seen = file::load(&database).map_err(unusable)?;
-        Ok(Store::of(path.to_owned(), database, seen, None))
+        let opened = file::OpenFile::of(database, seen, None);
+        Ok(Store::of(path.to_owned(), opened))
     })
     .unwrap_or_else(|| Err(unusable(super::super::error::FileFault::new("panic"))))
 }

@@ -285,3 +285,43 @@ fn a_state_that_could_not_be_opened_and_is_gone_since_is_not_begun_anew_without_
     assert!(store.try_again() && store.try_again());
     assert_eq!(version(&store, "app", "targets"), Some(7));
 }
+
+#[test]
+fn a_state_that_is_opened_for_one_answer_stays_as_it_is_until_something_is_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.redb");
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
+    let before = fs::read(&file).unwrap();
+    let open = || Store::open_for_one_answer(dir.path(), Instant::now()).unwrap();
+    let store = open();
+    assert_eq!(version(&store, "app", "timestamp"), Some(3));
+    assert!(matches!(
+        Store::open(dir.path()),
+        Err(StateError::InUse { .. })
+    ));
+    // What is known already is no change.
+    see(&store, 1, &verified("app", 3)).unwrap();
+    drop(store);
+    assert!(fs::read(&file).unwrap() == before);
+    let store = open();
+    see(&store, 2, &verified("app", 4)).unwrap();
+    // The process ends without closing it: what is on the disk then is the whole state.
+    let copy = tempfile::tempdir().unwrap();
+    set_mode(copy.path(), 0o700);
+    fs::copy(&file, copy.path().join("state.redb")).unwrap();
+    std::sync::Arc::new(store).abandon();
+    let copied = Store::open(copy.path()).unwrap();
+    assert_eq!(version(&copied, "app", "timestamp"), Some(4));
+    see(&copied, 3, &verified("app", 5)).unwrap();
+}
+
+#[test]
+fn an_empty_file_is_no_state_for_one_answer_either() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.redb");
+    fs::write(&file, "").unwrap();
+    set_mode(&file, 0o600);
+    let opened = Store::open_for_one_answer(dir.path(), Instant::now());
+    assert!(matches!(opened, Err(StateError::Unusable { .. })));
+    assert!(fs::read(&file).unwrap().is_empty());
+}

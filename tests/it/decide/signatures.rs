@@ -99,13 +99,21 @@ impl Server {
 pub(super) fn decider_of(host: &Host, text: &str, deadline: Duration) -> Decider {
     let text = format!("version = 1\ndefault = \"deny\"\n{text}");
     let mut files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
-    for key in ["p256", "p384", "made-p384", "ed25519", "other", "rsa"] {
+    for key in [
+        "p256",
+        "p384",
+        "p521",
+        "made-p384",
+        "ed25519",
+        "other",
+        "rsa",
+    ] {
         files.insert(
             format!("roots/{key}.pub"),
             read("keys", &format!("{key}.pub")),
         );
     }
-    for certificate in ["ca", "p256", "p384", "made-ca"] {
+    for certificate in ["ca", "p256", "p384", "p521-ca", "made-ca"] {
         let file = format!("{certificate}.crt");
         files.insert(format!("roots/{file}"), read("certificates", &file));
     }

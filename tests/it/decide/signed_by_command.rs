@@ -287,3 +287,91 @@ async fn what_a_root_binds_is_shown_by_check_explain_and_lint() {
         "{text}"
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verify_asks_for_nothing_twice_and_for_nothing_at_all_once_enough_is_cached() {
+    for (fixture, kind) in [("bundle-p256", "cosign"), ("jws-p256", "notation")] {
+        let (server, dir) = signed(fixture).await;
+        let folder = dir.path().join("policy");
+        let certificate = read("certificates", "ca.crt");
+        let mut text = alone(&server);
+        if kind == "notation" {
+            text = text.replace("\"cosign\"", "\"notation\"").replace(
+                "keys = [\"roots/p256.pub\"]",
+                "certificates = [\"roots/ca.crt\"]",
+            );
+        }
+        let policy = policy(&folder, &text, "p256");
+        std::fs::write(folder.join("roots/ca.crt"), certificate).unwrap();
+        let state = dir.path().join("state");
+        let file = state.join("state.redb");
+        let state = state.display().to_string();
+        let name = format!("{}@{IMAGE}", server.repository());
+        let verify = ["verify", &name, "--policy", &policy, "--state", &state];
+        let shown = |verdict: &Value| {
+            let all = &verdict["signatures"][0];
+            (
+                all["cached"].as_bool(),
+                all["found"].as_array().map(Vec::len),
+            )
+        };
+        let (code, verdict) = rootpin(&verify).await;
+        assert_eq!((code, shown(&verdict)), (0, (Some(false), Some(1))));
+        let asked = server.asked();
+        let mut once = asked.clone();
+        once.sort();
+        once.dedup();
+        assert_eq!(asked.len(), once.len(), "{asked:?}");
+        // The list, the tag in its place, the manifest, the blob, and cosign's own tag.
+        let most = if kind == "cosign" { 5 } else { 4 };
+        assert!(asked.len() <= most, "{asked:?}");
+        let before = std::fs::read(&file).unwrap();
+        let (code, verdict) = rootpin(&verify).await;
+        assert_eq!((code, shown(&verdict)), (0, (Some(true), Some(1))));
+        assert_eq!(server.asked(), Vec::<String>::new(), "{kind}");
+        assert_eq!(
+            std::fs::read(&file).unwrap(),
+            before,
+            "the state is as it was"
+        );
+        let anew = [verify.as_slice(), &["--anew"]].concat();
+        let (code, verdict) = rootpin(&anew).await;
+        assert_eq!((code, shown(&verdict)), (0, (Some(false), Some(1))));
+        assert!(!server.asked().is_empty());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_for_one_tag_leaves_what_is_cached_of_another_tag() {
+    let (mut server, dir) = signed("bundle-p256").await;
+    let image = std::fs::read(folder("image.json")).unwrap();
+    server.put("manifests/latest", image);
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let policy = policy(&dir.path().join("policy"), &server.bound(), "p256");
+    let (bundle, state) = (path("bundle"), path("state"));
+    let (v1, latest) = (server.tag("v1"), server.tag("latest"));
+    server.list(Place::Referrers, &[server.tagged("latest")]);
+    let export = [
+        "bundle", "export", "--root", "own", "--name", &latest, "--policy", &policy, &bundle,
+    ];
+    assert_eq!(rootpin(&export).await.0, 0);
+    server.list(Place::Referrers, &[server.tagged("v1")]);
+    let verify = async |name: &str| {
+        let name = format!("{name}@{IMAGE}");
+        rootpin(&["verify", &name, "--policy", &policy, "--state", &state]).await
+    };
+    assert_eq!(verify(&v1).await.0, 0);
+    server.stop().await;
+    let import = [
+        "bundle", "import", "--policy", &policy, "--state", &state, &bundle,
+    ];
+    for new in [1, 0] {
+        let (code, imported) = rootpin(&import).await;
+        let files = &imported["roots"][0]["new_files"];
+        assert_eq!((code, files), (0, &new.into()), "{imported}");
+        for name in [&v1, &latest] {
+            let (code, verdict) = verify(name).await;
+            assert_eq!(code, 0, "{name} {verdict}");
+        }
+    }
+}

@@ -97,7 +97,7 @@ async fn decided(root: &str, fixtures: &[&str]) -> String {
 #[tokio::test]
 async fn each_key_and_format_of_cosign_is_taken_under_its_own_pin_only() {
     for format in ["simple", "bundle"] {
-        for key in ["p256", "p384", "rsa", "ed25519"] {
+        for key in ["p256", "p384", "p521", "rsa", "ed25519"] {
             let fixture = format!("{format}-{key}");
             // cosign 3.1 signs it by Ed25519ph, and its own verify refuses it too.
             let wanted = if fixture == "bundle-ed25519" {
@@ -137,6 +137,9 @@ async fn each_envelope_of_notation_is_taken_under_its_authority_and_its_signer()
                 "{fixture}"
             );
         }
+        let fixture = format!("{format}-p521");
+        assert_eq!(decided(&notation("p521-ca"), &[&fixture]).await, SIGNED);
+        assert_eq!(decided(&notation("ca"), &[&fixture]).await, NO);
         let fixture = format!("{format}-p256");
         assert_eq!(decided(&notation("p256"), &[&fixture]).await, SIGNED);
         assert_eq!(decided(&notation("p384"), &[&fixture]).await, NO);
@@ -400,6 +403,33 @@ async fn a_repository_that_is_unknown_says_nothing_of_the_registry_s_list_of_ref
     let later = super::setup::after("1m");
     assert_eq!(
         said(&pull_at(&decider, &server.name(), digest(), later).await),
+        SIGNED
+    );
+}
+
+#[tokio::test]
+async fn a_repository_without_a_list_of_referrers_switches_off_no_other_repository_s_list() {
+    let (server, host) = (Server::empty().await, Host::new());
+    server.sign_changed(&["bundle-p256"], &|_, _| ());
+    let team = server.repository().replace("/app", "/*");
+    let rule = rule(&team, &["signer"], "tags = \"unbound\"");
+    let decider = decider(&host, &format!("{}{rule}", cosign(&["p256"], "")));
+    let other = server.name().replace("/app:", "/other:");
+    let lists = || {
+        let asked = server.asked();
+        asked
+            .iter()
+            .filter(|path| path.contains("/referrers/"))
+            .count()
+    };
+    for (wait, wanted) in [("0s", 1), ("8s", 0)] {
+        let later = super::setup::after(wait);
+        let verdict = pull_at(&decider, &other, digest(), later).await;
+        assert_eq!(said(&verdict), "refused no-statement");
+        assert_eq!(lists(), wanted, "after {wait}");
+    }
+    assert_eq!(
+        said(&pull(&decider, &server.name(), digest()).await),
         SIGNED
     );
 }
