@@ -101,6 +101,7 @@ impl Scene {
             self.publish();
             let code = self.code();
             if code != "allowed" {
+                eprintln!("refused: {code}");
                 return refused(&code);
             }
             let newest = self.publisher.roles["timestamp"].version;
