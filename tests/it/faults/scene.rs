@@ -28,6 +28,8 @@ pub(super) struct Scene {
     fault: &'static str,
     before: Floors,
     told: Vec<String>,
+    /// The code of the refusal that was waited for.
+    refusal: String,
 }
 
 impl Scene {
@@ -52,6 +54,7 @@ impl Scene {
             fault,
             before: Floors::new(),
             told: Vec::new(),
+            refusal: String::new(),
         })
     }
 
@@ -101,7 +104,7 @@ impl Scene {
             self.publish();
             let code = self.code();
             if code != "allowed" {
-                eprintln!("refused: {code}");
+                self.refusal.clone_from(&code);
                 return refused(&code);
             }
             let newest = self.publisher.roles["timestamp"].version;
@@ -159,7 +162,7 @@ impl Scene {
             if wanted(&status, exit) {
                 return (status, exit);
             }
-            assert!(Instant::now() < until, "{status}");
+            assert!(Instant::now() < until, "{:?}: {status}", self.refusal);
         }
     }
 
