@@ -97,7 +97,10 @@ impl Repositories {
         let signed = signed.filter(|_| look.root.binds().name);
         let repository = signed.as_ref().unwrap_or(&name.repository);
         let question = match rule {
-            Some(rule) => rule.question_of_image(look.root, name.tag.as_ref(), digest),
+            // The host that reads the bundle may need a key of its own for each root.
+            Some(rule) => rule
+                .question_of_image(look.root, name.tag.as_ref(), digest)
+                .with_every_signer(rule.quorum > 1),
             None => Question::Image {
                 digest,
                 tag: name.tag.clone().filter(|_| look.root.binds().tag),

@@ -22,11 +22,12 @@ use rootpin_trust::{
 };
 
 /// The policy's hash is part of the key, so that another policy never sees what this one verified;
-/// then root, repository and image, the tag that was asked for, and whether all signers were: an
-/// answer for one tag is none for another one.
+/// then root, the repository that is signed and the one that was searched, the image, the tag that was
+/// asked for, and whether all signers were: an answer for one tag or of one registry is none for
+/// another one.
 pub(super) type SignatureCache = PerKeyCache<SignatureKey, Option<SignaturesAtHand>>;
 
-type SignatureKey = (Digest, String, Repository, Digest, Option<Tag>, bool);
+type SignatureKey = (Digest, String, [Repository; 2], Digest, Option<Tag>, bool);
 
 /// What the last search ended with, and when.
 #[derive(Debug, Clone)]
@@ -58,7 +59,8 @@ impl SignaturesAtHand {
 /// What an answer at hand is of.
 pub(super) fn key(look: RootLook<'_>, image: SignedImage<'_>) -> SignatureKey {
     let root = look.root.id.clone();
-    let repository = image.repository.clone();
+    let repositories = [image.repository, look.beside.unwrap_or(image.repository)];
+    let repository = repositories.map(Repository::clone);
     let tag = image.tag.cloned();
     let every_signer = image.every_signer;
     (

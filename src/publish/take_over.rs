@@ -51,12 +51,22 @@ fn has_taken_out(document: &Document, what: &str) -> bool {
         .is_some_and(|all| all.contains_key(what))
 }
 
-/// The paths and roles that were taken out by hand, in whatever role.
+/// The paths and roles that were taken out by hand. The holder of a signers' role can say it only of
+/// names that the role may sign.
 fn all_taken_out(metadata: &Metadata) -> BTreeSet<&str> {
-    let roles = metadata.roles.keys();
-    let files = roles.filter_map(|role| metadata.newest(role));
-    let records = files.filter_map(|file| file.document.members(TAKEN_OUT));
-    records.flat_map(Map::keys).map(String::as_str).collect()
+    let mut all = BTreeSet::new();
+    for role in metadata.roles.keys().filter(|role| is_own(role)) {
+        let records = metadata
+            .newest(role)
+            .and_then(|file| file.document.members(TAKEN_OUT));
+        let said = records.into_iter().flat_map(Map::keys);
+        let may_say = |what: &&String| {
+            role == "targets"
+                || !what.starts_with(SIGNERS) && roles_for(metadata, what).contains(role)
+        };
+        all.extend(said.filter(may_say).map(String::as_str));
+    }
+    all
 }
 
 /// A verified repository of a Notary server.

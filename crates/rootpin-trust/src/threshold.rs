@@ -47,10 +47,13 @@ pub(super) fn signers(
 ) -> Result<BTreeSet<KeyId>, Refusal> {
     let mut counted = BTreeSet::new();
     let mut revoked = BTreeSet::new();
+    // A key that is revoked by one of the IDs that list it is so under each.
+    let is_out = |key: &&&PublicKey| key.is_revoked(counting.revoked);
+    let out: BTreeSet<KeyId> = keys.iter().filter(is_out).map(|key| key.id()).collect();
     for signature in signed.signatures {
         for key in keys.iter().filter(|key| key.scoped_id() == signature.keyid) {
             let id = key.id();
-            let tally = if key.is_revoked(counting.revoked) {
+            let tally = if out.contains(&id) {
                 &mut revoked
             } else {
                 &mut counted
@@ -146,5 +149,57 @@ pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String {
             ids.get(..4).unwrap_or_default().join(", "),
             more - 4
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+
+    use super::*;
+    use crate::canonical::{Limits, Text, rewrite};
+    use crate::{Format, hex};
+
+    #[test]
+    fn a_key_that_is_revoked_by_one_of_its_ids_is_so_under_each_that_its_role_lists() {
+        let pair = Ed25519KeyPair::generate().unwrap();
+        let public = hex::encode(pair.public_key().as_ref());
+        let text = format!(
+            r#"{{"keytype":"ed25519","keyval":{{"public":"{public}"}},"scheme":"ed25519"}}"#
+        );
+        let limits = Limits {
+            bytes: 1 << 10,
+            depth: 4,
+            values: 16,
+        };
+        let text = rewrite(text.as_bytes(), limits).unwrap();
+        let first = "ab".repeat(32);
+        let keys = [first.as_str(), "second"]
+            .map(|id| PublicKey::from_metadata(Format::Tuf, id, Text::of(&text)).unwrap());
+        let keys: Vec<&PublicKey> = keys.iter().collect();
+        let message = b"message";
+        let signatures = [Signature {
+            keyid: "second".to_owned(),
+            method: String::new(),
+            bytes: pair.sign(message).as_ref().to_vec(),
+        }];
+        let signed = Signed {
+            file: "timestamp.json",
+            message: SignedMessage::of(message),
+            signatures: &signatures,
+        };
+        let code = |revoked: &[&str]| {
+            let revoked = revoked.iter().map(|id| id.parse().unwrap()).collect();
+            let counting = Counting {
+                revoked: &revoked,
+                allow_rsa_pkcs1v15: false,
+            };
+            let found = signers(&keys, 1, signed, counting, &mut Budget::new());
+            found.map_err(|refusal| refusal.code)
+        };
+        assert!(code(&[]).is_ok());
+        assert_eq!(code(&[&first]), Err(Code::Revoked));
+        assert_eq!(code(&[&keys[0].id().to_string()]), Err(Code::Revoked));
+        assert!(code(&[&"cd".repeat(32)]).is_ok());
     }
 }

@@ -148,7 +148,7 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
     )?;
     let mut words = format!("revoked: {key} {value}");
     if !is_known {
-        words.push_str("\nno pinned root has this key: it counts for nothing where metadata lists a key by this ID, or with this canonical ID");
+        words.push_str("\nno pinned root has this key: it counts for nothing where metadata lists it by this ID; under another ID it would go on to count, which its file or its canonical ID rules out");
     }
     let members = json!({ "revoked": { key: value }, "reason": arguments.reason });
     let edit = PolicyEdit {
