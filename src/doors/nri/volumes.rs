@@ -19,7 +19,7 @@ pub(super) fn of(container: &Container) -> BTreeMap<String, Image> {
 }
 
 fn volume(source: &str, pod: &str) -> Option<(String, Image)> {
-    let (state, below) = source.rsplit_once(&format!("{FOLDER}{pod}/"))?;
+    let (state, below) = source.split_once(&format!("{FOLDER}{pod}/"))?;
     // A pod may ask for a folder of the image.
     let hex = below.split('/').next().unwrap_or_default();
     let digest: Digest = format!("sha256:{hex}").parse().ok()?;

@@ -322,6 +322,24 @@ async fn a_full_reference_binds_its_repository_and_its_tag_also_where_a_mirror_h
 }
 
 #[tokio::test]
+async fn what_one_registry_lacks_is_no_answer_for_another_one_of_the_same_signed_name() {
+    let (bare, server, host) = (Server::empty().await, Server::empty().await, Host::new());
+    server.sign_changed(&["simple-reference"], &|_, _| ());
+    let root = cosign(&["p256"], "binds-tag = \"reference\"");
+    let signed_as = "signed-as = \"127.0.0.1:5000/team/app\"";
+    let rules = [&bare, &server].map(|one| rule(&one.repository(), &["signer"], signed_as));
+    let decider = decider(&host, &format!("{root}{}", rules.concat()));
+    assert_eq!(
+        said(&pull(&decider, &bare.name(), digest()).await),
+        "refused no-statement"
+    );
+    assert_eq!(
+        said(&pull(&decider, &server.name(), digest()).await),
+        SIGNED
+    );
+}
+
+#[tokio::test]
 async fn a_list_full_of_junk_hides_neither_another_list_nor_another_key() {
     let (server, host) = (Server::empty().await, Host::new());
     // As many signatures as are read, by nobody who is pinned, and copies of a good one.
