@@ -215,6 +215,9 @@ fn without_env(words: &mut Vec<String>) {
     }
 }
 
+/// Where systemd looks for a program without a folder, in this order.
+const PROGRAMS: [&str; 4] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"];
+
 /// Why the first word is not the program itself, but something that may start it in its own way.
 fn wrapped(root: &Path, words: &[String], program: &str) -> Option<String> {
     let first = words.first()?;
@@ -224,9 +227,12 @@ fn wrapped(root: &Path, words: &[String], program: &str) -> Option<String> {
             "it starts {first}, which may start {program} with another command line"
         ));
     }
-    let file = path
-        .is_absolute()
-        .then(|| root.join(path.strip_prefix("/").unwrap_or(path)))?;
+    let file = if path.is_absolute() {
+        root.join(path.strip_prefix("/").unwrap_or(path))
+    } else {
+        let mut found = PROGRAMS.iter().map(|folder| root.join(folder).join(path));
+        found.find(|file| file.is_file())?
+    };
     let mut start = [0; SCRIPT.len()];
     let mut open = std::fs::File::open(file).ok()?;
     std::io::Read::read_exact(&mut open, &mut start).ok()?;

@@ -183,7 +183,7 @@ impl UnitProperties {
             && shown
                 .iter()
                 .zip(&files)
-                .all(|(shown, own)| own.contains('%') || *shown == own);
+                .all(|(shown, own)| own.contains('%') || is_same_path(shown, own));
         if !is_same {
             return Some("EnvironmentFile=");
         }
@@ -200,11 +200,21 @@ impl UnitProperties {
             let shown = self.first(key);
             let own = service.elsewhere.get(*key).map_or("", String::as_str);
             match *key {
-                "WorkingDirectory" => shown.trim_start_matches('!') != own.trim_start_matches('-'),
+                "WorkingDirectory" => {
+                    !is_same_path(shown.trim_start_matches('!'), own.trim_start_matches('-'))
+                }
                 _ => shown.is_empty() != own.is_empty(),
             }
         })
     }
+}
+
+/// Whether two texts are one path: systemd shows it without doubled slashes and one at its end.
+fn is_same_path(one: &str, other: &str) -> bool {
+    one == other
+        || Path::new(one)
+            .components()
+            .eq(Path::new(other).components())
 }
 
 fn between<'a>(text: &'a str, from: &str, to: &str) -> Option<&'a str> {

@@ -385,6 +385,19 @@ fn variables_come_from_systemds_own_configuration_and_go_as_the_unit_says() {
 }
 
 #[test]
+fn a_script_that_systemd_finds_on_its_path_is_a_wrapper_too() {
+    for line in ["dockerd", "/usr/bin/env A=b dockerd -D"] {
+        let unit = format!("[Service]\nExecStart=\nExecStart={line}\n");
+        let script = ("usr/local/sbin/dockerd", "#!/bin/sh\nexec /opt/dockerd\n");
+        let root = root(&[USUAL, (OWN, &unit), script]);
+        match in_root(root.path()) {
+            UnitStart::Unclear(_, why) => assert!(why.contains("is a script"), "{why}"),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+}
+
+#[test]
 fn a_script_by_the_programs_name_is_a_wrapper() {
     let root = root(&[
         USUAL,
