@@ -2,8 +2,9 @@
 //!
 //! hyper reads interim responses (RFC 9110, section 15.2) for as long as some have arrived, or until
 //! tokio interrupts it after 128 reads, each of up to 400 kB. Only then does it see that nobody waits
-//! any more. So a server that sends nothing else keeps a thread busy, beyond the deadline of the
-//! question and the end of the daemon. That thread is no door's and no other server's.
+//! any more. So a server that sends nothing else keeps a thread busy. That thread is no door's and no
+//! other server's, and it ends, with its connections, once a question was given up on it and no other
+//! one waits.
 
 use std::collections::HashMap;
 use std::io;
@@ -31,6 +32,10 @@ struct ServerThreads(HashMap<String, ServerThread>);
 struct ServerThread {
     runtime: Handle,
     used: Instant,
+    /// The requests that wait for an answer.
+    waiting: usize,
+    /// Whether one was given up.
+    given_up: bool,
     /// The thread ends with it.
     _keep: oneshot::Sender<()>,
 }
@@ -52,32 +57,72 @@ pub(super) async fn on_threads<T: Send + 'static>(
     let Some(threads) = THREADS.get() else {
         return Ok(Some(request.await));
     };
-    let thread = threads
+    let (origin, runtime) = threads
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .of(&url.origin().ascii_serialization(), Instant::now())?;
+    let mut waiting = WaitingRequest {
+        threads,
+        origin,
+        is_answered: false,
+    };
     let mut running = JoinSet::new();
-    running.spawn_on(request, &thread);
-    Ok(running.join_next().await.and_then(Result::ok))
+    running.spawn_on(request, &runtime);
+    let answer = running.join_next().await.and_then(Result::ok);
+    waiting.is_answered = true;
+    Ok(answer)
+}
+
+/// A request on a server's thread, until it is answered or given up.
+struct WaitingRequest {
+    threads: &'static Mutex<ServerThreads>,
+    origin: String,
+    is_answered: bool,
+}
+
+impl Drop for WaitingRequest {
+    fn drop(&mut self) {
+        let threads = self.threads.lock();
+        let mut threads = threads.unwrap_or_else(PoisonError::into_inner);
+        threads.ended(&self.origin, self.is_answered);
+    }
 }
 
 impl ServerThreads {
-    fn of(&mut self, origin: &str, now: Instant) -> io::Result<Handle> {
+    /// The thread of that server for one request more, and whose it is.
+    fn of(&mut self, origin: &str, now: Instant) -> io::Result<(String, Handle)> {
         // A connection is a task.
         self.0.retain(|_, thread| {
-            thread.runtime.metrics().num_alive_tasks() > 0
+            thread.waiting > 0
+                || thread.runtime.metrics().num_alive_tasks() > 0
                 || now.saturating_duration_since(thread.used) < IDLE
         });
         if !self.0.contains_key(origin) && self.0.len() < MAX_THREADS {
             self.0.insert(origin.to_owned(), ServerThread::start(now)?);
         }
-        let thread = match self.0.get_mut(origin) {
-            Some(own) => Some(own),
-            None => self.0.values_mut().min_by_key(|thread| thread.used),
+        let owner = if self.0.contains_key(origin) {
+            Some(origin.to_owned())
+        } else {
+            let longest_ago = self.0.iter().min_by_key(|(_, thread)| thread.used);
+            longest_ago.map(|(owner, _)| owner.clone())
         };
-        let thread = thread.ok_or_else(|| io::Error::other("no thread"))?;
+        let thread = owner.and_then(|owner| Some((self.0.get_mut(&owner)?, owner)));
+        let (thread, owner) = thread.ok_or_else(|| io::Error::other("no thread"))?;
         thread.used = now;
-        Ok(thread.runtime.clone())
+        thread.waiting += 1;
+        Ok((owner, thread.runtime.clone()))
+    }
+
+    /// A request on that thread was answered, or given up.
+    fn ended(&mut self, owner: &str, is_answered: bool) {
+        let Some(thread) = self.0.get_mut(owner) else {
+            return;
+        };
+        thread.waiting = thread.waiting.saturating_sub(1);
+        thread.given_up |= !is_answered;
+        if thread.given_up && thread.waiting == 0 {
+            self.0.remove(owner);
+        }
     }
 }
 
@@ -99,6 +144,8 @@ impl ServerThread {
         Ok(Self {
             runtime: handle,
             used: now,
+            waiting: 0,
+            given_up: false,
             _keep: keep,
         })
     }
@@ -115,9 +162,12 @@ mod tests {
     #[test]
     fn each_server_has_one_thread_until_it_has_no_connection_and_is_asked_nothing() {
         let (mut threads, begun) = (ServerThreads::default(), Instant::now());
-        let first = threads.of(&origin(1), begun).unwrap();
-        let same = threads.of(&origin(1), begun).unwrap();
-        let other = threads.of(&origin(2), begun).unwrap();
+        let (_, first) = threads.of(&origin(1), begun).unwrap();
+        let (_, same) = threads.of(&origin(1), begun).unwrap();
+        let (_, other) = threads.of(&origin(2), begun).unwrap();
+        for number in [1, 1, 2] {
+            threads.ended(&origin(number), true);
+        }
         assert_eq!(first.id(), same.id());
         assert_ne!(first.id(), other.id());
         // A connection of the first one's.
@@ -125,16 +175,38 @@ mod tests {
         threads.of(&origin(3), begun + IDLE).unwrap();
         assert_eq!(threads.0.len(), 2);
         assert_eq!(
-            threads.of(&origin(1), begun + IDLE).unwrap().id(),
+            threads.of(&origin(1), begun + IDLE).unwrap().1.id(),
             first.id()
         );
         drop(connection);
     }
 
     #[test]
+    fn a_thread_on_which_a_request_was_given_up_ends_once_nobody_waits_there() {
+        let (mut threads, begun) = (ServerThreads::default(), Instant::now());
+        let mut first = None;
+        for _ in 0..2 {
+            first = Some(threads.of(&origin(1), begun).unwrap().1);
+        }
+        let connection = first.unwrap().spawn(std::future::pending::<()>());
+        threads.ended(&origin(1), false);
+        assert_eq!(threads.0.len(), 1, "another request waits");
+        threads.ended(&origin(1), true);
+        assert!(threads.0.is_empty());
+        // Its connections end with it.
+        let ended = Builder::new_current_thread()
+            .build()
+            .unwrap()
+            .block_on(connection);
+        assert!(ended.unwrap_err().is_cancelled());
+        threads.ended(&origin(1), false);
+    }
+
+    #[test]
     fn servers_beyond_the_most_share_threads() {
         let (mut threads, begun) = (ServerThreads::default(), Instant::now());
-        let of = |threads: &mut ServerThreads, number| threads.of(&origin(number), begun).unwrap();
+        let of =
+            |threads: &mut ServerThreads, number| threads.of(&origin(number), begun).unwrap().1;
         let own: Vec<_> = (0..MAX_THREADS)
             .map(|number| of(&mut threads, number))
             .collect();
