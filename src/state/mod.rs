@@ -144,7 +144,7 @@ impl Store {
     }
 
     /// A state that could not be opened, as one that answers every call with why: a daemon that
-    /// serves with it refuses, and says so. [`Store::try_again`] opens it: a disk that is given room,
+    /// serves with it refuses, and says so. `try_again` opens it: a disk that is given room,
     /// or mounted, is enough.
     #[must_use]
     pub fn broken(dir: &Path, error: &StateError) -> Self {

@@ -1,0 +1,132 @@
+use super::setup::{looking_up, names_of};
+use super::*;
+
+fn reply(at: &str, location: &str) -> Reply {
+    let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
+    Reply {
+        url: at.parse().unwrap(),
+        status: StatusCode::FOUND,
+        headers,
+        body: Vec::new(),
+        said: ServerWords::default(),
+    }
+}
+
+#[test]
+fn a_redirect_leads_from_https_to_https_only() {
+    assert_eq!(
+        target(&reply("https://a.example/x", "/y"))
+            .unwrap()
+            .as_str(),
+        "https://a.example/y"
+    );
+    assert_eq!(
+        target(&reply("https://a.example/x", "https://b.example/y"))
+            .unwrap()
+            .as_str(),
+        "https://b.example/y"
+    );
+    assert!(target(&reply("http://127.0.0.1:5000/x", "http://127.0.0.1:6000/y")).is_ok());
+    for (at, location) in [
+        ("https://a.example/x", "http://a.example/y"),
+        ("https://a.example/x", "http://127.0.0.1/y"),
+        ("http://127.0.0.1:5000/x", "http://a.example/y"),
+        ("http://mirror.example:5000/x", "http://127.0.0.1:2375/y"),
+        ("https://a.example/x", "https://u:p@b.example/y"),
+        ("https://a.example/x", "file:///etc/passwd"),
+        ("https://a.example/x", "//"),
+    ] {
+        assert!(
+            matches!(
+                target(&reply(at, location)),
+                Err(SourceError::Answered { status: 302, .. })
+            ),
+            "{location}"
+        );
+    }
+}
+
+#[test]
+fn plain_http_is_for_this_machine_only() {
+    for (url, may) in [
+        ("https://a.example/", true),
+        ("http://127.0.0.1:5000/", true),
+        ("http://[::1]:5000/", true),
+        ("http://localhost:5000/", true),
+        ("http://a.example/", false),
+        ("http://127.0.0.1.a.example/", false),
+        ("ftp://127.0.0.1/", false),
+    ] {
+        assert_eq!(may_ask(&url.parse().unwrap()), may, "{url}");
+    }
+}
+
+#[test]
+fn the_proxy_is_that_of_https_and_never_serves_loopback() {
+    let with = |pairs: &'static [(&str, &str)]| {
+        proxy(move |name| {
+            pairs
+                .iter()
+                .find(|(key, _)| *key == name)
+                .map(|(_, value)| (*value).to_owned())
+        })
+    };
+    assert!(with(&[]).unwrap().is_none());
+    assert!(
+        with(&[("HTTP_PROXY", "http://p.example:3128")])
+            .unwrap()
+            .is_none()
+    );
+    assert_eq!(
+        with(&[("HTTPS_PROXY", "http://")]).unwrap_err(),
+        ClientError::Proxy("HTTPS_PROXY")
+    );
+    let proxy = with(&[
+        ("https_proxy", "http://p.example:3128"),
+        ("NO_PROXY", "in.example"),
+    ])
+    .unwrap()
+    .unwrap();
+    let shown = format!("{proxy:?}");
+    assert!(
+        shown.contains("in.example,localhost,127.0.0.0/8,::1"),
+        "{shown}"
+    );
+    assert_eq!(
+        names_of("*.in.example, b.example .c.example,*"),
+        ".in.example,b.example,.c.example,*"
+    );
+    assert_eq!(
+        names_of("r.example:5000,*.d.example:443,10.0.0.0/8,fd00::1,[fd00::2]:5000,x:y"),
+        "r.example,.d.example,10.0.0.0/8,fd00::1,fd00::2,x:y"
+    );
+    assert!(
+        with(&[("ALL_PROXY", "socks5h://p.example:1080")])
+            .unwrap()
+            .is_some()
+    );
+    for (written, used) in [
+        (
+            "socks5://u:p@p.example:1080",
+            "socks5h://u:p@p.example:1080",
+        ),
+        ("SOCKS5://p.example", "socks5h://p.example"),
+        ("socks5h://p.example", "socks5h://p.example"),
+        ("http://p.example:3128", "http://p.example:3128"),
+        ("p.example:3128", "p.example:3128"),
+    ] {
+        assert_eq!(looking_up(written), used);
+    }
+}
+
+#[test]
+fn a_private_ca_without_a_certificate_is_an_error_and_not_the_system_s_store() {
+    for pem in [
+        &b""[..],
+        b"nonsense",
+        b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+    ] {
+        let client = HttpClient::new(Some(pem), Arc::new(Credentials::none()));
+        assert!(client.is_err(), "{}", String::from_utf8_lossy(pem));
+    }
+}
