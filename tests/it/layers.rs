@@ -126,7 +126,6 @@ const PURE: [(&str, &[&str]); 2] = [
         "crates/rootpin-trust",
         &[
             "aws-lc-rs",
-            "base16ct",
             "base64",
             "jiff",
             "rustls-pki-types",

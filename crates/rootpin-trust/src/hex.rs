@@ -3,14 +3,27 @@
 /// Two digits in lower case for each byte.
 #[must_use]
 pub fn encode(bytes: &[u8]) -> String {
-    base16ct::lower::encode_string(bytes)
+    let digit = |nibble: u8| char::from_digit(nibble.into(), 16).unwrap_or_default();
+    bytes
+        .iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
 }
 
 /// The bytes of digits in either case; none for an odd number of digits or anything else than
 /// digits.
 #[must_use]
 pub fn decode(text: &str) -> Option<Vec<u8>> {
-    base16ct::mixed::decode_vec(text).ok()
+    let digit = |byte: &u8| {
+        char::from(*byte)
+            .to_digit(16)
+            .and_then(|digit| u8::try_from(digit).ok())
+    };
+    let pair = |pair: &[u8]| match pair {
+        [high, low] => Some(digit(high)? << 4 | digit(low)?),
+        _ => None,
+    };
+    text.as_bytes().chunks(2).map(pair).collect()
 }
 
 #[cfg(test)]

@@ -32,6 +32,13 @@ const MOST_TRIED: usize = 10;
 /// The indexes of as many roots as can each have as many keys as they need, and no key twice. Of very
 /// many roots those that need the fewest keys come first.
 pub(super) fn independent(roots: &[&Signers]) -> BTreeSet<usize> {
+    let mut known = BTreeSet::new();
+    let mut all = roots.iter();
+    if all.all(|root| {
+        root.needed <= root.keys.len() && root.keys.iter().all(|key| known.insert(*key))
+    }) {
+        return (0..roots.len()).collect();
+    }
     let mut order: Vec<usize> = (0..roots.len()).collect();
     if roots.len() <= MOST_TRIED {
         let choices = (0..1_u32 << roots.len()).map(|choice| {

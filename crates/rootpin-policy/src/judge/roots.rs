@@ -83,10 +83,14 @@ impl Judge<'_> {
         let (mut refused, mut unjudged, mut silent) = (Vec::new(), Vec::new(), Vec::new());
         for (at, root) in rule.roots.iter().enumerate() {
             let sharers = rule.roots.len() - at;
-            match self.said(root, need(root, false), name, sharers, &wanted)? {
+            match self.said((root, rule), need(root, false), name, sharers, &wanted)? {
                 Ok(vote) => {
                     let value = vote.value;
                     votes.push(vote);
+                    // One root speaks for itself.
+                    if rule.quorum <= 1 {
+                        return Ok((votes, None));
+                    }
                     let mut agreeing: Vec<_> = votes.iter_mut().collect();
                     agreeing.retain(|vote| vote.value == value);
                     let all = |root: &Arc<Root>| need(root, true);
@@ -145,7 +149,7 @@ impl Judge<'_> {
                 {
                     return Err(Ask::of(need, true, name, 1));
                 }
-                match self.said(&vote.root, need, name, 1, &wanted)? {
+                match self.said((&vote.root, rule), need, name, 1, &wanted)? {
                     Ok(of_all) => **vote = of_all,
                     Err(refusal) if refusal.code.judged() => {}
                     Err(refusal) => silent.push(refusal),
@@ -159,7 +163,7 @@ impl Judge<'_> {
     /// asked once more: the tag may have been signed for these bytes a moment ago.
     fn said<T>(
         &self,
-        root: &Arc<Root>,
+        (root, rule): (&Arc<Root>, &Rule),
         need: Need,
         name: &ImageRef,
         sharers: usize,
@@ -170,7 +174,11 @@ impl Judge<'_> {
             Ok(Vote {
                 root: Arc::clone(root),
                 statement: statement.cloned(),
-                signers: Signers::of(collection),
+                // Of one root nobody asks them.
+                signers: match rule.quorum {
+                    0 | 1 => Signers::default(),
+                    _ => Signers::of(collection),
+                },
                 value,
             })
         };

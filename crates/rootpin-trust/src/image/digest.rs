@@ -42,8 +42,14 @@ impl Digest {
     #[must_use]
     pub fn from_hex(hex: &str) -> Option<Self> {
         let mut bytes = [0; 32];
-        let is_whole = hex.len() == 64 && base16ct::lower::decode(hex, &mut bytes).is_ok();
-        is_whole.then_some(Self(bytes))
+        let digits = hex.as_bytes().as_chunks::<2>().0;
+        if hex.len() != 64 {
+            return None;
+        }
+        for (byte, [high, low]) in bytes.iter_mut().zip(digits) {
+            *byte = nibble(*high)? << 4 | nibble(*low)?;
+        }
+        Some(Self(bytes))
     }
 
     /// The 32 bytes.
@@ -78,6 +84,14 @@ impl FromStr for Digest {
         text.strip_prefix("sha256:")
             .and_then(Self::from_hex)
             .ok_or_else(|| DigestError(text.chars().take(100).collect()))
+    }
+}
+
+fn nibble(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        _ => None,
     }
 }
 
