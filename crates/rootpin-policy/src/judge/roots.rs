@@ -1,7 +1,7 @@
 //! `[[rule]]`: a quorum of its roots must have signed that the name is these bytes.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -79,6 +79,7 @@ impl Judge<'_> {
             let about = about(root).with_every_signer(every_signer);
             Need::Root(Arc::clone(root), repository.clone(), about)
         };
+        let all = |root: &Arc<Root>| need(root, true);
         let mut votes: Vec<Vote<T>> = Vec::new();
         let (mut refused, mut unjudged, mut silent) = (Vec::new(), Vec::new(), Vec::new());
         for (at, root) in rule.roots.iter().enumerate() {
@@ -93,8 +94,9 @@ impl Judge<'_> {
                     }
                     let mut agreeing: Vec<_> = votes.iter_mut().collect();
                     agreeing.retain(|vote| vote.value == value);
-                    let all = |root: &Arc<Root>| need(root, true);
-                    silent = self.hear_all_signers(&mut agreeing, rule, name, all, &wanted)?;
+                    let enough = rule.quorum;
+                    silent =
+                        self.hear_all_signers(&mut agreeing, enough, (rule, name), all, &wanted)?;
                     let speaking = speaking(&agreeing);
                     if speaking.len() >= rule.quorum {
                         votes
@@ -107,6 +109,11 @@ impl Judge<'_> {
             }
         }
         // A "no" only if the quorum is missed even though all silent roots agreed (rule 7).
+        if !unjudged.is_empty() {
+            let enough = rule.quorum.saturating_sub(unjudged.len());
+            let mut heard: Vec<_> = votes.iter_mut().collect();
+            silent = self.hear_all_signers(&mut heard, enough, (rule, name), all, &wanted)?;
+        }
         unjudged.append(&mut silent);
         let speaking = speaking(&votes);
         if votes.len() > speaking.len() {
@@ -120,29 +127,30 @@ impl Judge<'_> {
         Ok((votes, Some(by_roots(rule, refusal))))
     }
 
-    /// Where roots that agree share signers, asks for all signers of the image, so that each root may
-    /// rest on others of them; first of what is at hand, then of the registry. Returns why some could
-    /// not be heard.
+    /// Where roots that agree share signers, so that not enough of them speak, asks for all signers of
+    /// the image: each root may rest on others of them. First of what is at hand, then of the registry.
+    /// Returns why some could not be heard.
     fn hear_all_signers<T>(
         &self,
         agreeing: &mut [&mut Vote<T>],
-        rule: &Rule,
-        name: &ImageRef,
+        enough: usize,
+        (rule, name): (&Rule, &ImageRef),
         need: impl Fn(&Arc<Root>) -> Need,
         wanted: impl Fn(&Collection) -> Result<T, Refusal>,
     ) -> Asked<Vec<Refusal>> {
-        let mut silent = Vec::new();
+        let mut silent = BTreeMap::new();
         for again in [false, true] {
-            if agreeing.len() < rule.quorum || speaking(agreeing).len() >= rule.quorum {
-                break;
-            }
-            silent.clear();
-            let shared = shared_keys(agreeing);
-            for vote in agreeing.iter_mut() {
-                if vote.root.lists_tags() || vote.signers.keys.is_disjoint(&shared) {
-                    continue;
-                }
-                let need = need(&vote.root);
+            let mut asked = BTreeSet::new();
+            while agreeing.len() >= enough && speaking(agreeing).len() < enough {
+                // Another signer of one root may be the only one of a third.
+                let shared = shared_keys(agreeing);
+                let mut votes = agreeing.iter_mut();
+                let next = votes.find(|vote| {
+                    let shares = !vote.signers.keys.is_disjoint(&shared);
+                    shares && !vote.root.lists_tags() && !asked.contains(&vote.root.id)
+                });
+                let Some(vote) = next else { break };
+                let (id, need) = (vote.root.id.clone(), need(&vote.root));
                 if again
                     && let Some((false, Heard::Root(Ok(statement)))) = self.heard(&need)
                     && statement.at_hand
@@ -150,13 +158,20 @@ impl Judge<'_> {
                     return Err(Ask::of(need, true, name, 1));
                 }
                 match self.said((&vote.root, rule), need, name, 1, &wanted)? {
-                    Ok(of_all) => **vote = of_all,
-                    Err(refusal) if refusal.code.judged() => {}
-                    Err(refusal) => silent.push(refusal),
+                    Err(refusal) if !refusal.code.judged() => {
+                        _ = silent.insert(id.clone(), refusal)
+                    }
+                    said => {
+                        silent.remove(&id);
+                        if let Ok(of_all) = said {
+                            **vote = of_all;
+                        }
+                    }
                 }
+                asked.insert(id);
             }
         }
-        Ok(silent)
+        Ok(silent.into_values().collect())
     }
 
     /// One root's statement and what is wanted of it. If metadata at hand says no, its source is
