@@ -13,6 +13,7 @@ mod past;
 mod precedence;
 mod quorum;
 mod resolve;
+mod revoked_names;
 mod setup;
 mod signature_lists;
 mod signatures;

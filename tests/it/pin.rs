@@ -5,6 +5,7 @@ mod add;
 mod diff;
 mod edit;
 mod refused;
+mod revoke;
 mod scan;
 pub(crate) mod terminal;
 

@@ -66,6 +66,8 @@ pub struct SignatureFinding {
     /// Whether it is a signature of this very image that counts for nothing because the policy
     /// revokes its key.
     pub revoked: bool,
+    /// Whether it is one that counts for nothing because it, or a certificate of its signer, is over.
+    pub is_over: bool,
 }
 
 /// What all signatures of an image come to.
@@ -88,6 +90,7 @@ impl SignatureFinding {
             expires: Timestamp::MAX,
             rejected: Some(why.into()),
             revoked: false,
+            is_over: false,
         }
     }
 }
@@ -127,6 +130,17 @@ pub(crate) struct Wanted {
     pub(crate) binds_tag: bool,
     /// The command that signs.
     pub(crate) command: &'static str,
+}
+
+impl Wanted {
+    /// The same for people. A certificate's key signs no image itself, where it is an authority's.
+    fn said(&self) -> String {
+        let keys = list(&self.keys);
+        match self.role {
+            "notation" => format!("a signature under a pinned certificate, of the keys {keys}"),
+            _ => format!("signatures by {} of the keys {keys}", self.threshold),
+        }
+    }
 }
 
 /// Keys that signed, each with the end of its last signature.
@@ -179,7 +193,8 @@ fn collection(
     if findings.is_empty() {
         return Err(unsigned(image, wanted));
     }
-    let mut keys = count(&signers).map_err(|refusal| explained(refusal, wanted, findings))?;
+    let mut keys = count(&signers)
+        .map_err(|refusal| explained(refusal, image, wanted, (findings, &signers)))?;
     if wanted.binds_tag {
         by_tag = of_tag(image, wanted, by_tag, &count)?;
         // Another tag than the one that was asked for ends it no earlier.
@@ -266,11 +281,10 @@ fn end(signers: &Signers, needed: usize) -> Timestamp {
 }
 
 fn unsigned(image: SignedImage<'_>, wanted: &Wanted) -> Refusal {
-    let (threshold, keys) = (wanted.threshold, list(&wanted.keys));
     Refusal::new(
         Code::NoStatement,
         format!("no signature of {} in {}", image.digest, image.repository),
-        format!("signatures by {threshold} of the keys {keys}"),
+        wanted.said(),
         format!(
             "have its publisher sign it ({} …), or pull an image that is signed; `rootpin verify {}@{}` shows what is there",
             wanted.command, image.repository, image.digest
@@ -278,25 +292,46 @@ fn unsigned(image: SignedImage<'_>, wanted: &Wanted) -> Refusal {
     )
 }
 
-fn explained(refusal: Refusal, wanted: &Wanted, findings: &[SignatureFinding]) -> Refusal {
+/// The refusal of an image that not enough keys signed, by what is beside it. Only something that should
+/// be a signature and is none that counts makes a bad signature of it: a host's owner may be alarmed by
+/// that, and not by a signer who has not signed yet.
+fn explained(
+    mut refusal: Refusal,
+    image: SignedImage<'_>,
+    wanted: &Wanted,
+    (findings, signers): (&[SignatureFinding], &Signers),
+) -> Refusal {
     let why = reasons(findings);
-    let found = if why.is_empty() {
-        refusal.found
-    } else {
-        format!("{}; of {} looked at: {why}", refusal.found, findings.len())
-    };
-    let hint = match refusal.code {
-        Code::BadSignature => format!(
-            "have its publisher sign the image again so that it counts ({} …); if the publisher's key is another one now, pin that: rootpin pin add",
-            wanted.command
-        ),
-        _ => refusal.hint,
-    };
-    Refusal {
-        found,
-        hint,
-        ..refusal
+    if !why.is_empty() {
+        let looked_at = format!("; of {} looked at: {why}", findings.len());
+        refusal.found.push_str(&looked_at);
     }
+    if refusal.code != Code::BadSignature {
+        return refusal;
+    }
+    refusal.wanted = wanted.said();
+    let command = wanted.command;
+    let is_none = |found: &&SignatureFinding| found.predicate.is_some();
+    let mut rejected = findings.iter().filter(|found| found.rejected.is_some());
+    if rejected
+        .clone()
+        .any(|found| !found.is_over && !is_none(&found))
+    {
+        refusal.hint = format!(
+            "have its publisher sign the image again so that it counts ({command} …); if the publisher's key is another one now, pin that: rootpin pin add"
+        );
+    } else if rejected.any(|found| found.is_over) {
+        refusal.code = Code::Expired;
+        refusal.hint = format!("have its publisher sign the image again ({command} …)");
+    } else {
+        refusal.code = Code::NoStatement;
+        refusal.hint = if signers.is_empty() {
+            unsigned(image, wanted).hint
+        } else {
+            format!("have the other keys' owners sign the image too ({command} …)")
+        };
+    }
+    refusal
 }
 
 fn not_of_tag(image: SignedImage<'_>, wanted: &Wanted, signed: &[String]) -> Refusal {

@@ -325,12 +325,25 @@ impl PublicKey {
         &self.scoped
     }
 
-    /// Whether a policy revokes it: by its canonical ID, or by the one that its metadata lists it by,
-    /// which is all that the tools of TUF show of a key.
+    /// Whether a policy revokes it, by any of its names.
     #[must_use]
     pub fn is_revoked(&self, revoked: &BTreeSet<KeyId>) -> bool {
+        // Its fingerprint is computed only where it is compared.
         revoked.contains(&self.id)
-            || !revoked.is_empty() && self.scoped.parse().is_ok_and(|id| revoked.contains(&id))
+            || !revoked.is_empty() && self.names().iter().any(|name| revoked.contains(name))
+    }
+
+    /// The hashes by which tools name it: its canonical ID; the ID that its metadata lists it by,
+    /// which is all that the tools of TUF show of a key; its fingerprint; and those of the
+    /// certificates that it came in.
+    #[must_use]
+    pub fn names(&self) -> Vec<KeyId> {
+        let hash = |spki: &[u8]| KeyId(Digest::of(spki));
+        let certificates = self.certificates.iter();
+        let certificates = certificates.flat_map(|one| [hash(&one.key), KeyId(one.sha256)]);
+        let fingerprint = self.spki().map(|spki| hash(&spki));
+        let names = [Some(self.id), self.scoped.parse().ok(), fingerprint];
+        names.into_iter().flatten().chain(certificates).collect()
     }
 
     /// `ecdsa`, `rsa` or `ed25519`; empty where its kind is not known here.

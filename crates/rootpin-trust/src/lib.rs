@@ -156,7 +156,7 @@ use crate::image::{Digest, Repository};
 pub use certificate::Certificate;
 pub use envelope::Format;
 pub use fetch::{Answer, Edition, FetchFrom, Request, Step, Verification, Want};
-pub use fingerprint::Fingerprint;
+pub use fingerprint::{Fingerprint, key_name};
 pub use floors::FloorConflict;
 pub use image_signature::{
     MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile, SignatureFinding, SignatureOutcome,

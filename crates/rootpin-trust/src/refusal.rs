@@ -9,10 +9,10 @@ crate::codes! {
     Clock = "clock", "The clock is earlier than the last good contact";
     DigestMismatch = "digest-mismatch", "The name is signed, for another digest";
     ExemptionOver = "exemption-over", "An exemption for the name is over";
-    Expired = "expired", "Metadata is past its expiry";
+    Expired = "expired", "Metadata, or a signature, is past its expiry";
     Malformed = "malformed", "Something could not be read as what it should be";
     NoRule = "no-rule", "No rule covers the name";
-    NoStatement = "no-statement", "The tag, digest or repository is not named by the signed metadata";
+    NoStatement = "no-statement", "The tag, digest or repository is not named by the signed metadata, or a signer of it is missing";
     NotLocal = "not-local", "The bytes come from no registry, and the policy lets no such bytes through here";
     OverLimit = "over-limit", "A limit on hostile work was reached";
     PolicyUnusable = "policy-unusable", "There is no policy in force";

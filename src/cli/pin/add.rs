@@ -328,9 +328,11 @@ fn mismatch(id: &str, kind: &RootKind, material: &Material) -> Failure {
 }
 
 fn not_revoked(policy: Option<&Policy>, keys: &[&PublicKey]) -> Result<(), Failure> {
-    let why = keys
-        .iter()
-        .find_map(|key| Some((key.id(), policy?.revoked_key(&key.id())?)));
+    let why = keys.iter().find_map(|key| {
+        let names = key.names();
+        let reason = names.iter().find_map(|name| policy?.revoked_key(name));
+        Some((key.id(), reason?))
+    });
     match why {
         Some((key, reason)) => Err(Failure::Refused(
             format!("the policy revokes the key {key}: {reason}; nothing is pinned").into(),

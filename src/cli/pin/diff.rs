@@ -265,10 +265,11 @@ impl Compared {
         otherwise: &str,
     ) -> Self {
         let version = newest.version;
-        let revoked = newest
-            .ids()
-            .into_iter()
-            .find_map(|key| Some((key, policy.revoked_key(&key)?.to_owned())));
+        let revoked = newest.keys.iter().find_map(|key| {
+            let names = key.names();
+            let reason = names.iter().find_map(|name| policy.revoked_key(name));
+            Some((key.id(), reason?.to_owned()))
+        });
         let listed = unpinned
             .iter()
             .map(KeyId::to_string)

@@ -13,8 +13,8 @@ use crate::policy_dir::pins::{self, NewTable};
 use crate::problem::Problem;
 use rootpin_policy::{Policy, Root, RootKind};
 use rootpin_trust::image::Digest;
-use rootpin_trust::key_file::public_keys;
-use rootpin_trust::{Fingerprint, KeyId, RootFile};
+use rootpin_trust::key_file::signature_keys;
+use rootpin_trust::{Fingerprint, KeyId, key_name};
 
 pub(super) const REMOVE_EXAMPLES: &str = "examples:\n  \
     rootpin pin remove team d0c623c8… --dry-run   (one key, by its ID, fingerprint or entry)\n  \
@@ -119,11 +119,12 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
     } else {
         None
     };
-    let (key, value, is_known) = if let Some(digest) = digest {
-        ("digest", digest.to_string(), true)
-    } else {
-        let (id, is_known) = key_of(policy.as_ref(), &arguments.what)?;
-        ("key", id.to_string(), is_known)
+    let (key, value, named) = match digest {
+        Some(digest) => ("digest", digest.to_string(), None),
+        None => {
+            let named = key_of(policy.as_ref(), &arguments.what)?;
+            ("key", named.text.clone(), Some(named))
+        }
     };
     let (file, fresh) = (
         change.file()?,
@@ -147,8 +148,8 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
         }],
     )?;
     let mut words = format!("revoked: {key} {value}");
-    if !is_known {
-        words.push_str("\nno pinned root has this key: it counts for nothing where metadata lists it by this ID; under another ID it would go on to count, which its file or its canonical ID rules out");
+    if let Some(named) = &named {
+        words.push_str(named.covers());
     }
     let members = json!({ "revoked": { key: value }, "reason": arguments.reason });
     let edit = PolicyEdit {
@@ -161,10 +162,7 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
     };
     let holds = |policy: &Policy| match digest {
         Some(digest) => policy.revoked_digest(&digest).is_some(),
-        None => policy
-            .revoked_keys()
-            .iter()
-            .any(|key| key.to_string() == value),
+        None => named.is_some_and(|named| policy.revoked_keys().contains(&named.key)),
     };
     change.finish(edit, holds, output)
 }
@@ -255,46 +253,74 @@ fn entry_of(root: &Root, key: &str) -> Result<String, Failure> {
     }
 }
 
-/// The canonical ID of a key that is named by it, by a file, or as a pinned root knows the key: by
-/// fingerprint, or by the ID that its metadata lists it by. `false`: no pinned root has such a key.
-fn key_of(policy: Option<&Policy>, text: &str) -> Result<(KeyId, bool), Failure> {
-    let mut known: Vec<(KeyId, Option<Fingerprint>, String)> = Vec::new();
-    for root in policy.into_iter().flat_map(|policy| policy.roots.values()) {
-        let entries = root.entries.iter().flat_map(|entry| &entry.keys);
-        known.extend(entries.map(|(id, fingerprint)| (*id, *fingerprint, String::new())));
-        if let RootKind::Tuf(tuf) = &root.kind {
-            let listed = RootFile::read(tuf.pinned.bytes()).map(|file| file.listed);
-            let listed = listed.unwrap_or_default();
-            known.extend(listed.iter().map(|key| {
-                let scoped = key.scoped_id().to_owned();
-                (key.id(), Fingerprint::of(key), scoped)
-            }));
+/// A key that is to be revoked.
+struct NamedKey {
+    key: KeyId,
+    /// As the policy is to name it.
+    text: String,
+    /// Whether a pinned root has it, or its file was given: then it is known by all its names.
+    is_known: bool,
+}
+
+impl NamedKey {
+    /// What the revocation does not reach, for people.
+    fn covers(&self) -> &'static str {
+        if self.is_known {
+            return "";
         }
+        "\nno pinned root has this key: it counts nowhere as a key with this fingerprint or ID, in a certificate with this fingerprint, or where metadata lists it by this ID; to revoke a key under every name, give its file"
     }
-    let is_it = |(id, fingerprint, scoped): &&(KeyId, Option<Fingerprint>, String)| {
-        let by_fingerprint =
-            fingerprint.is_some_and(|print| print.to_string() == text || print.hex() == text);
-        by_fingerprint || id.to_string() == text || !text.is_empty() && scoped == text
+}
+
+/// The key that is named by a file, or by one of the hashes that tools print of it.
+fn key_of(policy: Option<&Policy>, text: &str) -> Result<NamedKey, Failure> {
+    let roots = policy.into_iter().flat_map(|policy| policy.roots.values());
+    let names: Vec<(KeyId, KeyId)> = roots.clone().flat_map(|root| root.key_names()).collect();
+    let name = key_name(text);
+    let known = names.iter().find(|(known, _)| Some(*known) == name);
+    // Metadata may list a key by whatever text.
+    let listed = || {
+        let mut listed = roots.flat_map(|root| root.listed_keys());
+        listed
+            .find(|key| !text.is_empty() && key.scoped_id() == text)
+            .map(|key| key.id())
     };
-    if let Some((id, ..)) = known.iter().find(is_it) {
-        return Ok((*id, true));
+    if let Some(id) = known.map(|(_, id)| *id).or_else(listed) {
+        return Ok(NamedKey {
+            key: id,
+            text: id.to_string(),
+            is_known: true,
+        });
     }
-    let of_file = || {
-        let file = Path::new(text);
-        let (bytes, _) = plain_file::read(file, MAX_KEY_BYTES).ok()?;
-        let keys = public_keys(&bytes).ok()?;
-        let [key] = keys.as_slice() else {
-            return None;
-        };
-        Some(key.id())
-    };
-    let id: Option<KeyId> = text.parse().ok();
-    let id = id.or_else(of_file).ok_or_else(|| {
+    if let Some(key) = name {
+        return Ok(NamedKey {
+            key,
+            text: text.to_owned(),
+            is_known: false,
+        });
+    }
+    let wrong = |why: String| {
         Failure::Usage(Problem::hinted(
-            format!("{text:?} is neither a digest (sha256:…), a key ID (64 lower-case hex digits), a file of one public key, nor the fingerprint of a pinned key"),
-            "rootpin pin list shows the keys",
+            why,
+            "rootpin pin list shows the keys that are pinned, rootpin pin scan those of an image's signatures",
         ))
-    })?;
-    let is_known = known.iter().any(|(known, ..)| *known == id);
-    Ok((id, is_known))
+    };
+    let file = Path::new(text);
+    let Ok((bytes, _)) = plain_file::read(file, MAX_KEY_BYTES) else {
+        return Err(wrong(format!(
+            "{text:?} is neither a digest (sha256:…), a file of one public key or certificate, a fingerprint (SHA256:…, or openssl's with colons), nor a key ID (64 lower-case hex digits)"
+        )));
+    };
+    let keys = signature_keys(&bytes).map_err(|error| wrong(format!("{text}: {error}")))?;
+    match keys.as_slice() {
+        [key] => Ok(NamedKey {
+            key: key.id(),
+            text: key.id().to_string(),
+            is_known: true,
+        }),
+        keys => Err(wrong(format!(
+            "{text} has {} keys: name one of them by its fingerprint, or keep the one that is to be revoked",
+            keys.len()
+        ))),
+    }
 }

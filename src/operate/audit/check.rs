@@ -9,6 +9,7 @@ use super::report::{
     HostReport, ListedKey, ResidentImage, TrustDirectory, TrustedRepository, TrustedRole,
 };
 use crate::decide::survey::{Covered, Survey};
+use rootpin_trust::key_name;
 
 /// What ends within this time is told before it does.
 pub const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -55,6 +56,17 @@ pub(super) fn policy(survey: &Survey, now: Timestamp) -> Vec<AuditFinding> {
         }
     }
     found
+}
+
+/// Whether one of the names that metadata shows of a key is a revoked one.
+fn is_revoked(key: &ListedKey, revoked: &[String]) -> bool {
+    let fingerprint = key.fingerprint.as_deref().and_then(key_name);
+    let fingerprint = fingerprint.map(|name| name.to_string());
+    let names = [Some(&key.id), Some(&key.listed_as), fingerprint.as_ref()];
+    names
+        .into_iter()
+        .flatten()
+        .any(|name| revoked.contains(name))
 }
 
 /// The findings about an image.
@@ -182,7 +194,7 @@ pub(super) fn repository(
             let revoked: Vec<_> = role
                 .keys
                 .iter()
-                .filter(|key| revoked.contains(&key.id))
+                .filter(|key| is_revoked(key, revoked))
                 .map(|key| key.id.as_str())
                 .collect();
             if !revoked.is_empty() {

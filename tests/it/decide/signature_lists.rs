@@ -20,6 +20,13 @@ fn described(media_type: &str, bytes: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len() })
 }
 
+/// An entry as the tag in place of a list has it: only its manifest says what it is.
+pub(super) fn unnamed(mut entry: Value) -> Value {
+    entry["artifactType"] = json!("application/vnd.oci.empty.v1+json");
+    entry["annotations"] = json!({});
+    entry
+}
+
 impl Server {
     /// A bundle beside the image, as a list names it.
     pub(super) fn beside(&self, predicate: &str, bundle: Vec<u8>) -> Value {
@@ -42,7 +49,7 @@ impl Server {
         self.beside(SIGN, cosign::bundle_of(SIGN, IMAGE, &annotations, 1))
     }
 
-    fn reports(&self, count: usize) -> Vec<Value> {
+    pub(super) fn reports(&self, count: usize) -> Vec<Value> {
         let report = |at: usize| {
             let annotations = json!({ "at": at.to_string() });
             self.beside(REPORT, cosign::bundle_of(REPORT, IMAGE, &annotations, 1))
@@ -51,7 +58,7 @@ impl Server {
     }
 
     /// What cosign 2 writes: layers of the `.sig` tag, by keys of these seeds.
-    fn sign_simply(&self, seeds: &[u8]) {
+    pub(super) fn sign_simply(&self, seeds: &[u8]) {
         let layers = seeds.iter().enumerate().map(|(at, seed)| {
             let repository = format!("r.example/{at}");
             let (payload, signature) = cosign::simple(&repository, IMAGE, *seed);
@@ -66,7 +73,7 @@ impl Server {
         self.put(&tag, manifest.to_string().into_bytes());
     }
 
-    fn unbound(&self) -> String {
+    pub(super) fn unbound(&self) -> String {
         let rule = rule(&self.repository(), &["own"], "tags = \"unbound\"");
         format!("{OWN}{rule}")
     }
@@ -131,12 +138,6 @@ async fn attestations_that_are_listed_first_hide_no_signature_of_either_tool() {
     let (server, host) = (Server::empty().await, Host::new());
     let mut list = server.reports(70);
     list.push(server.beside(SIGN, cosign::bundle(IMAGE, 1)));
-    // As the tag in place of a list has it: only the manifests say what they are.
-    let unnamed = |mut entry: Value| {
-        entry["artifactType"] = json!("application/vnd.oci.empty.v1+json");
-        entry["annotations"] = json!({});
-        entry
-    };
     let silent: Vec<Value> = list.iter().cloned().map(unnamed).collect();
     list.extend(
         server
@@ -172,7 +173,7 @@ async fn a_refusal_says_how_much_of_a_longer_list_was_looked_at() {
     let (server, host) = (Server::empty().await, Host::new());
     server.list(Place::Referrers, &server.reports(120));
     let verdict = pull(&decider(&host, &server.unbound()), &server.name(), digest()).await;
-    assert_eq!(said(&verdict), "refused bad-signature");
+    assert_eq!(said(&verdict), "refused no-statement");
     let refusal = verdict.decision.denial().unwrap().refusal.to_string();
     assert!(refusal.contains("64 of 120 were looked at"), "{refusal}");
     assert!(server.asked_of_registry() <= 96 + 64 + 3);

@@ -454,14 +454,14 @@ async fn notation_s_signatures_are_found_and_their_certificates_and_expiry_end_t
             "{fixture}"
         );
         let later = if fixture.ends_with("expiry") {
-            "refused bad-signature"
+            "refused expired"
         } else {
             "allowed signed"
         };
         assert_eq!(asked("2026-12-02T00:00:00Z").await, later, "{fixture}");
         assert_eq!(
             asked("2046-12-02T00:00:00Z").await,
-            "refused bad-signature",
+            "refused expired",
             "{fixture}"
         );
     }

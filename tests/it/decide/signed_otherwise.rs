@@ -155,7 +155,7 @@ async fn a_chain_counts_if_each_authority_may_sign_and_is_valid_and_each_critica
             ("chain", SIGNED),
             ("critical", NO),
             ("usage", NO),
-            ("expired", NO),
+            ("expired", "refused expired"),
         ] {
             let fixture = format!("made-{format}-{made}");
             assert_eq!(
@@ -187,7 +187,10 @@ async fn envelopes_of_both_kinds_side_by_side_do_not_hinder_each_other() {
 
 #[tokio::test]
 async fn an_attestation_by_the_right_key_is_refused_and_hides_no_signature() {
-    assert_eq!(decided(&cosign(&["p256"], ""), &["attested"]).await, NO);
+    assert_eq!(
+        decided(&cosign(&["p256"], ""), &["attested"]).await,
+        "refused no-statement"
+    );
     assert_eq!(
         decided(&cosign(&["p256"], ""), &["attested", "bundle-p256"]).await,
         SIGNED
@@ -197,7 +200,10 @@ async fn an_attestation_by_the_right_key_is_refused_and_hides_no_signature() {
 #[tokio::test]
 async fn two_signatures_by_one_key_are_one_of_a_threshold_of_two() {
     let two = cosign(&["p256", "other"], "threshold = 2");
-    assert_eq!(decided(&two, &["bundle-p256", "simple-p256"]).await, NO);
+    assert_eq!(
+        decided(&two, &["bundle-p256", "simple-p256"]).await,
+        "refused no-statement"
+    );
     assert_eq!(decided(&two, &["bundle-two"]).await, SIGNED);
     // In whichever order they are listed, and between whatever else.
     assert_eq!(

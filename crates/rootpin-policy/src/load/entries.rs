@@ -153,7 +153,7 @@ pub(super) fn read_exempt<'r>(section: &Section<'r, '_>) -> ExemptDraft<'r> {
 
 pub(super) fn read_revoked(section: &Section<'_, '_>) -> RevokedDraft {
     let digest = section.parsed("digest", values::digest);
-    let key = section.parsed("key", values::key_id);
+    let key = section.parsed("key", values::key_name);
     match (section.key("digest"), section.key("key")) {
         (Some(_), Some(place)) => {
             let message = "[[revoked]] has both a digest and a key";

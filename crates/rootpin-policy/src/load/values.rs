@@ -21,10 +21,11 @@ pub(super) fn sha256(text: &str) -> Result<Digest, Fault> {
     Digest::from_hex(text).ok_or_else(bad)
 }
 
-pub(super) fn key_id(text: &str) -> Result<KeyId, Fault> {
-    let hint = "write its 64 lower-case hex digits";
-    let message = format!("{text:?} is not a canonical key ID");
-    text.parse().map_err(|_| Fault::new(BadKey, message, hint))
+/// A key as a revocation names it.
+pub(super) fn key_name(text: &str) -> Result<KeyId, Fault> {
+    let hint = "rootpin pin revoke KEY writes the entry: KEY is its file, its fingerprint SHA256:…, or 64 lower-case hex digits of its fingerprint, its certificate's or its key ID";
+    let message = format!("{text:?} names no key");
+    rootpin_trust::key_name(text).ok_or_else(|| Fault::new(BadKey, message, hint))
 }
 
 /// The reason of an exemption or a revocation: one line that is not empty.

@@ -244,8 +244,11 @@ fn two_roots_of_a_quorum_that_one_signer_can_satisfy_are_named() {
 
 #[test]
 fn a_revoked_key_of_a_signature_root_is_named_and_so_is_a_root_that_nobody_can_sign_for() {
-    let texts = |revoked: &str, lines: &str| {
-        let key = rootpin_trust::key_file::public_keys(revoked.as_bytes()).unwrap()[0].id();
+    let key = rootpin_trust::key_file::public_keys(P256)
+        .unwrap()
+        .remove(0);
+    let print = rootpin_trust::Fingerprint::of(&key).unwrap();
+    let texts = |key: &str, lines: &str| {
         let text = format!(
             "{}[[revoked]]\nkey = \"{key}\"\nreason = \"leaked\"\n",
             cosign(lines, UNBOUND)
@@ -261,13 +264,14 @@ fn a_revoked_key_of_a_signature_root_is_named_and_so_is_a_root_that_nobody_can_s
         texts.collect::<Vec<_>>()
     };
     let both = "keys = [\"roots/a.pub\", \"roots/b.pub\"]";
-    let p256 = std::str::from_utf8(P256).unwrap();
-    let one = texts(p256, both);
-    assert!(
-        one.len() == 1 && one[0].contains("count for nothing"),
-        "{one:?}"
-    );
-    let two = texts(p256, &format!("{both}\nthreshold = 2"));
+    for name in [key.id().to_string(), print.to_string(), print.hex()] {
+        let one = texts(&name, both);
+        assert!(
+            one.len() == 1 && one[0].contains("count for nothing"),
+            "{name}: {one:?}"
+        );
+    }
+    let two = texts(&print.hex(), &format!("{both}\nthreshold = 2"));
     assert!(
         two.len() == 2 && two[1].contains("1 of the root's keys"),
         "{two:?}"

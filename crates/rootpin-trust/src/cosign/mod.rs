@@ -103,7 +103,7 @@ fn is_bundle(media_type: &str) -> bool {
 }
 
 /// Whether enough pinned keys signed an image. The signatures are looked at in their order, and no
-/// more than [`MOST_SIGNATURES`] of them. `revoked`: canonical IDs of the keys whose signatures count
+/// more than [`MOST_SIGNATURES`] of them. `revoked`: names of the keys whose signatures count
 /// for nothing.
 #[must_use]
 pub fn verify(
@@ -157,6 +157,7 @@ fn check(
     if file.bytes.len() > SIGNATURE_BYTES {
         return Err(format!("it has more than {SIGNATURE_BYTES} bytes"));
     }
+    let signer;
     let statement = if is_bundle(&file.media_type) {
         let read = bundle::read(&file.bytes)?;
         found.format = read.format().as_str();
@@ -164,7 +165,8 @@ fn check(
         is_taken(read.format(), pins)?;
         let (payload, envelope) = read.envelope(image.digest)?;
         found.claimed_key = envelope.hint.as_deref().and_then(claimed);
-        found.key = Some(signer(&envelope, pins, budget)?);
+        signer = by(&envelope, pins, budget)?;
+        found.key = Some(signer.id());
         match payload {
             Some(payload) => bundle::statement(payload, image.digest)?,
             // The signature is over the image's own digest, and says nothing more.
@@ -173,11 +175,12 @@ fn check(
     } else {
         is_taken(CosignFormat::SimpleSigning, pins)?;
         let envelope = simple::envelope(file)?;
-        found.key = Some(signer(&envelope, pins, budget)?);
+        signer = by(&envelope, pins, budget)?;
+        found.key = Some(signer.id());
         simple::statement(&file.bytes, image.digest)?
     };
     // Only now: a signature of something else says nothing of this image, whoever made it.
-    if found.key.is_some_and(|key| revoked.contains(&key)) {
+    if signer.is_revoked(revoked) {
         found.revoked = true;
         return Err("its key is revoked by the policy".to_owned());
     }
@@ -199,17 +202,17 @@ fn is_taken(format: CosignFormat, pins: &CosignPins) -> Result<(), String> {
 }
 
 /// The pinned key that made a signature. The hint says which one is tried first, and no more.
-fn signer(
+fn by<'p>(
     envelope: &Envelope<'_>,
-    pins: &CosignPins,
+    pins: &'p CosignPins,
     budget: &mut Budget,
-) -> Result<KeyId, String> {
+) -> Result<&'p PublicKey, String> {
     let hinted = |key: &&PublicKey| envelope.hint.is_some() && hint_of(key) == envelope.hint;
     let (first, others): (Vec<_>, Vec<_>) = pins.keys.iter().partition(hinted);
     for key in first.iter().copied().chain(others) {
         budget.take_signature().map_err(|refusal| refusal.found)?;
         if key.verify_cosign(envelope.message, &envelope.signature) {
-            return Ok(key.id());
+            return Ok(key);
         }
     }
     if first.iter().any(|key| key.is_ed25519()) {
@@ -217,7 +220,9 @@ fn signer(
     }
     let hint = envelope.hint.as_deref().map(shown);
     let mut ed25519 = "";
-    if envelope.hint.is_none() && pins.keys.iter().any(PublicKey::is_ed25519) {
+    // One of another kind has another length.
+    let may_be_ed25519 = envelope.hint.is_none() && envelope.signature.len() == 64;
+    if may_be_ed25519 && pins.keys.iter().any(PublicKey::is_ed25519) {
         ed25519 = "; cosign 3 signs by Ed25519 keys in a form that does not count";
     }
     let hint = hint.map_or_else(String::new, |hint| format!(" (it names the key {hint})"));

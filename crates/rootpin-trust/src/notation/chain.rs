@@ -69,8 +69,8 @@ pub struct PinnedCertificate {
 /// The signer of a signature, once its certificates verified.
 pub(super) struct Signer {
     pub(super) key: PublicKey,
-    /// When the first of its certificates ends.
-    pub(super) expires: Timestamp,
+    /// When the first of its certificates ends, or which one is not valid, and whether it is over.
+    pub(super) expires: Result<Timestamp, (String, bool)>,
     /// The key of its certificates that the policy revokes, if it revokes one.
     pub(super) revoked: Option<KeyId>,
 }
@@ -183,14 +183,15 @@ pub(super) fn signer(chain: &[Vec<u8>], terms: Terms<'_>) -> Result<Signer, Stri
         check_authority(&authority.x509, below)?;
     }
     let is_leaf = |pin: &PinnedCertificate| pin.der == leaf.der;
-    let mut expires = Timestamp::MAX;
-    if !(pins.ignore_validity && pins.certificates.iter().any(is_leaf)) {
-        for link in &links {
-            expires = expires.min(link.valid_until(terms.now)?);
-        }
-    }
-    let keys = links.iter().map(|link| link.key.id());
-    let revoked = keys.into_iter().find(|key| terms.revoked.contains(key));
+    let ignores_validity = pins.ignore_validity && pins.certificates.iter().any(is_leaf);
+    let mut dated = links.iter().filter(|_| !ignores_validity);
+    let expires = dated.try_fold(Timestamp::MAX, |earliest, link| {
+        Ok(earliest.min(link.valid_until(terms.now)?))
+    });
+    let mut keys = links.iter().map(|link| &link.key);
+    let revoked = keys
+        .find(|key| key.is_revoked(terms.revoked))
+        .map(PublicKey::id);
     let key = leaf.key.clone();
     Ok(Signer {
         key,
@@ -202,7 +203,8 @@ pub(super) fn signer(chain: &[Vec<u8>], terms: Terms<'_>) -> Result<Signer, Stri
 impl<'a> Link<'a> {
     fn read(der: &'a [u8]) -> Result<Self, String> {
         let certificate = Certificate::from_der(der)?;
-        let key = PublicKey::from_spki(&certificate.key, None).ok_or_else(|| {
+        let key = PublicKey::from_spki(&certificate.key, Some(certificate.clone()));
+        let key = key.ok_or_else(|| {
             let name = certificate.common_name.as_deref();
             let name = name.map_or_else(String::new, |name| format!(" of {}", shown(name)));
             format!("the key of its certificate{name} is of a kind that does not count")
@@ -246,13 +248,13 @@ impl<'a> Link<'a> {
         is_consistent && verify() == Some(true)
     }
 
-    fn valid_until(&self, now: Timestamp) -> Result<Timestamp, String> {
+    fn valid_until(&self, now: Timestamp) -> Result<Timestamp, (String, bool)> {
         let (from, until) = (self.certificate.not_before, self.certificate.not_after);
-        if from > now || now >= until {
+        let is_over = now >= until;
+        if from > now || is_over {
             let name = self.shown();
-            return Err(format!(
-                "its certificate of {name} is valid from {from} to {until} only"
-            ));
+            let why = format!("its certificate of {name} is valid from {from} to {until} only");
+            return Err((why, is_over));
         }
         Ok(until)
     }

@@ -174,7 +174,7 @@ pub fn is_signature(media_type: &str) -> bool {
 }
 
 /// Whether a signer under a pinned certificate signed an image. The signatures are looked at in
-/// their order, and no more than [`MOST_SIGNATURES`] of them. `revoked`: canonical IDs of the keys
+/// their order, and no more than [`MOST_SIGNATURES`] of them. `revoked`: names of the keys
 /// whose signatures count for nothing. Certificates and signatures must be valid at `now`.
 #[must_use]
 pub fn verify(
@@ -250,7 +250,10 @@ fn check(
             "the policy revokes the key {key} of its certificates"
         ));
     }
-    found.expires = signer.expires;
+    found.expires = signer.expires.map_err(|(why, is_over)| {
+        found.is_over = is_over;
+        why
+    })?;
     check_attributes(attributes, terms.now, found)?;
     found.tag = tag(target, terms.pins)?;
     Ok(())
@@ -288,6 +291,7 @@ fn check_attributes(
             return Err("its expiry is not critical".to_owned());
         }
         if now >= expiry {
+            found.is_over = true;
             return Err(format!("it expired at {expiry}"));
         }
         found.expires = found.expires.min(expiry);

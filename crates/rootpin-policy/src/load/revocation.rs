@@ -1,0 +1,71 @@
+//! Names of revoked keys: a revocation may name a pinned key by each hash that tools print of it, and then
+//! its canonical ID is revoked too.
+
+use std::collections::BTreeMap;
+
+use rootpin_trust::{Fingerprint, KeyId, PublicKey, RootFile};
+
+use super::Draft;
+use super::entries::{Revoked, RevokedDraft};
+use crate::{Root, RootKind};
+
+/// Revokes each pinned key that a revocation names by another hash than its canonical ID, by that too.
+pub(super) fn add_canonical(drafts: &mut [Draft<'_>]) {
+    let mut revoked = drafts.iter().flat_map(|draft| &draft.revoked);
+    if !revoked.any(|one| matches!(one.revoked, Some(Revoked::Key(_)))) {
+        return;
+    }
+    let roots = drafts.iter().flat_map(|draft| &draft.roots);
+    let roots = roots.filter_map(|root| root.root.as_ref());
+    let names: BTreeMap<KeyId, KeyId> = roots.flat_map(Root::key_names).collect();
+    let canonical = |one: &RevokedDraft| match one.revoked {
+        Some(Revoked::Key(name)) => Some(RevokedDraft {
+            revoked: Some(Revoked::Key(*names.get(&name).filter(|id| **id != name)?)),
+            reason: one.reason.clone(),
+        }),
+        _ => None,
+    };
+    for draft in drafts {
+        let more: Vec<RevokedDraft> = draft.revoked.iter().filter_map(canonical).collect();
+        draft.revoked.extend(more);
+    }
+}
+
+impl Root {
+    /// The names of its pinned keys, as far as it has the keys, each with the canonical ID.
+    #[must_use]
+    pub fn key_names(&self) -> Vec<(KeyId, KeyId)> {
+        let of_key = |key: &PublicKey| {
+            let names = key.names().into_iter();
+            names.map(|name| (name, key.id())).collect::<Vec<_>>()
+        };
+        let of_entry = |(id, print): &(KeyId, Option<Fingerprint>)| {
+            let print = print.map(|print| KeyId::from_bytes(*print.as_bytes()));
+            [Some(*id), print].map(|name| Some((name?, *id)))
+        };
+        let entries = self.entries.iter().flat_map(|entry| &entry.keys);
+        let mut names: Vec<_> = entries.flat_map(of_entry).flatten().collect();
+        names.extend(self.listed_keys().iter().flat_map(of_key));
+        match &self.kind {
+            RootKind::Cosign(pins) => names.extend(pins.keys.iter().flat_map(of_key)),
+            RootKind::Notation(pins) => names.extend(pins.certificates.iter().map(|pin| {
+                let certificate = pin.certificate.sha256;
+                (KeyId::from_bytes(*certificate.as_bytes()), pin.key)
+            })),
+            RootKind::Notary(_) | RootKind::Tuf(_) => {}
+        }
+        names
+    }
+
+    /// All keys that a TUF root's pinned file lists; none of another root.
+    #[must_use]
+    pub fn listed_keys(&self) -> Vec<PublicKey> {
+        match &self.kind {
+            // It was read when it was pinned.
+            RootKind::Tuf(tuf) => RootFile::read(tuf.pinned.bytes())
+                .map(|file| file.listed)
+                .unwrap_or_default(),
+            _ => Vec::new(),
+        }
+    }
+}

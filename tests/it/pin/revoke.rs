@@ -1,0 +1,75 @@
+//! `rootpin pin revoke`: how a key is named.
+
+use std::fs;
+
+use rootpin_trust::Fingerprint;
+use rootpin_trust::key_file::signature_keys;
+
+use crate::world::World;
+
+#[test]
+fn a_key_is_revoked_by_its_file_or_any_hash_and_a_chain_or_a_name_of_none_is_said_to_be_that() {
+    let Some(world) = World::new("p-revoke-names") else {
+        return;
+    };
+    let data = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/signatures");
+    let leaf = format!("{data}/certificates/p384.crt");
+    let authority = format!("{data}/certificates/ca.crt");
+    let key = signature_keys(&fs::read(&leaf).unwrap()).unwrap().remove(0);
+    let print = Fingerprint::of(&key).unwrap().to_string();
+    let revoke = |what: &str| world.pin(&["revoke", what, "--reason", "lost", "--dry-run"]);
+    // What a file has is known under every name.
+    for file in [
+        leaf.clone(),
+        format!("{data}/keys/p384.pub"),
+        format!("{data}/keys/p521.pub"),
+    ] {
+        let ended = revoke(&file);
+        assert!(
+            ended.code == 0 && !ended.out.contains("no pinned root"),
+            "{ended:?}"
+        );
+    }
+    let certificate = key.certificates()[0].sha256.hex();
+    let pairs: Vec<&str> = (0..32).map(|at| &certificate[2 * at..2 * at + 2]).collect();
+    for name in [
+        &print,
+        &key.id().to_string(),
+        &certificate,
+        &pairs.join(":"),
+    ] {
+        let ended = revoke(name);
+        assert!(
+            ended.code == 0 && ended.out.contains(&format!("key = \"{name}\"")),
+            "{ended:?}"
+        );
+    }
+    assert_eq!(world.pin(&["revoke", &print, "--reason", "lost"]).code, 0);
+    let check = world.rootpin(&[
+        "policy",
+        "check",
+        &world.path("policy").display().to_string(),
+    ]);
+    assert_eq!(check.code, 0, "{check:?}");
+    let chain = world.path("chain.crt");
+    let both = [fs::read(&leaf).unwrap(), fs::read(&authority).unwrap()].concat();
+    fs::write(&chain, both).unwrap();
+    let ended = revoke(&chain.display().to_string());
+    assert!(
+        ended.code == 64 && ended.err.contains("a chain"),
+        "{ended:?}"
+    );
+    let two = world.path("two.pub");
+    let both = ["p256", "p384"].map(|name| fs::read(format!("{data}/keys/{name}.pub")).unwrap());
+    fs::write(&two, both.concat()).unwrap();
+    let ended = revoke(&two.display().to_string());
+    assert!(
+        ended.code == 64 && ended.err.contains("has 2 keys"),
+        "{ended:?}"
+    );
+    let ended = revoke("SHA256:short");
+    assert!(
+        ended.code == 64 && ended.err.contains("pin scan"),
+        "{ended:?}"
+    );
+}
