@@ -10,8 +10,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::{Decider, Decision, Door, Ground, Pull, Verdict};
+use crate::evidence::source_of;
 use crate::state::cache::Cache;
-use crate::state::{Overview, StateError};
+use crate::state::{Contact, Overview, StateError};
 use rootpin_policy::judge::Statement;
 use rootpin_policy::{NotaryRoot, Policy, Root, RootKind, Rule, TufRoot};
 use rootpin_trust::cosign::CosignPins;
@@ -315,7 +316,7 @@ fn held(
     let (source, of_tuf) = match &root.kind {
         RootKind::Notary(notary) => (notary.server.clone(), false),
         RootKind::Tuf(_) => (format!("root {}", root.id), true),
-        RootKind::Cosign(_) | RootKind::Notation(_) => return Vec::new(),
+        RootKind::Cosign(_) | RootKind::Notation(_) => return found_beside(root, seen),
     };
     let mut all = Vec::new();
     for one in seen
@@ -369,6 +370,23 @@ fn held(
         });
     }
     all
+}
+
+/// The repositories in which signatures of images counted under a root.
+fn found_beside(root: &Root, seen: &Overview) -> Vec<HeldMetadata> {
+    let source = source_of(root);
+    let contacts = seen.contacts.iter();
+    let contacts = contacts.filter(|contact| contact.source == source);
+    let of = |contact: &Contact| HeldMetadata {
+        repository: contact.subject.to_string(),
+        contact: Some(contact.at.to_string()),
+        versions: BTreeMap::new(),
+        root_expires: None,
+        timestamp_expires: None,
+        files: BTreeMap::new(),
+        floors: Vec::new(),
+    };
+    contacts.map(of).collect()
 }
 
 /// When a cached timestamp ends, if it is of that version. It was verified when it was kept.

@@ -60,6 +60,7 @@ pub(crate) use keep::Unkept;
 pub(crate) use look::{RootLook, share};
 pub(crate) use notary_contents::NotaryContents;
 pub use root_expiry::RootExpiry;
+pub(crate) use signatures::source_of;
 pub use silent::SilentSource;
 pub(crate) use statement::{Evidence, MetadataOrigin};
 

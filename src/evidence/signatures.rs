@@ -105,7 +105,7 @@ impl Repositories {
         if !look.again
             && let Ok(verified) = outcome.result
         {
-            let evidence = evidence(look, image, verified, None);
+            let evidence = evidence(look, image, verified, (None, None));
             // No registry was asked for it.
             let asked = Timestamp::MIN;
             let said = Ok(Arc::clone(&evidence));
@@ -124,11 +124,15 @@ impl Repositories {
             }
         };
         let FoundSignatures { files, outcome, .. } = found;
+        let unseen = found.failed.filter(|_| image.every_signer);
+        let unseen = unseen.map(|error| unseen_beside(&error, found.cut, None));
         let said = outcome.result.map(|verified| {
             let files = vec![(file_name(image.digest), counted(&files, &outcome.findings))];
-            evidence(look, image, verified, Some(files))
+            evidence(look, image, verified, (Some(files), unseen))
         });
-        *slot = Some(SignaturesAtHand::new(look, said.clone()));
+        if lasts(&said) {
+            *slot = Some(SignaturesAtHand::new(look, said.clone()));
+        }
         said
     }
 
@@ -136,7 +140,7 @@ impl Repositories {
     /// signatures. `known`: signatures that are at hand.
     ///
     /// # Errors
-    /// The registry did not answer, so that signatures may be there that were not seen.
+    /// Not enough keys signed, and signatures may be there that were not seen.
     pub(crate) async fn search(
         &self,
         look: RootLook<'_>,
@@ -152,7 +156,7 @@ impl Repositories {
         );
         let mut search = search.map_err(|error| error.refusal())?;
         let mut found: Vec<FoundSignature> = Vec::new();
-        let mut more = Some(known);
+        let (mut more, mut is_cached) = (Some(known), true);
         while let Some(mut new) = more {
             // The registry may list one signature at two places.
             new.retain(|file| found.iter().all(|(known, _)| known != file));
@@ -160,7 +164,11 @@ impl Repositories {
             // Copies of what counted already can't make it enough.
             let known = counting(found.iter().map(|(_, one)| one));
             let counts = !counting(&alone.findings).is_subset(&known);
-            found.extend(new.into_iter().zip(alone.findings));
+            let new = new.into_iter().zip(alone.findings);
+            // The cache may have what is by other roots' keys.
+            let is_own = |found: &FoundSignature| !is_cached || found.1.key.is_some();
+            found.extend(new.filter(is_own));
+            is_cached = false;
             found = weightiest(found, image.tag);
             if counts && !all && !image.every_signer {
                 let files = found.iter().map(|(file, _)| file.clone()).collect();
@@ -179,15 +187,12 @@ impl Repositories {
         let files = found.into_iter().map(|(file, _)| file).collect();
         let (files, mut outcome) = verify(look, image, files).await?;
         let (failed, cut) = (search.failed(), search.cut());
-        if (outcome.result.is_err() || image.every_signer)
-            && !all
-            && let Some(error) = failed
-        {
-            return Err(unseen(error, outcome.result.err()));
-        }
-        if let (Err(refusal), Some(cut)) = (&mut outcome.result, cut) {
-            let more = format!("; of what its registry lists beside it {cut}");
-            refusal.found.push_str(&more);
+        match (&mut outcome.result, failed) {
+            (Err(no), Some(error)) if !all => {
+                return Err(unseen_beside(error, cut, Some((&*no, files.len()))));
+            }
+            (Err(no), _) => no.found.push_str(&of_longer_lists(cut)),
+            (Ok(_), _) => {}
         }
         let failed = failed.cloned();
         Ok(FoundSignatures {
@@ -215,29 +220,81 @@ impl Repositories {
         root: &Root,
         image: SignedImage<'_>,
     ) -> Vec<SignatureFile> {
-        let origin = origin(root, image.repository);
-        let cached = self.cached(&origin, &file_name(image.digest));
-        let files = cached.and_then(|bytes| read_cached(&bytes));
-        files.unwrap_or_default()
+        let cached = self.cached_beside(root, image.repository, &file_name(image.digest));
+        let files = cached.iter().flat_map(|bytes| read_cached(bytes));
+        files.flatten().collect()
+    }
+
+    /// The file of that name that the cache has for this root, or else for others, in the files of each:
+    /// a root that has another ID now finds what it had. It is verified anew, whoever it was for.
+    pub(super) fn cached_beside(
+        &self,
+        root: &Root,
+        repository: &Repository,
+        name: &str,
+    ) -> Vec<Vec<u8>> {
+        let own = origin(root, repository);
+        if let Some(bytes) = self.cached(&own, name) {
+            return vec![bytes];
+        }
+        let others = self
+            .store
+            .sources_of(&own.subject, SOURCE)
+            .unwrap_or_default();
+        let of = |source: String| MetadataOrigin {
+            source,
+            subject: own.subject.clone(),
+        };
+        let others = others.into_iter().map(of);
+        others
+            .filter_map(|other| self.cached(&other, name))
+            .collect()
     }
 }
 
 /// Why it can't be judged where something was not read that may be a signature. `no`: what the others
-/// come to.
-fn unseen(error: &SourceError, no: Option<Refusal>) -> Refusal {
+/// come to, and how many they are.
+fn unseen_beside(
+    error: &SourceError,
+    cut: Option<CutLists>,
+    no: Option<(&Refusal, usize)>,
+) -> Refusal {
     let mut refusal = error.refusal();
-    if let Some(no) = no.filter(|_| !error.is_silent()) {
+    // A registry that gave other signatures answers, and not in time for all of them.
+    let is_slow =
+        matches!(error, SourceError::Silent { .. }) && no.is_some_and(|(_, count)| count > 0);
+    if let Some((no, _)) = no.filter(|_| is_slow || !error.is_silent()) {
         let others = format!(
-            "; it may be a signature, and the others come to: {}",
-            no.found
+            "; it may be a signature, and the others come to: {}{}",
+            no.found,
+            of_longer_lists(cut)
         );
         refusal.found.push_str(&others);
-        refusal.hint = format!(
-            "have the registry's owner mend or remove what it lists and can't give, or the image signed again; {}",
-            refusal.hint
-        );
+        refusal.hint = if is_slow {
+            "have the registry's owner remove what is beside the image and is no signature of it, or give the question more time: a longer deadline in rootpin.toml".to_owned()
+        } else {
+            format!(
+                "have the registry's owner mend or remove what it lists and can't give, or the image signed again; {}",
+                refusal.hint
+            )
+        };
     }
     refusal
+}
+
+/// How much of long lists was looked at, as an end of what was found.
+fn of_longer_lists(cut: Option<CutLists>) -> String {
+    let said = |cut| format!("; of what its registry lists beside it {cut}");
+    cut.map(said).unwrap_or_default()
+}
+
+/// Whether an answer is still one a moment later: the registry may answer by then what it did not.
+pub(super) fn lasts(said: &Result<Arc<Evidence>, Refusal>) -> bool {
+    let refusal = match said {
+        Ok(evidence) => evidence.unseen.as_ref(),
+        Err(refusal) => Some(refusal),
+    };
+    refusal.is_none_or(|refusal| refusal.code != Code::SourceUnreachable)
 }
 
 /// Keys of signatures that count, and the tags that they bind.
@@ -334,7 +391,7 @@ fn evidence(
     look: RootLook<'_>,
     image: SignedImage<'_>,
     verified: rootpin_trust::Verified<rootpin_trust::Collection>,
-    files: Option<NamedFiles>,
+    (files, unseen): (Option<NamedFiles>, Option<Refusal>),
 ) -> Arc<Evidence> {
     let valid_until = verified.get().expires;
     Arc::new(Evidence {
@@ -344,13 +401,22 @@ fn evidence(
         contact: look.now,
         asked: Mutex::new(look.now),
         valid_until,
+        unseen,
         unsaved: Mutex::new(files),
     })
 }
 
+/// How the sources of signatures begin, before the root's ID.
+const SOURCE: &str = "signatures for root ";
+
+/// The source of what counted under a root whose signatures are beside images.
+pub(crate) fn source_of(root: &Root) -> String {
+    format!("{SOURCE}{}", root.id)
+}
+
 pub(super) fn origin(root: &Root, repository: &Repository) -> MetadataOrigin {
     MetadataOrigin {
-        source: format!("signatures for root {}", root.id),
+        source: source_of(root),
         subject: Subject::Gun(repository.clone()),
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use super::signatures::{SignaturesAtHand, origin};
+use super::signatures::{SignaturesAtHand, lasts, origin};
 use super::{Evidence, Repositories, RootLook, share};
 use crate::sources::Description;
 use rootpin_trust::image::{Digest, Document, ImageRef};
@@ -28,8 +28,8 @@ impl Repositories {
             return known;
         }
         let name = file_name(image.digest);
-        let cached = self.cached(&origin(look.root, image.repository), &name);
-        let said = match cached.filter(|_| !look.again) {
+        let cached = self.cached_beside(look.root, image.repository, &name);
+        let said = match cached.into_iter().next().filter(|_| !look.again) {
             // It may come from a bundle that whoever brings it made: it hides no signature of the
             // index itself.
             Some(index) => {
@@ -44,7 +44,7 @@ impl Repositories {
             }
             None => self.signed_or_each(look, image, name).await,
         };
-        if said.is_ok() || said.as_ref().is_err_and(|refusal| refusal.code.judged()) {
+        if lasts(&said) && said.as_ref().err().is_none_or(|no| no.code.judged()) {
             *slot = Some(SignaturesAtHand::new(look, said.clone()));
         }
         said
@@ -125,6 +125,7 @@ impl Repositories {
             origin: origin(look.root, image.repository),
             contact: look.now,
             asked: Mutex::new(look.now),
+            unseen: signed.iter().find_map(|one| one.unseen.clone()),
             unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
         }))
     }
@@ -163,9 +164,9 @@ impl Repositories {
         look: RootLook<'_>,
         image: SignedImage<'_>,
     ) -> Option<Vec<Digest>> {
-        let origin = origin(look.root, image.repository);
-        let index = self.cached(&origin, &file_name(image.digest))?;
-        Some(listed(&index))
+        let name = file_name(image.digest);
+        let index = self.cached_beside(look.root, image.repository, &name);
+        Some(listed(index.first()?))
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use jiff::Timestamp;
 
-use rootpin_trust::{Collection, Progress, Subject, Verified};
+use rootpin_trust::{Collection, Progress, Refusal, Subject, Verified};
 
 /// Metadata files by name.
 pub(super) type NamedFiles = Vec<(String, Vec<u8>)>;
@@ -24,6 +24,8 @@ pub(crate) struct Evidence {
     pub(super) asked: Mutex<Timestamp>,
     /// Until when it answers without another look.
     pub(crate) valid_until: Timestamp,
+    /// Why there may be signers that were not seen, where all of them were wanted.
+    pub(crate) unseen: Option<Refusal>,
     /// What is still to be written: the files, once the floors are safe.
     pub(super) unsaved: Mutex<Option<NamedFiles>>,
 }

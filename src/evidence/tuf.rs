@@ -138,6 +138,7 @@ impl Repositories {
                     contact,
                     asked,
                     valid_until,
+                    unseen: None,
                     unsaved,
                 }))
             }
@@ -272,6 +273,7 @@ impl TufLook<'_> {
             contact: earlier.contact,
             asked: Mutex::new(known.asked),
             valid_until,
+            unseen: None,
             unsaved: Mutex::new(unsaved),
         })
     }

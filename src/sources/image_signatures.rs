@@ -2,27 +2,27 @@
 //! "Listing Referrers"), the tag that stands in for them, and cosign's `.sig` tag.
 //!
 //! Whoever may push to the repository, or runs a mirror, may list thousands here. So a search goes
-//! one step at a time, reads a bounded number of manifests and blobs of each list, so that no list
-//! hides what another one has, and ends when its caller has enough.
+//! one place after the other, reads a bounded number of manifests and blobs of each list in a share
+//! of the time, so that no list hides what another one has, and ends when its caller has enough.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use reqwest::{Method, Url};
-
 use super::SourceError;
+use super::at_once::{AT_ONCE, all};
 use super::hosts::Capability;
-use super::http::{Ask, HttpClient, Reply};
+use super::http::{HttpClient, Reply};
 use super::next_page::{NextPage, next_page};
-use super::registry::{self, Endpoint, REDIRECTS};
+use super::registry::{self, Endpoint};
 use super::replies::RegistryReplies;
 use super::signature_list::{
     CutLists, SignatureKind, WithoutReferrers, is_json, is_of_repository, listed, wrong,
 };
 use super::signature_manifest::{Layer, NotRead, SignatureManifest};
-use super::signature_steps::{INDEX, Step};
+use super::signature_requests::SignatureRequests;
+use super::signature_steps::{INDEX, ListPart, Step};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
-use rootpin_trust::{MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile};
+use rootpin_trust::{MOST_SIGNATURES, SignatureFile};
 
 /// Manifests of signatures that are read of one list. cosign says in a manifest that it is an
 /// attestation, and in the tag that stands in for a list it does not say so.
@@ -34,19 +34,21 @@ const MOST_PAGES: usize = 4;
 #[derive(Debug)]
 pub(crate) struct SignatureSearch<'a> {
     known: &'a WithoutReferrers,
-    /// What is known already of this question's registries, where all signatures are looked for: then
-    /// a registry is asked for all places at once.
-    replies: Option<&'a RegistryReplies>,
-    repository: &'a Repository,
+    requests: SignatureRequests<'a>,
     digest: Digest,
     wanted: SignatureKind,
     ways: VecDeque<Endpoint>,
     steps: VecDeque<Step>,
     /// Manifests that were read, at whichever way.
     read: BTreeSet<Digest>,
-    /// Files and blobs of the list that is read now.
-    files: usize,
-    blobs: BTreeMap<Digest, Vec<u8>>,
+    /// How many lists there were, and how many files were read of each.
+    lists: usize,
+    files: BTreeMap<usize, usize>,
+    /// Blobs of the list that is read now.
+    blobs: (usize, BTreeMap<Digest, Vec<u8>>),
+    /// Until when the present way is asked, and until when the list that is read now.
+    way_until: Instant,
+    list_until: Instant,
     /// Why something that may have been a signature was not read.
     failed: Option<SourceError>,
     /// Signatures that were read and those that were left out, and whether a list has more pages.
@@ -70,17 +72,23 @@ impl<'a> SignatureSearch<'a> {
         wanted: SignatureKind,
     ) -> Result<Self, SourceError> {
         let ways = registry::endpoints(client, repository, Capability::Pull)?;
+        let now = Instant::now();
         let mut search = Self {
             known,
-            replies,
-            repository,
+            requests: SignatureRequests {
+                repository,
+                replies,
+            },
             digest,
             wanted,
             ways: ways.into(),
             steps: VecDeque::new(),
             read: BTreeSet::new(),
-            files: 0,
-            blobs: BTreeMap::new(),
+            lists: 0,
+            files: BTreeMap::new(),
+            blobs: (0, BTreeMap::new()),
+            way_until: now,
+            list_until: now,
             failed: None,
             looked_at: 0,
             left_out: 0,
@@ -112,11 +120,14 @@ impl<'a> SignatureSearch<'a> {
     pub(crate) async fn next(&mut self, deadline: Instant) -> Option<Vec<SignatureFile>> {
         loop {
             let endpoint = self.ways.front()?.clone();
-            let remembers = self.replies.is_some();
-            // A mirror that keeps us waiting takes no more of the registry's time by it.
-            if std::mem::take(&mut self.is_new_way) && remembers && !endpoint.is_mirror() {
-                // On the heap: the search's future would be three times as large otherwise.
-                Box::pin(self.look_ahead(&endpoint, self.share(deadline))).await;
+            let remembers = self.requests.replies.is_some();
+            if std::mem::take(&mut self.is_new_way) {
+                // One that keeps us waiting leaves time for the others.
+                self.way_until = part(deadline, self.ways.len());
+                if remembers && !endpoint.is_mirror() {
+                    // On the heap: the search's future would be three times as large otherwise.
+                    Box::pin(self.look_ahead(&endpoint)).await;
+                }
             }
             let Some(step) = self.steps.pop_front() else {
                 // Nobody speaks plain http where nothing was answered to it.
@@ -129,10 +140,13 @@ impl<'a> SignatureSearch<'a> {
                 self.next_way();
                 continue;
             };
-            let deadline = self.share(deadline);
+            if self.answered && !endpoint.is_mirror() {
+                self.way_until = deadline;
+            }
+            let until = self.until(&step);
             // That there is no list of referrers, servers say in many ways.
-            let is_answer = !matches!(step, Step::Referrers);
-            match self.look(&endpoint, step, deadline).await {
+            let is_answer = !matches!(step, Step::Referrers | Step::Manifests(_));
+            match self.look(&endpoint, step, until).await {
                 Ok(files) => {
                     self.answered |= is_answer;
                     if !files.is_empty() {
@@ -159,22 +173,23 @@ impl<'a> SignatureSearch<'a> {
         self.failed.get_or_insert(error);
     }
 
-    /// An equal part of the time that is left for each way, and at the last one for each of its
-    /// places: one that keeps us waiting hides no other one.
-    fn share(&self, deadline: Instant) -> Instant {
-        let now = Instant::now();
-        let left = deadline.saturating_duration_since(now);
-        let is_place = |step: &&Step| !step.is_of_list();
-        let mut places = 1 + self.steps.iter().filter(is_place).count();
-        if self.steps.front().is_some_and(Step::is_of_list) {
-            places = places.max(2);
+    /// Until when a step may take. Each place of a way has an equal part of its time, for its list
+    /// and for all that it lists; those entries that say that they are no signatures have another one.
+    fn until(&mut self, step: &Step) -> Instant {
+        let mut others = self.steps.iter().map(Step::of_list);
+        match step.of_list() {
+            None => {
+                let has_late = others.clone().any(|of_list| of_list.is_some());
+                let places = others.filter(Option::is_none).count() + usize::from(has_late);
+                self.list_until = part(self.way_until, 1 + places);
+                return self.list_until;
+            }
+            Some(true) => self.list_until = self.way_until,
+            Some(false) => {}
         }
-        let sharers = if self.ways.len() > 1 {
-            self.ways.len()
-        } else {
-            places
-        };
-        now + left / u32::try_from(sharers).unwrap_or(u32::MAX)
+        // What keeps us waiting leaves time for the rest of its list.
+        let goes_on = others.next() == Some(step.of_list());
+        part(self.list_until, if goes_on { 2 } else { 1 })
     }
 
     fn next_way(&mut self) {
@@ -187,7 +202,7 @@ impl<'a> SignatureSearch<'a> {
         let first = self
             .ways
             .front()
-            .map(|way| self.known.has(way.api(), self.repository));
+            .map(|way| self.known.has(way.api(), self.requests.repository));
         self.is_new_way = true;
         self.steps = match first {
             Some(true) => [Step::IndexTag, Step::SignatureTag].into(),
@@ -202,13 +217,13 @@ impl<'a> SignatureSearch<'a> {
     }
 
     /// Asks for all places of a way at once, where all of them are wanted.
-    async fn look_ahead(&self, endpoint: &Endpoint, deadline: Instant) {
-        let mut asking = self.steps.iter().map(async |step| {
-            // The reply is remembered; where there was none, the step asks again.
-            let _ = self.get(endpoint, step, deadline).await;
-        });
-        let all = (asking.next(), asking.next(), asking.next());
-        tokio::join!(awaited(all.0), awaited(all.1), awaited(all.2));
+    async fn look_ahead(&self, endpoint: &Endpoint) {
+        let until = part(self.way_until, 1 + self.steps.len());
+        let places = self.steps.iter().filter_map(|step| step.place(self.digest));
+        // The replies are remembered; where there was none, the step asks again.
+        let asking =
+            places.map(async |place| self.requests.get(endpoint, &place, until).await.is_ok());
+        all(asking).await;
     }
 
     async fn look(
@@ -217,13 +232,23 @@ impl<'a> SignatureSearch<'a> {
         step: Step,
         deadline: Instant,
     ) -> Result<Vec<SignatureFile>, SourceError> {
-        match step {
-            Step::Referrers => {
-                self.referrers(endpoint, deadline).await?;
+        let place = step.place(self.digest);
+        match (step, place) {
+            (Step::Referrers, _) => {
+                // A page that keeps us waiting leaves time for what the pages before it list.
+                self.referrers(endpoint, part(deadline, 2)).await?;
                 Ok(Vec::new())
             }
-            Step::IndexTag => {
-                if let Some(reply) = self.get(endpoint, &step, deadline).await?
+            (Step::SignatureTag, Some(place)) => {
+                let Some(reply) = self.requests.get(endpoint, &place, deadline).await? else {
+                    return Ok(Vec::new());
+                };
+                let list = self.new_list();
+                let (_, layers) = self.layers(&reply, None);
+                Ok(self.files(endpoint, list, layers, deadline).await)
+            }
+            (_, Some(place)) => {
+                if let Some(reply) = self.requests.get(endpoint, &place, deadline).await?
                     && is_json(&reply)
                 {
                     let listed = listed(&reply, self.wanted)?;
@@ -231,39 +256,56 @@ impl<'a> SignatureSearch<'a> {
                 }
                 Ok(Vec::new())
             }
-            Step::SignatureTag => {
-                let reply = self.get(endpoint, &step, deadline).await?;
-                self.begin_list();
-                match reply {
-                    Some(reply) => {
-                        let (_, layers) = self.layers(&reply, None);
-                        Ok(self.files(endpoint, layers, deadline).await)
-                    }
-                    None => Ok(Vec::new()),
-                }
+            (Step::Manifests(some), _) => Ok(self.manifests(endpoint, some, deadline).await),
+            (Step::Layers(some), _) => {
+                let ListPart { list, entries, .. } = some;
+                Ok(self.files(endpoint, list, entries, deadline).await)
             }
-            Step::Manifest(ref descriptor) => {
-                let Some(reply) = self.get(endpoint, &step, deadline).await? else {
-                    return Ok(Vec::new());
-                };
-                if Digest::of(&reply.body) != descriptor.digest {
-                    return Err(wrong(
-                        &reply.url,
-                        "sent other bytes than those of the digest",
-                    ));
-                }
-                let (order, layers) = self.layers(&reply, Some(self.digest));
-                self.read.insert(descriptor.digest);
-                if SignatureKind::is_last(order) {
-                    let others = self.steps.iter();
-                    let rest = others.take_while(|step| step.is_of_list()).count();
-                    self.steps.insert(rest, Step::Layers(layers));
-                    return Ok(Vec::new());
-                }
-                Ok(self.files(endpoint, layers, deadline).await)
-            }
-            Step::Layers(layers) => Ok(self.files(endpoint, layers, deadline).await),
+            (Step::IndexTag | Step::SignatureTag, None) => Ok(Vec::new()),
         }
+    }
+
+    /// The signatures that some manifests of a list have, which are read at once.
+    async fn manifests(
+        &mut self,
+        endpoint: &Endpoint,
+        manifests: ListPart<Descriptor>,
+        deadline: Instant,
+    ) -> Vec<SignatureFile> {
+        let ListPart {
+            list,
+            is_late,
+            entries,
+        } = manifests;
+        // One that keeps us waiting leaves time for what the others have.
+        let until = part(deadline, 2);
+        let digests = entries.iter().map(|entry| entry.digest);
+        let replies =
+            all(digests.map(|digest| self.requests.manifest(endpoint, digest, until))).await;
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for (entry, reply) in entries.iter().zip(replies) {
+            match reply {
+                Ok(reply) => {
+                    self.answered = true;
+                    self.read.insert(entry.digest);
+                    let (order, layers) = self.layers(&reply, Some(self.digest));
+                    if SignatureKind::is_last(order) && !is_late {
+                        later.extend(layers);
+                    } else {
+                        now.extend(layers);
+                    }
+                }
+                Err(error) => self.unread(error),
+            }
+        }
+        if !later.is_empty() {
+            self.steps.push_back(Step::Layers(ListPart {
+                list,
+                is_late: true,
+                entries: later,
+            }));
+        }
+        self.files(endpoint, list, now, deadline).await
     }
 
     /// Reads the list of referrers, page by page, if the registry has one.
@@ -272,10 +314,13 @@ impl<'a> SignatureSearch<'a> {
         endpoint: &Endpoint,
         deadline: Instant,
     ) -> Result<(), SourceError> {
-        let mut url = endpoint.url(self.repository, &format!("referrers/{}", self.digest))?;
+        let mut url = endpoint.url(
+            self.requests.repository,
+            &format!("referrers/{}", self.digest),
+        )?;
         let (mut all, mut goes_on) = (Vec::new(), true);
         for page in 0..MOST_PAGES {
-            let reply = self.ask(
+            let reply = self.requests.ask(
                 endpoint,
                 url.clone(),
                 INDEX,
@@ -304,7 +349,7 @@ impl<'a> SignatureSearch<'a> {
             if page == 0 && is_none {
                 let says_so = matches!(status, 200 | 400 | 404 | 405 | 501);
                 if says_so && !is_of_repository(&reply) {
-                    self.known.add(endpoint.api(), self.repository);
+                    self.known.add(endpoint.api(), self.requests.repository);
                 }
                 return Ok(());
             }
@@ -334,23 +379,41 @@ impl<'a> SignatureSearch<'a> {
     }
 
     /// Each list has a budget of its own.
-    fn begin_list(&mut self) {
-        self.files = 0;
-        self.blobs.clear();
+    fn new_list(&mut self) -> usize {
+        self.lists += 1;
+        self.lists
     }
 
-    /// Has the manifests of a list read next, the likely ones first.
+    /// Has the manifests of a list read next, the likely ones first, and at the end those that say
+    /// that they are no signatures.
     fn queue(&mut self, mut listed: Vec<(u8, Descriptor)>, goes_on: bool) {
-        self.begin_list();
-        listed.retain(|(_, descriptor)| !self.read.contains(&descriptor.digest));
+        let (list, mut known) = (self.new_list(), self.read.clone());
         listed.sort_by_key(|(order, _)| *order);
+        listed.retain(|(_, descriptor)| known.insert(descriptor.digest));
         let count = listed.len();
         listed.truncate(MOST_MANIFESTS);
         self.left_out += count - listed.len();
         self.goes_on |= goes_on;
-        for (_, descriptor) in listed.into_iter().rev() {
-            self.steps.push_front(Step::Manifest(descriptor));
+        let mut next = VecDeque::new();
+        for alike in listed.chunk_by(|(one, _), (other, _)| one == other) {
+            for some in alike.chunks(AT_ONCE) {
+                let is_late = some
+                    .first()
+                    .is_some_and(|(at, _)| SignatureKind::is_last(*at));
+                let step = Step::Manifests(ListPart {
+                    list,
+                    is_late,
+                    entries: some.iter().map(|(_, entry)| entry.clone()).collect(),
+                });
+                if is_late {
+                    self.steps.push_back(step);
+                } else {
+                    next.push_back(step);
+                }
+            }
         }
+        next.append(&mut self.steps);
+        self.steps = next;
     }
 
     /// The layers of a signature's manifest that are looked at, and the manifest's own place in the
@@ -373,111 +436,57 @@ impl<'a> SignatureSearch<'a> {
     async fn files(
         &mut self,
         endpoint: &Endpoint,
+        list: usize,
         mut layers: Vec<Layer>,
         deadline: Instant,
     ) -> Vec<SignatureFile> {
-        let count = layers.len();
-        layers.truncate(MOST_SIGNATURES.saturating_sub(self.files));
+        let (count, looked_at) = (layers.len(), self.files.entry(list).or_default());
+        layers.truncate(MOST_SIGNATURES.saturating_sub(*looked_at));
+        *looked_at += layers.len();
+        self.looked_at += layers.len();
         self.left_out += count - layers.len();
-        let mut files = Vec::new();
-        let last = layers.len().saturating_sub(1);
-        for (at, (descriptor, signature)) in layers.into_iter().enumerate() {
-            self.files += 1;
-            self.looked_at += 1;
-            // One that keeps us waiting leaves time for the next one.
-            let now = Instant::now();
-            let left = deadline.saturating_duration_since(now);
-            let until = if at < last { now + left / 2 } else { deadline };
-            match self.blob(endpoint, descriptor.digest, until).await {
-                Ok(bytes) => files.push(SignatureFile {
-                    media_type: descriptor.media_type,
-                    bytes,
-                    signature,
-                }),
-                Err(error) => self.unread(error),
+        if self.blobs.0 != list {
+            self.blobs = (list, BTreeMap::new());
+        }
+        self.read_blobs(endpoint, &layers, deadline).await;
+        let read = |(descriptor, signature): Layer| {
+            Some(SignatureFile {
+                bytes: self.blobs.1.get(&descriptor.digest)?.clone(),
+                media_type: descriptor.media_type,
+                signature,
+            })
+        };
+        layers.into_iter().filter_map(read).collect()
+    }
+
+    /// Reads the blobs of layers, which several layers may share.
+    async fn read_blobs(&mut self, endpoint: &Endpoint, layers: &[Layer], deadline: Instant) {
+        let mut known: BTreeSet<Digest> = self.blobs.1.keys().copied().collect();
+        let digests = layers.iter().map(|(descriptor, _)| descriptor.digest);
+        let wanted: Vec<Digest> = digests.filter(|digest| known.insert(*digest)).collect();
+        let mut parts = wanted.chunks(AT_ONCE).peekable();
+        while let Some(some) = parts.next() {
+            // One that keeps us waiting leaves time for the next ones.
+            let until = part(deadline, 1 + usize::from(parts.peek().is_some()));
+            let blobs = all(some
+                .iter()
+                .map(|digest| self.requests.blob(endpoint, *digest, until)))
+            .await;
+            for (digest, blob) in some.iter().zip(blobs) {
+                match blob {
+                    Ok(bytes) => {
+                        self.blobs.1.insert(*digest, bytes);
+                    }
+                    Err(error) => self.unread(error),
+                }
             }
         }
-        files
-    }
-
-    /// A blob, which several layers may share.
-    async fn blob(
-        &mut self,
-        endpoint: &Endpoint,
-        digest: Digest,
-        deadline: Instant,
-    ) -> Result<Vec<u8>, SourceError> {
-        if let Some(known) = self.blobs.get(&digest) {
-            return Ok(known.clone());
-        }
-        let url = endpoint.url(self.repository, &format!("blobs/{digest}"))?;
-        let reply = self
-            .ask(endpoint, url, "*/*", SIGNATURE_BYTES, deadline)
-            .await?;
-        if reply.status.as_u16() != 200 {
-            return Err(reply.error());
-        }
-        if Digest::of(&reply.body) != digest {
-            return Err(wrong(
-                &reply.url,
-                "sent other bytes than those of the digest",
-            ));
-        }
-        self.blobs.insert(digest, reply.body.clone());
-        Ok(reply.body)
-    }
-
-    /// The document that a step asks for; `None`: nothing is there.
-    async fn get(
-        &self,
-        endpoint: &Endpoint,
-        step: &Step,
-        deadline: Instant,
-    ) -> Result<Option<Reply>, SourceError> {
-        let Some(place) = step.place(self.digest) else {
-            return Ok(None);
-        };
-        let url = endpoint.url(self.repository, &place.rest)?;
-        let (accept, cap) = (place.accept, place.cap);
-        let reply = self.ask(endpoint, url, accept, cap, deadline).await?;
-        match step {
-            // What a list names is there, or can't be read.
-            Step::Manifest(_) if reply.status.as_u16() != 200 => Err(reply.error()),
-            _ => Ok((!registry::missing(&reply)?).then_some(reply)),
-        }
-    }
-
-    async fn ask(
-        &self,
-        endpoint: &Endpoint,
-        url: Url,
-        accept: &str,
-        cap: usize,
-        deadline: Instant,
-    ) -> Result<Reply, SourceError> {
-        if let Some(known) = self.replies.and_then(|replies| replies.get(&url)) {
-            return known;
-        }
-        let scope = registry::scope(self.repository);
-        let ask = Ask {
-            method: Method::GET,
-            url: url.clone(),
-            accept,
-            cap,
-            scope: &scope,
-            redirects: REDIRECTS,
-            send: None,
-        };
-        let reply = endpoint.ask(&ask, deadline.into()).await;
-        if let Some(replies) = self.replies {
-            replies.add(url, &reply);
-        }
-        reply
     }
 }
 
-async fn awaited(asking: Option<impl Future<Output = ()>>) {
-    if let Some(asking) = asking {
-        asking.await;
-    }
+/// The end of an equal part of the time that is left until a deadline.
+fn part(deadline: Instant, sharers: usize) -> Instant {
+    let now = Instant::now();
+    let left = deadline.saturating_duration_since(now);
+    now + left / u32::try_from(sharers.max(1)).unwrap_or(u32::MAX)
 }

@@ -5,6 +5,7 @@
 //! no answer, credentials wanted, too much, or another answer.
 
 mod artifacts;
+mod at_once;
 mod auth;
 pub(crate) mod backoff;
 mod blob_stream;
@@ -28,6 +29,7 @@ mod server_backoff;
 mod server_words;
 mod signature_list;
 mod signature_manifest;
+mod signature_requests;
 mod signature_steps;
 mod threads;
 mod tuf;

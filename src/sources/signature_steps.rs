@@ -9,24 +9,39 @@ const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, application/
 /// and is only one.
 const MANIFEST_BYTES: usize = 512 << 10;
 
-/// A place to look next.
+/// What a search looks at next.
 #[derive(Debug)]
 pub(super) enum Step {
     Referrers,
     IndexTag,
     SignatureTag,
-    Manifest(Descriptor),
-    /// Layers of a manifest that says that it is no signature.
-    Layers(Vec<Layer>),
+    /// Manifests of a list, which are read at once.
+    Manifests(ListPart<Descriptor>),
+    /// Layers of manifests.
+    Layers(ListPart<Layer>),
+}
+
+/// Entries of one list.
+#[derive(Debug)]
+pub(super) struct ListPart<T> {
+    /// Which list it is, of those that the search came to.
+    pub(super) list: usize,
+    /// Whether they say that they are no signatures: they come after all other places.
+    pub(super) is_late: bool,
+    pub(super) entries: Vec<T>,
 }
 
 impl Step {
-    /// Whether it is a part of a list that is read now.
-    pub(super) fn is_of_list(&self) -> bool {
-        matches!(self, Self::Manifest(_) | Self::Layers(_))
+    /// Whether it is a part of a list that was read, and then whether a late one.
+    pub(super) fn of_list(&self) -> Option<bool> {
+        match self {
+            Self::Manifests(part) => Some(part.is_late),
+            Self::Layers(part) => Some(part.is_late),
+            Self::Referrers | Self::IndexTag | Self::SignatureTag => None,
+        }
     }
 
-    /// The document that it asks for beside an image; none where it asks for blobs.
+    /// The document that it asks for beside an image; none where it is a part of a list.
     pub(super) fn place(&self, image: Digest) -> Option<Place> {
         let hex = image.hex();
         let index = |rest: String| Place {
@@ -34,23 +49,15 @@ impl Step {
             accept: INDEX,
             cap: Document::LIMITS.bytes,
         };
-        let manifest = |rest: String, cap: usize| Place {
-            rest,
-            accept: MANIFEST,
-            cap,
-        };
         match self {
             Self::Referrers => Some(index(format!("referrers/{image}"))),
             Self::IndexTag => Some(index(format!("manifests/sha256-{hex}"))),
-            Self::SignatureTag => {
-                let rest = format!("manifests/sha256-{hex}.sig");
-                Some(manifest(rest, Document::LIMITS.bytes))
-            }
-            Self::Manifest(descriptor) => {
-                let rest = format!("manifests/{}", descriptor.digest);
-                Some(manifest(rest, MANIFEST_BYTES))
-            }
-            Self::Layers(_) => None,
+            Self::SignatureTag => Some(Place {
+                rest: format!("manifests/sha256-{hex}.sig"),
+                accept: MANIFEST,
+                cap: Document::LIMITS.bytes,
+            }),
+            Self::Manifests(_) | Self::Layers(_) => None,
         }
     }
 }
@@ -61,4 +68,15 @@ pub(super) struct Place {
     pub(super) rest: String,
     pub(super) accept: &'static str,
     pub(super) cap: usize,
+}
+
+impl Place {
+    /// A manifest that a list names.
+    pub(super) fn of_manifest(digest: Digest) -> Self {
+        Self {
+            rest: format!("manifests/{digest}"),
+            accept: MANIFEST,
+            cap: MANIFEST_BYTES,
+        }
+    }
 }

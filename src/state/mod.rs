@@ -67,7 +67,7 @@ pub(crate) use mark::{MarkStanding, StateMark};
 pub(crate) use report::{forget_contacts, forget_root, overview_json};
 pub(crate) use reset::{ForgottenTimes, Scope, start_anew};
 pub(crate) use seen::StateOrigin;
-pub(crate) use show::Overview;
+pub(crate) use show::{Contact, Overview};
 
 /// The open state. One process has it at a time; its threads share it.
 pub struct Store {
@@ -245,6 +245,21 @@ impl Store {
             .contacts
             .get(&(source.to_owned(), subject.clone()))
             .map(|entry| entry.value))
+    }
+
+    /// The sources whose names begin so, and which were asked about it with success.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub(crate) fn sources_of(
+        &self,
+        subject: &Subject,
+        prefix: &str,
+    ) -> Result<Vec<String>, StateError> {
+        let seen = self.seen()?;
+        let sources = seen.contacts.keys();
+        let sources = sources.filter(|(source, of)| of == subject && source.starts_with(prefix));
+        Ok(sources.map(|(source, _)| source.clone()).collect())
     }
 
     /// What a source was asked about with success.

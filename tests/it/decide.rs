@@ -20,4 +20,5 @@ mod signatures;
 mod signed_by_command;
 mod signed_manifests;
 mod signed_otherwise;
+mod slow_lists;
 mod unread_signatures;

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use rootpin_trust::image::Digest;
+use serde_json::{Value, json};
 
 use super::setup::{Host, Server, after, pull, pull_at, said};
 use super::signatures::{Place, decider, digest};
@@ -97,4 +98,45 @@ async fn where_another_signer_may_be_unseen_it_can_not_be_judged() {
     let decider = super::signatures::decider_of(&host, &policy, Duration::from_secs(3));
     let verdict = pull(&decider, &name, digest()).await;
     assert_eq!(said(&verdict), "unjudged source-unreachable");
+}
+
+#[tokio::test]
+async fn an_entry_that_can_not_be_read_takes_no_signer_away_that_was_read_in_whatever_order() {
+    for order in ORDERS {
+        let server = Server::empty().await;
+        let signed = |fixture| server.sign(Place::Referrers, fixture).remove(0);
+        let gone = json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": Digest::of(b"gone").to_string(), "size": 4 });
+        let all = [signed("jws-p256"), signed("cose-p384"), gone];
+        let policy = policy(&server, order);
+        let answer = async |list: &[Value]| {
+            server.list(Place::Referrers, list);
+            let host = Host::new();
+            let decider = decider(&host, &policy);
+            // The second time from what is at hand.
+            let first = said(&pull(&decider, &server.name(), digest()).await);
+            assert_eq!(said(&pull(&decider, &server.name(), digest()).await), first);
+            first
+        };
+        for (first, second, third) in [
+            (0, 1, 2),
+            (0, 2, 1),
+            (1, 0, 2),
+            (1, 2, 0),
+            (2, 0, 1),
+            (2, 1, 0),
+        ] {
+            let list = [first, second, third].map(|at| all[at].clone());
+            assert_eq!(
+                answer(&list).await,
+                "allowed signed",
+                "{first}{second}{third} {order}"
+            );
+        }
+        // Here what was not read may be the one that is missing.
+        assert_eq!(
+            answer(&[all[0].clone(), all[2].clone()]).await,
+            "unjudged malformed"
+        );
+        assert_eq!(answer(&all[..1]).await, "refused bad-signature");
+    }
 }

@@ -17,7 +17,7 @@ use rootpin::state::Store;
 use rootpin_policy::Policy;
 use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef, Repository};
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio::sync::{Barrier, oneshot};
 use tokio::task::JoinHandle;
 
 use crate::publisher::{Key, Publisher, Tree};
@@ -42,7 +42,12 @@ pub(super) enum Manner {
     HangsAt(&'static str),
     /// With this status where the path has that in it, else by the files that it has.
     StatusAt(u16, &'static str),
+    /// Only where as many as [`TOGETHER`] are asked for at once, where the path has this in it.
+    TogetherAt(&'static str),
 }
+
+/// So many requests wait for each other.
+pub(super) const TOGETHER: usize = 8;
 
 /// A Notary server on a loopback port.
 pub(super) struct Server {
@@ -57,6 +62,10 @@ struct Shared {
     links: BTreeMap<String, String>,
     manner: Manner,
     asked: Vec<String>,
+    together: Arc<Barrier>,
+    /// How many requests wait for others, and how many did at most.
+    waiting: usize,
+    most_waiting: usize,
 }
 
 impl Server {
@@ -69,6 +78,9 @@ impl Server {
             links: BTreeMap::new(),
             manner: Manner::Honest,
             asked: Vec::new(),
+            together: Arc::new(Barrier::new(TOGETHER)),
+            waiting: 0,
+            most_waiting: 0,
         }));
         let seen = Arc::clone(&shared);
         let app = axum::Router::new()
@@ -164,6 +176,11 @@ impl Server {
         std::mem::take(&mut self.shared.lock().unwrap().asked)
     }
 
+    /// How many requests waited for each other at most.
+    pub(super) fn most_at_once(&self) -> usize {
+        self.shared.lock().unwrap().most_waiting
+    }
+
     /// Closes the port and every connection.
     pub(super) async fn stop(&mut self) {
         let (sender, serving) = self.stop.take().unwrap();
@@ -188,9 +205,20 @@ impl Server {
 async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let whole = request.uri().to_string();
-    let (manner, file, link) = {
+    let together = {
         let mut shared = shared.lock().unwrap();
         shared.asked.push(path.clone());
+        let waits = matches!(shared.manner, Manner::TogetherAt(part) if whole.contains(part));
+        shared.waiting += usize::from(waits);
+        shared.most_waiting = shared.most_waiting.max(shared.waiting);
+        waits.then(|| Arc::clone(&shared.together))
+    };
+    if let Some(together) = together {
+        together.wait().await;
+        shared.lock().unwrap().waiting -= 1;
+    }
+    let (manner, file, link) = {
+        let shared = shared.lock().unwrap();
         let file = shared.files.get(&whole).or(shared.files.get(&path));
         (
             shared.manner,
@@ -208,7 +236,10 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
     match (manner, file) {
         (Manner::HangsAt(part), _) if whole.contains(part) => std::future::pending().await,
         (Manner::StatusAt(code, part), _) if whole.contains(part) => status(code),
-        (Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..), Some(bytes)) => {
+        (
+            Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..) | Manner::TogetherAt(_),
+            Some(bytes),
+        ) => {
             let mut response = Response::new(Body::from(bytes));
             if let Some(link) = link {
                 let headers = response.headers_mut();
@@ -216,7 +247,10 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
             }
             response
         }
-        (Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..), None) => status(404),
+        (
+            Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..) | Manner::TogetherAt(_),
+            None,
+        ) => status(404),
         (Manner::Status(code), _) => status(code),
         (Manner::Garbage, _) => Response::new(Body::from("<html>welcome</html>")),
         (Manner::Hangs, _) => std::future::pending().await,

@@ -219,6 +219,49 @@ async fn what_counted_once_answers_without_a_registry_until_its_key_is_revoked()
 }
 
 #[tokio::test]
+async fn a_root_that_has_another_id_now_finds_what_it_had_without_a_registry_and_another_key_does_not()
+ {
+    for (index, lines) in [
+        (false, UNBOUND),
+        (true, "tags = \"unbound\"\nindex = \"by-manifests\""),
+    ] {
+        let (mut server, mut host) = (Server::empty().await, Host::new());
+        let digest = if index {
+            let part = server.platform("one");
+            server.sign_by(1, Digest::of(&part));
+            server.index(&[&part])
+        } else {
+            server.list(Place::Referrers, &[server.tagged("v1")]);
+            digest()
+        };
+        let (name, repository) = (server.name(), server.repository());
+        let policy = |id: &str, key: &str| {
+            let root = format!(
+                "[[root]]\nid = \"{id}\"\ntype = \"cosign\"\nkeys = [\"roots/{key}.pub\"]\n"
+            );
+            format!("{root}{}", rule(&repository, &[id], lines))
+        };
+        let first = decider(&host, &policy("old", "own1"));
+        assert_eq!(
+            said(&pull(&first, &name, digest).await),
+            "allowed signed",
+            "{lines}"
+        );
+        server.stop().await;
+        drop(first);
+        host.restart();
+        for (id, key, wanted) in [
+            ("new", "own1", "allowed signed"),
+            ("new", "own2", "unjudged source-unreachable"),
+            ("newest", "own1", "allowed signed"),
+        ] {
+            let verdict = pull(&decider(&host, &policy(id, key)), &name, digest).await;
+            assert_eq!(said(&verdict), wanted, "{id} {key} {lines}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_quorum_with_a_root_that_binds_tags_refuses_either_missing_and_a_moved_tag() {
     for (signed, tagged, wanted) in [
         (true, Some(IMAGE), "allowed signed"),

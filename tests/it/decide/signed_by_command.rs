@@ -100,6 +100,18 @@ async fn a_bundle_of_signatures_is_verified_again_and_holds_without_a_registry()
         (0, &"allowed".into()),
         "{verdict}"
     );
+    let (_, audit) = rootpin(&["audit", "--policy", &good, "--state", &state]).await;
+    let unseen = |finding: &Value| finding["code"] == "root-unseen";
+    let findings = audit["findings"].as_array();
+    assert!(
+        findings.is_some_and(|all| !all.iter().any(unseen)),
+        "{audit}"
+    );
+    let held = &audit["roots"][0]["held"][0]["repository"];
+    assert!(
+        held.as_str().is_some_and(|of| name.starts_with(of)),
+        "{audit}"
+    );
     // What that host has goes on to the next one, as far as the pattern means it.
     let pattern = format!("{}/team/*", name.split('/').next().unwrap());
     let from_state = [

@@ -48,6 +48,8 @@ pub struct Statement {
     pub valid_until: Timestamp,
     /// Whether it was known before the question, so that its source may have newer metadata.
     pub at_hand: bool,
+    /// Why it may lack signers, where all of them were asked for.
+    pub unseen: Option<Refusal>,
     /// A hint about its age, for a no that newer metadata may mend.
     pub age: String,
 }

@@ -164,6 +164,9 @@ impl Judge<'_> {
                     said => {
                         silent.remove(&id);
                         if let Ok(of_all) = said {
+                            let statement = of_all.statement.as_ref();
+                            let unseen = statement.and_then(|said| said.unseen.clone());
+                            silent.extend(unseen.map(|unseen| (id.clone(), unseen)));
                             **vote = of_all;
                         }
                     }

@@ -72,6 +72,7 @@ fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
         contact: now(),
         valid_until: Timestamp::MAX,
         at_hand,
+        unseen: None,
         age: String::new(),
     }
 }

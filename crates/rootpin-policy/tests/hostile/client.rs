@@ -483,6 +483,7 @@ fn statement(verified: Verified<Collection>, now: Timestamp) -> Statement {
         contact: now,
         valid_until,
         at_hand: false,
+        unseen: None,
         age: String::new(),
     }
 }

@@ -179,6 +179,7 @@ fn judge() {
                 verified: Arc::new(found.collection),
                 contact: now(),
                 at_hand: false,
+                unseen: None,
                 age: String::new(),
             };
             (name, Digest::of(digest.to_string().as_bytes()), statement)
