@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::canonical::{JsonError, Limits, Text, rewrite_doubles};
 use crate::image::{Digest, Document, Repository, Tag, is_same_to_go};
 use crate::refusal::shown;
-use crate::threshold::{enough, list};
+use crate::threshold::enough;
 use crate::{Code, Collection, KeyId, Refusal, Target, Verified};
 
 /// Signatures of one image that are looked at. An image that is signed anew each week for a year by
@@ -168,8 +168,8 @@ fn collection(
             Code::Revoked if !keys.is_empty() => Refusal {
                 found: format!(
                     "{file} signed with keys {} that count, and with revoked keys {}",
-                    list(&keys),
-                    list(&revoked)
+                    KeyId::list(&keys),
+                    KeyId::list(&revoked)
                 ),
                 ..refusal
             },
@@ -266,7 +266,7 @@ fn end(signers: &Signers, needed: usize) -> Timestamp {
 }
 
 fn unsigned(image: SignedImage<'_>, wanted: &Wanted) -> Refusal {
-    let (threshold, keys) = (wanted.threshold, list(&wanted.keys));
+    let (threshold, keys) = (wanted.threshold, KeyId::list(&wanted.keys));
     Refusal::new(
         Code::NoStatement,
         format!("no signature of {} in {}", image.digest, image.repository),

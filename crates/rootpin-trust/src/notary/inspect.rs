@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, SNAPSHOT_BYTES, TIMESTAMP_BYTES};
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
+use crate::format::Format;
 use crate::image::Digest;
 use crate::key::PublicKey;
 use crate::role::Role;

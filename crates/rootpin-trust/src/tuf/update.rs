@@ -10,8 +10,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, ROOT_BYTES, TIMESTAMP_BYTES};
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
 use crate::floors::Floors;
+use crate::format::Format;
 use crate::meta::{self, FileMeta};
 use crate::{
     Answer, FetchFrom, Floor, Listed, Progress, Refusal, Request, Step, Verification, Verified,
