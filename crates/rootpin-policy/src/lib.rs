@@ -17,6 +17,7 @@ mod pattern;
 mod root;
 mod settings;
 mod spelling;
+mod supposing;
 #[cfg(test)]
 mod tests;
 
@@ -39,6 +40,7 @@ pub use pattern::{Pattern, Specificity};
 pub use root::{Binding, KeyEntry, NotaryRoot, Root, RootKind, TufRoot};
 pub use settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
 pub use spelling::nearest;
+pub use supposing::{Supposed, Supposing, Supposition};
 
 /// The directory of a host's policy where nothing else is said.
 pub const DEFAULT_DIR: &str = "/etc/rootpin";
@@ -170,6 +172,15 @@ impl Policy {
     #[must_use]
     pub fn revoked_digest(&self, digest: &Digest) -> Option<&str> {
         self.revoked_digests.get(digest).map(String::as_str)
+    }
+
+    /// The first of these digests that is revoked, and why.
+    pub(crate) fn first_revoked<'a>(
+        &self,
+        digests: impl IntoIterator<Item = &'a Digest>,
+    ) -> Option<(Digest, &str)> {
+        let mut digests = digests.into_iter();
+        digests.find_map(|digest| Some((*digest, self.revoked_digest(digest)?)))
     }
 
     /// Every revoked digest, and why.
