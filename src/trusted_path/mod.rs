@@ -82,10 +82,11 @@ pub fn check_directory(path: &Path, owner: Owner) -> Result<PathBuf, Untrusted> 
 }
 
 fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Untrusted> {
+    let path = std::path::absolute(path).map_err(|error| failed(path, &error))?;
     let uids = owner.uids();
     let mut here = PathBuf::from("/");
     let mut metadata = inspect(&here, &uids)?;
-    let mut todo: VecDeque<OsString> = parts(path);
+    let mut todo: VecDeque<OsString> = parts(&path);
     let mut links: usize = 0;
     while let Some(part) = todo.pop_front() {
         if !metadata.is_dir() {
