@@ -8,8 +8,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+mod attributes;
 mod write;
 
+pub use attributes::copy_attributes;
 pub use write::{FileOwner, append, create_copy, give_to_root, place, restrict_socket};
 
 /// Why a path is not to be trusted, and what to do about it.
