@@ -77,7 +77,7 @@ pub(super) fn run(
         (None, _) if arguments.consent.dry_run => "dry-run",
         (None, _) => "refused",
     };
-    let restart: &[String] = if written.is_some() {
+    let restart: &[String] = if written.is_some() && !is_image {
         &plan.restart
     } else {
         &[]
