@@ -207,6 +207,17 @@ pub(crate) fn is_stale(config: &Config) -> bool {
     !nobody_comes(&config.control) && config.doors().any(|(_, socket)| nobody_comes(socket))
 }
 
+/// The engine's process that listens there.
+pub(crate) async fn listener_at(socket: Option<&Path>) -> Option<u32> {
+    let process = probe::listener(socket?).await.ok()?;
+    let process = match process.name.as_str() {
+        "containerd" | "dockerd" => process,
+        // systemd listens for it.
+        _ => probe::dockerd_at(socket?).await?,
+    };
+    Some(process.pid)
+}
+
 /// A socket that keeps dockerd from rootpin's plugin.
 async fn shadowed(docker: &Dockerd) -> Option<Hole> {
     let socket = docker.authz.as_deref()?;
