@@ -69,16 +69,15 @@ impl<'a> Sockets<'a> {
         }
     }
 
-    /// The processes that listen there.
-    fn listeners(self, is_image: bool) -> (Option<u32>, Option<u32>) {
+    /// The processes of containerd and dockerd.
+    fn processes(self, is_image: bool) -> (Option<u32>, Option<u32>) {
         if is_image {
             return (None, None);
         }
-        let found = crate::cli::block_on(async {
-            let containerd = doctor::listener_at(self.containerd).await;
-            Ok((containerd, doctor::listener_at(self.docker).await))
+        let containerd = self.containerd.and_then(|socket| {
+            crate::cli::block_on(async { Ok(doctor::listener_at(socket).await) }).ok()?
         });
-        found.unwrap_or_default()
+        (containerd, doctor::dockerd_pid())
     }
 }
 
@@ -128,7 +127,7 @@ impl Place {
         (units, sockets): (&HostUnits, Sockets<'_>),
     ) -> Self {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
-        let (containerd_pid, docker_pid) = sockets.listeners(is_image);
+        let (containerd_pid, docker_pid) = sockets.processes(is_image);
         // The system's containerd is started by its unit, which may name other files.
         let is_system = platform.is_none_or(|platform| platform.main == MAIN);
         let started = if is_system {

@@ -207,15 +207,14 @@ pub(crate) fn is_stale(config: &Config) -> bool {
     !nobody_comes(&config.control) && config.doors().any(|(_, socket)| nobody_comes(socket))
 }
 
-/// The engine's process that listens there.
-pub(crate) async fn listener_at(socket: Option<&Path>) -> Option<u32> {
-    let process = probe::listener(socket?).await.ok()?;
-    let process = match process.name.as_str() {
-        "containerd" | "dockerd" => process,
-        // systemd listens for it.
-        _ => probe::dockerd_at(socket?).await?,
-    };
-    Some(process.pid)
+/// The process that listens at a containerd's socket.
+pub(crate) async fn listener_at(socket: &Path) -> Option<u32> {
+    Some(probe::listener(socket).await.ok()?.pid)
+}
+
+/// The only dockerd that root runs on this host. Its socket is not asked: that may start it.
+pub(crate) fn dockerd_pid() -> Option<u32> {
+    Some(probe::only_dockerd()?.pid)
 }
 
 /// A socket that keeps dockerd from rootpin's plugin.

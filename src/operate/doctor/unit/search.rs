@@ -92,7 +92,13 @@ fn may_start(root: &Path, files: &UnitFiles, program: &str) -> bool {
     let Ok(service) = Service::of(files) else {
         return files.names.iter().any(|name| name.contains(program));
     };
-    service.commands.iter().any(|(_, line)| {
+    // A drop-in of all services says nothing of one.
+    let of_all = |file: &Path| {
+        file.parent()
+            .is_some_and(|folder| folder.ends_with("service.d"))
+    };
+    let own = service.commands.iter().filter(|(file, _)| !of_all(file));
+    own.map(|(_, line)| line).any(|line| {
         let line = line.trim_start_matches(PREFIXES);
         let words: Vec<String> = split(line, true)
             .into_iter()

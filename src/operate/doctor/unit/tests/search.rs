@@ -254,16 +254,22 @@ fn a_unit_that_only_names_the_engine_starts_none() {
         let found = units(root.path(), &[]).start(&CONTAINERD, None, None);
         assert_eq!(found, UnitStart::Absent, "{command}");
     }
+    let root = root(&[
+        ("etc/systemd/system/x.service", &service("/bin/true")),
+        ("etc/systemd/system/service.d/x.conf", &service(OTHER)),
+    ]);
+    let found = units(root.path(), &[]).start(&CONTAINERD, None, None);
+    assert_eq!(found, UnitStart::Absent, "a drop-in of all services");
     // A link of another unit that leads nowhere, and one that is named like the engine.
-    let root = root(&[]);
+    let empty = tempfile::tempdir().unwrap();
     let links = [("etc/systemd/system/x.service", "/none/x.service")];
-    let found = units(root.path(), &links).start(&CONTAINERD, None, None);
+    let found = units(empty.path(), &links).start(&CONTAINERD, None, None);
     assert_eq!(found, UnitStart::Absent);
     let links = [(
         "etc/systemd/system/my-containerd.service",
         "/none/y.service",
     )];
-    let found = told(&units(root.path(), &links).start(&CONTAINERD, None, None));
+    let found = told(&units(empty.path(), &links).start(&CONTAINERD, None, None));
     assert!(found.contains("its files can't be found"), "{found}");
 }
 
