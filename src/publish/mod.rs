@@ -29,6 +29,7 @@ mod role_key;
 pub mod root;
 mod settings;
 pub mod take_over;
+pub mod taken_out;
 pub mod token;
 mod transaction;
 pub mod upstream_list;

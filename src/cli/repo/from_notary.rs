@@ -124,6 +124,7 @@ pub(super) async fn read(
         take_over: TakeOver {
             server: url.to_owned(),
             repositories,
+            again: BTreeSet::new(),
         },
         refused,
         notes,
