@@ -67,17 +67,21 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     if let Some((gun, refusal)) = refused.first_key_value().filter(|_| !skips) {
         let others = match refused.len() {
             1 => String::new(),
-            more => format!("; nor do {}", counted(more - 1, "other repository")),
+            more => format!("; and {} beside it", counted(more - 1, "repository")),
+        };
+        let what = if refusal.code.judged() {
+            "does not verify"
+        } else {
+            "could not be read"
+        };
+        let skip = if take_over.repositories.is_empty() {
+            ""
+        } else {
+            "; or take over the rest with --skip-refused"
         };
         return Err(PublishError::wrong(
-            format!(
-                "{gun} does not verify: {}: {}{others}",
-                refusal.code, refusal.found
-            ),
-            format!(
-                "{}; or take over the rest with --skip-refused",
-                refusal.hint
-            ),
+            format!("{gun} {what}: {}: {}{others}", refusal.code, refusal.found),
+            format!("{}{skip}", refusal.hint),
         ));
     }
     let mut transaction = here.transaction(&working, verb.options.local)?;
