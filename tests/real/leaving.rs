@@ -217,15 +217,23 @@ fn the_guide_leads_off_docker_content_trust_as_it_is_typed() {
     let (mut daemon, typed) = (None, commands("consumer"));
     assert!((1..=10).contains(&typed.len()), "{typed:?}");
     for command in &typed {
-        if command == "cp -r proposal/. /etc/rootpin" {
-            continue; // The lab's daemon has its policy elsewhere: what is copied is taken from the proposal.
-        }
-        if command == "systemctl restart rootpind" {
-            let policy = consumer.policy("proposal");
-            daemon = Some(Daemon::with(&lab, &policy, &dockerd.config()));
-            dockerd.start(&lab);
-            dockerd.cool();
-            continue;
+        match command.as_str() {
+            // The lab's daemon and dockerd have their files elsewhere: what is copied is taken from
+            // the proposal, and dockerd is configured as `install` does it.
+            "cp -r proposal/. /etc/rootpin"
+            | "rootpin install --platform docker"
+            | "rootpin state acknowledge" => continue,
+            "systemctl enable --now rootpind" => {
+                let policy = consumer.policy("proposal");
+                daemon = Some(Daemon::with(&lab, &policy, &dockerd.config()));
+                continue;
+            }
+            "systemctl restart containerd docker" => {
+                dockerd.start(&lab);
+                dockerd.cool();
+                continue;
+            }
+            _ => {}
         }
         let result = consumer.run(command);
         if command.ends_with("# refused") {

@@ -7,7 +7,7 @@ use super::from_notary::{self, ReadRepositories, Selection};
 use super::report::of_others;
 use super::signing::read_draft;
 use super::term::RootTerm;
-use crate::cli::output::{Output, counted, list, table, text};
+use crate::cli::output::{Output, counted, list, table, text, unjudged_if};
 use crate::publish::PublishError;
 use crate::publish::take_over::NameDifference;
 
@@ -59,12 +59,22 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         "notes": notes,
         "root": term.json(),
     });
-    here.say(output, &report, compared_text);
     let code = match (refused.is_empty(), differences.is_empty()) {
         (true, true) => 0,
         (true, false) => 1,
         (false, _) => 2,
     };
+    let report = unjudged_if(code, report, || {
+        let first = refused.first_key_value();
+        first.map_or_else(String::new, |(gun, refusal)| {
+            let count = counted(refused.len(), "repository");
+            format!(
+                "{count} could not be read, the first: {gun}: {}",
+                refusal.found
+            )
+        })
+    });
+    here.say(output, &report, compared_text);
     Ok(term.said(code, &here.repo))
 }
 

@@ -99,9 +99,10 @@ pub(super) async fn read(
         Some(path) => Some(pins::file(path)?),
         None => pins.tls_ca(url),
     };
-    let server = sources
-        .notary_at(url, tls_ca.as_deref())
-        .map_err(|error| refused(&error.refusal()))?;
+    let server = sources.notary_at(url, tls_ca.as_deref()).map_err(|error| {
+        let wanted = "wanted https://HOST of the server, or http:// of a loopback address";
+        PublishError::wrong(error.refusal().found, wanted)
+    })?;
     let activity = Activity::default();
     activity.set(format!("asking {url} which repositories it has"));
     let guns = with_progress(output, &activity, guns(&server, working, selection)).await?;
@@ -124,6 +125,7 @@ pub(super) async fn read(
         take_over: TakeOver {
             server: url.to_owned(),
             repositories,
+            again: BTreeSet::new(),
         },
         refused,
         notes,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::FindingSeverity;
-use super::fleet::Counts;
+use super::kept_report::Counts;
 
 /// The most roots, keys or repositories that one report may have.
 pub(super) const MAX_ITEMS: usize = 50_000;

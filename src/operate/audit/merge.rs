@@ -8,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::extract::{HeldExtract, MAX_ITEMS, ReportExtract, RootExtract};
-use super::fleet::{HeldRoot, HostImage, KeptReport};
+use super::kept_report::{HeldRoot, HeldView, HostImage, KeptReport};
 use super::reading::Reports;
-use super::views::HeldView;
 use crate::decide::survey::PinnedRoot;
 use crate::observe::plain;
 

@@ -278,3 +278,49 @@ async fn a_list_that_is_not_understood_or_means_names_of_others_signs_nothing() 
     assert_eq!(neither.code, 64, "{neither:?}");
     assert_eq!(upstream.signed(), [""; 0]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_was_revoked_by_hand_is_left_out_of_each_list_until_it_is_endorsed_by_hand() {
+    let upstream = Upstream::new().await;
+    assert_eq!(upstream.endorse(LIBRARY, &[]).0, 0);
+    let by_hand = "r.test/team/busybox:3.19";
+    upstream.org.ok("main", &["revoke", by_hand]);
+    let sign = upstream.org.sign("main", by_hand, "by hand");
+    assert_eq!(sign.code, 0, "{sign:?}");
+    let (endorsed, copy) = ("r.test/team/alpine:3.20", "r.test/team/busybox:3.20");
+    upstream.org.ok("main", &["revoke", endorsed, by_hand]);
+    let left = ["alpine:3.19 3.19", "busybox:3.20 3.20"];
+    assert_eq!(upstream.signed(), left);
+    upstream.push("3.20", "3.20 mended");
+    for more in [&[][..], &["--update", "--dry-run"], &["--update"]] {
+        let (code, report) = upstream.endorse(LIBRARY, more);
+        let about = report["about"].to_string();
+        for name in [endorsed, by_hand] {
+            let said = format!(
+                "stays out: {name} was revoked here by hand: rootpin repo endorse {name} --from up.test/"
+            );
+            assert!(about.contains(&said), "{report}");
+        }
+        // What moved is said as ever; a name that stays out is no reason to fail each day.
+        assert_eq!(code, i32::from(more.is_empty()), "{report}");
+    }
+    assert_eq!(upstream.signed(), [left[0], "busybox:3.20 3.20 mended"]);
+    assert_eq!(upstream.endorse(LIBRARY, &["--update"]).0, 0);
+
+    // Endorsed by hand, it is a name as the others; revoked, it stays out again.
+    let source = "up.test/library/alpine:3.20";
+    upstream
+        .org
+        .ok("main", &["endorse", endorsed, "--from", source]);
+    assert!(
+        upstream
+            .signed()
+            .contains(&"alpine:3.20 3.20 mended".to_owned())
+    );
+    upstream.push("3.20", "3.20");
+    assert_eq!(upstream.endorse(LIBRARY, &["--update"]).0, 0);
+    assert!(upstream.signed().contains(&"alpine:3.20 3.20".to_owned()));
+    upstream.org.ok("main", &["revoke", endorsed, copy]);
+    assert_eq!(upstream.endorse(LIBRARY, &["--update"]).0, 0);
+    assert_eq!(upstream.signed(), [left[0]]);
+}

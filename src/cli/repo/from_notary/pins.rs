@@ -112,6 +112,13 @@ fn root_keys(text: &str) -> Result<Vec<KeyId>, PublishError> {
     if let Ok(id) = text.parse() {
         return Ok(vec![id]);
     }
+    let is_cut = text.chars().all(|sign| sign.is_ascii_hexdigit()) && !Path::new(text).exists();
+    if is_cut || text.contains('…') {
+        return Err(PublishError::wrong(
+            format!("{text} is a part of a root key's ID"),
+            "wanted all 64 hex digits of it, or a file",
+        ));
+    }
     let keys = key_file::public_keys(&file(Path::new(text))?).map_err(|error| {
         PublishError::wrong(
             format!("{text}: {error}"),

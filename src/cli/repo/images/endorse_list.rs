@@ -15,7 +15,7 @@ use crate::cli::repo::progress::with_progress;
 use crate::cli::repo::signing::read_draft;
 use crate::problem::Problem;
 use crate::publish::upstream_list::{MOST, UpstreamLine, UpstreamName, read};
-use crate::publish::{Activity, Metadata, PublishError, Working, delegation_path};
+use crate::publish::{Activity, Metadata, PublishError, Working, delegation_path, taken_out};
 use crate::sources::{Description, SourceError, Sources};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::{Code, Refusal};
@@ -46,6 +46,8 @@ enum Upstream {
     Moved(Digest),
     /// It can't be endorsed now, for this reason.
     Without(String),
+    /// It was revoked here by hand.
+    TakenOut,
 }
 
 pub(super) async fn run(
@@ -71,8 +73,10 @@ pub(super) async fn run(
     let mut transaction = here.transaction(working, verb.options.local)?;
     let draft = read_draft(&mut transaction, output).await?;
     let signed = signed(&draft.next);
+    let taken_out = taken_out::all(&draft.next);
     drop(transaction);
-    let asking = ask_all(&sources, &names, &signed, verb.update, &activity);
+    let known = (&signed, &taken_out);
+    let asking = ask_all(&sources, &names, known, verb.update, &activity);
     let found = with_progress(output, &activity, asking).await?;
 
     let mut targets = BTreeMap::new();
@@ -80,7 +84,7 @@ pub(super) async fn run(
         .iter()
         .map(|number| format!("line {number}: the registry lists no such name"))
         .collect();
-    let (mut moved, mut unchanged) = (0_usize, 0_usize);
+    let (mut moved, mut unchanged, mut stay_out) = (0_usize, 0_usize, Vec::new());
     for (path, upstream) in found {
         let was = signed
             .get(&path)
@@ -88,21 +92,21 @@ pub(super) async fn run(
         match upstream {
             Upstream::Unchanged => unchanged += 1,
             Upstream::Without(why) => notes.push(format!("left out: {path}: {why}")),
+            Upstream::TakenOut => stay_out.push(stays_out(&path, &names)),
             Upstream::Moved(now) => notes.push(format!(
                 "moved: {path} is {} here and {now} at its publisher: --update takes it",
                 was.unwrap_or_default()
             )),
             Upstream::New(described) => {
                 moved += usize::from(was.is_some());
-                let from = names.get(&path).map(|name| name.repository.to_string());
-                let tag = path.rsplit_once(':').map_or("", |(_, tag)| tag);
-                let from = format!("{}:{tag}", from.unwrap_or_default());
+                let from = names.get(&path).map(upstream_name).unwrap_or_default();
                 let source = source_of(&from, described.digest);
                 targets.insert(path, target(&described, Some(source)));
             }
         }
     }
     let open = usize::from(!notes.is_empty());
+    notes.extend(stay_out);
     notes.extend(gone(&lines, &names, &signed));
     let mut about = vec![format!(
         "endorse {} of {}: {} new, {moved} moved; {unchanged} unchanged",
@@ -298,6 +302,19 @@ fn gone(lines: &[UpstreamLine], names: &Names, signed: &BTreeMap<String, Signed>
     left.filter_map(note).collect()
 }
 
+/// What is said of a name that was revoked here by hand.
+fn stays_out(path: &str, names: &Names) -> String {
+    let from = names.get(path).map(upstream_name).unwrap_or_default();
+    let from = if from == path {
+        String::new()
+    } else {
+        format!(" --from {from}")
+    };
+    format!(
+        "stays out: {path} was revoked here by hand: rootpin repo endorse {path}{from} signs it again"
+    )
+}
+
 fn upstream_name(name: &UpstreamName) -> String {
     format!("{}:{}", name.repository, name.tag)
 }
@@ -307,7 +324,7 @@ fn upstream_name(name: &UpstreamName) -> String {
 async fn ask_all(
     sources: &Arc<Sources>,
     names: &Names,
-    signed: &BTreeMap<String, Signed>,
+    (signed, taken_out): (&BTreeMap<String, Signed>, &BTreeSet<&str>),
     update: bool,
     activity: &Activity,
 ) -> Result<BTreeMap<String, Upstream>, PublishError> {
@@ -323,6 +340,10 @@ async fn ask_all(
             if here.is_some_and(|here| here.source.as_deref() != Some(&from)) {
                 let why = "it is signed here, and not as an endorsement of that name";
                 found.insert(path.clone(), Upstream::Without(why.to_owned()));
+                continue;
+            }
+            if here.is_none() && taken_out.contains(path.as_str()) {
+                found.insert(path.clone(), Upstream::TakenOut);
                 continue;
             }
             let (sources, path, name) = (Arc::clone(sources), path.clone(), name.clone());

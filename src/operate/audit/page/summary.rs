@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use rootpin_trust::Code;
 
-use super::super::fleet::{DriftCode, Fleet};
+use super::super::drift::DriftCode;
+use super::super::fleet::Fleet;
 use super::super::html_page::{Cell, HtmlPage, MAX_HOSTS};
 use super::super::report::ResidentImage;
 
@@ -58,7 +59,7 @@ pub(super) fn of_images(page: &mut HtmlPage, images: &[ResidentImage]) {
 /// How many hosts differ, and how.
 pub(super) fn of_fleet(page: &mut HtmlPage, fleet: &Fleet) {
     let hosts = fleet.hosts.len();
-    let sum = |of: fn(&super::super::fleet::Counts) -> usize| -> usize {
+    let sum = |of: fn(&super::super::kept_report::Counts) -> usize| -> usize {
         fleet.hosts.iter().map(|host| of(&host.counts)).sum()
     };
     let (images, refused) = (sum(|counts| counts.images), sum(|counts| counts.refused));
