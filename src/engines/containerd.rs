@@ -16,7 +16,7 @@ use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
 use containerd_client::services::v1::{
-    InfoRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest,
+    Info, InfoRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest,
     PluginsRequest, ReadContentRequest,
 };
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
@@ -195,19 +195,35 @@ impl ContainerdClient {
         namespace: &str,
         filters: Vec<String>,
     ) -> Result<Vec<BlobInfo>, Status> {
+        let with_labels = |digest, info: Info| BlobInfo {
+            digest,
+            size: info.size,
+            labels: info.labels,
+        };
+        self.list(namespace, filters, with_labels).await
+    }
+
+    /// The same without the labels, which are most of a listing.
+    ///
+    /// # Errors
+    /// containerd's own; or there are more than the limit.
+    pub(crate) async fn blob_sizes(&self, namespace: &str) -> Result<Vec<(Digest, i64)>, Status> {
+        let size = |digest, info: Info| (digest, info.size);
+        self.list(namespace, Vec::new(), size).await
+    }
+
+    async fn list<T>(
+        &self,
+        namespace: &str,
+        filters: Vec<String>,
+        known: impl Fn(Digest, Info) -> T,
+    ) -> Result<Vec<T>, Status> {
         let request = within(namespace, ListContentRequest { filters })?;
         let mut answers = self.content().list(request).await?.into_inner();
         let mut blobs = Vec::new();
         while let Some(answer) = answers.message().await? {
-            let known = |info: containerd_client::services::v1::Info| {
-                let digest = info.digest.parse().ok()?;
-                Some(BlobInfo {
-                    digest,
-                    size: info.size,
-                    labels: info.labels,
-                })
-            };
-            blobs.extend(answer.info.into_iter().filter_map(known));
+            let infos = answer.info.into_iter();
+            blobs.extend(infos.filter_map(|info| Some(known(info.digest.parse().ok()?, info))));
             if blobs.len() > MAX_BLOBS {
                 return Err(Status::resource_exhausted(format!(
                     "more than {MAX_BLOBS} blobs in namespace {namespace}"

@@ -140,15 +140,17 @@ async fn read_all(containerd: &ContainerdClient, index: &StoreIndex, namespace: 
     }
     let all = async {
         let (blobs, records) = tokio::try_join!(
-            containerd.blobs(namespace),
+            containerd.blob_sizes(namespace),
             containerd.image_records(namespace)
         )?;
         for record in &records {
             index.add_record(namespace, record);
         }
-        for info in &blobs {
-            if !index.has(namespace, &info.digest) {
-                read(containerd, index, namespace, info).await?;
+        // A question that lists the namespace meanwhile reads from the other end.
+        for (digest, size) in blobs.into_iter().rev() {
+            if !index.has(namespace, &digest) {
+                let info = BlobInfo::without_labels(digest, size);
+                read(containerd, index, namespace, &info).await?;
             }
         }
         Ok::<_, Status>(())

@@ -131,12 +131,7 @@ fn change(envelope: Envelope) -> Result<Option<StoreChange>, Status> {
         BLOB => {
             let blob = ContentCreate::decode(value.as_slice()).map_err(unreadable)?;
             blob.digest.parse().ok().map(|digest| {
-                let info = BlobInfo {
-                    digest,
-                    size: blob.size,
-                    labels: std::collections::HashMap::new(),
-                };
-                StoreChange::Blob(namespace, info)
+                StoreChange::Blob(namespace, BlobInfo::without_labels(digest, blob.size))
             })
         }
         // Of both the name is the first field.
