@@ -43,8 +43,8 @@ const SERVER: &str = "https://notary.example";
 const ROLE: &str = "targets/releases";
 
 fn main() {
-    println!("| number | median of {RUNS} | most memory |\n|---|---|---|");
     let fleet = reports();
+    println!("| number | median of {RUNS} | most memory |\n|---|---|---|");
     merge(&fleet);
     simulate(&fleet);
     drop(fleet);
@@ -56,9 +56,9 @@ fn main() {
 /// 1,000 reports of 200 images with eleven parts each, of which seven hosts differ.
 fn reports() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let mut bytes = 0;
+    let (mut bytes, parts) = (0, parts());
     for number in 0..HOSTS {
-        let text = report(number).to_string();
+        let text = report(number, &parts).to_string();
         bytes += text.len();
         fs::write(folder.path().join(format!("{number:04}.json")), text).unwrap();
     }
@@ -166,7 +166,21 @@ fn key(name: &str) -> String {
     Digest::of(name.as_bytes()).hex()
 }
 
-fn report(number: usize) -> Value {
+/// By the digest of each image: what it is made of.
+fn parts() -> Value {
+    let parts: serde_json::Map<String, Value> = (0..IMAGES)
+        .map(|at| {
+            let layer = |layer: usize| format!("sha256:{}", key(&format!("layer {at} {layer}")));
+            (
+                format!("sha256:{}", key(&format!("image {at}"))),
+                (0..11).map(layer).collect(),
+            )
+        })
+        .collect();
+    Value::Object(parts)
+}
+
+fn report(number: usize, parts: &Value) -> Value {
     let policy = if differs(number) { "older" } else { "policy" };
     let versions = json!({"root": 3, "timestamp": 400 + number, "snapshot": 200, "targets": 20, "targets/releases": 180});
     let held = |at: usize| {
@@ -186,15 +200,6 @@ fn report(number: usize) -> Value {
     });
     let exempt = image(0, "old.example/app:1", "exempt", json!([]));
     let images: Vec<_> = std::iter::once(exempt).chain(signed).collect();
-    let parts: serde_json::Map<String, Value> = (0..IMAGES)
-        .map(|at| {
-            let layer = |layer: usize| format!("sha256:{}", key(&format!("layer {at} {layer}")));
-            (
-                format!("sha256:{}", key(&format!("image {at}"))),
-                (0..11).map(layer).collect(),
-            )
-        })
-        .collect();
     let terms = format!(
         "notary {SERVER} {:?} {ROLE} false false None",
         [key("acme")]

@@ -42,9 +42,9 @@ fn upstream_source(value: &Value) -> Option<&str> {
     value.pointer("/custom/rootpin/source/name")?.as_str()
 }
 
-/// Whether names of a repository were taken over from a Notary server.
+/// Whether names of a repository come by changes of many names: some are here.
 #[must_use]
-pub fn is_taken_over(metadata: &Metadata, repository: &str) -> bool {
+pub fn comes_in_bulk(metadata: &Metadata, repository: &str) -> bool {
     let documents = metadata
         .roles
         .keys()
@@ -54,7 +54,7 @@ pub fn is_taken_over(metadata: &Metadata, repository: &str) -> bool {
         .flatten();
     entries.any(|(path, value)| {
         let of = path.rsplit_once(':').map(|(repository, _)| repository);
-        of == Some(repository) && notary_source(value).is_some()
+        of == Some(repository) && notary_source(value).or(upstream_source(value)).is_some()
     })
 }
 

@@ -316,9 +316,10 @@ fn may_come_again(metadata: &Metadata, working: &Working, path: &str) -> bool {
     let repository = path
         .rsplit_once(':')
         .map_or(path, |(repository, _)| repository);
+    let mut endorses = working.settings.endorses.iter();
     let parsed = Repository::from_full(repository);
-    parsed.is_ok_and(|repository| working.settings.may_endorse(&repository))
-        || taken_out::is_taken_over(metadata, repository)
+    parsed.is_ok_and(|repository| endorses.any(|pattern| pattern.matches(&repository)))
+        || taken_out::comes_in_bulk(metadata, repository)
 }
 
 /// Records that a path is taken out, so that no list and no take-over brings it again.

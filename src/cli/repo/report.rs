@@ -137,6 +137,11 @@ fn change_text(role: &str, change: &Value) -> String {
         (true, true) => '~',
     };
     let name = text(change, "name");
+    if text(change, "kind") == "taken-out" {
+        let is_out = change.get("after").is_some_and(|after| !after.is_null());
+        let sign = if is_out { '+' } else { '-' };
+        return format!("{sign} {role}: kept out of lists and take-overs: {name}");
+    }
     if text(change, "kind") == "delegation" {
         let role_of = |side: &str| {
             change

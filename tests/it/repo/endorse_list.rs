@@ -284,7 +284,9 @@ async fn a_name_that_was_revoked_by_hand_is_left_out_of_each_list_until_it_is_en
     let upstream = Upstream::new().await;
     assert_eq!(upstream.endorse(LIBRARY, &[]).0, 0);
     let by_hand = "r.test/team/busybox:3.19";
-    upstream.org.ok("main", &["revoke", by_hand]);
+    let said = upstream.org.ok("main", &["revoke", by_hand]);
+    let line = format!("+ targets: kept out of lists and take-overs: {by_hand}\n");
+    assert!(said.contains(&line), "{said}");
     let sign = upstream.org.sign("main", by_hand, "by hand");
     assert_eq!(sign.code, 0, "{sign:?}");
     let (endorsed, copy) = ("r.test/team/alpine:3.20", "r.test/team/busybox:3.20");
@@ -306,6 +308,13 @@ async fn a_name_that_was_revoked_by_hand_is_left_out_of_each_list_until_it_is_en
     }
     assert_eq!(upstream.signed(), [left[0], "busybox:3.20 3.20 mended"]);
     assert_eq!(upstream.endorse(LIBRARY, &["--update"]).0, 0);
+
+    // What never comes by a list needs no such record.
+    let own = "r.test/team/own:1";
+    let sign = upstream.org.sign("main", own, "own");
+    assert_eq!(sign.code, 0, "{sign:?}");
+    let said = upstream.org.ok("main", &["revoke", own]);
+    assert!(!said.contains("kept out of"), "{said}");
 
     // Endorsed by hand, it is a name as the others; revoked, it stays out again.
     let source = "up.test/library/alpine:3.20";

@@ -83,6 +83,9 @@ async fn what_was_revoked_here_by_hand_is_taken_over_again_once_that_is_asked_fo
     assert_ne!(leaving.verify("v9", "nine"), "allowed");
     let again = leaving.run("take-over", &[GUN, "--again", &tag, "--again", &by_hand]);
     assert_eq!(again.code, 0, "{again:?}");
+    let line = format!(": kept out of lists and take-overs: {by_hand}\n");
+    let is_said = again.out.contains(&line) && again.out.contains("\n- notary-");
+    assert!(is_said, "{again:?}");
     assert_eq!(leaving.verify("v1", "one, moved"), "allowed");
     assert_eq!(leaving.verify("v9", "nine"), "allowed");
     // It follows Notary as before.
