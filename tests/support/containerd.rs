@@ -475,8 +475,13 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             let service = tower::service_fn(|asked: tonic::Request<SubscribeRequest>| {
                 let filters = asked.into_inner().filters;
                 let fits = move |event: &Envelope| {
-                    let filter = format!("topic==\"{}\"", event.topic);
-                    filters.contains(&filter)
+                    let begins = |filter: &String| {
+                        let beginning = filter.strip_prefix("topic~=\"^");
+                        let beginning = beginning.map(|rest| rest.trim_end_matches('"'));
+                        beginning.is_some_and(|beginning| event.topic.starts_with(beginning))
+                    };
+                    let whole = format!("topic==\"{}\"", event.topic);
+                    filters.contains(&whole) || filters.iter().any(begins)
                 };
                 let events = events.take().unwrap().filter(fits).map(Ok);
                 std::future::ready(Ok::<_, Status>(tonic::Response::new(events)))
@@ -487,8 +492,7 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         }
         "events.v1.Events/Publish" if inner.publishes.load(Ordering::Relaxed) => {
             unary(request, |asked: PublishRequest| {
-                let mark = String::decode(asked.event.unwrap().value.as_slice()).unwrap();
-                inner.publish(&namespace.unwrap(), &asked.topic, &mark);
+                inner.publish(&namespace.unwrap(), &asked.topic, &());
                 Ok(())
             })
             .await

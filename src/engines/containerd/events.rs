@@ -19,10 +19,10 @@ const TOPICS: [&str; 3] = ["/images/create", "/images/update", "/images/delete"]
 /// containerd 2.1 and later publish it for each blob that comes into a namespace, whoever brings it
 /// (core/metadata/content.go). Labels that are changed later cause no event.
 const BLOB: &str = "/content/create";
-/// An event of rootpin's own.
-const MARK: &str = "/rootpin/mark";
-/// The type of its text.
-const TEXT: &str = "type.googleapis.com/google.protobuf.StringValue";
+/// An event of rootpin's own: the rest of the topic is the mark, so that `ctr events` can show it.
+const MARK: &str = "/rootpin/mark/";
+/// The type of its content, which every client of containerd knows.
+const NOTHING: &str = "type.googleapis.com/google.protobuf.Empty";
 /// The first version that tells of blobs.
 const TELLS_OF_BLOBS: (u32, u32) = (2, 1);
 /// An event carries the image's labels.
@@ -95,8 +95,9 @@ impl StoreEvents {
     /// containerd's own.
     pub(crate) async fn subscribe(containerd: &ContainerdClient) -> Result<Self, Status> {
         let [created, updated, _] = TOPICS;
-        let topics = [BLOB, MARK, created, updated];
-        let filters = topics.map(|topic| format!("topic==\"{topic}\"")).to_vec();
+        let topics = [BLOB, created, updated].map(|topic| format!("topic==\"{topic}\""));
+        let mut filters = topics.to_vec();
+        filters.push(format!("topic~=\"^{MARK}\""));
         let mut client =
             EventsClient::new(containerd.another_channel()).max_decoding_message_size(MAX_MESSAGE);
         let subscribed = client.subscribe(SubscribeRequest { filters }).await?;
@@ -123,11 +124,10 @@ fn change(envelope: Envelope) -> Result<Option<StoreChange>, Status> {
     let unreadable = |error: prost::DecodeError| Status::data_loss(error.to_string());
     let value = envelope.event.unwrap_or_default().value;
     let namespace = envelope.namespace;
+    if let Some(mark) = envelope.topic.strip_prefix(MARK) {
+        return Ok(Some(StoreChange::Mark(mark.to_owned())));
+    }
     Ok(match envelope.topic.as_str() {
-        MARK => {
-            let mark = String::decode(value.as_slice()).map_err(unreadable)?;
-            Some(StoreChange::Mark(mark))
-        }
         BLOB => {
             let blob = ContentCreate::decode(value.as_slice()).map_err(unreadable)?;
             blob.digest.parse().ok().map(|digest| {
@@ -142,18 +142,18 @@ fn change(envelope: Envelope) -> Result<Option<StoreChange>, Status> {
     })
 }
 
-/// Publishes a mark, which comes back to whoever follows the events, after all events that were
-/// published before.
+/// Publishes a mark of letters and digits, which comes back to whoever follows the events, after
+/// all events that were published before.
 ///
 /// # Errors
 /// containerd's own.
 pub(crate) async fn publish_mark(containerd: &ContainerdClient, mark: &str) -> Result<(), Status> {
     let event = prost_types::Any {
-        type_url: TEXT.to_owned(),
-        value: mark.to_owned().encode_to_vec(),
+        type_url: NOTHING.to_owned(),
+        value: Vec::new(),
     };
     let request = PublishRequest {
-        topic: MARK.to_owned(),
+        topic: format!("{MARK}{mark}"),
         event: Some(event),
     };
     let mut client = EventsClient::new(containerd.channel());
