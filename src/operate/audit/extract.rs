@@ -3,7 +3,9 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+use rootpin_trust::Code;
 
 use super::FindingSeverity;
 use super::kept_report::Counts;
@@ -88,6 +90,20 @@ pub(super) struct ImageExtract {
 #[derive(Debug, Deserialize)]
 pub(super) struct JudgementExtract {
     pub(super) outcome: ExtractedOutcome,
+    #[serde(default)]
+    pub(super) code: Option<KnownCode>,
+}
+
+/// Why an image is refused, by a code of this release; `other` is one of another release's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownCode(&'static str);
+
+impl<'de> Deserialize<'de> for KnownCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let mut known = Code::ALL.iter().map(|code| code.as_str());
+        Ok(Self(known.find(|known| *known == text).unwrap_or("other")))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -144,6 +160,22 @@ impl ReportExtract<'_> {
             root.keys.len() + root.held.len() + places.saturating_mul(floors.sum())
         });
         self.roots.len().max(self.root_keys.len()).max(held.sum())
+    }
+
+    /// How many images are refused by each code.
+    pub(super) fn refusals(&self) -> BTreeMap<&'static str, usize> {
+        let mut found = BTreeMap::new();
+        for judgement in self
+            .images
+            .iter()
+            .filter_map(|image| image.judgement.as_ref())
+        {
+            if matches!(judgement.outcome, ExtractedOutcome::Refused) {
+                let code = judgement.code.map_or("other", |code| code.0);
+                *found.entry(code).or_default() += 1;
+            }
+        }
+        found
     }
 
     /// How many images and findings there are of each kind.

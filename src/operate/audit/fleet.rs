@@ -35,12 +35,24 @@ pub struct Fleet {
     pub hosts: Vec<FleetHost>,
     /// Reports that could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// Why images are refused, by code, for the page.
+    #[serde(skip)]
+    pub refusals: BTreeMap<&'static str, RefusalCause>,
     /// Which hosts have which image, for the page.
     #[serde(skip)]
     pub images: Vec<FleetImage>,
     /// How many images more there are.
     #[serde(skip)]
     pub images_left_off: usize,
+}
+
+/// The images that hosts refuse by one code.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefusalCause {
+    /// How many names of images on hosts.
+    pub images: usize,
+    /// The places of these hosts in the fleet.
+    pub hosts: Vec<usize>,
 }
 
 /// An image, and the hosts that have it.
@@ -171,11 +183,24 @@ impl Merge {
             keys: keys(&self, &majority),
             hosts,
             expected: majority,
+            refusals: refusals(&self),
             images: images(&self),
             images_left_off: self.images_left_off,
             unreadable: self.unreadable,
         }
     }
+}
+
+fn refusals(merge: &Merge) -> BTreeMap<&'static str, RefusalCause> {
+    let mut all = BTreeMap::<&'static str, RefusalCause>::new();
+    for (place, seen) in merge.hosts.values().enumerate() {
+        for (code, count) in &seen.refusals {
+            let cause = all.entry(code).or_default();
+            cause.images += count;
+            cause.hosts.push(place);
+        }
+    }
+    all
 }
 
 /// Every image once, by name, with the hosts that have it so.

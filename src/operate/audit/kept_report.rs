@@ -23,6 +23,8 @@ pub(super) struct KeptReport {
     /// repositories.
     pub(super) unpinned: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
     pub(super) counts: Counts,
+    /// How many images are refused by each code.
+    pub(super) refusals: BTreeMap<&'static str, usize>,
     /// Its images.
     pub(super) images: Vec<HostImage>,
 }

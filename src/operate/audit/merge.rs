@@ -140,6 +140,7 @@ impl Merge {
                 views,
                 unpinned,
                 counts,
+                refusals: report.refusals(),
                 images,
             },
         ))

@@ -301,6 +301,45 @@ fn hosts_are_held_to_a_policy_where_one_is_given_and_real_reports_are_merged() {
 }
 
 #[test]
+fn the_page_of_a_fleet_says_by_which_codes_images_are_refused() {
+    let Some(world) = World::new("a-merge-causes") else {
+        return;
+    };
+    let refused = |number: usize, codes: &[&str]| {
+        let mut report = host(number);
+        for (at, code) in codes.iter().enumerate() {
+            let judgement = &mut report["images"][at]["judgement"];
+            (judgement["outcome"], judgement["code"]) = (json!("refused"), json!(code));
+        }
+        report
+    };
+    let reports = [
+        refused(1, &["no-statement", "no-statement", "expired"]),
+        refused(2, &["expired", "of-tomorrow"]),
+        host(3),
+    ];
+    let page = world.path("fleet.html").display().to_string();
+    let (_, code) = merged(&["--html", &page], &lines(&reports));
+    assert_eq!(code, 0);
+    let html = fs::read_to_string(page).unwrap();
+    let row = |code: &str| {
+        let cell = format!("<code>{code}</code>");
+        let row = html.split("<tr").find(|row| row.contains(&cell));
+        row.unwrap_or_else(|| panic!("{code}: {html}")).to_owned()
+    };
+    assert!(
+        row("no-statement").contains(">2<"),
+        "{}",
+        row("no-statement")
+    );
+    assert!(row("expired").contains(">2<"), "{}", row("expired"));
+    assert!(row("other").contains("a code of another release"));
+    assert!(
+        !html.contains("images refused") && html.contains("5 of 9 image names on them are refused")
+    );
+}
+
+#[test]
 fn of_two_reports_of_one_host_and_one_time_the_same_one_counts_whatever_comes_first() {
     let clean = host(1);
     let mut with_findings = host(1);
