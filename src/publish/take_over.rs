@@ -72,6 +72,19 @@ pub struct NameDifference {
     pub taken_out: Option<String>,
 }
 
+/// How the signers of one role here compare with those of its Notary role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignersDifference {
+    /// The role here.
+    pub role: String,
+    /// The keys that may sign at Notary alone, by their IDs here, each with its holder.
+    pub only_notary: BTreeMap<String, Option<String>>,
+    /// The keys that may sign here alone.
+    pub only_here: BTreeMap<String, Option<String>>,
+    /// The names that they may sign by Notary, where these are others than here.
+    pub paths: Option<Vec<String>>,
+}
+
 /// What takes over one server's repositories.
 #[derive(Debug)]
 pub struct TakeOver {
@@ -117,6 +130,50 @@ impl TakeOver {
             });
         }
         found
+    }
+
+    /// The roles whose signers, or the names that these may sign, are others than at the Notary
+    /// server. Signers that were taken out here by hand are no difference.
+    #[must_use]
+    pub fn signers_differences(&self, metadata: &Metadata) -> Vec<SignersDifference> {
+        let Some(authority) = metadata.authority("targets") else {
+            return Vec::new();
+        };
+        let targets = metadata.newest("targets").map(|file| &file.document);
+        let edits = self.delegations(targets, &authority, &self.taken_out(metadata));
+        let member = |side: Option<&Value>, member: &str| -> BTreeSet<String> {
+            let listed = side.and_then(|side| side.get("role")?.get(member)?.as_array());
+            let texts = listed.into_iter().flatten().filter_map(Value::as_str);
+            texts.map(str::to_owned).collect()
+        };
+        let holder = |keyid: &String| {
+            let edit = edits.get(&RoleEntry::Holder(keyid.clone()));
+            let new = edit.and_then(|edit| edit.after.as_ref()?.as_str());
+            new.map(str::to_owned).or_else(|| metadata.holder(keyid))
+        };
+        // The keys of `targets` sign each role here beside the signers.
+        let is_own = |keyid: &String| authority.keys.iter().any(|key| key.keyid == *keyid);
+        let without = |some: &BTreeSet<String>, others: &BTreeSet<String>| {
+            let keys = some.difference(others).filter(|keyid| !is_own(keyid));
+            keys.map(|keyid| (keyid.clone(), holder(keyid))).collect()
+        };
+        let difference = |(entry, edit): (&RoleEntry, &EntryEdit)| {
+            let RoleEntry::Delegation(role) = entry else {
+                return None;
+            };
+            let (here, notary) = (edit.before.as_ref(), edit.after.as_ref());
+            let (own, others) = (member(here, "keyids"), member(notary, "keyids"));
+            let paths = member(notary, "paths");
+            let found = SignersDifference {
+                role: role.clone(),
+                only_notary: without(&others, &own),
+                only_here: without(&own, &others),
+                paths: (member(here, "paths") != paths).then(|| paths.into_iter().collect()),
+            };
+            let is_some = !found.only_notary.is_empty() || !found.only_here.is_empty();
+            (is_some || found.paths.is_some()).then_some(found)
+        };
+        edits.iter().filter_map(difference).collect()
     }
 
     /// The roles that are written: those of signers without what was taken out by hand.

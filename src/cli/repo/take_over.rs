@@ -21,7 +21,7 @@ pub(super) const LONG: &str = "Verify Notary repositories by pinned root keys, a
     A repository that lets other keys sign (targets/releases, as `docker trust signer add` makes it) gets a role for these keys, which may \
     sign the same tags here. Run it again to take over what was signed, moved or revoked there since; what was signed here by hand stays, and what was \
     revoked here by hand, a signer's role too, stays out: --again takes it over again. \
-    If one repository does not verify, nothing is signed, unless --skip-refused is given.\n\n\
+    If one repository does not verify, or its root is not pinned, nothing is signed, unless --skip-refused is given.\n\n\
     Exit codes: 0 taken over, or nothing is new; 1 some were left out (--skip-refused), or the time is over (--until); 2 nothing is signed.";
 
 #[derive(Debug, clap::Args)]
@@ -63,7 +63,9 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         .iter()
         .map(|(gun, refusal)| format!("{gun}: {}: {}", refusal.code, refusal.found))
         .collect();
-    let skips = verb.skip_refused && !take_over.repositories.is_empty();
+    // Where none could be read at all, something else is wrong than its signatures.
+    let is_judged = refused.values().any(|refusal| refusal.code.judged());
+    let skips = verb.skip_refused && (is_judged || !take_over.repositories.is_empty());
     if let Some((gun, refusal)) = refused.first_key_value().filter(|_| !skips) {
         let others = match refused.len() {
             1 => String::new(),

@@ -16,6 +16,7 @@ rootpin_trust::codes! {
     pub(super) enum DriftCode;
     Behind = "behind", "it holds an older version of a root file than most of the hosts that hold one";
     ClockAhead = "clock-ahead", "its report is of the future";
+    FarAhead = "far-ahead", "it alone claims a version of a timestamp that is beyond all others by more than 10,000";
     HeldBack = "held-back", "it had contact with a source, and still has an older timestamp than another host had by then";
     PinExtra = "pin-extra", "it pins a root key that is not to be pinned";
     PinMissing = "pin-missing", "it lacks a pin";

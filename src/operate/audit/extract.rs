@@ -45,8 +45,16 @@ pub(super) struct RootExtract {
     /// A Notary server, or the addresses of TUF metadata.
     #[serde(default)]
     pub(super) sources: Vec<String>,
+    /// Of TUF: the root file that is pinned.
+    #[serde(default)]
+    pub(super) pinned: Option<PinnedFileExtract>,
     #[serde(default)]
     pub(super) max_age: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PinnedFileExtract {
+    pub(super) sha256: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -156,7 +164,7 @@ impl ReportExtract<'_> {
     pub(super) fn items(&self) -> usize {
         let held = self.roots.iter().map(|root| {
             let floors = root.held.iter().map(HeldExtract::items);
-            let places = root.sources.len().max(1);
+            let places = root.sources.len() + 1;
             root.keys.len() + root.held.len() + places.saturating_mul(floors.sum())
         });
         self.roots.len().max(self.root_keys.len()).max(held.sum())

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::drift::{Drift, DriftCode, differs};
-use super::kept_report::{Counts, HostImage, KeptReport};
+use super::kept_report::{Counts, HostImage, KeptReport, is_ahead};
 use super::merge::{Expected, Merge, Unreadable};
 use super::views;
 
@@ -119,9 +119,6 @@ pub struct FleetHost {
     pub drift: Vec<Drift>,
 }
 
-/// Clocks of one fleet agree better than this.
-const AHEAD: SignedDuration = SignedDuration::from_hours(1);
-
 impl Merge {
     /// Compares what was taken in.
     #[must_use]
@@ -139,11 +136,16 @@ impl Merge {
         let hosts = self.hosts.iter().map(|(name, seen)| {
             let mut drift = drift(seen, &majority, &newest, &floors);
             drift.extend(views.remove(name).into_iter().flatten());
-            let ahead = seen.at.duration_since(now) > AHEAD;
-            drift
-                .extend(ahead.then(|| {
-                    differs(DriftCode::ClockAhead, format!("{} is after {now}", seen.at))
-                }));
+            let own = Some(seen.at).filter(|at| is_ahead(*at, now));
+            let ahead = own.max(seen.ahead);
+            drift.extend(ahead.map(|at| {
+                let other = if own.is_none() {
+                    ": that report does not count"
+                } else {
+                    ""
+                };
+                differs(DriftCode::ClockAhead, format!("{at} is after {now}{other}"))
+            }));
             drift.extend(
                 limit
                     .filter(|limit| seen.at < *limit)

@@ -27,6 +27,16 @@ pub(super) struct KeptReport {
     pub(super) refusals: BTreeMap<&'static str, usize>,
     /// Its images.
     pub(super) images: Vec<HostImage>,
+    /// When the latest of its reports of the future was made, which does not count.
+    pub(super) ahead: Option<Timestamp>,
+}
+
+/// Clocks of one fleet agree better than this.
+const AHEAD: SignedDuration = SignedDuration::from_hours(1);
+
+/// Whether a report is of the future.
+pub(crate) fn is_ahead(at: Timestamp, now: Timestamp) -> bool {
+    at.duration_since(now) > AHEAD
 }
 
 /// The version of a root file.
@@ -69,8 +79,8 @@ pub(super) struct HostImage {
 pub(super) struct HeldView {
     /// How the host calls it.
     pub(super) repository: Arc<str>,
-    /// What makes it the same repository on another host: a Notary repository's name, or one of the
-    /// addresses of TUF metadata.
+    /// What makes it the same repository on another host: a Notary repository's name; of TUF one of
+    /// the addresses of its metadata, or the root file that is pinned.
     pub(super) places: Vec<Arc<str>>,
     pub(super) role: Arc<str>,
     pub(super) version: u64,

@@ -32,6 +32,7 @@ pub use fleet::{Fleet, FleetHost, Majority};
 pub use host::{AuditScope, look, look_at};
 pub use images::{EngineKind, EngineSocket};
 pub use judgement_source::JudgementSource;
+pub(crate) use kept_report::is_ahead;
 pub use merge::{Expected, Merge, Unreadable};
 pub use page::{fleet_page, host_page};
 pub use places::{TrustPlace, homes};

@@ -15,6 +15,9 @@ const MAX_AGE: SignedDuration = SignedDuration::from_hours(14 * 24);
 /// A place of TUF metadata may be a mirror that is a day behind the others.
 const BEHIND: SignedDuration = SignedDuration::from_hours(24);
 
+/// A timestamp is renewed each hour or less often, so a year has fewer versions.
+const FAR: u64 = 10_000;
+
 /// The clocks of two hosts differ by less, and a cache before a source keeps a timestamp for less:
 /// Notary's server allows five minutes.
 const LATE: SignedDuration = SignedDuration::from_mins(15);
@@ -112,12 +115,14 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     let timestamps = || all(hosts).filter(|(_, view)| &*view.role == "timestamp");
     // A new key of the role counts anew.
     let mut seen: BTreeMap<Group<'_>, BTreeMap<u64, KnownVersion>> = BTreeMap::new();
-    for (_, view) in timestamps() {
+    let far_ahead = far_ahead(timestamps(), found);
+    let is_odd = |host, group| far_ahead.contains(&(host, group));
+    for (host, view) in timestamps() {
         let Some(at) = view.since.or(view.contact) else {
             continue;
         };
         let expires = view.expires;
-        for group in histories(view) {
+        for group in histories(view).filter(|group| !is_odd(host, *group)) {
             let versions = seen.entry(group).or_default();
             let known = versions.entry(view.version);
             let known = known.or_insert(KnownVersion { at, expires });
@@ -153,6 +158,46 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
             drift.push(Drift { code, detail });
         }
     }
+}
+
+/// The hosts each of which alone claims a version far beyond all others of the same history. By such
+/// a claim one host could have all others called held back.
+fn far_ahead<'a>(
+    timestamps: impl Iterator<Item = (&'a Arc<str>, &'a HeldView)>,
+    found: &mut Differences,
+) -> BTreeSet<(&'a Arc<str>, Group<'a>)> {
+    let mut claims: BTreeMap<Group<'_>, BTreeMap<&Arc<str>, &HeldView>> = BTreeMap::new();
+    for (host, view) in timestamps {
+        for group in histories(view) {
+            let hosts = claims.entry(group).or_default();
+            let known = hosts.entry(host).or_insert(view);
+            if view.version > known.version {
+                *known = view;
+            }
+        }
+    }
+    let mut odd = BTreeSet::new();
+    for (group, hosts) in claims {
+        let mut versions: Vec<u64> = hosts.values().map(|view| view.version).collect();
+        versions.sort_unstable_by(|one, other| other.cmp(one));
+        let [first, second, ..] = versions.as_slice() else {
+            continue;
+        };
+        if first.saturating_sub(*second) <= FAR {
+            continue;
+        }
+        for (host, view) in hosts.into_iter().filter(|(_, view)| view.version == *first) {
+            let detail = format!(
+                "timestamp of {} at version {first}; no other host has one beyond {second}",
+                view.repository
+            );
+            let code = DriftCode::FarAhead.as_str();
+            let drift = found.entry(Arc::clone(host)).or_default();
+            drift.push(Drift { code, detail });
+            odd.insert((host, group));
+        }
+    }
+    odd
 }
 
 /// Whether a host was kept from a newer version that another host had. Reports say only since when a

@@ -58,7 +58,9 @@ fn found(reports: &[Value]) -> Vec<String> {
         let codes = drift
             .into_iter()
             .map(|one| one["code"].as_str().unwrap().to_owned());
-        let codes = codes.filter(|code| code == "split-view" || code == "held-back");
+        let is_view =
+            |code: &String| ["split-view", "held-back", "far-ahead"].contains(&code.as_str());
+        let codes = codes.filter(is_view);
         codes
             .map(|code| format!("{name} {code}"))
             .collect::<Vec<_>>()
@@ -424,4 +426,51 @@ fn of_two_hosts_with_other_bytes_of_one_version_both_are_named_as_nobody_knows_w
         timestamp(40, Some(600), 500),
     ];
     assert_eq!(found(&fleet_of(&views)), ["node-0001 split-view"]);
+}
+
+#[test]
+fn what_one_host_alone_claims_far_beyond_all_others_holds_nobody_back() {
+    for version in [20_000, u64::MAX] {
+        for hosts in [2, 20, 1000] {
+            let mut reports = fleet();
+            reports.truncate(hosts);
+            let floor = &mut reports[1]["roots"][0]["held"][0]["floors"][1];
+            floor["version"] = json!(version);
+            floor["since"] = json!(before(3 * 24));
+            assert_eq!(
+                found(&reports),
+                ["node-0001 far-ahead"],
+                "{version} of {hosts}"
+            );
+        }
+    }
+    // Two that agree are no oddity: the others lag behind.
+    let mut reports = fleet();
+    reports.truncate(20);
+    for at in [1, 2] {
+        let floor = &mut reports[at]["roots"][0]["held"][0]["floors"][1];
+        floor["version"] = json!(20_000);
+        floor["since"] = json!(before(3 * 24));
+    }
+    assert!(!found(&reports).iter().any(|one| one.ends_with("far-ahead")));
+}
+
+#[test]
+fn hosts_that_pin_one_root_file_are_compared_though_no_two_share_an_address() {
+    let other = |pinned: bool| {
+        let mut reports = fleet();
+        reports.truncate(3);
+        for (number, report) in reports.iter_mut().enumerate() {
+            report["roots"][0]["sources"] = json!([format!("https://mirror-{number}.example")]);
+            if pinned {
+                report["roots"][0]["pinned"] =
+                    json!({ "version": 1, "sha256": format!("sha256:{}", key("root")) });
+            }
+        }
+        let floor = &mut reports[1]["roots"][0]["held"][0]["floors"][2];
+        floor["signed"] = json!(format!("sha256:{}", key("lie")));
+        reports
+    };
+    assert_eq!(found(&other(true)), ["node-0001 split-view"]);
+    assert_eq!(found(&other(false)), Vec::<String>::new());
 }

@@ -1,6 +1,8 @@
 //! `rootpin repo take-over` and `compare`: Notary repositories whose tags are signed here.
 
+mod signers;
 mod taken_out;
+mod unpinned;
 
 use std::fs;
 use std::process::{Command, Stdio};

@@ -57,6 +57,8 @@ pub struct ListedTargets {
     pub file: SeenFile,
     /// The number of names that it gives.
     pub names: usize,
+    /// Names whose entries have no SHA-256: they can be no images, and are not among those.
+    pub without_sha256: Vec<String>,
     /// The roles that it delegates to, each with its prefixes of names.
     pub delegations: Vec<(Role, Vec<String>)>,
 }
@@ -116,6 +118,7 @@ impl Inspection {
             delegations: targets.delegations(&role.name)?,
             file: self.seen(bytes, &targets.envelope, role)?,
             names: targets.targets.len(),
+            without_sha256: targets.without_sha256,
         })
     }
 

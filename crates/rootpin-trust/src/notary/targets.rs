@@ -16,6 +16,8 @@ use crate::{Code, Refusal, Target};
 pub(super) struct TargetsFile {
     pub(super) envelope: Envelope,
     pub(super) targets: BTreeMap<String, Target>,
+    /// Names whose entries have no SHA-256, which can be no images.
+    pub(super) without_sha256: Vec<String>,
 }
 
 /// A role that a targets file delegates to, with the prefixes of the names that it may give; none:
@@ -31,13 +33,20 @@ impl TargetsFile {
         let listed = listed
             .members()
             .ok_or_else(|| envelope.malformed("targets that are no object"))?;
-        let mut targets = BTreeMap::new();
+        let (mut targets, mut without_sha256) = (BTreeMap::new(), Vec::new());
         for (name, value) in listed {
             let target = target(value)
                 .map_err(|what| envelope.malformed(&format!("target {}: {what}", shown(&name))))?;
-            targets.extend(target.map(|target| (name.into_owned(), target)));
+            match target {
+                Some(target) => drop(targets.insert(name.into_owned(), target)),
+                None => without_sha256.push(name.into_owned()),
+            }
         }
-        Ok(Self { envelope, targets })
+        Ok(Self {
+            envelope,
+            targets,
+            without_sha256,
+        })
     }
 
     /// All roles that this file, which is `parent`'s, delegates to.
