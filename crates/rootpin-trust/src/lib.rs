@@ -160,7 +160,7 @@ pub use fingerprint::Fingerprint;
 pub use floors::FloorConflict;
 pub use image_signature::{
     MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile, SignatureFinding, SignatureOutcome,
-    SignedImage, by_manifests,
+    SignedImage, by_manifests, with_manifests,
 };
 pub use key::{KeyError, KeyId, PublicKey};
 pub use refusal::{Code, Refusal};

@@ -157,19 +157,13 @@ impl Update {
         }
     }
 
-    /// Begins with the chain of this process's last update, or with the pinned file.
+    /// Begins with the chain of this process's last update, or with the pinned file. A root may have
+    /// been cached since, of an update that broke off.
     fn begin(&mut self) -> Step<Trusted> {
-        match self
-            .previous
-            .as_ref()
-            .map(|previous| previous.0.chain.clone())
-        {
-            Some(chain) => {
-                self.chain = chain;
-                self.want_root(FetchFrom::Source)
-            }
-            None => self.want_root(FetchFrom::Cache),
+        if let Some(previous) = &self.previous {
+            self.chain = previous.0.chain.clone();
         }
+        self.want_root(FetchFrom::Cache)
     }
 
     /// A cached root is one more link of the chain from the pinned file, verified as any other;
