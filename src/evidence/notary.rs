@@ -204,6 +204,7 @@ impl NotaryLook<'_> {
                 contact: evidence.contact,
                 asked: Mutex::new(self.look.now),
                 valid_until: until.min(expires),
+                is_partly_at_hand: false,
                 unsaved: Mutex::new(unsaved),
             }),
             floors: known.floors.clone(),
@@ -232,6 +233,7 @@ impl NotaryLook<'_> {
             contact,
             asked: Mutex::new(self.look.now),
             valid_until,
+            is_partly_at_hand: false,
             unsaved: Mutex::new(Some(files)),
         });
         Ok(NotaryAtHand { evidence, floors })

@@ -344,6 +344,7 @@ fn evidence(
         contact: look.now,
         asked: Mutex::new(look.now),
         valid_until,
+        is_partly_at_hand: false,
         unsaved: Mutex::new(files),
     })
 }

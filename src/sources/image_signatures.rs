@@ -10,7 +10,6 @@ use std::time::Instant;
 
 use reqwest::{Method, Url};
 
-use super::SourceError;
 use super::hosts::Capability;
 use super::http::{Ask, HttpClient, Reply};
 use super::next_page::{NextPage, next_page};
@@ -21,6 +20,7 @@ use super::signature_list::{
 };
 use super::signature_manifest::{Layer, NotRead, SignatureManifest};
 use super::signature_steps::{INDEX, Step};
+use super::{SourceError, share};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
 use rootpin_trust::{MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile};
 
@@ -57,8 +57,8 @@ pub(crate) struct SignatureSearch<'a> {
     by_http: Option<SourceError>,
     /// Whether the present way answered anything.
     answered: bool,
-    /// Whether nothing was asked there yet.
-    is_new_way: bool,
+    /// Until when it may take; `None`: nothing was asked there yet.
+    way_until: Option<Instant>,
 }
 
 impl<'a> SignatureSearch<'a> {
@@ -87,7 +87,7 @@ impl<'a> SignatureSearch<'a> {
             goes_on: false,
             by_http: None,
             answered: false,
-            is_new_way: true,
+            way_until: None,
         };
         search.begin();
         Ok(search)
@@ -113,10 +113,14 @@ impl<'a> SignatureSearch<'a> {
         loop {
             let endpoint = self.ways.front()?.clone();
             let remembers = self.replies.is_some();
-            // A mirror that keeps us waiting takes no more of the registry's time by it.
-            if std::mem::take(&mut self.is_new_way) && remembers && !endpoint.is_mirror() {
-                // On the heap: the search's future would be three times as large otherwise.
-                Box::pin(self.look_ahead(&endpoint, self.share(deadline))).await;
+            if self.way_until.is_none() {
+                let ways = self.ways.len();
+                self.way_until = Some(share(Instant::now(), deadline, ways));
+                // A mirror that keeps us waiting takes no more of the registry's time by it.
+                if remembers && !endpoint.is_mirror() {
+                    // On the heap: the search's future would be three times as large otherwise.
+                    Box::pin(self.look_ahead(&endpoint, self.step_until(deadline))).await;
+                }
             }
             let Some(step) = self.steps.pop_front() else {
                 // Nobody speaks plain http where nothing was answered to it.
@@ -129,7 +133,7 @@ impl<'a> SignatureSearch<'a> {
                 self.next_way();
                 continue;
             };
-            let deadline = self.share(deadline);
+            let deadline = self.step_until(deadline);
             // That there is no list of referrers, servers say in many ways.
             let is_answer = !matches!(step, Step::Referrers);
             match self.look(&endpoint, step, deadline).await {
@@ -159,22 +163,16 @@ impl<'a> SignatureSearch<'a> {
         self.failed.get_or_insert(error);
     }
 
-    /// An equal part of the time that is left for each way, and at the last one for each of its
-    /// places: one that keeps us waiting hides no other one.
-    fn share(&self, deadline: Instant) -> Instant {
-        let now = Instant::now();
-        let left = deadline.saturating_duration_since(now);
+    /// An equal part of the way's time for each of its places: one that keeps us waiting hides no
+    /// other one.
+    fn step_until(&self, deadline: Instant) -> Instant {
         let is_place = |step: &&Step| !step.is_of_list();
         let mut places = 1 + self.steps.iter().filter(is_place).count();
         if self.steps.front().is_some_and(Step::is_of_list) {
             places = places.max(2);
         }
-        let sharers = if self.ways.len() > 1 {
-            self.ways.len()
-        } else {
-            places
-        };
-        now + left / u32::try_from(sharers).unwrap_or(u32::MAX)
+        let deadline = self.way_until.map_or(deadline, |until| until.min(deadline));
+        share(Instant::now(), deadline, places)
     }
 
     fn next_way(&mut self) {
@@ -188,7 +186,7 @@ impl<'a> SignatureSearch<'a> {
             .ways
             .front()
             .map(|way| self.known.has(way.api(), self.repository));
-        self.is_new_way = true;
+        self.way_until = None;
         self.steps = match first {
             Some(true) => [Step::IndexTag, Step::SignatureTag].into(),
             Some(false) => [Step::Referrers, Step::IndexTag, Step::SignatureTag].into(),

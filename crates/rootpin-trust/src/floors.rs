@@ -177,25 +177,24 @@ impl Floors {
     }
 
     /// The highest floor of a file's role that its keys don't let fall, with all that any of these
-    /// lists.
-    ///
-    /// # Errors
-    /// Two of them list different files of one version.
-    pub(super) fn standing(&self, claim: &Claim<'_>) -> Result<Option<Floor>, Refusal> {
-        let Some(highest) = self.binding(claim).max_by_key(|floor| floor.version) else {
-            return Ok(None);
-        };
+    /// lists. Where two pinned files of one repository were shown different files of one version, each
+    /// keeps to its own: a delegate that signs one twice takes nothing else away.
+    pub(super) fn standing(&self, claim: &Claim<'_>) -> Option<Floor> {
+        let highest = self.binding(claim).max_by_key(|floor| floor.version)?;
         let mut standing = highest.clone();
-        let others = self.binding(claim);
-        for floor in others.filter(|floor| !std::ptr::eq(*floor, highest)) {
-            merge::keep_listed(&mut standing, floor).map_err(|(role, version)| {
-                let found = format!("two files that were seen as version {version} of {role}");
-                let hint =
-                    "two roots of the policy showed this host two histories: ask the publisher";
-                Refusal::new(Code::Rollback, found, "one", hint)
-            })?;
+        for floor in self.binding(claim) {
+            merge::keep_listed(&mut standing, floor);
         }
-        Ok(Some(standing))
+        let own = self.binding(claim).filter(|floor| self.is_own(floor));
+        for (role, seen) in own.flat_map(|floor| &floor.listed) {
+            if let Some(listed) = standing.listed.get_mut(role)
+                && listed.version == seen.version
+                && seen.signed.is_some()
+            {
+                listed.clone_from(seen);
+            }
+        }
+        Some(standing)
     }
 
     /// The floors of a role.
@@ -336,6 +335,32 @@ mod tests {
         );
         assert_eq!(floors.root_keys, keys(&[1, 2]));
         assert!(Floors::of(&kept, &keys(&[3])).applied.is_empty());
+    }
+
+    #[test]
+    fn a_new_pinned_file_of_the_same_id_excuses_the_root_role_alone_and_binds_nobody_s_floors() {
+        let statement = |text: &str| Digest::of(text.as_bytes());
+        let owner = |pin: &str| FloorOwner {
+            pin: statement(pin),
+            ids: ["acme".to_owned()].into(),
+            under: statement(pin),
+        };
+        let of = |role: &str, owner: Option<FloorOwner>| Floor {
+            owner,
+            ..floor(role, &[5])
+        };
+        let kept = [
+            of("root", Some(owner("earlier"))),
+            of("targets", Some(owner("earlier"))),
+            of("snapshot", None),
+        ];
+        let files = [statement("later")].into();
+        let floors = Floors::of_tuf(&kept, &keys(&[1]), &files, owner("later"));
+        let bound = floors.applied.iter().map(|floor| floor.role.as_str());
+        assert_eq!(bound.collect::<Vec<_>>(), ["targets"]);
+        // By a root key in common all of them bind.
+        let floors = Floors::of_tuf(&kept, &keys(&[5]), &files, owner("later"));
+        assert_eq!(floors.applied.len(), 3);
     }
 
     #[test]

@@ -401,6 +401,35 @@ pub fn by_manifests(
     }))
 }
 
+/// What signatures of an index and those of each of its manifests say together, where one key is enough
+/// of either: any of them is.
+#[must_use]
+pub fn with_manifests(
+    index: &Verified<Collection>,
+    manifests: &Verified<Collection>,
+) -> Verified<Collection> {
+    let (index, manifests) = (index.get(), manifests.get());
+    let signers = &index.signers | &manifests.signers;
+    let signers_needed = match (index.signers_needed, manifests.signers_needed) {
+        (1, 1) => 1,
+        // Not what this is for: then all of them are.
+        _ => signers.len(),
+    };
+    let mut targets = manifests.targets.clone();
+    targets.extend(index.targets.clone());
+    Verified::after_every_check(Collection {
+        gun: index.gun.clone(),
+        role: index.role.clone(),
+        targets,
+        untagged: &index.untagged | &manifests.untagged,
+        expires: index.expires.min(manifests.expires),
+        root_keys: index.root_keys.clone(),
+        signers,
+        signers_needed,
+        versions: BTreeMap::new(),
+    })
+}
+
 /// The keys that signed manifests, and how many of them an index rests on: those that signed each of
 /// them where these are enough and all signers are known, or else all together.
 fn signers_of_all(image: SignedImage<'_>, signed: &[&Collection]) -> (BTreeSet<KeyId>, usize) {

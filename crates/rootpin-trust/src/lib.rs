@@ -161,7 +161,7 @@ pub use floors::FloorConflict;
 pub use format::Format;
 pub use image_signature::{
     MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile, SignatureFinding, SignatureOutcome,
-    SignedImage, by_manifests,
+    SignedImage, by_manifests, with_manifests,
 };
 pub use key::{KeyError, KeyId, PublicKey};
 pub use refusal::{Code, Refusal};

@@ -1,7 +1,7 @@
 //! `[[rule]]`: a quorum of its roots must have signed that the name is these bytes.
 
 use std::borrow::Borrow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -96,7 +96,7 @@ impl Judge<'_> {
 impl Poll<'_> {
     fn votes(&self) -> Asked<Votes> {
         let rule = self.rule;
-        let (mut votes, mut silent) = (Vec::new(), Vec::new());
+        let (mut votes, mut silent): (Vec<Vote>, _) = (Vec::new(), Vec::new());
         let (mut refused, mut unjudged) = (Vec::new(), Vec::new());
         for (at, root) in rule.roots.iter().enumerate() {
             match self.vote(root, self.need(root, false), rule.roots.len() - at)? {
@@ -109,7 +109,7 @@ impl Poll<'_> {
                     }
                     let mut agreeing: Vec<_> = votes.iter_mut().collect();
                     agreeing.retain(|vote| vote.digest == digest);
-                    silent = self.hear_all_signers(&mut agreeing)?;
+                    silent = self.hear_all_signers(&mut agreeing, rule.quorum)?;
                     let speaking = speaking(&agreeing);
                     if speaking.len() >= rule.quorum {
                         let speaks = |vote: &Vote| speaking.contains(&vote.root.id);
@@ -122,6 +122,11 @@ impl Poll<'_> {
             }
         }
         // A "no" only if the quorum is missed even though all silent roots agreed (rule 7).
+        if !unjudged.is_empty() {
+            let enough = rule.quorum.saturating_sub(unjudged.len());
+            let mut heard: Vec<_> = votes.iter_mut().collect();
+            silent = self.hear_all_signers(&mut heard, enough)?;
+        }
         unjudged.append(&mut silent);
         let speaking = speaking(&votes);
         if votes.len() > speaking.len() {
@@ -141,23 +146,27 @@ impl Poll<'_> {
         Need::Root(Arc::clone(root), repository.clone(), about)
     }
 
-    /// Where roots that agree share signers, asks for all signers of the image, so that each root may
-    /// rest on others of them; first of what is at hand, then of the registry. Returns why some could
-    /// not be heard.
-    fn hear_all_signers(&self, agreeing: &mut [&mut Vote]) -> Asked<Vec<Refusal>> {
-        let quorum = self.rule.quorum;
-        let mut silent = Vec::new();
+    /// Where roots that agree share signers, so that not enough of them speak, asks for all signers of
+    /// the image: each root may rest on others of them. First of what is at hand, then of the registry.
+    /// Returns why some could not be heard.
+    fn hear_all_signers(
+        &self,
+        agreeing: &mut [&mut Vote],
+        enough: usize,
+    ) -> Asked<Vec<Refusal>> {
+        let mut silent = BTreeMap::new();
         for again in [false, true] {
-            if agreeing.len() < quorum || speaking(agreeing).len() >= quorum {
-                break;
-            }
-            silent.clear();
-            let shared = shared_keys(agreeing);
-            for vote in agreeing.iter_mut() {
-                if vote.root.lists_tags() || vote.signers.keys.is_disjoint(&shared) {
-                    continue;
-                }
-                let need = self.need(&vote.root, true);
+            let mut asked = BTreeSet::new();
+            while agreeing.len() >= enough && speaking(agreeing).len() < enough {
+                // Another signer of one root may be the only one of a third.
+                let shared = shared_keys(agreeing);
+                let mut votes = agreeing.iter_mut();
+                let next = votes.find(|vote| {
+                    let shares = !vote.signers.keys.is_disjoint(&shared);
+                    shares && !vote.root.lists_tags() && !asked.contains(&vote.root.id)
+                });
+                let Some(vote) = next else { break };
+                let (id, need) = (vote.root.id.clone(), self.need(&vote.root, true));
                 if again
                     && let Some((false, Heard::Root(Ok(statement)))) = self.judge.heard(&need)
                     && statement.at_hand
@@ -165,13 +174,20 @@ impl Poll<'_> {
                     return Err(Ask::of(need, true, self.name, 1));
                 }
                 match self.vote(&vote.root, need, 1)? {
-                    Ok(of_all) => **vote = of_all,
-                    Err(refusal) if refusal.code.judged() => {}
-                    Err(refusal) => silent.push(refusal),
+                    Err(refusal) if !refusal.code.judged() => {
+                        _ = silent.insert(id.clone(), refusal)
+                    }
+                    said => {
+                        silent.remove(&id);
+                        if let Ok(of_all) = said {
+                            **vote = of_all;
+                        }
+                    }
                 }
+                asked.insert(id);
             }
         }
-        Ok(silent)
+        Ok(silent.into_values().collect())
     }
 
     /// One root's vote. If metadata at hand says no, its source is asked once more: the tag may have

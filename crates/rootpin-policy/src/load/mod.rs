@@ -25,7 +25,7 @@ use crate::files::{Files, Reading, Unreadable};
 use crate::finding::{Diagnostic, FindingCode};
 use crate::lint::AllowedLint;
 use crate::pattern::Pattern;
-use crate::{Policy, Root};
+use crate::{Policy, Root, RootKind};
 
 /// All that one file says, as far as it is understood.
 #[derive(Default)]
@@ -191,6 +191,17 @@ fn assemble(mut drafts: Vec<Draft<'_>>) -> Option<Policy> {
                 }
             }
         }
+    }
+    // A key that a pinned file lists by a revoked ID is revoked wherever else it is listed.
+    let pinned = policy.roots.values().filter_map(|root| match &root.kind {
+        RootKind::Tuf(tuf) => Some(tuf.pinned.revoked_keys(&policy.revoked_keys)),
+        _ => None,
+    });
+    let listed: Vec<_> = pinned.flatten().collect();
+    for key in listed {
+        let reason = || "a pinned root file lists it by a revoked ID".to_owned();
+        policy.revoked_keys.insert(key);
+        policy.revoked_key_reasons.entry(key).or_insert_with(reason);
     }
     for rule in rules {
         let rule = assemble_rule(rule, &policy.roots)?;

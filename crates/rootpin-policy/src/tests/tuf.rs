@@ -2,6 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+use serde_json::json;
+
 use super::*;
 use crate::{MetadataUrl, RootKind};
 use rootpin_trust::{Floor, FloorOwner, KeyId};
@@ -60,6 +63,54 @@ fn a_tuf_root_says_what_it_begins_with_and_where_it_is_read() {
         pins.floor,
         BTreeMap::from([("root".to_owned(), 1), ("targets".to_owned(), 7)])
     );
+}
+
+/// A root file that lists its root key by the one ID, and the key of all else by the other one.
+fn root_file(root: &str, others: &str) -> Vec<u8> {
+    let pairs = [root, others].map(|id| (id, Ed25519KeyPair::generate().unwrap()));
+    let keys: serde_json::Map<_, _> = pairs
+        .iter()
+        .map(|(id, pair)| {
+            let public: String = pair.public_key().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let key = json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": public } });
+            ((*id).to_owned(), key)
+        })
+        .collect();
+    let role = |id: &str| json!({ "keyids": [id], "threshold": 1 });
+    let roles = json!({ "root": role(root), "timestamp": role(others), "snapshot": role(others), "targets": role(others) });
+    let signed = json!({ "_type": "root", "spec_version": "1.0.34", "version": 1, "expires": "2040-01-01T00:00:00Z", "consistent_snapshot": true, "keys": keys, "roles": roles });
+    let signature = pairs[0].1.sign(signed.to_string().as_bytes());
+    let sig: String = signature
+        .as_ref()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    json!({ "signatures": [{ "keyid": root, "sig": sig }], "signed": signed })
+        .to_string()
+        .into_bytes()
+}
+
+#[test]
+fn a_key_that_a_pinned_file_lists_by_a_revoked_id_is_revoked_by_its_canonical_id_too() {
+    let (root, others, unknown) = ("cd".repeat(32), "ab".repeat(32), "ef".repeat(32));
+    let file = root_file(&root, &others);
+    let revoking = |id: &str| {
+        let text = tuf("").replace(&Digest::of(ROOT).hex(), &Digest::of(&file).hex());
+        let entry = format!("[[revoked]]\nkey = \"{id}\"\nreason = \"stolen\"\n");
+        let mut files = files(&[("policy.toml", &format!("{HEAD}{text}{entry}"))]);
+        files.insert("roots/acme.json".to_owned(), file.clone());
+        load(&files, now()).unwrap()
+    };
+    let policy = revoking(&others);
+    let RootKind::Tuf(root) = &policy.roots["a"].kind else {
+        panic!("not tuf")
+    };
+    let revoked = policy.revoked_keys();
+    assert_eq!(revoked.len(), 2);
+    assert!(root.pinned.targets_keys().is_subset(revoked));
+    assert!(revoked.iter().all(|key| policy.revoked_key(key).is_some()));
+    // Of another key nothing is known but the ID.
+    assert_eq!(revoking(&unknown).revoked_keys().len(), 1);
 }
 
 #[test]

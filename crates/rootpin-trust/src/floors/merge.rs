@@ -97,7 +97,7 @@ fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>
         let mut standing = highest.cloned().unwrap_or_else(|| new.clone());
         for one in sharing.iter().chain([new]) {
             if !fell && one.keys == standing.keys && one.threshold == standing.threshold {
-                keep_listed(&mut standing, one)?;
+                keep_listed(&mut standing, one).map_or(Ok(()), Err)?;
             }
         }
         let left = |old: Floor| {
@@ -121,8 +121,9 @@ fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>
 }
 
 /// Nothing that a floor under the same keys listed goes back, nor is a version first seen later
-/// than it was.
-pub(super) fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Twice> {
+/// than it was. Returns what both list, as different files.
+pub(super) fn keep_listed(standing: &mut Floor, old: &Floor) -> Option<Twice> {
+    let mut twice = None;
     if old.version == standing.version {
         standing.since = [old.since, standing.since].into_iter().flatten().min();
     }
@@ -139,12 +140,12 @@ pub(super) fn keep_listed(standing: &mut Floor, old: &Floor) -> Result<(), Twice
                 .zip(before.signed)
                 .is_some_and(|(one, other)| one != other)
             {
-                return Err((role.clone(), before.version));
+                twice.get_or_insert_with(|| (role.clone(), before.version));
             }
             listed.signed = listed.signed.or(before.signed);
         }
     }
-    Ok(())
+    twice
 }
 
 /// Whether a record is about the same role under the same root.

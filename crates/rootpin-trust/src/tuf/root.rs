@@ -91,6 +91,17 @@ impl PinnedRoot {
         targets.map(Role::ids).unwrap_or_default()
     }
 
+    /// Canonical IDs of those of its keys that a policy revokes, by these IDs or by the ones that the
+    /// file lists them by.
+    #[must_use]
+    pub fn revoked_keys(&self, revoked: &BTreeSet<KeyId>) -> BTreeSet<KeyId> {
+        let last = &self.chain.last;
+        let roles = last.others.values().chain([&last.role]);
+        let keys = roles.flat_map(|role| &role.keys);
+        let keys = keys.filter(|key| key.is_revoked(revoked));
+        keys.map(|key| key.id()).collect()
+    }
+
     /// SHA-256 of the file's canonical signed bytes: floors belong to it.
     #[must_use]
     pub fn statement(&self) -> Digest {

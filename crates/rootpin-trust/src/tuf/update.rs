@@ -158,19 +158,13 @@ impl Update {
         }
     }
 
-    /// Begins with the chain of this process's last update, or with the pinned file.
+    /// Begins with the chain of this process's last update, or with the pinned file. A root may have
+    /// been cached since, of an update that broke off.
     fn begin(&mut self) -> Step<Trusted> {
-        match self
-            .previous
-            .as_ref()
-            .map(|previous| previous.0.chain.clone())
-        {
-            Some(chain) => {
-                self.chain = chain;
-                self.want_root(FetchFrom::Source)
-            }
-            None => self.want_root(FetchFrom::Cache),
+        if let Some(previous) = &self.previous {
+            self.chain = previous.0.chain.clone();
         }
+        self.want_root(FetchFrom::Cache)
     }
 
     /// A cached root is one more link of the chain from the pinned file, verified as any other;
@@ -232,7 +226,7 @@ impl Update {
         let envelope = self.read("timestamp", bytes, TIMESTAMP_BYTES)?;
         let role = self.chain.last.role("timestamp")?;
         let claim = role.claim(&envelope);
-        match self.floors.standing(&claim)? {
+        match self.floors.standing(&claim) {
             // 5.4.3.1: of the same version the new one is discarded, and the one that was seen is
             // gone on with.
             Some(floor)
@@ -263,7 +257,7 @@ impl Update {
         let bytes = answer.bytes();
         let cached = bytes.and_then(|bytes| self.read("timestamp", &bytes, TIMESTAMP_BYTES).ok());
         let claim = self.chain.last.role("timestamp")?.claim(twin);
-        let seen = self.floors.standing(&claim)?.map(|floor| floor.signed);
+        let seen = self.floors.standing(&claim).map(|floor| floor.signed);
         match cached.filter(|cached| Some(cached.statement) == seen) {
             Some(cached) => self.admit_timestamp(Arc::new(cached), None),
             // Without the one that was seen the other is judged, and refused.
@@ -281,7 +275,7 @@ impl Update {
         let role = self.chain.last.role("timestamp")?;
         let claim = role.claim(&envelope);
         self.floors.judge(&claim)?;
-        let standing = self.floors.standing(&claim)?;
+        let standing = self.floors.standing(&claim);
         let snapshot = meta::listing(&envelope)?
             .remove("snapshot")
             .ok_or_else(|| envelope.malformed("no meta of the snapshot"))?;

@@ -4,9 +4,26 @@ use proptest::prelude::*;
 use rootpin_trust::KeyId;
 
 use super::*;
+use crate::judge::quorum::{Signers, independent};
 
-const P256: &[u8] = include_bytes!("../../../../../tests/data/signatures/keys/p256.pub");
-const RSA: &[u8] = include_bytes!("../../../../../tests/data/signatures/keys/rsa.pub");
+const KEYS: [(&str, &[u8]); 4] = [
+    (
+        "one",
+        include_bytes!("../../../../../tests/data/signatures/keys/p256.pub"),
+    ),
+    (
+        "two",
+        include_bytes!("../../../../../tests/data/signatures/keys/rsa.pub"),
+    ),
+    (
+        "three",
+        include_bytes!("../../../../../tests/data/signatures/keys/p384.pub"),
+    ),
+    (
+        "four",
+        include_bytes!("../../../../../tests/data/signatures/keys/ed25519.pub"),
+    ),
+];
 
 fn key(digit: usize) -> KeyId {
     format!("{digit:064x}").parse().unwrap()
@@ -31,21 +48,21 @@ fn signed_by(keys: &[usize], needed: usize, at_hand: bool) -> Heard {
     Heard::Root(Ok(statement))
 }
 
-/// Two roots whose signatures stand beside the image, and a quorum of both.
-fn beside() -> Policy {
-    let root = |id: &str, file: &str| {
-        format!("[[root]]\nid = \"{id}\"\ntype = \"cosign\"\nkeys = [\"roots/{file}.pub\"]\n")
-    };
-    let text = format!(
-        "version = 1\ndefault = \"deny\"\n{}{}[[rule]]\nmatch = \"r.example/team/**\"\nroots = [\"one\", \"two\"]\ntags = \"unbound\"\nquorum = 2\n",
-        root("one", "p256"),
-        root("two", "rsa")
+/// So many of these roots, whose signatures stand beside the image, and a quorum of all of them.
+fn quorum_of(count: usize) -> Policy {
+    let keys = KEYS.get(..count).unwrap();
+    let ids: Vec<&str> = keys.iter().map(|(id, _)| *id).collect();
+    let root =
+        |id: &&str| format!("[[root]]\nid = \"{id}\"\ntype = \"cosign\"\nkeys = [\"{id}.pub\"]\n");
+    let roots: String = ids.iter().map(root).collect();
+    let rule = format!(
+        "[[rule]]\nmatch = \"r.example/team/**\"\nroots = {ids:?}\ntags = \"unbound\"\nquorum = {count}\n"
     );
-    let files = BTreeMap::from([
-        ("policy.toml".to_owned(), text.into_bytes()),
-        ("roots/p256.pub".to_owned(), P256.to_vec()),
-        ("roots/rsa.pub".to_owned(), RSA.to_vec()),
-    ]);
+    let text = format!("version = 1\ndefault = \"deny\"\n{roots}{rule}").into_bytes();
+    let keys = keys
+        .iter()
+        .map(|(id, pem)| (format!("{id}.pub"), pem.to_vec()));
+    let files: BTreeMap<_, _> = keys.chain([("policy.toml".to_owned(), text)]).collect();
     load(&files, now()).unwrap()
 }
 
@@ -81,7 +98,7 @@ fn asked(policy: &Policy, said: impl Fn(&str) -> Heard) -> (Vec<String>, Judgeme
 
 #[test]
 fn roots_that_share_no_signer_are_asked_once() {
-    let (asked, judgement) = asked(&beside(), |text| {
+    let (asked, judgement) = asked(&quorum_of(2), |text| {
         signed_by(if text == "one" { &[1, 2] } else { &[3] }, 9, true)
     });
     assert_eq!(asked, ["one", "two"]);
@@ -97,25 +114,96 @@ fn where_they_share_one_all_signers_are_asked_for_and_the_registry_last() {
         };
         signed_by(keys, 1, !text.ends_with("again"))
     };
-    let (asked, judgement) = asked(&beside(), of_both);
+    let (asked, judgement) = asked(&quorum_of(2), of_both);
     assert_eq!(asked, ["one", "two", "one all", "two all", "one all again"]);
     assert_eq!(code(&judgement), "signed");
 }
 
 #[test]
 fn one_signer_is_refused_and_one_whose_other_signatures_are_not_seen_is_not_judged() {
-    let (asked_of, judgement) = asked(&beside(), |_| signed_by(&[1], 1, true));
+    let (asked_of, judgement) = asked(&quorum_of(2), |_| signed_by(&[1], 1, true));
     assert_eq!(asked_of.len(), 6);
     assert_eq!(code(&judgement), "bad-signature");
-    let (_, judgement) = asked(&beside(), |text| match text {
+    let (_, judgement) = asked(&quorum_of(2), |text| match text {
         "one all again" => silent(),
         _ => signed_by(&[1], 1, true),
     });
     assert_eq!(code(&judgement), "source-unreachable");
 }
 
+#[test]
+fn a_root_s_other_signer_may_be_the_only_one_of_the_next_root_and_so_on() {
+    let (_, judgement) = asked(&quorum_of(4), |text| {
+        let keys: &[usize] = match text.trim_end_matches(" again") {
+            "one" | "two" | "two all" => &[1],
+            "one all" => &[1, 2],
+            "three" => &[2],
+            "three all" => &[2, 3],
+            "four" => &[3],
+            _ => &[3, 4],
+        };
+        signed_by(keys, 1, true)
+    });
+    assert_eq!(code(&judgement), "signed");
+}
+
+#[test]
+fn one_voice_is_no_final_answer_where_another_signer_and_a_silent_root_would_make_the_quorum() {
+    let of = |other: &'static [usize]| {
+        let (_, judgement) = asked(&quorum_of(3), |text| match text.split(' ').next() {
+            Some("three") => silent(),
+            Some("one") if text.contains("all") => signed_by(other, 1, false),
+            _ => signed_by(&[1], 1, false),
+        });
+        code(&judgement).to_owned()
+    };
+    assert_eq!(of(&[1, 2]), "source-unreachable");
+    assert_eq!(of(&[1]), "bad-signature");
+}
+
+/// What a root says, if it can be heard: the signers that are found first, and all of them.
+type Voice = Option<(BTreeSet<usize>, BTreeSet<usize>)>;
+
+fn voices() -> impl Strategy<Value = Vec<Voice>> {
+    let keys = || prop::collection::btree_set(0..5_usize, 1..4);
+    let voice = (any::<u8>(), keys(), keys());
+    let voice = voice.prop_map(|(silent, first, more)| {
+        let all = &first | &more;
+        (silent > 50).then_some((first, all))
+    });
+    prop::collection::vec(voice, 2..5)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_answer_rests_on_all_signers_whichever_are_found_first_and_no_is_final_only_if_it_must_be(
+        voices in voices(), at_hand in any::<bool>(),
+    ) {
+        let (_, judgement) = asked(&quorum_of(voices.len()), |text| {
+            let id = text.split(' ').next().unwrap();
+            let at = KEYS.iter().position(|(known, _)| *known == id).unwrap();
+            let Some((first, all)) = &voices[at] else {
+                return silent();
+            };
+            let keys = if text.contains("all") { all } else { first };
+            let keys: Vec<usize> = keys.iter().copied().collect();
+            signed_by(&keys, 1, at_hand)
+        });
+        let heard = voices.iter().flatten().map(|(_, all)| Signers {
+            keys: all.iter().map(|digit| key(*digit)).collect(),
+            needed: 1,
+        });
+        let heard: Vec<Signers> = heard.collect();
+        let heard: Vec<&Signers> = heard.iter().collect();
+        let (can_speak, silent) = (independent(&heard).len(), voices.len() - heard.len());
+        prop_assert_eq!(judgement.result.is_ok(), can_speak == voices.len());
+        if let Err(denial) = &judgement.result {
+            let is_possible = can_speak + silent >= voices.len();
+            prop_assert_eq!(denial.refusal.code.judged(), !is_possible, "{:?}", denial);
+        }
+    }
 
     #[test]
     fn a_quorum_is_of_roots_that_have_keys_of_their_own(
@@ -124,7 +212,7 @@ proptest! {
         needed in 1..4_usize,
         is_beside in any::<bool>(),
     ) {
-        let policy = if is_beside { beside() } else { policy(2, "") };
+        let policy = if is_beside { quorum_of(2) } else { policy(2, "") };
         let keys = |text: &str| -> Vec<usize> {
             let keys = if text.starts_with("one") { &one } else { &two };
             keys.iter().copied().collect()

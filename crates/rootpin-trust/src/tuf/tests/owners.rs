@@ -3,11 +3,15 @@
 
 use std::sync::Arc;
 
-use crate::tuf::PinnedRoot;
+use serde_json::json;
+
+use crate::Code;
+use crate::image::Digest;
+use crate::tuf::{PinnedRoot, Question};
 
 use super::attacks::{seen_two, signed};
 use super::host::Host;
-use super::publisher::{Publisher, sign};
+use super::publisher::{Publisher, sign, target};
 
 fn pin(host: &mut Host, publisher: &Publisher, version: u64) {
     let bytes = publisher.files[&format!("{version}.root.json")].clone();
@@ -242,4 +246,45 @@ fn a_pinned_root_that_hands_over_to_another_s_keys_and_forks_raises_no_floor_of_
     assert_eq!(host.clone().code(&victim), "ok");
     host.cache.clear();
     assert_eq!(host.code(&victim), "ok");
+}
+
+#[test]
+fn a_delegate_that_signs_one_version_twice_for_two_pinned_files_takes_only_its_own_names_away() {
+    let (gun, question) = ("r.example/team/app", Question::Tag("1".parse().unwrap()));
+    let mut publisher = Publisher::new();
+    let (pattern, name) = (["r.example/team/*"], format!("{gun}:1"));
+    publisher.delegate("team", 21, &pattern, (&name, "one"), false);
+    publisher.publish();
+    publisher.publish_root(&[]);
+    let version = |role: &str| json!({ "version": publisher.versions[role] });
+    let (targets, team) = (version("targets"), version("team"));
+    let file = format!("{}.team.json", team["version"]);
+    publisher.publish_snapshot(&json!({ "targets.json": targets, "team.json": team }));
+    let mut twin = publisher.clone();
+    let mut other = signed(&twin, &file);
+    other["targets"][&name] = target("other");
+    twin.files.insert(file, sign(&other, &[21]));
+    let mut first = Host::of(&publisher);
+    let mut second = first.clone();
+    second.pins.id = "second".to_owned();
+    pin(&mut second, &publisher, 2);
+    let of = |host: &mut Host, publisher: &Publisher| host.tag(publisher, gun, "1");
+    let (one, other) = (Digest::of(b"one"), Digest::of(b"other"));
+    assert_eq!(of(&mut first, &publisher), Some(one));
+    assert_eq!(of(&mut second, &twin), Some(other));
+    let floors = [first.floors.clone(), second.floors.clone()].concat();
+    for (host, own, others, digest) in [
+        (&mut first, &publisher, &twin, one),
+        (&mut second, &twin, &publisher, other),
+    ] {
+        host.floors.clone_from(&floors);
+        host.restart();
+        host.cache.clear();
+        assert_eq!(of(host, own), Some(digest));
+        host.restart();
+        host.cache.clear();
+        assert_eq!(host.code(others), "ok", "all but the delegate's names");
+        let refused = host.search(others, gun, &question).unwrap_err();
+        assert_eq!(refused.code, Code::Rollback);
+    }
 }

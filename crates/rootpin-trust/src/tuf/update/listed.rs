@@ -84,7 +84,7 @@ impl Update {
         // 5.5.5: none of what was listed before vanishes or goes back.
         for (role, before) in self
             .floors
-            .standing(&claim)?
+            .standing(&claim)
             .iter()
             .flat_map(|floor| &floor.listed)
         {
