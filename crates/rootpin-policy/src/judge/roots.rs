@@ -149,11 +149,7 @@ impl Poll<'_> {
     /// Where roots that agree share signers, so that not enough of them speak, asks for all signers of
     /// the image: each root may rest on others of them. First of what is at hand, then of the registry.
     /// Returns why some could not be heard.
-    fn hear_all_signers(
-        &self,
-        agreeing: &mut [&mut Vote],
-        enough: usize,
-    ) -> Asked<Vec<Refusal>> {
+    fn hear_all_signers(&self, agreeing: &mut [&mut Vote], enough: usize) -> Asked<Vec<Refusal>> {
         let mut silent = BTreeMap::new();
         for again in [false, true] {
             let mut asked = BTreeSet::new();
