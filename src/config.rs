@@ -223,6 +223,10 @@ impl Config {
             if name.is_empty() || !names.insert(name) {
                 wrong.push(format!("engine name {name:?} is empty or stands twice"));
             }
+            // It stands in lines of the log, of status and of metrics.
+            if name.chars().any(char::is_control) {
+                wrong.push(format!("engine name {name:?} has a control character"));
+            }
         }
         let gates = self.engines.iter().flat_map(|engine| {
             [
@@ -367,6 +371,18 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duratio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_name_of_an_engine_makes_a_line_of_its_own() {
+        for name in ["a\\nb", "a\\\"b} 1\\nrootpin_up 0", "\\u001b[2J", "\\u009b"] {
+            let docker = format!("[[docker]]\nname = \"{name}\"\nsocket = \"/s\"\n");
+            let why = parse(&docker).unwrap_err();
+            assert!(why.contains("has a control character"), "{why}");
+        }
+        assert!(
+            parse("[[docker]]\nname = \"Docker (à côté) \\\"1\\\"\"\nsocket = \"/s\"\n").is_ok()
+        );
+    }
 
     #[test]
     fn an_empty_file_gives_the_documented_defaults() {

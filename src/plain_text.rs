@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use jiff::SignedDuration;
+
 /// Longer text is no name, and no sentence for a table.
 const MAX_CHARACTERS: usize = 2000;
 
@@ -34,6 +36,23 @@ pub(crate) fn shell_word(word: &str) -> String {
     }
 }
 
+/// The whole days until something ends, rounded up: all that show them count in the same way.
+#[must_use]
+pub(crate) fn days_left(left: SignedDuration) -> i64 {
+    let begun = i64::from(left.as_secs() % 86_400 > 0 || left.subsec_nanos() > 0);
+    left.as_secs() / 86_400 + begun
+}
+
+/// The same in words.
+#[must_use]
+pub(crate) fn time_left(left: SignedDuration) -> String {
+    match days_left(left) {
+        1 if left < SignedDuration::from_hours(24) => "less than a day".to_owned(),
+        1 => "1 day".to_owned(),
+        days => format!("{days} days"),
+    }
+}
+
 /// The command that shows each mistake of the policy in a folder.
 #[must_use]
 pub(crate) fn policy_check(dir: &Path) -> String {
@@ -61,6 +80,23 @@ fn is_safe(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn time_that_is_left_is_said_in_days_that_are_rounded_up() {
+        for (hours, seconds, said) in [
+            (14 * 24, 0, "14 days"),
+            (13 * 24 + 1, 0, "14 days"),
+            (13 * 24, 1, "14 days"),
+            (13 * 24, 0, "13 days"),
+            (24, 1, "2 days"),
+            (24, 0, "1 day"),
+            (12, 0, "less than a day"),
+            (0, 14, "less than a day"),
+        ] {
+            let left = SignedDuration::from_hours(hours) + SignedDuration::from_secs(seconds);
+            assert_eq!(time_left(left), said, "{hours} h {seconds} s");
+        }
+    }
 
     #[test]
     fn a_word_is_quoted_only_where_a_shell_would_read_more_into_it() {

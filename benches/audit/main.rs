@@ -1,5 +1,5 @@
-//! How long an audit takes, and how much memory a merge of many: `cargo bench --bench audit`, as
-//! root. See `benches/README.md`.
+//! How long an audit takes, and how much time and memory a merge and a simulation of many reports:
+//! `cargo bench --bench audit`, as root. See `benches/README.md`.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,12 +18,14 @@ mod publisher;
 mod world;
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use publisher::Publisher;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
+use tempfile::TempDir;
 use world::World;
 
 /// What one run took: time, the most memory that was resident, exit code, output.
@@ -35,27 +37,42 @@ struct Run {
 }
 
 const RUNS: usize = 5;
+const HOSTS: usize = 1000;
+const IMAGES: usize = 200;
+const SERVER: &str = "https://notary.example";
+const ROLE: &str = "targets/releases";
 
 fn main() {
+    let fleet = reports();
     println!("| number | median of {RUNS} | most memory |\n|---|---|---|");
-    merge();
+    merge(&fleet);
+    simulate(&fleet);
+    drop(fleet);
     for repositories in [25, 500] {
         host(500, repositories);
     }
 }
 
-/// 1,000 reports of 200 images, of which seven hosts differ.
-fn merge() {
+/// 1,000 reports of 200 images with eleven parts each, of which seven hosts differ.
+fn reports() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
-    let mut bytes = 0;
-    for number in 0..1000 {
-        let text = report(number).to_string();
+    let (mut bytes, parts) = (0, parts());
+    for number in 0..HOSTS {
+        let text = report(number, &parts).to_string();
         bytes += text.len();
         fs::write(folder.path().join(format!("{number:04}.json")), text).unwrap();
     }
+    println!(
+        "{HOSTS} reports of {IMAGES} images: {} MB",
+        bytes / 1_000_000
+    );
+    folder
+}
+
+fn merge(folder: &TempDir) {
     let run = |words: &[&str]| {
         let run = measured(
-            Command::new(env!("CARGO_BIN_EXE_rootpin"))
+            Command::new(program())
                 .args(["audit", "merge", "--json"])
                 .args(words)
                 .arg(folder.path()),
@@ -69,22 +86,76 @@ fn merge() {
         let named: Vec<_> = differing
             .map(|host| host["host"].as_str().unwrap().to_owned())
             .collect();
-        let wanted: Vec<_> = (0..1000)
+        let wanted: Vec<_> = (0..HOSTS)
             .filter(|number| differs(*number))
             .map(|number| format!("node-{number:04}"))
             .collect();
         assert_eq!((named, run.code), (wanted, 1));
         run
     };
-    let page = folder.path().join("fleet.html").display().to_string();
-    tell(
-        &format!(
-            "merge of 1,000 reports of 200 images, {} MB",
-            bytes / 1_000_000
-        ),
-        || run(&[]),
-    );
-    tell("the same with a page of HTML", || run(&["--html", &page]));
+    // Outside the folder, which is read.
+    let pages = tempfile::tempdir().unwrap();
+    let page = pages.path().join("fleet.html").display().to_string();
+    tell("merge", || run(&[]));
+    tell("merge, with a page of HTML", || run(&["--html", &page]));
+}
+
+/// A policy that lacks an exemption; and the same, which revokes a layer too.
+fn simulate(reports: &TempDir) {
+    let folder = tempfile::tempdir().unwrap();
+    let policy = |name: &str, more: &str| {
+        let dir = folder.path().join(name);
+        fs::create_dir(&dir).unwrap();
+        let text = format!(
+            "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"acme\"\ntype = \"notary\"\nserver = \"{SERVER}\"\nkeys = [\"{}\"]\n\
+             role = \"{ROLE}\"\n[[rule]]\nmatch = \"registry.example/team/*\"\nroots = [\"acme\"]\n{more}",
+            key("acme")
+        );
+        fs::write(dir.join("policy.toml"), text).unwrap();
+        dir
+    };
+    let run = |policy: &Path, wanted: &[String]| {
+        let run = measured(
+            Command::new(program())
+                .args(["--json", "policy", "simulate"])
+                .arg(policy)
+                .arg("--reports")
+                .arg(reports.path()),
+        );
+        let simulated: Value = serde_json::from_str(&run.out).unwrap();
+        let images = simulated["images"].as_array().unwrap();
+        let changes: Vec<_> = images
+            .iter()
+            .map(|image| {
+                let hosts = image["hosts"].as_array().unwrap().len();
+                let name = image["image"].as_str().unwrap().split('@').next().unwrap();
+                format!("{} {name} on {hosts}", image["kind"].as_str().unwrap())
+            })
+            .collect();
+        assert_eq!((changes.as_slice(), run.code), (wanted, 1));
+        run
+    };
+    let exempt = format!("refused old.example/app:1 on {HOSTS}");
+    let without = policy("without", "");
+    tell("policy simulate", || {
+        run(&without, std::slice::from_ref(&exempt))
+    });
+    let layer = format!("sha256:{}", key("layer 7 0"));
+    let revoked = format!("[[revoked]]\ndigest = \"{layer}\"\nreason = \"x\"\n");
+    let revoking = policy("revoking", &revoked);
+    let layer = format!("refused registry.example/team/app7:1.7 on {HOSTS}");
+    let wanted = [exempt.clone(), layer];
+    tell("policy simulate, with a newly revoked layer", || {
+        run(&revoking, &wanted)
+    });
+}
+
+/// The program that is measured.
+fn program() -> PathBuf {
+    std::env::var_os("ROOTPIN_BENCH_PROGRAMS").map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_rootpin")),
+        |folder| PathBuf::from(folder).join("rootpin"),
+    )
 }
 
 fn differs(number: usize) -> bool {
@@ -95,25 +166,49 @@ fn key(name: &str) -> String {
     Digest::of(name.as_bytes()).hex()
 }
 
-fn report(number: usize) -> Value {
+/// By the digest of each image: what it is made of.
+fn parts() -> Value {
+    let parts: serde_json::Map<String, Value> = (0..IMAGES)
+        .map(|at| {
+            let layer = |layer: usize| format!("sha256:{}", key(&format!("layer {at} {layer}")));
+            (
+                format!("sha256:{}", key(&format!("image {at}"))),
+                (0..11).map(layer).collect(),
+            )
+        })
+        .collect();
+    Value::Object(parts)
+}
+
+fn report(number: usize, parts: &Value) -> Value {
     let policy = if differs(number) { "older" } else { "policy" };
     let versions = json!({"root": 3, "timestamp": 400 + number, "snapshot": 200, "targets": 20, "targets/releases": 180});
     let held = |at: usize| {
         json!({"repository": format!("registry.example/team/app{at}"), "contact": "2026-11-26T10:00:00Z", "versions": versions, "root_expires": "2036-01-01T00:00:00Z",
             "files": {"root.json": format!("sha256:{}", key(&format!("root {at}"))), "timestamp.json": format!("sha256:{}", key(&format!("timestamp {at} {number}")))}})
     };
-    let image = |at: usize| {
-        json!({"engine": "containerd", "namespace": "k8s.io", "name": format!("registry.example/team/app{}:1.{at}", at % 50), "digest": format!("sha256:{}", key(&format!("image {at}"))),
-            "judgement": {"outcome": "allowed", "let_through": true, "code": null, "ground": "signed", "rule": "[[rule]] match = \"registry.example/team/*\" (policy.toml:12)",
-                "roots": [{"root": "acme", "repository": format!("registry.example/team/app{}", at % 50), "role": "targets/releases", "root_keys": [key("acme")],
-                    "signers": [key("signer"), key("targets")], "versions": versions, "expires": "2026-12-10T00:00:00Z", "contact": "2026-11-26T10:00:00Z"}],
-                "found": null, "wanted": null, "hint": null}})
+    let image = |at: usize, name: &str, ground: &str, roots: Value| {
+        json!({"engine": "containerd", "namespace": "k8s.io", "name": name, "digest": format!("sha256:{}", key(&format!("image {at}"))),
+            "judgement": {"outcome": "allowed", "let_through": true, "code": null, "ground": ground, "rule": "[[rule]] match = \"registry.example/team/*\" (policy.toml:12)",
+                "roots": roots, "found": null, "wanted": null, "hint": null}})
     };
+    let signed = (1..IMAGES).map(|at| {
+        let repository = format!("registry.example/team/app{}", at % 50);
+        let word = json!({"root": "acme", "repository": repository, "role": ROLE, "root_keys": [key("acme")],
+            "signers": [key("signer"), key("targets")], "versions": versions, "expires": "2026-12-10T00:00:00Z", "contact": "2026-11-26T10:00:00Z"});
+        image(at, &format!("{repository}:1.{at}"), "signed", json!([word]))
+    });
+    let exempt = image(0, "old.example/app:1", "exempt", json!([]));
+    let images: Vec<_> = std::iter::once(exempt).chain(signed).collect();
+    let terms = format!(
+        "notary {SERVER} {:?} {ROLE} false false None",
+        [key("acme")]
+    );
     json!({"version": 1, "rootpin": "0.1.0", "host": format!("node-{number:04}"), "at": "2026-11-26T10:00:00Z", "outcome": "clean", "online": false,
-        "judged_by": "daemon", "policy": {"hash": format!("sha256:{}", key(policy)), "mode": "enforce", "warnings": []},
-        "roots": [{"id": "acme", "type": "notary", "sources": ["https://notary.example"], "role": "targets/releases", "pinned": null,
+        "judged_by": "daemon", "policy": {"hash": format!("sha256:{}", key(policy)), "mode": "enforce", "warnings": [], "revoked_keys": []},
+        "roots": [{"id": "acme", "type": "notary", "sources": [SERVER], "role": ROLE, "pinned": null, "terms": format!("sha256:{}", key(&terms)),
             "keys": [{"id": key("acme"), "fingerprint": "SHA256:x"}], "held": (0..50).map(held).collect::<Vec<_>>()}],
-        "images": (0..200).map(image).collect::<Vec<_>>(), "trust_directories": [],
+        "images": images, "parts": parts, "trust_directories": [],
         "root_keys": [{"id": key("acme"), "fingerprint": "SHA256:x", "pinned_by": ["acme"], "repositories": []}], "findings": [], "untold": []})
 }
 
@@ -159,7 +254,7 @@ fn host(images: usize, repositories: usize) {
     }
     let at = |name: &str| world.path(name).display().to_string();
     let run = |words: &[&str]| {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        let mut command = Command::new(program());
         command
             .args([
                 "audit",

@@ -15,8 +15,8 @@ use crate::lab::Engine;
 use crate::report::Report;
 use crate::stats::{median, quantile};
 
-/// Median and 99th percentile of microseconds, in milliseconds, against the target of half a
-/// millisecond.
+/// Median and 99th percentile of microseconds, in milliseconds, against the targets of 0.5 and
+/// 1.5 ms.
 pub(crate) fn within(report: &mut Report, what: &str, microseconds: &[f64]) {
     let spent: Vec<f64> = microseconds.iter().map(|each| each / 1e3).collect();
     report.keep(&format!("{what}, ms"), &spent);
@@ -34,7 +34,7 @@ pub(crate) fn within(report: &mut Report, what: &str, microseconds: &[f64]) {
         spent.len(),
         "ms",
         quantile(&spent, 0.99),
-        Some(0.5),
+        Some(1.5),
     );
 }
 
@@ -163,7 +163,8 @@ fn fill(stage: &Stage, engine: Engine, count: usize) {
     }
 }
 
-/// `lists`: by questions that no hint answers, so that the gate has to list the namespace for each.
+/// `unhinted`: by questions that no hint answers, so that the gate needs all that may lie above the
+/// layer.
 fn ask_gate(
     stage: &Stage,
     daemon: &Daemon,
@@ -171,12 +172,12 @@ fn ask_gate(
     count: usize,
     images: &[Image],
     store: &str,
-    lists: bool,
+    unhinted: bool,
 ) {
     let lab = &stage.lab;
     let mark = daemon.mark();
     // A manifest that is nowhere, which nothing was ever listed under.
-    let annotations: HashMap<String, String> = if lists {
+    let annotations: HashMap<String, String> = if unhinted {
         let labels = [
             ("image-ref", stage.name(0)),
             ("manifest-digest", sha256(b"nowhere")),
@@ -225,8 +226,8 @@ fn ask_gate(
     });
     let spent = daemon.spent("gate", mark).each;
     assert_eq!(spent.len(), count, "every question is on record");
-    let how = if lists {
-        ", each with a whole listing"
+    let how = if unhinted {
+        ", that no hint answers"
     } else {
         ""
     };

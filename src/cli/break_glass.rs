@@ -18,7 +18,7 @@ pub(super) const EXAMPLES: &str = "examples:\n  \
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// Why: it stands in the log, the audit file and every message
-    #[arg(long, value_name = "TEXT", requires = "lasts")]
+    #[arg(long, value_name = "TEXT", requires = "lasts", value_parser = reason)]
     reason: Option<String>,
     /// For how long: 30m, 2h
     #[arg(long = "for", id = "lasts", value_name = "TIME", requires = "reason", value_parser = duration)]
@@ -29,6 +29,14 @@ pub(super) struct Arguments {
     /// End it now
     #[arg(long, conflicts_with_all = ["reason", "lasts", "pattern"])]
     end: bool,
+}
+
+fn reason(typed: &str) -> Result<String, String> {
+    let is_none = typed.trim().is_empty();
+    let wanted = "wanted a reason, as 'INC-1234: the trust server is down'";
+    (!is_none)
+        .then(|| typed.to_owned())
+        .ok_or_else(|| wanted.to_owned())
 }
 
 fn duration(typed: &str) -> Result<SignedDuration, String> {

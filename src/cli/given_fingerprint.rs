@@ -72,7 +72,7 @@ impl FromStr for GivenFingerprint {
         let shown: String = text.chars().take(80).collect();
         let bytes = bytes.ok_or_else(|| {
             KeyError(format!(
-                "{shown:?} is no fingerprint; hint: wanted SHA256:… in full, or 64 hex digits, as its owner gives it: sha256sum root.json"
+                "{shown:?} is no fingerprint; hint: wanted SHA256:… in full, or 64 hex digits, as its owner gives it: of a TUF root by sha256sum root.json, of Notary's root key the name of its file in Docker's private folder"
             ))
         })?;
         Ok(Self {

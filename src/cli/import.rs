@@ -27,7 +27,7 @@ use rootpin_trust::KeyId;
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin import --out proposal --fingerprint 30ff0720…   (all that this host has)\n  \
     rootpin import --from docker-trust-dir ~/.docker/trust --server https://notary.example --out proposal\n\n\
-    exit codes: 0 proposed, 1 some keys wait for their fingerprints, 2 something could not be read, or is refused by its own program, 64 wrong usage";
+    exit codes: 0 proposed, 1 some keys wait for their fingerprints, or the proposal allows no name, 2 something could not be read, or is refused by its own program, 64 wrong usage";
 
 pub(super) const LONG: &str = "Propose a policy that says what other tools' configurations on this host say. Nothing in force changes.\n\n\
     A trust directory has what this host saw first, which proves nothing: each root key in it needs the fingerprint that its publisher gives \
@@ -125,7 +125,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let confirmed = confirm(&mut proposal, &arguments.fingerprint)?;
     let files = files(&proposal);
     let loaded = rootpin_policy::load(&files, Timestamp::now());
-    loaded.map_err(|findings| {
+    let loaded = loaded.map_err(|findings| {
         Failure::Unknown(broken(
             "the proposal would not load",
             &findings,
@@ -137,9 +137,12 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         .map_err(|error| Failure::Unknown(unwritable(out, &error)))?;
     let waiting = proposal.roots.iter().any(|root| !root.is_confirmed());
     let next = policy_check(out);
-    let report = report::proposed(&proposal, &shown, &confirmed, &files, (out, &next));
+    let allowing = loaded.rules.iter().filter(|rule| !rule.roots.is_empty());
+    let allowing = allowing.count();
+    let mut report = report::proposed(&proposal, &shown, &confirmed, &files, (out, &next));
+    report["allowing_rules"] = allowing.into();
     output.value(&report, report::proposed_text);
-    let code = u8::from(waiting);
+    let code = u8::from(waiting || allowing == 0);
     Ok(if proposal.unread { 2 } else { code })
 }
 

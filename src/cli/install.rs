@@ -21,7 +21,7 @@ use crate::operate::platform::{
 use crate::operate::record::{InstallLock, InstallRecord};
 use crate::problem::Problem;
 use image::Image;
-use place::{Place, ask_systemd};
+use place::{EngineServices, Place, Sockets, read_units};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin install --dry-run   (shows what would be written)\n  rootpin install --platform auto\n  \
     rootpin install --uninstall --yes\n\n\
@@ -102,6 +102,7 @@ struct Host {
     platform: Option<&'static Platform>,
     /// Other engines that there are signs of.
     also: Vec<&'static str>,
+    services: EngineServices,
 }
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> {
@@ -116,15 +117,18 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
     if arguments.uninstall {
         return uninstall::run(arguments, image.is_some(), lock, output);
     }
-    let systemd = ask_systemd(image.is_some())?;
+    let units = read_units(image.is_some())?;
     let (mut host, place) = if let Some(name) = &arguments.platform {
         let (platform, also) = kind(name, image.is_some())?;
-        let place = Place::of(arguments, Some(platform), image.is_some(), &systemd);
+        let known = (&units, Sockets::of_platform(platform));
+        let place = Place::of(arguments, Some(platform), image.is_some(), known);
         let path = whole(&arguments.config);
         (on_platform((platform, also), &path, &place)?, place)
     } else {
-        let place = Place::of(arguments, None, image.is_some(), &systemd);
-        (listed(arguments)?, place)
+        let config = config::load(&arguments.config)?;
+        let known = (&units, Sockets::of(&config));
+        let place = Place::of(arguments, None, image.is_some(), known);
+        (listed(arguments, config, place.services.clone()), place)
     };
     let known = |name: &String| {
         host.config
@@ -181,10 +185,11 @@ fn report(plan: &RepairPlan, done: &fix::Done, host: &Host, is_image: bool, outp
     let mut told = done.json(plan);
     if let (Some(platform), Some(members)) = (host.platform, told.as_object_mut()) {
         members.insert("platform".to_owned(), json!(platform.name));
-        let then = host.kubelet.map_or_else(
-            || platform.restart.to_owned(),
-            |kubelet| format!("{}; for the kubelet: {kubelet}", platform.restart),
-        );
+        let engines = host.services.in_command(platform.restart);
+        let then = match host.kubelet {
+            Some(kubelet) => format!("{engines}; for the kubelet: {kubelet}"),
+            None => engines,
+        };
         members.insert("then".to_owned(), json!(then));
         members.insert("also".to_owned(), json!(host.also));
         members.insert("undoes".to_owned(), json!(platform.undoes));
@@ -242,7 +247,7 @@ impl Host {
             .filter(|(name, _)| names.contains(name));
         let all: Vec<String> = of_names
             .map(|(name, socket)| match platform::restart_of(socket) {
-                Some(command) => command.to_owned(),
+                Some(command) => self.services.in_command(command),
                 None => format!("what restarts the engine {name:?}"),
             })
             .collect();
@@ -261,9 +266,9 @@ impl Host {
 }
 
 /// The engines of rootpin.toml.
-fn listed(arguments: &Arguments) -> Result<Host, Problem> {
-    Ok(Host {
-        config: config::load(&arguments.config)?,
+fn listed(arguments: &Arguments, config: Config, services: EngineServices) -> Host {
+    Host {
+        config,
         path: arguments.config.clone(),
         before: None,
         text: String::new(),
@@ -271,7 +276,8 @@ fn listed(arguments: &Arguments) -> Result<Host, Problem> {
         names: arguments.engine.clone(),
         platform: None,
         also: Vec::new(),
-    })
+        services,
+    }
 }
 
 /// A kind of host, and what else there are signs of.
@@ -319,5 +325,6 @@ fn on_platform(
         names,
         platform: Some(platform),
         also,
+        services: place.services.clone(),
     })
 }

@@ -31,6 +31,7 @@ mod sweep;
 mod typed_command;
 mod verify;
 mod verify_file;
+mod whole_paths;
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -167,7 +168,8 @@ struct DaemonArguments {
 #[must_use]
 pub fn command() -> clap::Command {
     let hide = |command, verb: &&[&'static str]| hide_control(command, verb);
-    own_first(WITHOUT_DAEMON.iter().fold(Arguments::command(), hide))
+    let command = WITHOUT_DAEMON.iter().fold(Arguments::command(), hide);
+    own_first(whole_paths::of_hosts(command))
 }
 
 /// A verb's own options stand before those that it shares with others.
@@ -201,15 +203,19 @@ pub fn main() -> u8 {
     }
     let parsed = command().try_get_matches().and_then(|matches| {
         typed_command::remember(&command(), &matches);
-        Arguments::from_arg_matches(&matches)
+        let unclear = whole_paths::from_here_in_an_image(&command(), &matches);
+        Ok((Arguments::from_arg_matches(&matches)?, unclear))
     });
-    let arguments = match parsed {
-        Ok(arguments) => arguments,
+    let (arguments, unclear) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return usage(&error.format(&mut command())),
     };
     let output = Output {
         json: arguments.json,
     };
+    if let Some(why) = unclear {
+        return output.misused(why);
+    }
     crate::observe::init_cli_log();
     let result = match arguments.verb {
         Verb::Status => asked(&arguments.control, async |client| {

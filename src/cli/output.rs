@@ -45,6 +45,7 @@ pub(super) fn unwritable(path: &Path, error: &io::Error) -> Problem {
     let folder = word_of(folder_of(path));
     let hint = match error.kind() {
         io::ErrorKind::NotFound if !folder_of(path).is_dir() => format!("mkdir -p {folder}"),
+        io::ErrorKind::AlreadyExists => "it is left as it is: name another file".to_owned(),
         io::ErrorKind::IsADirectory => format!("name a file in it: ls {}", word_of(path)),
         _ => format!("name a file in a folder that you may write: ls -ld {folder} shows who may"),
     };

@@ -36,6 +36,12 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Problem> {
+    if arguments.out.as_deref() == Some(Path::new("-")) {
+        return Ok(output.misused(Problem::hinted(
+            "--out - is the name of no file: the archive is written into one",
+            "rootpin support --out FILE",
+        )));
+    }
     let config = config::load(&arguments.config)?;
     let control = if control == Path::new(DEFAULT_CONTROL) {
         &config.control

@@ -180,13 +180,27 @@ pub(super) fn judgement_text(value: &Value) -> String {
             };
             let line = |name: &str| text(value, name).to_owned();
             format!(
-                "{word}: {subject}\n  code: {}\n  rule: {rule}{by}\n  found: {}\n  wanted: {}{signatures}\nhint: {}",
+                "{word}: {subject}\n  code: {}\n  rule: {rule}{by}\n  found: {}\n  wanted: {}{}{signatures}\nhint: {}",
                 line("code"),
                 line("found"),
                 line("wanted"),
+                through_text(value),
                 line("hint")
             )
         }
+    }
+}
+
+/// A line about a no that stops nothing.
+fn through_text(value: &Value) -> &'static str {
+    match value.get("let_through_by").and_then(Value::as_str) {
+        Some("audit") => {
+            "\n  let through: an engine goes on all the same, by audit mode or the rule's audit-until"
+        }
+        Some(_) => {
+            "\n  let through: an engine goes on all the same, by break-glass; `rootpin status` shows its end"
+        }
+        None => "",
     }
 }
 

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::decide::Decider;
+use crate::plain_text::{days_left, time_left};
 
 /// How many days before, the last one first.
 const DAYS: [i64; 3] = [1, 3, 14];
@@ -31,7 +32,7 @@ impl Ending {
     pub(super) fn days(&self, now: Timestamp) -> Option<i64> {
         let left = self.at.duration_since(now);
         let most = DAYS.iter().max().copied().unwrap_or_default();
-        let days = (left.as_secs() + 86_399) / 86_400;
+        let days = days_left(left);
         (left > SignedDuration::ZERO && days <= most).then_some(days)
     }
 
@@ -42,12 +43,10 @@ impl Ending {
     }
 
     fn told(&self, now: Timestamp) -> Option<String> {
-        let days = self.days(now)?;
-        let word = if days == 1 { "day" } else { "days" };
+        self.days(now)?;
+        let left = time_left(self.at.duration_since(now));
         let (what, at, hint) = (&self.what, self.at, self.hint);
-        Some(format!(
-            "{what} ends in {days} {word}, at {at:.0}; hint: {hint}"
-        ))
+        Some(format!("{what} ends in {left}, at {at:.0}; hint: {hint}"))
     }
 }
 

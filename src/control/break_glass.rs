@@ -159,16 +159,15 @@ fn words(glass: &BreakGlass) -> String {
 
 /// Break-glass as status and others show it; `null` where there is none.
 pub(super) fn shown(decider: &Decider, time: &HostTime) -> Value {
-    let Some((glass, in_force)) = decider.break_glass_standing(time) else {
+    let Some((glass, why_not)) = decider.break_glass_standing(time) else {
         return Value::Null;
     };
-    let told = if in_force {
-        words(&glass)
-    } else {
-        "not in force while the clock is behind, or the policy does not permit it".to_owned()
+    let told = match why_not {
+        None => words(&glass),
+        Some(why) => format!("not in force: {why}"),
     };
     json!({
-        "in_force": in_force,
+        "in_force": why_not.is_none(),
         "reason": glass.reason,
         "match": glass.pattern.as_ref().map(ToString::to_string),
         "begun": glass.begun.to_string(),

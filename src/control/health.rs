@@ -5,6 +5,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use crate::decide::{Decider, RootExpiry};
+use crate::plain_text::time_left;
 use crate::problem::Problem;
 use crate::state::{HostTime, MarkStanding, StateMark};
 
@@ -74,8 +75,8 @@ fn root(expiry: &RootExpiry, now: Timestamp, red: &mut Vec<String>) -> Value {
             ))
         }
         left if left <= RENEW_WITHIN => Some(format!(
-            "root {root} expires at {expires}, in {} days; hint: its publisher must renew it",
-            left.as_hours() / 24
+            "root {root} expires at {expires}, in {}; hint: its publisher must renew it",
+            time_left(left)
         )),
         _ => None,
     };

@@ -3,19 +3,22 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
+use rootpin_policy::Policy;
 
 use crate::decide::Decider;
 use crate::observe::{Observer, StatusBoard, label_value};
 use crate::state::MarkStanding;
 
-/// Of so many exemptions at most the end is shown.
-const MAX_EXEMPTIONS: usize = 100;
+/// Of so many exemptions at most the end is shown, and of so many rules' audits.
+const MAX_ENDS: usize = 100;
+/// The label of audit mode as a whole, among those of rules.
+const AUDIT_MODE: &str = "*";
 
 /// A sample: name, labels, value.
 type Sample = (&'static str, String, f64);
 
 /// The metrics that are looked up here; all samples of their names are replaced.
-const LOOKED_UP: [&str; 19] = [
+const LOOKED_UP: [&str; 20] = [
     "rootpin_shared_signer_total",
     "rootpin_clock_ok",
     "rootpin_state_ok",
@@ -26,6 +29,7 @@ const LOOKED_UP: [&str; 19] = [
     "rootpin_policy_info",
     "rootpin_exemptions",
     "rootpin_exemption_ends_seconds",
+    "rootpin_audit_ends_seconds",
     "rootpin_root_expires_seconds",
     "rootpin_metadata_expires_seconds",
     "rootpin_metadata_age_seconds",
@@ -125,12 +129,31 @@ fn policy(decider: &Decider, now: Timestamp) -> Vec<Sample> {
         ("rootpin_policy_info", labels, 1.0),
         ("rootpin_exemptions", String::new(), count(exempt.len())),
     ];
-    samples.extend(exempt.into_iter().take(MAX_EXEMPTIONS).map(|exempt| {
-        let labels = format!("match=\"{}\"", label_value(exempt.pattern.as_str()));
-        let until = since_1970(exempt.until);
-        ("rootpin_exemption_ends_seconds", labels, until)
+    let end = |name, pattern: &str, until| {
+        let labels = format!("match=\"{}\"", label_value(pattern));
+        (name, labels, since_1970(until))
+    };
+    let exempt = exempt.into_iter().take(MAX_ENDS);
+    samples.extend(exempt.map(|exempt| {
+        let pattern = exempt.pattern.as_str();
+        end("rootpin_exemption_ends_seconds", pattern, exempt.until)
     }));
+    let audits = audit_ends(&policy, now);
+    let audits = audits.into_iter().take(MAX_ENDS);
     samples
+        .extend(audits.map(|(until, pattern)| end("rootpin_audit_ends_seconds", pattern, until)));
+    samples
+}
+
+/// When audit mode and the rules' audits end, as far as they have not; the first one first.
+fn audit_ends(policy: &Policy, now: Timestamp) -> Vec<(Timestamp, &str)> {
+    let whole = policy.audit_until.map(|until| (until, AUDIT_MODE));
+    let rules = policy.rules.iter();
+    let rules = rules.filter_map(|rule| Some((rule.audit_until?, rule.pattern.as_str())));
+    let mut ends: Vec<_> = rules.chain(whole).collect();
+    ends.retain(|(until, _)| *until > now);
+    ends.sort_unstable();
+    ends
 }
 
 fn roots(decider: &Decider, now: Timestamp) -> Vec<Sample> {

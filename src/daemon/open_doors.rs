@@ -80,6 +80,7 @@ impl OpenDoors {
             Arc::clone(&decider),
             Arc::clone(&observer),
         )?);
+        tokio::spawn(Arc::clone(&gates).follow());
         for (door, path, stopped) in [
             (Door::Gate, &engine.gate, &self.gates_stopped),
             (Door::Apply, &engine.apply, &self.stopped),

@@ -4,10 +4,12 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::{SignedDuration, Timestamp};
-use rootpin_policy::{BreakGlass, NoBreakGlass, Pattern, Policy};
+use rootpin_policy::{BreakGlass, NoBreakGlass, Pattern};
 
 use super::Decider;
 use crate::state::{GlassFile, GlassRecord, GlassStanding, HostTime};
+
+const NOT_PERMITTED: &str = "the policy in force does not permit it";
 
 /// The longest reason, in characters.
 const MAX_REASON: usize = 500;
@@ -147,21 +149,30 @@ impl Decider {
         Some(glass)
     }
 
-    /// Break-glass, and whether it is in force.
-    pub(crate) fn break_glass_standing(&self, time: &HostTime) -> Option<(Arc<BreakGlass>, bool)> {
+    /// Break-glass, and why it is not in force, if it isn't.
+    pub(crate) fn break_glass_standing(
+        &self,
+        time: &HostTime,
+    ) -> Option<(Arc<BreakGlass>, Option<&'static str>)> {
         let slot = self.glass.0.read().unwrap_or_else(PoisonError::into_inner);
         let known = slot.as_ref()?;
-        let is_permitted = |policy: Arc<Policy>| known.glass.forbidden_by(&policy).is_none();
-        let in_force = known.record.standing(time) == GlassStanding::InForce
-            && self.policy().is_ok_and(is_permitted);
-        Some((Arc::clone(&known.glass), in_force))
+        let by_policy = || match self.policy() {
+            Ok(policy) => known.glass.forbidden_by(&policy).map(|_| NOT_PERMITTED),
+            Err(_) => Some("no policy is in force"),
+        };
+        let why_not = match known.record.standing(time) {
+            GlassStanding::Over(why) => Some(why),
+            GlassStanding::ClockBehind => Some("the clock is behind"),
+            GlassStanding::InForce => by_policy(),
+        };
+        Some((Arc::clone(&known.glass), why_not))
     }
 
     /// Break-glass, if it is in force now.
     #[must_use]
     pub fn break_glass(&self, now: Timestamp) -> Option<Arc<BreakGlass>> {
-        let (glass, in_force) = self.break_glass_standing(&HostTime::at(now))?;
-        in_force.then_some(glass)
+        let (glass, why_not) = self.break_glass_standing(&HostTime::at(now))?;
+        why_not.is_none().then_some(glass)
     }
 
     /// Ends it.
@@ -195,7 +206,7 @@ impl Decider {
             .and_then(|policy| in_force.glass.forbidden_by(&policy));
         let why = match (in_force.record.standing(time), forbidden) {
             (GlassStanding::Over(why), _) => Some(why),
-            (_, Some(_)) => Some("the policy in force does not permit it"),
+            (_, Some(_)) => Some(NOT_PERMITTED),
             (GlassStanding::InForce | GlassStanding::ClockBehind, None) => None,
         };
         if let Some(why) = why {

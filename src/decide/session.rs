@@ -143,7 +143,7 @@ impl<'a> JudgeSession<'a> {
             verified: Arc::clone(&evidence.verified),
             contact: evidence.contact,
             valid_until: evidence.valid_until,
-            at_hand: !evidence.is_unsaved() || evidence.unseen.is_some(),
+            at_hand: evidence.is_at_hand(),
             unseen: evidence.unseen.clone(),
             // Who only looks asks nobody again.
             age: if asks { age(&evidence) } else { String::new() },

@@ -1,16 +1,19 @@
 //! Finds the images that a layer belongs to in containerd: chains proved by digest, and names that
 //! are only hints.
 
+mod gather;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use tokio::sync::OnceCell;
 use tonic::Status;
 
-use super::layer_hints::LayerHints;
 use crate::decide::{Claim, NameSource, NamespaceView};
 use crate::engines::containerd::{BlobInfo, ContainerdClient, RecordedName};
 use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef, MAX_INDEXES, Repository};
+
+pub(super) use gather::LayerQuestion;
 
 /// The reference that docker and CRI put on a layer, and the platform manifest that goes with it.
 const IMAGE_REF: &str = "containerd.io/snapshot/cri.image-ref";
@@ -44,87 +47,6 @@ impl From<Status> for LayerUnknown {
     fn from(status: Status) -> Self {
         Self::Containerd(status)
     }
-}
-
-/// Gathers what a namespace knows of a layer.
-///
-/// # Errors
-/// containerd's own; or what it says contradicts itself.
-pub(super) async fn gather(
-    containerd: &ContainerdClient,
-    names: &(dyn NameLookup + Sync),
-    hints: &LayerHints,
-    namespace: &str,
-    layer: &Descriptor,
-    annotations: &HashMap<String, String>,
-) -> Result<NamespaceView, LayerUnknown> {
-    // Both at once: most of a question's time is spent waiting for containerd.
-    let (blobs, records) = tokio::try_join!(
-        containerd.blobs(namespace),
-        containerd.image_records(namespace)
-    )?;
-    let search = ClaimSearch::of(containerd, namespace, &blobs);
-    let mut place = search.place(names, &records, layer, annotations).await?;
-    let variants = search
-        .by_digest
-        .get(&layer.digest)
-        .map_or(Some(Vec::new()), |info| info.variants());
-    place.is_cut_short |= variants.is_none();
-    for variant in variants.unwrap_or_default() {
-        place
-            .variants
-            .push((variant, search.variant(names, &records, variant).await?));
-    }
-    let document = |digest: &Digest| containerd.known_document(digest);
-    hints.learn(namespace, &blobs, &records, document);
-    Ok(place)
-}
-
-/// A part of what a namespace knows of a layer: documents and names that an earlier listing hinted
-/// at, asked for anew, and of the names those of the most believed source that there can be. None:
-/// the hints don't lead to such a name.
-pub(super) async fn gather_by_hints(
-    containerd: &ContainerdClient,
-    names: &(dyn NameLookup + Sync),
-    hints: &LayerHints,
-    namespace: &str,
-    layer: &Descriptor,
-    annotations: &HashMap<String, String>,
-) -> Option<NamespaceView> {
-    let hints = hints.of(namespace)?;
-    let (annotated, manifest) = annotation(annotations);
-    let documents = hints.above(&layer.digest, manifest);
-    // An annotation is believed before all else, and comes with the question; without one, nothing is
-    // believed before a record.
-    let (most_believed, recorded) = match annotated {
-        Some(_) => (NameSource::Annotation, Vec::new()),
-        None => (NameSource::Record, hints.names(&documents)),
-    };
-    if documents.is_empty() || most_believed == NameSource::Record && recorded.is_empty() {
-        return None;
-    }
-    let (blobs, records) = tokio::try_join!(
-        async {
-            let mut blobs = Vec::new();
-            for digest in &documents {
-                blobs.extend(containerd.info(namespace, digest).await?);
-            }
-            Ok::<_, Status>(blobs)
-        },
-        async {
-            let mut records = Vec::new();
-            for name in recorded {
-                records.extend(containerd.recorded_name(namespace, name).await?);
-            }
-            Ok(records)
-        }
-    )
-    .ok()?;
-    let search = ClaimSearch::of(containerd, namespace, &blobs);
-    let place = search.place(names, &records, layer, annotations).await;
-    let mut place = place.ok()?;
-    place.claims.retain(|claim| claim.told_by == most_believed);
-    (!place.claims.is_empty()).then_some(place)
 }
 
 /// The name that a layer's annotation claims, and the manifest that it goes with.

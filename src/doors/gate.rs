@@ -5,7 +5,7 @@
 //! itself, by containerd's own Diff service.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Instant;
 
 use containerd_client::services::v1::diff_client::DiffClient;
@@ -17,10 +17,10 @@ use tonic::metadata::MetadataMap;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 
-use super::claims::{self, LayerUnknown};
+use super::claims::{self, LayerQuestion, LayerUnknown};
 use super::fail_closed::ProcessMark;
-use super::layer_hints::LayerHints;
 use super::socket;
+use super::store_index::{self, StoreIndex};
 use crate::decide::{Decider, Decision, Door, NamespaceView, Unpack, Verdict, too_slow};
 use crate::engines::containerd::{ContainerdClient, header, within};
 use crate::nonce;
@@ -60,7 +60,7 @@ pub(crate) struct EngineGates {
     pub name: String,
     /// Its containerd.
     pub containerd: ContainerdClient,
-    hints: LayerHints,
+    index: StoreIndex,
     pub(super) decider: Arc<Decider>,
     observer: Arc<Observer>,
     mark: ProcessMark,
@@ -95,7 +95,7 @@ impl EngineGates {
         Ok(Self {
             name: config.name.clone(),
             containerd,
-            hints: LayerHints::default(),
+            index: StoreIndex::default(),
             decider,
             observer,
             mark,
@@ -123,6 +123,11 @@ impl EngineGates {
             .add_routes(routes)
             .serve_with_incoming_shutdown(socket::connections(listener), stop)
             .await
+    }
+
+    /// Follows containerd's events, for ever, so that few questions need a listing.
+    pub(crate) async fn follow(self: Arc<Self>) {
+        store_index::follow(&self.containerd, &self.index).await;
     }
 
     /// Waits until containerd unpacks nothing that the applying gate gave it.
@@ -262,26 +267,34 @@ impl Gate {
         message: &ApplyRequest,
         layer: &Descriptor,
     ) -> Result<Vec<NamespaceView>, LayerUnknown> {
-        let containerd = &self.engine.containerd;
-        let annotations = message.diff.as_ref().map(|diff| &diff.annotations);
-        let none = HashMap::new();
+        let names = LookedUpNames {
+            decider: &self.engine.decider,
+        };
         let mut places = Vec::new();
         for namespace in namespaces {
-            let names = LookedUpNames {
-                decider: &self.engine.decider,
-            };
-            let place = claims::gather(
-                containerd,
-                &names,
-                &self.engine.hints,
-                &namespace,
-                layer,
-                annotations.unwrap_or(&none),
-            )
-            .await;
-            places.push(place?);
+            let question = self.layer_question(&names, &namespace, message, layer);
+            places.push(question.gather().await?);
         }
         Ok(places)
+    }
+
+    fn layer_question<'a>(
+        &'a self,
+        names: &'a LookedUpNames<'_>,
+        namespace: &'a str,
+        message: &'a ApplyRequest,
+        layer: &'a Descriptor,
+    ) -> LayerQuestion<'a> {
+        static NONE: LazyLock<HashMap<String, String>> = LazyLock::new(HashMap::new);
+        let annotations = message.diff.as_ref().map(|diff| &diff.annotations);
+        LayerQuestion {
+            containerd: &self.engine.containerd,
+            names,
+            index: &self.engine.index,
+            namespace,
+            layer,
+            annotations: annotations.unwrap_or(&NONE),
+        }
     }
 
     /// The caller's namespace. containerd 1.7 leaves it out: then the one of the caller's lease,

@@ -8,10 +8,10 @@ pub mod credential_provider;
 mod docker_authz;
 mod fail_closed;
 mod gate;
-mod layer_hints;
 mod nri;
 mod resolver;
 pub mod socket;
+mod store_index;
 pub mod sweep;
 pub mod verifier;
 

@@ -8,7 +8,7 @@ pub mod tasks;
 
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containerd_client::services::v1::content_client::ContentClient;
 use containerd_client::services::v1::images_client::ImagesClient;
@@ -16,7 +16,7 @@ use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
 use containerd_client::services::v1::{
-    InfoRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest,
+    Info, InfoRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest,
     PluginsRequest, ReadContentRequest,
 };
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
@@ -45,6 +45,7 @@ pub(crate) const MAX_MESSAGE: usize = 16 << 20;
 /// One containerd, by its socket. Connects when first asked, and again after it was restarted.
 #[derive(Debug)]
 pub(crate) struct ContainerdClient {
+    endpoint: Endpoint,
     channel: Channel,
     documents: Mutex<Documents>,
 }
@@ -56,6 +57,18 @@ struct Documents {
     bytes: i64,
 }
 
+impl Documents {
+    fn keep(&mut self, digest: Digest, size: i64, document: Option<Arc<Blob>>) {
+        if document.is_some() {
+            self.bytes += size;
+        }
+        if self.bytes > KEPT_DOCUMENTS || self.known.len() >= MAX_BLOBS {
+            *self = Self::default();
+        }
+        self.known.insert(digest, document);
+    }
+}
+
 impl ContainerdClient {
     /// The containerd that listens there.
     ///
@@ -65,6 +78,7 @@ impl ContainerdClient {
         let endpoint = Endpoint::from_shared(format!("unix://{}", socket.display()))?;
         Ok(Self {
             channel: endpoint.connect_lazy(),
+            endpoint,
             documents: Mutex::default(),
         })
     }
@@ -73,6 +87,11 @@ impl ContainerdClient {
     #[must_use]
     pub(crate) fn channel(&self) -> Channel {
         self.channel.clone()
+    }
+
+    /// A connection beside that of all other calls.
+    fn another_channel(&self) -> Channel {
+        self.endpoint.connect_lazy()
     }
 
     /// All namespaces.
@@ -176,19 +195,35 @@ impl ContainerdClient {
         namespace: &str,
         filters: Vec<String>,
     ) -> Result<Vec<BlobInfo>, Status> {
+        let with_labels = |digest, info: Info| BlobInfo {
+            digest,
+            size: info.size,
+            labels: info.labels,
+        };
+        self.list(namespace, filters, with_labels).await
+    }
+
+    /// The same without the labels, which are most of a listing.
+    ///
+    /// # Errors
+    /// containerd's own; or there are more than the limit.
+    pub(crate) async fn blob_sizes(&self, namespace: &str) -> Result<Vec<(Digest, i64)>, Status> {
+        let size = |digest, info: Info| (digest, info.size);
+        self.list(namespace, Vec::new(), size).await
+    }
+
+    async fn list<T>(
+        &self,
+        namespace: &str,
+        filters: Vec<String>,
+        known: impl Fn(Digest, Info) -> T,
+    ) -> Result<Vec<T>, Status> {
         let request = within(namespace, ListContentRequest { filters })?;
         let mut answers = self.content().list(request).await?.into_inner();
         let mut blobs = Vec::new();
         while let Some(answer) = answers.message().await? {
-            let known = |info: containerd_client::services::v1::Info| {
-                let digest = info.digest.parse().ok()?;
-                Some(BlobInfo {
-                    digest,
-                    size: info.size,
-                    labels: info.labels,
-                })
-            };
-            blobs.extend(answer.info.into_iter().filter_map(known));
+            let infos = answer.info.into_iter();
+            blobs.extend(infos.filter_map(|info| Some(known(info.digest.parse().ok()?, info))));
             if blobs.len() > MAX_BLOBS {
                 return Err(Status::resource_exhausted(format!(
                     "more than {MAX_BLOBS} blobs in namespace {namespace}"
@@ -251,18 +286,12 @@ impl ContainerdClient {
 
     /// Whether what that blob is need not be read any more.
     pub(crate) fn has_read(&self, digest: &Digest) -> bool {
-        self.documents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .known
-            .contains_key(digest)
+        self.documents().known.contains_key(digest)
     }
 
     /// The index or manifest that a blob was found to be, if it was read.
     pub(crate) fn known_document(&self, digest: &Digest) -> Option<Arc<Blob>> {
-        let documents = self.documents.lock();
-        let documents = documents.unwrap_or_else(PoisonError::into_inner);
-        documents.known.get(digest).cloned().flatten()
+        self.documents().known.get(digest).cloned().flatten()
     }
 
     /// The index or manifest that a blob is, read from the bytes and hashed; none for every other
@@ -275,17 +304,33 @@ impl ContainerdClient {
         namespace: &str,
         info: &BlobInfo,
     ) -> Result<Option<Arc<Blob>>, Status> {
+        self.read_document(namespace, info, true).await
+    }
+
+    /// The same, for who doesn't need it again: only that a blob is none is kept.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub(crate) async fn glance(
+        &self,
+        namespace: &str,
+        info: &BlobInfo,
+    ) -> Result<Option<Arc<Blob>>, Status> {
+        self.read_document(namespace, info, false).await
+    }
+
+    async fn read_document(
+        &self,
+        namespace: &str,
+        info: &BlobInfo,
+        keeps: bool,
+    ) -> Result<Option<Arc<Blob>>, Status> {
         if !info.may_be_document() {
             return Ok(None);
         }
-        if let Some(known) = self
-            .documents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .known
-            .get(&info.digest)
-        {
-            return Ok(known.clone());
+        let known = self.documents().known.get(&info.digest).cloned();
+        if let Some(known) = known {
+            return Ok(known);
         }
         // Gone since it was listed: garbage is collected at any time.
         let Some(mut bytes) = self
@@ -309,18 +354,17 @@ impl ContainerdClient {
         } else {
             None
         };
-        let mut documents = self
-            .documents
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if document.is_some() {
-            documents.bytes += info.size;
+        if keeps || document.is_none() {
+            self.documents()
+                .keep(info.digest, info.size, document.clone());
         }
-        if documents.bytes > KEPT_DOCUMENTS || documents.known.len() >= MAX_BLOBS {
-            *documents = Documents::default();
-        }
-        documents.known.insert(info.digest, document.clone());
         Ok(document)
+    }
+
+    fn documents(&self) -> MutexGuard<'_, Documents> {
+        self.documents
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The bytes of an index or a manifest, from whichever namespace holds them, and hashed.

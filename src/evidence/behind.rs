@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Repositories, later};
-use rootpin_policy::judge::rank;
 use rootpin_trust::Refusal;
 
 /// A source that stays behind is logged again after this time.
@@ -94,7 +93,7 @@ impl Repositories {
 /// Keeps the more telling of two refusals: one that a source which is behind explains is of less
 /// weight than any other.
 pub(super) fn keep_worst(worst: &mut Option<Refusal>, refusal: Refusal) {
-    let weight = |refusal: &Refusal| (!refusal.source_behind, rank(refusal.code));
+    let weight = |refusal: &Refusal| (!refusal.source_behind, refusal.code.rank());
     if worst
         .as_ref()
         .is_none_or(|known| weight(&refusal) > weight(known))

@@ -94,7 +94,7 @@ impl Repositories {
             repositories: self,
             anew: true,
         };
-        let mut updates = VerifiedUpdates::new(self.unkept(now));
+        let mut updates = VerifiedUpdates::of_tuf(self.unkept(now), &this.origin);
         let exported = this.export(prefixes, &mut updates).await;
         updates.keep().await;
         exported

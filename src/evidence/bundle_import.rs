@@ -209,7 +209,7 @@ fn import(
         Ok(found.into())
     };
     let pins = tuf.pins(root, policy.revoked_keys());
-    let mut updates = VerifiedUpdates::new(repositories.unkept(now));
+    let mut updates = VerifiedUpdates::of_tuf(repositories.unkept(now), &origin);
     let update = Update::start(&pins, floors.clone(), None, now);
     let top_level = updates.run(update, &mut fetch);
     let swept = top_level.and_then(|trusted| {

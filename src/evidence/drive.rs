@@ -1,9 +1,9 @@
 //! The one loop that drives a verification, and what came of it.
 
-use super::Repositories;
 use super::keep::Unkept;
 use super::look::SourceFailure;
 use super::statement::NamedFiles;
+use super::{MetadataOrigin, Repositories};
 use rootpin_trust::{
     Answer, Floor, Progress, Refusal, Step, Subject, Verification, Verified, Want,
 };
@@ -21,6 +21,8 @@ pub(super) struct OrMissing<'a, F>(pub(super) &'a F);
 pub(super) struct VerifiedUpdates {
     pub(super) unkept: Unkept,
     pub(super) files: NamedFiles,
+    /// Whose roots are kept of an update that broke off.
+    roots_of: Option<MetadataOrigin>,
 }
 
 /// A verification under way. When it ends, however it ends, its floors are in `updates`.
@@ -56,6 +58,17 @@ impl VerifiedUpdates {
         Self {
             unkept,
             files: NamedFiles::new(),
+            roots_of: None,
+        }
+    }
+
+    /// Nothing yet of a TUF repository, whose roots are kept whatever becomes of the update
+    /// (specification, section 5.3.8): what is cached answers under them while its source is away. In
+    /// Notary the older snapshot names the older root, and holds under no newer one.
+    pub(super) fn of_tuf(unkept: Unkept, origin: &MetadataOrigin) -> Self {
+        Self {
+            roots_of: Some(origin.clone()),
+            ..Self::new(unkept)
         }
     }
 
@@ -109,6 +122,7 @@ impl VerifiedUpdates {
     /// Takes the files that were verified: the evidence that is made of them has them now.
     pub(super) fn take_files(&mut self) -> NamedFiles {
         let mut files = std::mem::take(&mut self.files);
+        files.extend(self.unkept.take_roots());
         files.extend(
             self.unkept
                 .updated
@@ -119,7 +133,13 @@ impl VerifiedUpdates {
         files
     }
 
-    /// Keeps the floors of what failed.
+    /// Drops the files of what broke off: they are no set that holds.
+    pub(super) fn drop_files(&mut self) {
+        self.files.clear();
+        self.unkept.updated = None;
+    }
+
+    /// Keeps the floors and the roots of what failed.
     pub(super) async fn keep(&mut self) {
         self.files.clear();
         self.unkept.keep().await;
@@ -133,8 +153,20 @@ impl<V: Verification> Drop for Driven<'_, V> {
         let progress = self.verification.progress();
         let progress = progress.filter(|progress| self.done || own(progress));
         unkept.progress.extend(progress);
-        self.updates.files.extend(self.verification.files());
+        let files = self.verification.files();
+        if self.done {
+            self.updates.files.extend(files);
+        } else if let Some(origin) = &self.updates.roots_of {
+            let roots = files.into_iter().filter(|(name, _)| is_root(name));
+            unkept.add_roots(origin, roots.collect());
+        }
     }
+}
+
+/// Whether a cached file is one of the chain of roots.
+fn is_root(name: &str) -> bool {
+    let version = name.strip_suffix(".root.json");
+    version.is_some_and(|version| version.parse::<u64>().is_ok())
 }
 
 impl Repositories {

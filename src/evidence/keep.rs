@@ -3,8 +3,8 @@
 //! A decision keeps all that it rests on in one transaction. What no decision keeps, because a look
 //! failed or was cancelled, raises the floors all the same: an attacker who can cut a connection must
 //! not make the host forget what it saw. Files are cached behind them where an update came to its
-//! end: raised floors over an older cache would leave the host without an answer when its source is
-//! away.
+//! end, and the roots of a TUF repository in any case: raised floors over an older cache would leave
+//! the host without an answer when its source is away.
 
 use std::fmt;
 use std::io;
@@ -135,6 +135,8 @@ pub(crate) struct Unkept {
     pub(crate) evidence: Vec<Arc<Evidence>>,
     /// The files of an update that came to its end, until evidence is made of it.
     pub(super) updated: Option<(MetadataOrigin, NamedFiles)>,
+    /// The roots of updates that broke off.
+    roots: Option<(MetadataOrigin, NamedFiles)>,
 }
 
 impl Unkept {
@@ -161,12 +163,42 @@ impl Unkept {
         std::mem::take(&mut self.progress)
     }
 
+    /// Adds the roots of an update that broke off.
+    pub(super) fn add_roots(&mut self, origin: &MetadataOrigin, roots: NamedFiles) {
+        if !roots.is_empty() {
+            let (_, all) = self
+                .roots
+                .get_or_insert_with(|| (origin.clone(), NamedFiles::new()));
+            all.extend(roots);
+        }
+    }
+
+    /// The same, as far as nobody took them.
+    pub(super) fn roots(&self) -> NamedFiles {
+        self.roots
+            .as_ref()
+            .map(|(_, roots)| roots.clone())
+            .unwrap_or_default()
+    }
+
+    pub(super) fn take_roots(&mut self) -> NamedFiles {
+        self.roots
+            .take()
+            .map(|(_, roots)| roots)
+            .unwrap_or_default()
+    }
+
     /// What is left to be done, if anything is.
     fn take(&mut self) -> Option<impl FnOnce() + Send + 'static> {
         let progress = self.take_progress();
         let evidence = self.take_evidence();
-        let updated = self.updated.take();
-        let nothing = progress.is_empty() && evidence.is_empty() && updated.is_none();
+        let updated: Vec<_> = self
+            .roots
+            .take()
+            .into_iter()
+            .chain(self.updated.take())
+            .collect();
+        let nothing = progress.is_empty() && evidence.is_empty() && updated.is_empty();
         if nothing || !self.writer.keeps {
             return None;
         }
@@ -182,7 +214,7 @@ impl Unkept {
             if let Err(error) = writer.write(&additions) {
                 return not_kept(&error);
             }
-            if let Some((origin, files)) = &updated {
+            for (origin, files) in &updated {
                 writer.cache(origin, files);
             }
             for evidence in &evidence {
@@ -229,6 +261,7 @@ impl Repositories {
             progress: Vec::new(),
             evidence: Vec::new(),
             updated: None,
+            roots: None,
         }
     }
 

@@ -172,10 +172,3 @@ pub(super) fn clock(now: Timestamp, since: Duration) -> Timestamp {
         SignedDuration::try_from(since + Duration::from_millis(100)).unwrap_or(SignedDuration::MAX),
     )
 }
-
-/// An equal part of the time that is left, for the first of so many: one that keeps us waiting must
-/// not take the others' too.
-pub(crate) fn share(now: Instant, deadline: Instant, sharers: usize) -> Instant {
-    let left = deadline.saturating_duration_since(now);
-    now + left / u32::try_from(sharers.max(1)).unwrap_or(u32::MAX)
-}

@@ -35,6 +35,7 @@ mod tuf;
 use std::sync::Arc;
 
 use crate::sources::Sources;
+pub(crate) use crate::sources::share;
 use crate::state::Store;
 use crate::state::cache::Cache;
 use rootpin_policy::RootKind;
@@ -57,7 +58,7 @@ pub(crate) use bundle_export::ExportedBundle;
 pub(crate) use bundle_import::ImportedRoot;
 pub(crate) use due::{AGAIN, later};
 pub(crate) use keep::Unkept;
-pub(crate) use look::{RootLook, share};
+pub(crate) use look::RootLook;
 pub(crate) use notary_contents::NotaryContents;
 pub use root_expiry::RootExpiry;
 pub(crate) use signatures::source_of;

@@ -205,6 +205,7 @@ impl NotaryLook<'_> {
                 asked: Mutex::new(self.look.now),
                 valid_until: until.min(expires),
                 unseen: None,
+                is_partly_at_hand: false,
                 unsaved: Mutex::new(unsaved),
             }),
             floors: known.floors.clone(),
@@ -234,6 +235,7 @@ impl NotaryLook<'_> {
             asked: Mutex::new(self.look.now),
             valid_until,
             unseen: None,
+            is_partly_at_hand: false,
             unsaved: Mutex::new(Some(files)),
         });
         Ok(NotaryAtHand { evidence, floors })

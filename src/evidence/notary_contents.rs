@@ -14,7 +14,7 @@ use super::look::SourceFailure;
 use crate::sources::NotaryServer;
 use crate::state::Additions;
 use rootpin_trust::image::Repository;
-use rootpin_trust::notary::{GunUpdate, Inspection, KeyPins};
+use rootpin_trust::notary::{GunUpdate, Inspection, KeyPins, ListedTargets};
 use rootpin_trust::{Answer, Code, Collection, FetchFrom, Refusal, Role, Verified, Want};
 
 /// Docker signs here where a signer was added to the repository, and looks here first.
@@ -27,6 +27,8 @@ pub(crate) struct NotaryContents {
     pub(crate) collections: Vec<Verified<Collection>>,
     /// The roles that `targets` delegates to, each with its prefixes of tags.
     pub(crate) delegations: Vec<(Role, Vec<String>)>,
+    /// Roles, and names in them that can be no images, as their entries have no SHA-256.
+    pub(crate) without_sha256: Vec<(String, String)>,
 }
 
 /// The files of one repository at a server, each fetched once: every role is judged by the same
@@ -95,7 +97,9 @@ impl Repositories {
         let targets = self
             .read_role(source, pins, "targets", now, updates)
             .await?;
-        let delegations = delegations(&std::mem::take(&mut updates.files))?;
+        let listed = listed(&std::mem::take(&mut updates.files))?;
+        let mut without_sha256 = named("targets", listed.without_sha256);
+        let delegations = listed.delegations;
         let delegates = |name: &str| delegations.iter().any(|(role, _)| role.name == name);
         let usual = [RELEASES, "targets"].map(str::to_owned);
         let asked: Vec<String> = match roles {
@@ -111,12 +115,29 @@ impl Repositories {
             let known = targets.take_if(|_| role == "targets");
             collections.push(match known {
                 Some(known) => known,
-                None => self.read_role(source, pins, &role, now, updates).await?,
+                None => {
+                    let read = self.read_role(source, pins, &role, now, updates).await?;
+                    let files = std::mem::take(&mut updates.files);
+                    let known = delegations.iter().find(|(known, _)| known.name == role);
+                    let file = files
+                        .iter()
+                        .find(|(name, _)| *name == format!("{role}.json"));
+                    if let Some(((known, _), (_, bytes))) = known.zip(file) {
+                        let inspected = Inspection::default().targets(known, bytes)?;
+                        without_sha256.extend(named(&role, inspected.without_sha256));
+                    }
+                    read
+                }
             });
         }
+        without_sha256.retain(|(role, _)| {
+            let mut read = collections.iter();
+            read.any(|collection: &Verified<Collection>| collection.get().role == *role)
+        });
         Ok(NotaryContents {
             collections,
             delegations,
+            without_sha256,
         })
     }
 
@@ -147,8 +168,13 @@ impl Repositories {
     }
 }
 
-/// The delegations in the files of `targets` that were verified just now.
-fn delegations(files: &[(String, Vec<u8>)]) -> Result<Vec<(Role, Vec<String>)>, Refusal> {
+fn named(role: &str, names: Vec<String>) -> Vec<(String, String)> {
+    let names = names.into_iter();
+    names.map(|name| (role.to_owned(), name)).collect()
+}
+
+/// The file of `targets` among those that were verified just now.
+fn listed(files: &[(String, Vec<u8>)]) -> Result<ListedTargets, Refusal> {
     let file = |name: &str| {
         let found = files.iter().find(|(known, _)| known == name);
         found.map(|(_, bytes)| bytes.as_slice()).ok_or_else(|| {
@@ -162,11 +188,15 @@ fn delegations(files: &[(String, Vec<u8>)]) -> Result<Vec<(Role, Vec<String>)>, 
     };
     let mut inspection = Inspection::default();
     let root = inspection.root("root.json", file("root.json")?)?;
-    let Some(targets) = root.role("targets") else {
-        return Ok(Vec::new());
-    };
-    let listed = inspection.targets(targets, file("targets.json")?)?;
-    Ok(listed.delegations)
+    let targets = root.role("targets").ok_or_else(|| {
+        Refusal::new(
+            Code::Malformed,
+            "a root file without the role targets",
+            "the role targets",
+            "the publisher must sign a root file that lists it",
+        )
+    })?;
+    inspection.targets(targets, file("targets.json")?)
 }
 
 impl Fetch for FetchedOnce<'_> {

@@ -38,7 +38,11 @@ pub(super) struct SignaturesAtHand {
 
 impl SignaturesAtHand {
     pub(super) fn new(look: RootLook<'_>, said: Result<Arc<Evidence>, Refusal>) -> Self {
-        let asked = look.now;
+        // Its source may have more of it than was at hand.
+        let asked = match &said {
+            Ok(evidence) if evidence.is_partly_at_hand => Timestamp::MIN,
+            _ => look.now,
+        };
         Self { asked, said }
     }
 
@@ -402,6 +406,7 @@ fn evidence(
         asked: Mutex::new(look.now),
         valid_until,
         unseen,
+        is_partly_at_hand: false,
         unsaved: Mutex::new(files),
     })
 }

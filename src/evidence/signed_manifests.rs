@@ -8,7 +8,7 @@ use super::signatures::{SignaturesAtHand, lasts, origin};
 use super::{Evidence, Repositories, RootLook, share};
 use crate::sources::Description;
 use rootpin_trust::image::{Digest, Document, ImageRef};
-use rootpin_trust::{Code, Refusal, SignedImage, by_manifests};
+use rootpin_trust::{Code, Refusal, SignedImage, by_manifests, with_manifests};
 
 /// Images have few platforms. Each manifest costs a search of its own.
 const MOST_MANIFESTS: usize = 32;
@@ -61,7 +61,7 @@ impl Repositories {
             ..look
         };
         let refusal = match Box::pin(self.of_signatures(half, image)).await {
-            Ok(evidence) => return Ok(evidence),
+            Ok(evidence) => return self.with_each(look, image, name, evidence).await,
             Err(refusal) => refusal,
         };
         // A registry that does not answer has no index either. What could not be read beside the index
@@ -76,6 +76,53 @@ impl Repositories {
         }
         let each = self.each(look, image, index.bytes, Some(name)).await;
         each.map_err(|no| if refusal.code.judged() { no } else { refusal })
+    }
+
+    /// A signed index with its manifests' signers, where all signers are wanted: one key of either is
+    /// enough, if one is.
+    async fn with_each(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+        name: String,
+        index: Arc<Evidence>,
+    ) -> Result<Arc<Evidence>, Refusal> {
+        let is_asked = look.again || !index.is_at_hand();
+        if !image.every_signer || !is_asked || index.verified.get().signers_needed > 1 {
+            return Ok(index);
+        }
+        let each = match self.described(look, image).await {
+            Ok(described) if described.manifests.is_empty() => return Ok(index),
+            Ok(described) => self.each(look, image, described.bytes, Some(name)).await,
+            Err(refusal) => Err(refusal),
+        };
+        let (verified, files, unseen, is_partly_at_hand) = match each {
+            Ok(each) if each.verified.get().signers_needed == 1 => (
+                Arc::new(with_manifests(&index.verified, &each.verified)),
+                [index.unsaved_files(), each.unsaved_files()].concat(),
+                index.unseen.clone().or(each.unseen.clone()),
+                index.is_at_hand() || each.is_at_hand(),
+            ),
+            // The index is signed, whoever signed what could not be read.
+            Err(refusal) if !refusal.code.judged() => (
+                Arc::clone(&index.verified),
+                index.unsaved_files(),
+                Some(refusal),
+                true,
+            ),
+            _ => return Ok(index),
+        };
+        Ok(Arc::new(Evidence {
+            valid_until: verified.get().expires,
+            verified,
+            progress: Vec::new(),
+            origin: origin(look.root, image.repository),
+            contact: look.now,
+            asked: Mutex::new(look.now),
+            unseen,
+            is_partly_at_hand,
+            unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
+        }))
     }
 
     /// `name`: the file as which the index is to be cached, if it is not yet.
@@ -126,6 +173,7 @@ impl Repositories {
             contact: look.now,
             asked: Mutex::new(look.now),
             unseen: signed.iter().find_map(|one| one.unseen.clone()),
+            is_partly_at_hand: signed.iter().any(|one| one.is_at_hand()),
             unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
         }))
     }

@@ -26,6 +26,8 @@ pub(crate) struct Evidence {
     pub(crate) valid_until: Timestamp,
     /// Why there may be signers that were not seen, where all of them were wanted.
     pub(crate) unseen: Option<Refusal>,
+    /// Whether a part of it is of what was at hand, so that its source may have more.
+    pub(super) is_partly_at_hand: bool,
     /// What is still to be written: the files, once the floors are safe.
     pub(super) unsaved: Mutex<Option<NamedFiles>>,
 }
@@ -55,6 +57,11 @@ impl Evidence {
         let unsaved = self.unsaved.lock();
         let unsaved = unsaved.unwrap_or_else(PoisonError::into_inner);
         unsaved.clone().unwrap_or_default()
+    }
+
+    /// Whether its source may have more than it.
+    pub(crate) fn is_at_hand(&self) -> bool {
+        self.is_partly_at_hand || self.unseen.is_some() || !self.is_unsaved()
     }
 
     /// Whether it has not been written yet.

@@ -102,7 +102,7 @@ impl Repositories {
             repositories: self,
             anew: false,
         };
-        let mut updates = VerifiedUpdates::new(self.unkept(look.now));
+        let mut updates = VerifiedUpdates::of_tuf(self.unkept(look.now), &this.origin);
         let fresh = this.refresh(&mut slot, clock, &mut updates).await?;
         let Some(known) = slot.as_mut() else {
             return Err(nothing_at_hand());
@@ -139,6 +139,7 @@ impl Repositories {
                     asked,
                     valid_until,
                     unseen: None,
+                    is_partly_at_hand: false,
                     unsaved,
                 }))
             }
@@ -208,8 +209,7 @@ impl TufLook<'_> {
         asked: (&Repository, &Question),
         mut updates: VerifiedUpdates,
     ) -> Result<Arc<Evidence>, Refusal> {
-        // What broke off left no set of files that holds.
-        drop(updates.take_files());
+        updates.drop_files();
         let earlier = EarlierUpdate {
             trusted: known.trusted.clone(),
             contact: known.contact,
@@ -274,6 +274,7 @@ impl TufLook<'_> {
             asked: Mutex::new(known.asked),
             valid_until,
             unseen: None,
+            is_partly_at_hand: false,
             unsaved: Mutex::new(unsaved),
         })
     }

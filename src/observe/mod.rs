@@ -169,6 +169,7 @@ pub fn judgement(verdict: &Verdict) -> Value {
             (denial.rule.as_deref(), denial.roots.clone())
         }
     };
+    let by = verdict.decision.let_through_by();
     json!({
         "version": 1,
         "name": verdict.name.as_ref().map(ToString::to_string),
@@ -180,6 +181,8 @@ pub fn judgement(verdict: &Verdict) -> Value {
         "found": refusal.map(|refusal| &refusal.found),
         "wanted": refusal.map(|refusal| &refusal.wanted),
         "hint": refusal.map(|refusal| &refusal.hint),
+        "let_through": verdict.decision.lets_through(),
+        "let_through_by": by.map(LetThroughBy::as_str),
     })
 }
 
@@ -201,16 +204,7 @@ pub fn record(verdict: &Verdict) -> Value {
             json!(verdict.layer.map(|layer| layer.to_string())),
         );
         members.insert("ground".to_owned(), json!(ground));
-        members.insert(
-            "let_through".to_owned(),
-            json!(verdict.decision.lets_through()),
-        );
-        let by = verdict.decision.let_through_by();
-        members.insert(
-            "let_through_by".to_owned(),
-            json!(by.map(LetThroughBy::as_str)),
-        );
-        if let Some(LetThroughBy::BreakGlass(glass)) = by {
+        if let Some(LetThroughBy::BreakGlass(glass)) = verdict.decision.let_through_by() {
             members.insert("break_glass".to_owned(), json!(glass.reason));
         }
         members.insert(

@@ -266,7 +266,11 @@ pub(crate) const PLATFORMS: [Platform; 11] = [
         name: "docker",
         restart: "systemctl restart containerd docker",
         docker: true,
-        signs: &["/usr/bin/dockerd", "/etc/docker/daemon.json"],
+        signs: &[
+            "/usr/bin/dockerd",
+            "/etc/docker/daemon.json",
+            "/var/snap/docker/current",
+        ],
         processes: &["dockerd"],
         ..SYSTEM
     },

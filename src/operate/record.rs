@@ -119,31 +119,19 @@ impl InstallRecord {
     /// # Errors
     /// Another user can change it, it is not understood, or it can't be read.
     pub(crate) fn read(path: &Path) -> Result<Self, Problem> {
-        let failed = |error: &dyn std::fmt::Display| {
-            Problem::hinted(
-                format!("{}: {error}", path.display()),
-                format!(
-                    "mv {0} {0}.broken; then rootpin install --uninstall names each line by which an engine asks rootpin",
-                    path.display()
-                ),
-            )
-        };
         match fs::symlink_metadata(path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Self::default()),
-            Err(error) => return Err(failed(&error)),
+            Err(error) => return Err(unreadable(path, &error)),
             Ok(_) => {}
         }
-        check_way(path, Owner::RootOrCaller).map_err(|fault| failed(&fault.message))?;
-        let text = read(path).map_err(|error| failed(&error))?;
-        let record: Self = serde_json::from_str(&text).map_err(|error| failed(&error))?;
-        if record.version == VERSION {
-            Ok(record)
-        } else {
-            Err(failed(&format_args!(
-                "version {} of its format is not known",
-                record.version
-            )))
-        }
+        check_way(path, Owner::RootOrCaller).map_err(|fault| {
+            Problem::hinted(
+                fault.message,
+                format!("see that nobody changed it, then {}", fault.hint),
+            )
+        })?;
+        let text = read(path).map_err(|error| unreadable(path, &error))?;
+        parse(path, &text).map_err(|why| why.about(path.display()))
     }
 
     /// Writes it; removes it, if it is empty.
@@ -152,6 +140,10 @@ impl InstallRecord {
     /// It can't be written.
     pub(crate) fn write(&self, path: &Path) -> Result<(), Problem> {
         let is_empty = self.texts.is_empty() && self.programs.is_empty() && self.modes.is_empty();
+        if let Some(path) = self.paths().find(|path| path.is_relative()) {
+            let what = format!("{} does not begin at the root directory", path.display());
+            return Err(Problem::hinted(what, "name it by its whole path"));
+        }
         let done = if is_empty {
             match fs::remove_file(path) {
                 Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -171,6 +163,14 @@ impl InstallRecord {
             };
             Problem::hinted(format!("{}: {error}", path.display()), hint)
         })
+    }
+
+    /// What it would take back.
+    fn paths(&self) -> impl Iterator<Item = &Path> {
+        let texts = self.texts.iter().map(|text| &text.path);
+        let programs = self.programs.iter().map(|program| &program.path);
+        let modes = self.modes.iter().map(|mode| &mode.path);
+        texts.chain(programs).chain(modes).map(PathBuf::as_path)
     }
 
     /// Takes up what is about to be done, on top of what is recorded.
@@ -208,6 +208,41 @@ impl InstallRecord {
             }
         }
     }
+}
+
+/// A record by its text.
+fn parse(path: &Path, text: &str) -> Result<InstallRecord, Problem> {
+    let broken = |error: serde_json::Error| {
+        Problem::hinted(
+            error.to_string(),
+            format!(
+                "mv {0} {0}.broken; then rootpin install --uninstall names each line by which an engine asks rootpin",
+                path.display()
+            ),
+        )
+    };
+    // Another version may have other members.
+    let value: serde_json::Value = serde_json::from_str(text).map_err(broken)?;
+    let version = value.get("version").and_then(serde_json::Value::as_u64);
+    match version.filter(|version| *version != u64::from(VERSION)) {
+        None => serde_json::from_value(value).map_err(broken),
+        Some(version) => Err(Problem::hinted(
+            format!("version {version} of its format is not known to this release"),
+            "use the release of rootpin that wrote it, or a later one",
+        )),
+    }
+}
+
+/// Nothing is wrong with what is in it.
+fn unreadable(path: &Path, error: &io::Error) -> Problem {
+    let hint = match error.kind() {
+        ErrorKind::PermissionDenied => "run as root".to_owned(),
+        _ => format!(
+            "see that {} can be read, and run this again",
+            path.display()
+        ),
+    };
+    Problem::hinted(format!("{}: {error}", path.display()), hint)
 }
 
 /// Tries to write that are told apart.
@@ -406,6 +441,44 @@ mod tests {
         assert_eq!(
             record.texts[0].without("3\na\nb\nc\nd\ne\nf\n").as_deref(),
             Some("a\nb\nc\nd\ne\nf\n")
+        );
+    }
+
+    #[test]
+    fn no_hint_has_a_record_moved_away_that_is_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let mut record = InstallRecord::of_texts(vec![text(None, "x")]);
+        record.write(&path).unwrap();
+        let hint = || InstallRecord::read(&path).unwrap_err().hint.unwrap();
+        let mode =
+            |mode| fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(mode));
+        mode(0o666).unwrap();
+        assert_eq!(
+            hint(),
+            format!(
+                "see that nobody changed it, then chmod go-w {}",
+                path.display()
+            )
+        );
+        mode(0o600).unwrap();
+        let whole = fs::read_to_string(&path).unwrap();
+        let newer = whole.replace("\"version\": 1,", "\"version\": 2, \"else\": 1,");
+        fs::write(&path, newer).unwrap();
+        assert!(
+            hint().starts_with("use the release of rootpin that wrote it"),
+            "{}",
+            hint()
+        );
+        // One that is cut is no record any more.
+        fs::write(&path, whole.get(..20).unwrap()).unwrap();
+        assert!(hint().starts_with("mv "), "{}", hint());
+        let denied = unreadable(&path, &ErrorKind::PermissionDenied.into());
+        assert_eq!(denied.hint.as_deref(), Some("run as root"));
+        record.texts[0].path = "etc/x".into();
+        assert!(
+            record.write(&path).is_err(),
+            "a path that depends on the working folder"
         );
     }
 

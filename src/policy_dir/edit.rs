@@ -289,12 +289,13 @@ fn replace(
         .map_or(0o644, |(_, metadata)| metadata.mode() & 0o7777);
     let beside = |bytes: &[u8]| {
         let file = temporary(path, bytes, mode)?;
-        if let Some((_, metadata)) = old.as_ref().filter(|(_, old)| {
+        if let Some((_, old)) = &old {
+            if owner(&file.as_file().metadata()?) != owner(old) {
+                fchown(file.as_file(), Some(old.uid()), Some(old.gid()))?;
+            }
+            trusted_path::copy_attributes(&File::open(path)?, file.as_file())?;
             file.as_file()
-                .metadata()
-                .is_ok_and(|new| owner(&new) != owner(old))
-        }) {
-            fchown(file.as_file(), Some(metadata.uid()), Some(metadata.gid()))?;
+                .set_permissions(Permissions::from_mode(mode))?;
         }
         Ok::<_, io::Error>(file)
     };
@@ -372,7 +373,14 @@ mod tests {
         assert!(why.to_string().contains("can be written by"), "{why}");
         assert_eq!(fs::read(&file).unwrap(), b"old");
         std::os::unix::fs::symlink("hosts.toml", dir.path().join("link")).unwrap();
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(&file, "user.managed", b"puppet", flags).unwrap();
         replace_file(&dir.path().join("link"), b"new").unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"new");
+        for kept in [&file, &dir.path().join("hosts.toml.bak")] {
+            let mut value = [0_u8; 6];
+            rustix::fs::getxattr(kept, "user.managed", &mut value).unwrap();
+            assert_eq!(&value, b"puppet");
+        }
     }
 }

@@ -9,9 +9,10 @@ use serde_json::{Value, json};
 use super::PublishError;
 use super::document::Document;
 use super::keyring::Keyring;
-use super::metadata::{HOLDERS, MetadataFile, RoleKey, role_keys};
+use super::metadata::{HOLDERS, MetadataFile};
 use super::open_keys::OpenKeys;
 use super::plan::Missing;
+use super::role_key::{RoleKey, role_keys};
 use rootpin_trust::KeyId;
 
 /// What the file calls itself.

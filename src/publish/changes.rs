@@ -21,7 +21,7 @@ pub enum RoleEntry {
     Delegation(String),
     /// Who holds a key, by its ID.
     Holder(String),
-    /// That a path or a role was taken out by hand, which a take-over brought: it brings it no more.
+    /// That a path or a role was taken out by hand: no change of many names at once brings it again.
     TakenOut(String),
 }
 

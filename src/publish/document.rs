@@ -4,21 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::PublishError;
+use super::canonical_json::{canonical_bytes, canonical_text};
 use super::key::{Signer, SigningError};
-use super::metadata::RoleKey;
-use rootpin_trust::canonical::{self, Limits};
+use super::role_key::RoleKey;
 use rootpin_trust::image::Digest;
 use rootpin_trust::{KeyId, hex, tuf};
 
 /// The version of the specification that the files are written by.
 const SPEC: &str = "1.0.34";
-/// A publisher's own files: above what any host takes.
-const LIMITS: Limits = Limits {
-    bytes: 64 << 20,
-    depth: 32,
-    values: 8_000_000,
-};
-
 /// A metadata file that can be changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Document {
@@ -50,7 +43,7 @@ impl Document {
     pub(super) fn read(name: &str, bytes: &[u8]) -> Result<Self, PublishError> {
         let wrong = || PublishError::Malformed(name.to_owned());
         // Strictly: what is signed anew must be what every reader sees.
-        canonical::rewrite_doubles(bytes, LIMITS).map_err(|_| wrong())?;
+        canonical_bytes(bytes).ok_or_else(wrong)?;
         let Ok(Value::Object(mut file)) = serde_json::from_slice(bytes) else {
             return Err(wrong());
         };
@@ -188,21 +181,8 @@ impl Document {
         let wrong = |why: &str| SigningError::Unusable(why.to_owned());
         let text = serde_json::to_vec(&self.signed)
             .map_err(|_| wrong("a document that can't be written"))?;
-        canonical::rewrite_doubles(&text, LIMITS)
-            .map_err(|_| wrong("a document that is no strict JSON"))
+        canonical_bytes(&text).ok_or_else(|| wrong("a document that is no strict JSON"))
     }
-}
-
-/// The canonical ID of a key as metadata lists it, whatever tool made the listing; none, where its
-/// kind or scheme is not known here.
-#[must_use]
-pub fn material(keyid: &str, key: &Value) -> Option<KeyId> {
-    tuf::key_id(keyid, &canonical_text(key)?)
-}
-
-/// The canonical text of a value.
-pub(super) fn canonical_text(value: &Value) -> Option<Vec<u8>> {
-    canonical::rewrite_doubles(&serde_json::to_vec(value).ok()?, LIMITS).ok()
 }
 
 /// How a file is listed by another: version, length and SHA-256.

@@ -8,15 +8,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Deref;
 use std::sync::Arc;
 
+pub use authority::Authority;
 use authority::authority;
-pub use authority::{Authority, RoleKey};
-pub(super) use authority::{HOLDERS, TAKEN_OUT, delegated, name, role_keys};
+pub(super) use authority::{HOLDERS, TAKEN_OUT, delegated, name};
 use serde_json::{Map, Value};
 use verify::{role_of, verify};
 
 use super::PublishError;
 use super::document::{Document, listing};
 use super::place::{MetadataFiles, WAITING};
+use super::role_key::RoleKey;
 use rootpin_trust::tuf::PinnedRoot;
 use rootpin_trust::{Floor, Request};
 

@@ -12,9 +12,10 @@ use super::document::{Document, listing};
 use super::draft::new_targets;
 use super::key::{KeyKind, Signer as _};
 use super::key_file::PrivateKey;
-use super::metadata::{Metadata, MetadataFile, RoleKey};
+use super::metadata::{Metadata, MetadataFile};
 use super::place::MetadataFiles;
 use super::public_key::key_object;
+use super::role_key::RoleKey;
 use super::root::{RoleKeys, root_document};
 use rootpin_trust::image::Digest;
 

@@ -10,8 +10,9 @@ use super::document::{Document, listing};
 use super::draft::Draft;
 use super::key::SigningError;
 use super::keyring::Keyring;
-use super::metadata::{Authority, Metadata, MetadataFile, RoleKey};
+use super::metadata::{Authority, Metadata, MetadataFile};
 use super::open_keys::OpenKeys;
+use super::role_key::RoleKey;
 use super::settings::Settings;
 use rootpin_trust::KeyId;
 

@@ -7,7 +7,7 @@ use x509_cert::der::pem::{LineEnding, encode_string};
 use x509_cert::der::{AnyRef, Decode as _, Encode as _};
 use x509_cert::spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoRef};
 
-use super::document::canonical_text;
+use super::canonical_json::canonical_text;
 use rootpin_trust::image::Digest;
 use rootpin_trust::{PublicKey, hex, key_file};
 
@@ -139,7 +139,7 @@ mod tests {
                 (Some(keytype), Some(scheme))
             );
             assert_eq!(
-                crate::publish::document::material(&keyid, &object),
+                crate::publish::canonical_json::material(&keyid, &object),
                 Some(key.id()),
                 "{name}"
             );

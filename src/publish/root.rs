@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Map, Value, json};
 
 use super::PublishError;
+use super::canonical_json::material;
 use super::ceremony::RootProposal;
-use super::document::{Document, material};
+use super::document::Document;
 use super::draft::{Draft, new_targets};
 use super::metadata::{HOLDERS, Metadata, MetadataFile};
 use crate::problem::Problem;

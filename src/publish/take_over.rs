@@ -4,7 +4,7 @@
 //! repository lets other keys sign a tag, it goes into a role for these keys and this repository
 //! ([`signers_role`]), which the keys of `targets` may sign too: so the role is published with the
 //! tags, and a signer's next signature takes their place, as it did at Notary. What was signed here
-//! by hand is never overwritten, and what was taken out by hand is not brought again.
+//! by hand is never overwritten, and what was taken out by hand ([`taken_out`]) is not brought again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,60 +14,12 @@ use super::changes::{Edits, EntryEdit, RoleEntry, present};
 use super::delegation_path::{deciding_role, lists, roles_for};
 use super::document::Document;
 use super::draft::Draft;
-use super::metadata::{Metadata, MetadataFile, TAKEN_OUT, delegated, name};
+use super::metadata::{Metadata, MetadataFile, delegated, name};
 use super::public_key::key_object;
+use super::taken_out::{self, SIGNERS};
 use super::{Authority, PublishError};
 use rootpin_trust::PublicKey;
 use rootpin_trust::image::{Digest, Repository};
-
-/// How the names of the signers' roles begin.
-const SIGNERS: &str = "notary-";
-
-/// What records that an entry that came by a take-over was taken out by hand; `None` where it came
-/// otherwise.
-#[must_use]
-pub fn taken_out(entry: &RoleEntry, before: Option<&Value>) -> Option<(RoleEntry, Value)> {
-    match entry {
-        RoleEntry::Target(path) => {
-            let server = source_of(before?)?;
-            Some((RoleEntry::TakenOut(path.clone()), json!(server)))
-        }
-        RoleEntry::Delegation(role) if role.starts_with(SIGNERS) => {
-            Some((RoleEntry::TakenOut(role.clone()), json!("notary")))
-        }
-        _ => None,
-    }
-}
-
-/// The Notary server from which an entry came.
-fn source_of(value: &Value) -> Option<&str> {
-    let custom = value.get("custom")?.get("rootpin")?;
-    custom.get("source")?.get("notary")?.as_str()
-}
-
-fn has_taken_out(document: &Document, what: &str) -> bool {
-    document
-        .members(TAKEN_OUT)
-        .is_some_and(|all| all.contains_key(what))
-}
-
-/// The paths and roles that were taken out by hand. The holder of a signers' role can say it only of
-/// names that the role may sign.
-fn all_taken_out(metadata: &Metadata) -> BTreeSet<&str> {
-    let mut all = BTreeSet::new();
-    for role in metadata.roles.keys().filter(|role| is_own(role)) {
-        let records = metadata
-            .newest(role)
-            .and_then(|file| file.document.members(TAKEN_OUT));
-        let said = records.into_iter().flat_map(Map::keys);
-        let may_say = |what: &&String| {
-            role == "targets"
-                || !what.starts_with(SIGNERS) && roles_for(metadata, what).contains(role)
-        };
-        all.extend(said.filter(may_say).map(String::as_str));
-    }
-    all
-}
 
 /// A verified repository of a Notary server.
 #[derive(Debug, Clone)]
@@ -116,6 +68,21 @@ pub struct NameDifference {
     pub role: Option<String>,
     /// Whether a take-over leaves it as it is: it was signed here by other hands, or taken out.
     pub kept: bool,
+    /// What was taken out here by hand, and keeps it out: its name, or its role.
+    pub taken_out: Option<String>,
+}
+
+/// How the signers of one role here compare with those of its Notary role.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SignersDifference {
+    /// The role here.
+    pub role: String,
+    /// The keys that may sign at Notary alone, by their IDs here, each with its holder.
+    pub only_notary: BTreeMap<String, Option<String>>,
+    /// The keys that may sign here alone.
+    pub only_here: BTreeMap<String, Option<String>>,
+    /// The names that they may sign by Notary, where these are others than here.
+    pub paths: Option<Vec<String>>,
 }
 
 /// What takes over one server's repositories.
@@ -125,6 +92,8 @@ pub struct TakeOver {
     pub server: String,
     /// The repositories that are taken over whole.
     pub repositories: Vec<NotaryRepository>,
+    /// What was taken out here by hand, and is taken over again: names and roles.
+    pub again: BTreeSet<String>,
 }
 
 impl TakeOver {
@@ -132,7 +101,7 @@ impl TakeOver {
     #[must_use]
     pub fn differences(&self, metadata: &Metadata) -> Vec<NameDifference> {
         let mut found = Vec::new();
-        let taken_out = all_taken_out(metadata);
+        let taken_out = self.taken_out(metadata);
         let wanted = self.wanted(&taken_out);
         let names: BTreeSet<&String> = wanted.keys().chain(self.listed(metadata)).collect();
         for path in names {
@@ -144,20 +113,67 @@ impl TakeOver {
             if notary.map(|digest| digest.hex()) == here {
                 continue;
             }
+            let out = wanted.get(path).and_then(|(_, role)| {
+                let mut both = [path, role].into_iter();
+                both.find(|what| taken_out.contains(what.as_str())).cloned()
+            });
             found.push(NameDifference {
                 name: path.clone(),
                 notary,
                 here: here.map(|hex| format!("sha256:{hex}")),
                 kept: match &decided {
                     Some((_, value)) => !self.is_taken_over(value),
-                    None => wanted.get(path).is_some_and(|(_, role)| {
-                        taken_out.contains(path.as_str()) || taken_out.contains(role.as_str())
-                    }),
+                    None => out.is_some(),
                 },
+                taken_out: out.filter(|_| decided.is_none()),
                 role: decided.map(|(role, _)| role),
             });
         }
         found
+    }
+
+    /// The roles whose signers, or the names that these may sign, are others than at the Notary
+    /// server. Signers that were taken out here by hand are no difference.
+    #[must_use]
+    pub fn signers_differences(&self, metadata: &Metadata) -> Vec<SignersDifference> {
+        let Some(authority) = metadata.authority("targets") else {
+            return Vec::new();
+        };
+        let targets = metadata.newest("targets").map(|file| &file.document);
+        let edits = self.delegations(targets, &authority, &self.taken_out(metadata));
+        let member = |side: Option<&Value>, member: &str| -> BTreeSet<String> {
+            let listed = side.and_then(|side| side.get("role")?.get(member)?.as_array());
+            let texts = listed.into_iter().flatten().filter_map(Value::as_str);
+            texts.map(str::to_owned).collect()
+        };
+        let holder = |keyid: &String| {
+            let edit = edits.get(&RoleEntry::Holder(keyid.clone()));
+            let new = edit.and_then(|edit| edit.after.as_ref()?.as_str());
+            new.map(str::to_owned).or_else(|| metadata.holder(keyid))
+        };
+        // The keys of `targets` sign each role here beside the signers.
+        let is_own = |keyid: &String| authority.keys.iter().any(|key| key.keyid == *keyid);
+        let without = |some: &BTreeSet<String>, others: &BTreeSet<String>| {
+            let keys = some.difference(others).filter(|keyid| !is_own(keyid));
+            keys.map(|keyid| (keyid.clone(), holder(keyid))).collect()
+        };
+        let difference = |(entry, edit): (&RoleEntry, &EntryEdit)| {
+            let RoleEntry::Delegation(role) = entry else {
+                return None;
+            };
+            let (here, notary) = (edit.before.as_ref(), edit.after.as_ref());
+            let (own, others) = (member(here, "keyids"), member(notary, "keyids"));
+            let paths = member(notary, "paths");
+            let found = SignersDifference {
+                role: role.clone(),
+                only_notary: without(&others, &own),
+                only_here: without(&own, &others),
+                paths: (member(here, "paths") != paths).then(|| paths.into_iter().collect()),
+            };
+            let is_some = !found.only_notary.is_empty() || !found.only_here.is_empty();
+            (is_some || found.paths.is_some()).then_some(found)
+        };
+        edits.iter().filter_map(difference).collect()
     }
 
     /// The roles that are written: those of signers without what was taken out by hand.
@@ -167,7 +183,7 @@ impl TakeOver {
             let role = |signers: &NotarySigners| signers_role(&repository.gun, &signers.role);
             repository.signers.iter().map(role).collect::<Vec<_>>()
         };
-        let taken_out = all_taken_out(metadata);
+        let taken_out = self.taken_out(metadata);
         let of_signers = self.repositories.iter().flat_map(signers);
         of_signers
             .filter(|role| !taken_out.contains(role.as_str()))
@@ -189,8 +205,12 @@ impl TakeOver {
                 "take these over into a repository whose targets role wants one signature, or delegate to their signers by hand",
             ));
         }
+        let taken_out = self.taken_out(&draft.next);
         let mut edits = self.images(&draft.next, draft);
-        let delegations = self.delegations(draft.document("targets"), &authority);
+        let delegations = self.delegations(draft.document("targets"), &authority, &taken_out);
+        for (role, record, edit) in taken_out::forgotten(&draft.next, &self.again) {
+            edits.entry(role).or_default().insert(record, edit);
+        }
         edits
             .entry("targets".to_owned())
             .or_default()
@@ -241,15 +261,22 @@ impl TakeOver {
             })
     }
 
+    /// What was taken out here by hand, and stays out.
+    fn taken_out<'a>(&self, metadata: &'a Metadata) -> BTreeSet<&'a str> {
+        let mut all = taken_out::all(metadata);
+        all.retain(|what| !self.again.contains(*what));
+        all
+    }
+
     /// Whether an entry came from this server.
     fn is_taken_over(&self, value: &Value) -> bool {
-        source_of(value) == Some(&self.server)
+        taken_out::notary_source(value) == Some(&self.server)
     }
 
     /// The edits of names, by role.
     fn images(&self, metadata: &Metadata, draft: &Draft) -> BTreeMap<String, Edits> {
         let mut edits: BTreeMap<String, Edits> = BTreeMap::new();
-        let taken_out = all_taken_out(metadata);
+        let taken_out = self.taken_out(metadata);
         let wanted = self.wanted(&taken_out);
         let mut set = |role: &str, path: &str, after: Option<Value>| {
             let entry = RoleEntry::Target(path.to_owned());
@@ -303,7 +330,12 @@ impl TakeOver {
 
     /// The edits of delegations and of their keys' holders. A role whose signers Notary does not
     /// list any more keeps its names, and only the keys of `targets` sign it.
-    fn delegations(&self, targets: Option<&Document>, authority: &Authority) -> Edits {
+    fn delegations(
+        &self,
+        targets: Option<&Document>,
+        authority: &Authority,
+        taken_out: &BTreeSet<&str>,
+    ) -> Edits {
         let own_keys = || {
             let keys = authority.keys.iter();
             keys.map(|key| (key.keyid.clone(), key.key.clone()))
@@ -320,7 +352,7 @@ impl TakeOver {
         for repository in &self.repositories {
             for signers in &repository.signers {
                 let role = signers_role(&repository.gun, &signers.role);
-                if targets.is_some_and(|document| has_taken_out(document, &role)) {
+                if taken_out.contains(role.as_str()) {
                     continue;
                 }
                 let mut keys: BTreeMap<String, Value> = own_keys().collect();
@@ -376,7 +408,7 @@ impl TakeOver {
             preview.waiting.remove(role);
             preview.roles.insert(role.clone(), file);
         }
-        let taken_out = all_taken_out(&preview);
+        let taken_out = self.taken_out(&preview);
         for (path, (_, role)) in self.wanted(&taken_out) {
             if taken_out.contains(path.as_str()) || taken_out.contains(role.as_str()) {
                 continue;

@@ -121,6 +121,14 @@ impl UpstreamLine {
             .flatten()
     }
 
+    /// Why what the registry lists is no name, if the line means it. `path` is without the host.
+    #[must_use]
+    pub fn no_name(&self, path: &str, tag: &str) -> Option<String> {
+        let star = matched(&self.path, path).filter(|star| !star.contains('/'))?;
+        let is_meant = matches_all(&self.tags, tag);
+        is_meant.then(|| self.of(star, tag).err()).flatten()
+    }
+
     fn of(&self, star: &str, tag: &str) -> Result<UpstreamName, String> {
         let full = |text: &str| {
             let text = text.replace('*', star);

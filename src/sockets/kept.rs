@@ -100,7 +100,7 @@ impl KeptSocket {
             Ok(listener) => {
                 log::warn!(
                     "{} was removed, and is made anew; hint: restart what has the removed one mounted in a container; under systemd, which still holds the \
-                     removed one, `systemctl restart rootpind.socket rootpind` has engines wait in this one while rootpind is restarted",
+                     removed one, `systemctl stop rootpind.socket; systemctl restart rootpind` has engines wait in this one while rootpind is restarted",
                     self.path.display()
                 );
                 *self.bound.lock().unwrap_or_else(PoisonError::into_inner) =

@@ -23,6 +23,7 @@ use tokio::time::Instant;
 use super::challenge::{Challenge, challenge};
 use super::grant::{Grant, Realm};
 use super::http::{Ask, HttpClient, Reply, may_ask, read};
+use super::threads::beginning_at;
 use super::{SourceError, is_loopback, shown};
 use crate::credentials::{Credential, place};
 
@@ -45,6 +46,10 @@ struct Issued {
 impl HttpClient {
     /// Asks, and answers one challenge. What comes back may have any status but 401 and 403.
     pub(super) async fn ask(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
+        beginning_at(&ask.url, self.ask_granted(ask, deadline)).await
+    }
+
+    async fn ask_granted(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
         let granted = self.granted(ask, &realm);
         let first = self
@@ -68,6 +73,15 @@ impl HttpClient {
 
     /// The same for an answer whose body is to be read by somebody else.
     pub(super) async fn open(
+        &self,
+        ask: &Ask<'_>,
+        range: Option<&HeaderValue>,
+        deadline: Instant,
+    ) -> Result<(Url, Response), SourceError> {
+        beginning_at(&ask.url, self.open_granted(ask, range, deadline)).await
+    }
+
+    async fn open_granted(
         &self,
         ask: &Ask<'_>,
         range: Option<&HeaderValue>,

@@ -8,7 +8,6 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
-use super::SourceError;
 use super::at_once::{AT_ONCE, all};
 use super::hosts::Capability;
 use super::http::{HttpClient, Reply};
@@ -21,6 +20,7 @@ use super::signature_list::{
 use super::signature_manifest::{Layer, NotRead, SignatureManifest};
 use super::signature_requests::SignatureRequests;
 use super::signature_steps::{INDEX, ListPart, Step};
+use super::{SourceError, share};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
 use rootpin_trust::{MOST_SIGNATURES, SignatureFile};
 
@@ -59,8 +59,8 @@ pub(crate) struct SignatureSearch<'a> {
     by_http: Option<SourceError>,
     /// Whether the present way answered anything.
     answered: bool,
-    /// Whether nothing was asked there yet.
-    is_new_way: bool,
+    /// Until when it may take; `None`: nothing was asked there yet.
+    way_until: Option<Instant>,
 }
 
 impl<'a> SignatureSearch<'a> {
@@ -95,7 +95,7 @@ impl<'a> SignatureSearch<'a> {
             goes_on: false,
             by_http: None,
             answered: false,
-            is_new_way: true,
+            way_until: None,
         };
         search.begin();
         Ok(search)
@@ -123,7 +123,7 @@ impl<'a> SignatureSearch<'a> {
             let remembers = self.requests.replies.is_some();
             if std::mem::take(&mut self.is_new_way) {
                 // One that keeps us waiting leaves time for the others.
-                self.way_until = part(deadline, self.ways.len());
+                self.way_until = share(Instant::now(), deadline, self.ways.len());
                 if remembers && !endpoint.is_mirror() {
                     // On the heap: the search's future would be three times as large otherwise.
                     Box::pin(self.look_ahead(&endpoint)).await;
@@ -181,7 +181,7 @@ impl<'a> SignatureSearch<'a> {
             None => {
                 let has_late = others.clone().any(|of_list| of_list.is_some());
                 let places = others.filter(Option::is_none).count() + usize::from(has_late);
-                self.list_until = part(self.way_until, 1 + places);
+                self.list_until = share(Instant::now(), self.way_until, 1 + places);
                 return self.list_until;
             }
             Some(true) => self.list_until = self.way_until,
@@ -189,7 +189,7 @@ impl<'a> SignatureSearch<'a> {
         }
         // What keeps us waiting leaves time for the rest of its list.
         let goes_on = others.next() == Some(step.of_list());
-        part(self.list_until, if goes_on { 2 } else { 1 })
+        share(Instant::now(), self.list_until, if goes_on { 2 } else { 1 })
     }
 
     fn next_way(&mut self) {
@@ -218,7 +218,7 @@ impl<'a> SignatureSearch<'a> {
 
     /// Asks for all places of a way at once, where all of them are wanted.
     async fn look_ahead(&self, endpoint: &Endpoint) {
-        let until = part(self.way_until, 1 + self.steps.len());
+        let until = share(Instant::now(), self.way_until, 1 + self.steps.len());
         let places = self.steps.iter().filter_map(|step| step.place(self.digest));
         // The replies are remembered; where there was none, the step asks again.
         let asking =
@@ -236,7 +236,8 @@ impl<'a> SignatureSearch<'a> {
         match (step, place) {
             (Step::Referrers, _) => {
                 // A page that keeps us waiting leaves time for what the pages before it list.
-                self.referrers(endpoint, part(deadline, 2)).await?;
+                self.referrers(endpoint, share(Instant::now(), deadline, 2))
+                    .await?;
                 Ok(Vec::new())
             }
             (Step::SignatureTag, Some(place)) => {
@@ -278,7 +279,7 @@ impl<'a> SignatureSearch<'a> {
             entries,
         } = manifests;
         // One that keeps us waiting leaves time for what the others have.
-        let until = part(deadline, 2);
+        let until = share(Instant::now(), deadline, 2);
         let digests = entries.iter().map(|entry| entry.digest);
         let replies =
             all(digests.map(|digest| self.requests.manifest(endpoint, digest, until))).await;
@@ -467,7 +468,11 @@ impl<'a> SignatureSearch<'a> {
         let mut parts = wanted.chunks(AT_ONCE).peekable();
         while let Some(some) = parts.next() {
             // One that keeps us waiting leaves time for the next ones.
-            let until = part(deadline, 1 + usize::from(parts.peek().is_some()));
+            let until = share(
+                Instant::now(),
+                deadline,
+                1 + usize::from(parts.peek().is_some()),
+            );
             let blobs = all(some
                 .iter()
                 .map(|digest| self.requests.blob(endpoint, *digest, until)))
@@ -482,11 +487,4 @@ impl<'a> SignatureSearch<'a> {
             }
         }
     }
-}
-
-/// The end of an equal part of the time that is left until a deadline.
-fn part(deadline: Instant, sharers: usize) -> Instant {
-    let now = Instant::now();
-    let left = deadline.saturating_duration_since(now);
-    now + left / u32::try_from(sharers.max(1)).unwrap_or(u32::MAX)
 }

@@ -52,6 +52,8 @@ pub(crate) use signature_list::{CutLists, SignatureKind};
 pub(crate) use threads::use_threads;
 pub use tuf::{TufLocation, TufReader};
 
+use std::time::Instant;
+
 use crate::plain_text::plain_start;
 use rootpin_trust::{Code, Refusal};
 
@@ -309,6 +311,13 @@ fn is_loopback(host: &str) -> bool {
         || bare
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+/// An equal part of the time that is left, for the first of so many: one that keeps us waiting must
+/// not take the others' too.
+pub(crate) fn share(now: Instant, deadline: Instant, sharers: usize) -> Instant {
+    let left = deadline.saturating_duration_since(now);
+    now + left / u32::try_from(sharers.max(1)).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! tokio interrupts it after 128 reads, each of up to 400 kB. Only then does it see that nobody waits
 //! any more. So a server that sends nothing else keeps a thread busy. That thread is no door's and no
 //! other server's, and it ends, with its connections, once a question was given up on it and no other
-//! one waits.
+//! one waits. A server that leads to others, by redirects or to token services, has threads for few of
+//! them: else it could take all.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,6 +24,15 @@ const MAX_THREADS: usize = 64;
 /// longer.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// So many servers at a time may have a thread because one other server leads to them. Registries have a
+/// token service, and a few hosts for their blobs.
+const MAX_LED_TO: usize = 8;
+
+tokio::task_local! {
+    /// The origin of the server that a question began at.
+    static ASKED: String;
+}
+
 static THREADS: OnceLock<Mutex<ServerThreads>> = OnceLock::new();
 
 /// By origin.
@@ -32,6 +42,8 @@ struct ServerThreads(HashMap<String, ServerThread>);
 struct ServerThread {
     runtime: Handle,
     used: Instant,
+    /// The server that led to this one, which was not asked for itself yet.
+    led_by: Option<String>,
     /// The requests that wait for an answer.
     waiting: usize,
     /// Whether one was given up.
@@ -45,11 +57,22 @@ pub(crate) fn use_threads() {
     let _ = THREADS.set(Mutex::default());
 }
 
+/// Asks the server of the URL: whatever server that leads to counts as led to by this one.
+pub(super) async fn beginning_at<T>(url: &Url, asking: impl Future<Output = T>) -> T {
+    // A token is a part of the question that it is for.
+    if THREADS.get().is_none() || ASKED.try_with(|_| ()).is_ok() {
+        return asking.await;
+    }
+    ASKED
+        .scope(url.origin().ascii_serialization(), asking)
+        .await
+}
+
 /// Runs a request on the thread of the server that the URL names, or here where there are no such
 /// threads. It is given up with the future. `None`: it panicked.
 ///
 /// # Errors
-/// The system gives no thread.
+/// The system gives no thread, or the server that was asked leads to too many others.
 pub(super) async fn on_threads<T: Send + 'static>(
     url: &Url,
     request: impl Future<Output = T> + Send + 'static,
@@ -57,10 +80,14 @@ pub(super) async fn on_threads<T: Send + 'static>(
     let Some(threads) = THREADS.get() else {
         return Ok(Some(request.await));
     };
-    let (origin, runtime) = threads
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .of(&url.origin().ascii_serialization(), Instant::now())?;
+    let origin = url.origin().ascii_serialization();
+    let asked = ASKED.try_with(String::clone).ok();
+    let led_by = asked.filter(|asked| *asked != origin);
+    let (origin, runtime) = threads.lock().unwrap_or_else(PoisonError::into_inner).of(
+        &origin,
+        led_by,
+        Instant::now(),
+    )?;
     let mut waiting = WaitingRequest {
         threads,
         origin,
@@ -90,15 +117,37 @@ impl Drop for WaitingRequest {
 
 impl ServerThreads {
     /// The thread of that server for one request more, and whose it is.
-    fn of(&mut self, origin: &str, now: Instant) -> io::Result<(String, Handle)> {
+    fn of(
+        &mut self,
+        origin: &str,
+        led_by: Option<String>,
+        now: Instant,
+    ) -> io::Result<(String, Handle)> {
         // A connection is a task.
         self.0.retain(|_, thread| {
             thread.waiting > 0
                 || thread.runtime.metrics().num_alive_tasks() > 0
                 || now.saturating_duration_since(thread.used) < IDLE
         });
-        if !self.0.contains_key(origin) && self.0.len() < MAX_THREADS {
-            self.0.insert(origin.to_owned(), ServerThread::start(now)?);
+        if let Some(thread) = self.0.get_mut(origin) {
+            thread.led_by = thread.led_by.take().filter(|_| led_by.is_some());
+        } else {
+            let led_to = |by| {
+                self.0
+                    .values()
+                    .filter(move |thread| thread.led_by.as_ref() == Some(by))
+            };
+            if let Some(by) = led_by
+                .as_ref()
+                .filter(|by| led_to(by).count() >= MAX_LED_TO)
+            {
+                let why = format!("{by} leads to more than {MAX_LED_TO} other servers at a time");
+                return Err(io::Error::other(why));
+            }
+            if self.0.len() < MAX_THREADS {
+                let thread = ServerThread::start(led_by, now)?;
+                self.0.insert(origin.to_owned(), thread);
+            }
         }
         let owner = if self.0.contains_key(origin) {
             Some(origin.to_owned())
@@ -127,7 +176,7 @@ impl ServerThreads {
 }
 
 impl ServerThread {
-    fn start(now: Instant) -> io::Result<Self> {
+    fn start(led_by: Option<String>, now: Instant) -> io::Result<Self> {
         let runtime = Builder::new_current_thread()
             .max_blocking_threads(1)
             .enable_all()
@@ -144,6 +193,7 @@ impl ServerThread {
         Ok(Self {
             runtime: handle,
             used: now,
+            led_by,
             waiting: 0,
             given_up: false,
             _keep: keep,
@@ -162,9 +212,9 @@ mod tests {
     #[test]
     fn each_server_has_one_thread_until_it_has_no_connection_and_is_asked_nothing() {
         let (mut threads, begun) = (ServerThreads::default(), Instant::now());
-        let (_, first) = threads.of(&origin(1), begun).unwrap();
-        let (_, same) = threads.of(&origin(1), begun).unwrap();
-        let (_, other) = threads.of(&origin(2), begun).unwrap();
+        let (_, first) = threads.of(&origin(1), None, begun).unwrap();
+        let (_, same) = threads.of(&origin(1), None, begun).unwrap();
+        let (_, other) = threads.of(&origin(2), None, begun).unwrap();
         for number in [1, 1, 2] {
             threads.ended(&origin(number), true);
         }
@@ -172,10 +222,10 @@ mod tests {
         assert_ne!(first.id(), other.id());
         // A connection of the first one's.
         let connection = first.spawn(std::future::pending::<()>());
-        threads.of(&origin(3), begun + IDLE).unwrap();
+        threads.of(&origin(3), None, begun + IDLE).unwrap();
         assert_eq!(threads.0.len(), 2);
         assert_eq!(
-            threads.of(&origin(1), begun + IDLE).unwrap().1.id(),
+            threads.of(&origin(1), None, begun + IDLE).unwrap().1.id(),
             first.id()
         );
         drop(connection);
@@ -186,7 +236,7 @@ mod tests {
         let (mut threads, begun) = (ServerThreads::default(), Instant::now());
         let mut first = None;
         for _ in 0..2 {
-            first = Some(threads.of(&origin(1), begun).unwrap().1);
+            first = Some(threads.of(&origin(1), None, begun).unwrap().1);
         }
         let connection = first.unwrap().spawn(std::future::pending::<()>());
         threads.ended(&origin(1), false);
@@ -203,10 +253,33 @@ mod tests {
     }
 
     #[test]
+    fn a_server_has_threads_for_few_of_those_that_it_leads_to_and_each_that_is_asked_has_its_own() {
+        let (mut threads, begun) = (ServerThreads::default(), Instant::now());
+        let by = || Some(origin(0));
+        threads.of(&origin(0), None, begun).unwrap();
+        for number in 1..=MAX_LED_TO {
+            threads.of(&origin(number), by(), begun).unwrap();
+        }
+        for number in 9..109 {
+            assert!(threads.of(&origin(number), by(), begun).is_err());
+        }
+        assert_eq!(threads.0.len(), 1 + MAX_LED_TO);
+        // One that has its thread, another one's, and one that is asked for itself.
+        threads.of(&origin(1), by(), begun).unwrap();
+        threads.of(&origin(9), Some(origin(10)), begun).unwrap();
+        threads.of(&origin(11), None, begun).unwrap();
+        assert!(threads.of(&origin(12), by(), begun).is_err());
+        // It is asked for itself, and is led to no more.
+        threads.of(&origin(1), None, begun).unwrap();
+        threads.of(&origin(12), by(), begun).unwrap();
+    }
+
+    #[test]
     fn servers_beyond_the_most_share_threads() {
         let (mut threads, begun) = (ServerThreads::default(), Instant::now());
-        let of =
-            |threads: &mut ServerThreads, number| threads.of(&origin(number), begun).unwrap().1;
+        let of = |threads: &mut ServerThreads, number| {
+            threads.of(&origin(number), None, begun).unwrap().1
+        };
         let own: Vec<_> = (0..MAX_THREADS)
             .map(|number| of(&mut threads, number))
             .collect();

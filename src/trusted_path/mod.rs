@@ -8,8 +8,10 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
+mod attributes;
 mod write;
 
+pub use attributes::copy_attributes;
 pub use write::{FileOwner, append, create_copy, give_to_root, place, restrict_socket};
 
 /// Why a path is not to be trusted, and what to do about it.
@@ -82,10 +84,11 @@ pub fn check_directory(path: &Path, owner: Owner) -> Result<PathBuf, Untrusted> 
 }
 
 fn walk(path: &Path, owner: Owner) -> Result<(PathBuf, Metadata), Untrusted> {
+    let path = std::path::absolute(path).map_err(|error| failed(path, &error))?;
     let uids = owner.uids();
     let mut here = PathBuf::from("/");
     let mut metadata = inspect(&here, &uids)?;
-    let mut todo: VecDeque<OsString> = parts(path);
+    let mut todo: VecDeque<OsString> = parts(&path);
     let mut links: usize = 0;
     while let Some(part) = todo.pop_front() {
         if !metadata.is_dir() {

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, open, openat2};
 
-use super::{MAX_LINKS, Owner, WRITABLE, check_directory, inspect};
+use super::{MAX_LINKS, Owner, WRITABLE, check_directory, copy_attributes, inspect};
 
 /// Whose something was, and its mode.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,7 +66,7 @@ fn folder_place(path: &Path) -> io::Result<PathBuf> {
     }
 }
 
-/// Copies a file to a name that nothing has yet, with its owner and mode. Both are [`place`]s.
+/// Copies a file to a name that nothing has yet, with its owner, mode and extended attributes. Both are [`place`]s.
 ///
 /// # Errors
 /// The name is taken, or one of them can't be read or written.
@@ -80,6 +80,7 @@ pub fn create_copy(from: &Path, to: &Path) -> io::Result<()> {
         .open(to)?;
     let filled = io::copy(&mut from, &mut copy)
         .and_then(|_| fchown(&copy, Some(about.uid()), Some(about.gid())))
+        .and_then(|()| copy_attributes(&from, &copy))
         .and_then(|()| copy.set_permissions(about.permissions()))
         .and_then(|()| copy.sync_all());
     filled.inspect_err(|_| _ = fs::remove_file(to))

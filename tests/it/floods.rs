@@ -3,6 +3,7 @@
 //! asked.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
+use crate::cosign;
 use crate::load_support::{peak, threads};
 use crate::publisher::Publisher;
 use crate::tls::Authority;
@@ -178,5 +180,102 @@ fn servers_that_flood_cost_no_other_server_its_answer_and_nothing_once_nothing_i
         rests(&daemon.pid()),
         "rootpind goes on reading what it asked for no more"
     );
+    assert_eq!(daemon.stop().0, 0);
+}
+
+/// Servers that take a connection and say nothing.
+async fn silent_servers(count: usize) -> Vec<u16> {
+    let mut ports = Vec::new();
+    for _ in 0..count {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        ports.push(listener.local_addr().unwrap().port());
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((stream, _)) = listener.accept().await {
+                held.push(stream);
+            }
+        });
+    }
+    ports
+}
+
+/// A registry that redirects each question to the next of these ports.
+async fn redirect(listener: TcpListener, ports: Vec<u16>, asked: Arc<AtomicUsize>) {
+    while let Ok((mut stream, _)) = listener.accept().await {
+        let (ports, asked) = (ports.clone(), Arc::clone(&asked));
+        tokio::spawn(async move {
+            let mut request = [0; 8192];
+            while stream.read(&mut request).await? > 0 {
+                let port = ports[asked.fetch_add(1, Ordering::Relaxed) % ports.len()];
+                let answer = format!(
+                    "HTTP/1.1 307 Temporary Redirect\r\nLocation: http://127.0.0.1:{port}/\r\nContent-Length: 0\r\n\r\n"
+                );
+                stream.write_all(answer.as_bytes()).await?;
+            }
+            std::io::Result::Ok(())
+        });
+    }
+}
+
+/// The threads of servers in a process.
+fn source_threads(process: &str) -> usize {
+    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let name = |task: std::io::Result<std::fs::DirEntry>| {
+        std::fs::read_to_string(task.ok()?.path().join("comm")).ok()
+    };
+    tasks
+        .filter_map(name)
+        .filter(|name| name == "source\n")
+        .count()
+}
+
+#[test]
+fn a_server_that_redirects_to_a_hundred_others_has_threads_for_few_and_costs_no_other_its_answer() {
+    let Some(mut world) = World::new("h-redirects") else {
+        return;
+    };
+    world.deadline = "8s";
+    let image = Image::named("signed");
+    world.sign(&image.index.digest);
+    let servers = threads();
+    let listener = servers.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
+    let registry = format!("127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let ports = servers.block_on(silent_servers(100));
+    let redirected = Arc::new(AtomicUsize::new(0));
+    servers.spawn(redirect(listener, ports, Arc::clone(&redirected)));
+    let policy = world.policy()
+        + &format!(
+            "[[root]]\nid = \"beside\"\ntype = \"cosign\"\nkeys = [\"beside.pub\"]\n\
+             [[rule]]\nmatch = \"{registry}/**\"\nroots = [\"beside\"]\ntags = \"unbound\"\n"
+        );
+    std::fs::write(world.path("policy/beside.pub"), cosign::public_pem(1)).unwrap();
+    world.write_policy(&policy);
+    let daemon = world.start();
+    let descriptor = format!("{{\"digest\":\"{}\"}}", image.index.digest);
+    let questions = 40;
+    let asked: Vec<_> = (0..questions)
+        .map(|number| {
+            let name = format!("{registry}/app{number}:v1");
+            let mut command = world.verifier_command(&name, &image.index.digest);
+            start(&mut command, descriptor.as_bytes())
+        })
+        .collect();
+    let begun = Instant::now();
+    while redirected.load(Ordering::Relaxed) < questions {
+        assert!(
+            begun.elapsed() < PATIENCE,
+            "not every question was redirected"
+        );
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // The registry's own, eight that it leads to, and the honest server's.
+    let threads = source_threads(&daemon.pid());
+    assert!((2..=10).contains(&threads), "{threads} threads");
+    let healthy = world.verifier("r.test/team/app:v1", &image.index.digest);
+    assert_eq!(healthy.code, 0, "{healthy:?}");
+    for asked in asked {
+        let asked = ended(asked.wait_with_output().unwrap());
+        assert_eq!(asked.code, 1, "{asked:?}");
+    }
     assert_eq!(daemon.stop().0, 0);
 }

@@ -173,22 +173,22 @@ const WRONG: &[(&str, i32, &str)] = &[
     (
         "doctor --config nope",
         2,
-        "install -D -m 0644 packaging/rootpin.toml nope",
+        "install -D -m 0644 packaging/rootpin.toml /",
     ),
     (
         "install --config nope",
         2,
-        "install -D -m 0644 packaging/rootpin.toml nope",
+        "install -D -m 0644 packaging/rootpin.toml /",
     ),
     (
         "prove --config nope",
         2,
-        "install -D -m 0644 packaging/rootpin.toml nope",
+        "install -D -m 0644 packaging/rootpin.toml /",
     ),
     (
         "hosts write r.test --dir certs.d --config nope",
         2,
-        "install -D -m 0644 packaging/rootpin.toml nope",
+        "install -D -m 0644 packaging/rootpin.toml /",
     ),
     (
         "hosts check --dir certs.d --config nope",
@@ -213,7 +213,7 @@ const WRONG: &[(&str, i32, &str)] = &[
     (
         "doctor --config empty.toml --metrics no/metrics",
         2,
-        "mkdir -p no",
+        "mkdir -p /",
     ),
     (
         "audit --config empty.toml --docker none --html no/page.html",

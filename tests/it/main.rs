@@ -36,6 +36,7 @@ mod floods;
 #[path = "../support/front.rs"]
 mod front;
 mod gate_hints;
+mod gate_index;
 mod gates;
 mod grid;
 mod help;

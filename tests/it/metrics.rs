@@ -266,3 +266,48 @@ fn a_scrape_is_answered_where_rootpin_toml_says_so_and_nothing_else_is() {
     let got = answer(stream, "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
     assert!(got.contains("\nrootpin_up 1\n"), "{got}");
 }
+
+#[test]
+fn the_ends_of_audit_mode_and_of_the_audits_of_rules_are_shown_until_they_are_over() {
+    let Some(world) = World::new("m-audits") else {
+        return;
+    };
+    let file = world.path("rootpin.prom");
+    let text = || {
+        let ended = world.rootpin(&["metrics", "--textfile", file.to_str().unwrap()]);
+        assert_eq!(ended.code, 0, "{ended:?}");
+        std::fs::read_to_string(&file).unwrap()
+    };
+    let now = jiff::Timestamp::now();
+    let until = |hours: i64| now + jiff::SignedDuration::from_hours(hours);
+    let policy = world.policy();
+    let audited = |hours: i64| {
+        let of_rule = format!("[[rule]]\naudit-until = {}\n", until(hours));
+        let top = format!(
+            "version = 1\nmode = \"audit\"\naudit-until = {}\n",
+            until(hours + 1)
+        );
+        policy
+            .replace("[[rule]]\n", &of_rule)
+            .replace("version = 1\n", &top)
+    };
+    world.write_policy(&audited(48));
+    let daemon = world.start();
+    let shown = text();
+    let ends = shown
+        .lines()
+        .filter(|line| line.starts_with("rootpin_audit_ends_seconds{match="));
+    let ends: Vec<&str> = ends.collect();
+    let whole = format!(
+        "rootpin_audit_ends_seconds{{match=\"*\"}} {}",
+        until(49).as_second()
+    );
+    assert!(
+        ends.len() == 2 && ends.iter().any(|line| line.starts_with(&whole)),
+        "{shown}"
+    );
+    drop(daemon);
+    world.write_policy(&audited(-3));
+    let _daemon = world.start();
+    assert!(!text().contains("rootpin_audit_ends_seconds{"));
+}

@@ -16,6 +16,9 @@ use crate::say;
 
 const GUIDE: &str = "docs/from-docker-content-trust.md";
 
+/// The root key's ID that the guide has.
+const ROOT_KEY: &str = "30ff07203524acdab8e653ac2fdc39817dd51afb50adaf0d6f923643f1ad8db0";
+
 /// The commands of the blocks that are marked with this word, in their order.
 fn commands(who: &str) -> Vec<String> {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join(GUIDE);
@@ -209,23 +212,30 @@ fn the_guide_leads_off_docker_content_trust_as_it_is_typed() {
             .status
             .success()
     );
-    let sample = "30ff07203524acdab8e653ac2fdc39817dd51afb50adaf0d6f923643f1ad8db0";
-    consumer.stands_for(sample, &root_key);
+    consumer.stands_for(ROOT_KEY, &root_key);
 
     let begun = Instant::now();
     let dockerd = Dockerd::new(&lab, "dockerd28");
     let (mut daemon, typed) = (None, commands("consumer"));
     assert!((1..=10).contains(&typed.len()), "{typed:?}");
     for command in &typed {
-        if command == "cp -r proposal/. /etc/rootpin" {
-            continue; // The lab's daemon has its policy elsewhere: what is copied is taken from the proposal.
-        }
-        if command == "systemctl restart rootpind" {
-            let policy = consumer.policy("proposal");
-            daemon = Some(Daemon::with(&lab, &policy, &dockerd.config()));
-            dockerd.start(&lab);
-            dockerd.cool();
-            continue;
+        match command.as_str() {
+            // The lab's daemon and dockerd have their files elsewhere: what is copied is taken from
+            // the proposal, and dockerd is configured as `install` does it.
+            "cp -r proposal/. /etc/rootpin"
+            | "rootpin install --platform docker"
+            | "rootpin state acknowledge" => continue,
+            "systemctl enable --now rootpind" => {
+                let policy = consumer.policy("proposal");
+                daemon = Some(Daemon::with(&lab, &policy, &dockerd.config()));
+                continue;
+            }
+            "systemctl restart containerd docker" => {
+                dockerd.start(&lab);
+                dockerd.cool();
+                continue;
+            }
+            _ => {}
         }
         let result = consumer.run(command);
         if command.ends_with("# refused") {
@@ -249,9 +259,14 @@ fn the_guide_leads_off_docker_content_trust_as_it_is_typed() {
         typed.len()
     ));
     drop(daemon.take());
+    publish(&lab, &gun, &root_key);
+}
 
-    let mut publisher = Machine::new(&lab, "publisher");
-    publisher.stands_for(sample, &root_key);
+/// The publisher's part: the same tags are allowed by the new root once the server is stopped.
+fn publish(lab: &Lab, gun: &str, root_key: &str) {
+    let mut daemon = None;
+    let mut publisher = Machine::new(lab, "publisher");
+    publisher.stands_for(ROOT_KEY, root_key);
     let place = publisher.folder.join("srv");
     publisher.stands_for("file:///srv/trust", &format!("file://{}", place.display()));
     publisher.stands_for(
@@ -271,7 +286,7 @@ fn the_guide_leads_off_docker_content_trust_as_it_is_typed() {
         if command.starts_with("rootpin verify") {
             lab.script(&["stop", "notary"]);
             let policy = publisher.policy("policy");
-            daemon = Some(Daemon::start(&lab, &policy));
+            daemon = Some(Daemon::start(lab, &policy));
         }
         let words = publisher.run(command);
         words.unwrap_or_else(|words| panic!("{words}"));

@@ -288,6 +288,57 @@ fn lintian_finds_no_error_in_the_deb_and_the_rpm_holds_the_same_files() {
     }
 }
 
+/// The newest symbol of glibc that RHEL 9 and Amazon Linux 2023 have.
+const GLIBC: (u32, u32) = (2, 34);
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn the_rpm_wants_what_rhel_9_has_and_its_scripts_are_of_plain_sh() {
+    let file = package(packages(), "rpm", "0.1.0");
+    let asked = |what: &str| {
+        text(
+            Command::new("rpm")
+                .args(["-q", what, "--package"])
+                .arg(&file),
+        )
+    };
+    let wants = asked("--requires");
+    let mut newest = (0, 0);
+    for want in wants.lines() {
+        let name = want.split_ascii_whitespace().next().unwrap_or_default();
+        let library = ["ld-linux-", "libc.so.6", "libgcc_s.so.1", "libm.so.6"];
+        let is_known = library.iter().any(|start| name.starts_with(start))
+            || [
+                "/bin/sh",
+                "/usr/bin/sh",
+                "/bin/bash",
+                "/usr/bin/bash",
+                "config(rootpin)",
+                "rtld(GNU_HASH)",
+            ]
+            .contains(&name)
+            || name.starts_with("rpmlib(");
+        assert!(is_known, "it wants {want:?}: {wants}");
+        let symbol = name
+            .split_once("(GLIBC_")
+            .and_then(|(_, rest)| rest.split_once(')'));
+        if let Some((major, minor)) = symbol.and_then(|(symbol, _)| symbol.split_once('.')) {
+            let minor = minor.split('.').next().unwrap_or_default();
+            newest = newest.max((major.parse().unwrap(), minor.parse().unwrap()));
+        }
+    }
+    assert!(newest > (2, 0) && newest <= GLIBC, "{newest:?}: {wants}");
+    let shown = asked("--scripts");
+    for script in ["postinstall", "preuninstall", "postuninstall", "posttrans"] {
+        let head = format!("{script} scriptlet (using /bin/sh):");
+        let (_, rest) = shown
+            .split_once(&head)
+            .unwrap_or_else(|| panic!("no {script}: {shown}"));
+        let body = rest.split("scriptlet (using").next().unwrap_or_default();
+        assert!(body.contains("before_removal()"), "{script}: {body}");
+    }
+}
+
 #[test]
 #[ignore = "needs real engines: use tests/run"]
 fn the_manual_has_a_page_for_each_verb_and_all_of_them_render() {

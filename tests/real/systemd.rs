@@ -314,6 +314,44 @@ fn a_rootpind_that_hangs_is_started_anew_and_who_asked_it_meanwhile_is_answered(
 
 #[test]
 #[ignore = "needs real engines: use tests/run"]
+fn the_command_that_is_printed_when_a_socket_was_removed_has_systemd_hold_the_new_one() {
+    let host = Host::new("removed-socket", &pinned(&[]));
+    let script = "gate=/run/rootpin/containerd.gate.sock\n\
+         # sockets of that path that listen, and those of them that systemd holds (proc_net(5): unix)\n\
+         listen() { awk -v path=$gate '$8 == path && $4 == \"00010000\" { print $7 }' /proc/net/unix; }\n\
+         held() { local inode; for inode in $(listen); do ls -l /proc/1/fd | grep -o \"socket:.$inode.\"; done | wc -l; }\n\
+         until_active rootpind; echo before=$(listen | wc -l) $(held)\n\
+         rm $gate; for ((i = 0; i < 100; i++)); do journalctl --sync; journalctl -u rootpind -o cat | grep -q 'is made anew' && break; sleep 0.1; done\n\
+         echo removed=$(listen | wc -l) $(held)\n\
+         command=$(journalctl -u rootpind -o cat | sed -n 's/.*made anew.*`\\(systemctl [^`]*\\)`.*/\\1/p' | head -n 1); echo \"command=$command\"\n\
+         failed=0; for ((r = 0; r < 10; r++)); do bash -ec \"$command\" || ((failed += 1)); [[ $(systemctl is-active rootpind.socket rootpind | xargs) == 'active active' ]] || ((failed += 1)); done\n\
+         echo failed=$failed; echo after=$(listen | wc -l) $(held); test -S $gate; echo there=$?; rootpin status | grep -q 'NOT LISTENING'; echo silent=$?\n";
+    let told = host.boot(script, 120);
+    for (name, wanted) in [
+        ("before", "1 1"),
+        // The one that was removed. rootpind's own was bound under another name.
+        ("removed", "1 1"),
+        (
+            "command",
+            "systemctl stop rootpind.socket; systemctl restart rootpind",
+        ),
+        ("failed", "0"),
+        ("after", "1 1"),
+        ("there", "0"),
+        ("silent", "1"),
+    ] {
+        assert_eq!(
+            told.text(name),
+            wanted,
+            "{name}: {}\n{}",
+            told.log,
+            told.journal
+        );
+    }
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
 fn the_resolvers_port_is_nobody_elses_while_rootpind_is_away_and_one_that_is_taken_costs_that_door_only()
  {
     let host = Host::new("squatter", &pinned(&[]));

@@ -10,14 +10,15 @@ use crate::systemd::Host;
 /// One shape: the commands that make it, and the reason where nothing may be written.
 struct Shape {
     name: &'static str,
+    unit: &'static str,
     made: String,
     why: Option<&'static str>,
 }
 
 const UNIT: &str = "/etc/systemd/system/containerd.service";
 const COMMAND: &str = "ExecStart=/usr/bin/containerd --config /srv/cd/config.toml";
-const CLEAN: &str = "systemctl stop containerd 2>/dev/null; systemctl reset-failed 2>/dev/null\n\
-    rm -rf /etc/systemd/system/*containerd.service* /etc/systemd/system/service.d /usr/lib/systemd/system/mycd.service /etc/systemd/system/mycd.service.d \
+const CLEAN: &str = "systemctl stop containerd 'k8s-cd*' 2>/dev/null; systemctl reset-failed 2>/dev/null\n\
+    rm -rf /{etc,usr/local/lib,run}/systemd/system/k8s-cd* /etc/systemd/system/multi-user.target.wants/k8s-cd* /etc/systemd/system/*containerd.service* /etc/systemd/system/service.d /usr/lib/systemd/system/mycd.service /etc/systemd/system/mycd.service.d \
     /usr/lib/systemd/system/containerd.service.d /srv/cd /etc/containerd /etc/default/containerd /usr/local/bin/start-containerd\n\
     systemctl unset-environment OPTIONS\nmkdir -p /srv/cd /etc/containerd /etc/systemd/system\n\
     for file in /srv/cd/config.toml /etc/containerd/config.toml; do printf 'version = 3\\n' >$file; done\n";
@@ -35,11 +36,13 @@ fn shapes() -> Vec<Shape> {
     let reload = "systemctl daemon-reload\n";
     let known = |name, made: String| Shape {
         name,
+        unit: "containerd",
         made: made + reload,
         why: None,
     };
     let unclear = |name, made: String, why| Shape {
         name,
+        unit: "containerd",
         made: made + reload,
         why: Some(why),
     };
@@ -142,6 +145,7 @@ fn shapes() -> Vec<Shape> {
         ),
         Shape {
             name: "not-reloaded",
+            unit: "containerd",
             made: service(COMMAND)
                 + reload
                 + "systemctl show containerd >/dev/null; systemctl start containerd; sleep 0.01\n"
@@ -149,6 +153,76 @@ fn shapes() -> Vec<Shape> {
                 + &service("ExecStart=/usr/bin/containerd"),
             why: Some("systemctl daemon-reload"),
         },
+    ]
+}
+
+/// Units by other names than the usual one.
+fn other_names() -> Vec<Shape> {
+    let unit = |folder: &str, name: &str, command: &str| {
+        let text = format!("[Service]\nType=exec\n{command}");
+        file(&format!("{folder}/systemd/system/{name}.service"), &text)
+    };
+    let own = |folder: &str| unit(folder, "k8s-cd", COMMAND);
+    let shape = |name, unit, made: String, why| Shape {
+        name,
+        unit,
+        made: made + "systemctl daemon-reload\n",
+        why,
+    };
+    vec![
+        shape("other-name", "k8s-cd", own("/etc"), None),
+        shape("local-unit", "k8s-cd", own("/usr/local/lib"), None),
+        shape("run-time-unit", "k8s-cd", own("/run"), None),
+        shape(
+            "usual-masked",
+            "k8s-cd",
+            own("/etc") + &format!("ln -s /dev/null {UNIT}\n"),
+            None,
+        ),
+        shape(
+            "own-drop-in",
+            "k8s-cd",
+            unit("/etc", "k8s-cd", "ExecStart=/usr/bin/containerd")
+                + &file(
+                    "/run/systemd/system/k8s-cd.service.d/x.conf",
+                    &format!("[Service]\nExecStart=\n{COMMAND}"),
+                ),
+            None,
+        ),
+        shape(
+            "instance",
+            "k8s-cd@one",
+            unit("/etc", "k8s-cd@", COMMAND)
+                + "mkdir -p /etc/systemd/system/multi-user.target.wants\n\
+                   ln -s ../k8s-cd@.service /etc/systemd/system/multi-user.target.wants/k8s-cd@one.service\n",
+            None,
+        ),
+        shape(
+            "instance-with-its-own-file",
+            "k8s-cd@one",
+            unit(
+                "/etc",
+                "k8s-cd@",
+                "ExecStart=/usr/bin/containerd --config /etc/%i.toml",
+            ),
+            Some("specifiers"),
+        ),
+        shape(
+            "two-units",
+            "k8s-cd",
+            service("ExecStart=/usr/bin/containerd") + &own("/etc"),
+            Some("several units start containerd"),
+        ),
+        shape(
+            "snap",
+            "k8s-cd",
+            unit(
+                "/etc",
+                "k8s-cd",
+                "ExecStart=/usr/bin/snap run microk8s.daemon-containerd",
+            ),
+            Some("it is of the snap microk8s"),
+        ),
     ]
 }
 
@@ -168,13 +242,14 @@ fn what_systemd_starts_is_what_install_writes_for_or_nothing_is_written() {
     let mut script = String::from(
         "install() { rootpin install --platform containerd --dry-run 2>&1 | tr '\\n' '|'; }\n",
     );
-    for shape in shapes() {
-        let name = shape.name;
+    let all = || shapes().into_iter().chain(other_names());
+    for shape in all() {
+        let (name, unit) = (shape.name, shape.unit);
         let _ = writeln!(
             script,
-            "{CLEAN}{}echo \"{name}.idle=$(install)\"\nsystemctl start containerd\n\
-             pid=$(systemctl show -p MainPID --value containerd)\n\
-             for ((i = 0; i < 100; i++)); do [[ $(tr '\\0' ' ' </proc/$pid/cmdline) != *containerd* ]] || break; sleep 0.1; done\n\
+            "{CLEAN}{}echo \"{name}.idle=$(install)\"\nsystemctl start {unit}\n\
+             pid=$(systemctl show -p MainPID --value {unit})\n\
+             for ((i = 0; i < 100 && pid; i++)); do [[ $(tr '\\0' ' ' </proc/$pid/cmdline) != *containerd* ]] || break; sleep 0.1; done\n\
              echo \"{name}.argv=$(tr '\\0' ' ' </proc/$pid/cmdline)\"",
             shape.made
         );
@@ -188,8 +263,8 @@ fn what_systemd_starts_is_what_install_writes_for_or_nothing_is_written() {
         service(COMMAND),
         service("ExecStart=/usr/bin/containerd")
     );
-    let told = host.boot(&script, 120);
-    for shape in shapes() {
+    let told = host.boot(&script, 180);
+    for shape in all() {
         let (name, idle) = (shape.name, told.text(&format!("{}.idle", shape.name)));
         let argv = told.text(&format!("{name}.argv"));
         if let Some(why) = shape.why {

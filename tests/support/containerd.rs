@@ -16,11 +16,12 @@
     reason = "a broken test should stop at once"
 )]
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use containerd_client::events::ContentCreate;
 use containerd_client::services::v1::diff_client::DiffClient;
 use containerd_client::services::v1::snapshots::{
     Info as Snapshot, StatSnapshotRequest, StatSnapshotResponse,
@@ -31,8 +32,8 @@ use containerd_client::services::v1::{
     InfoResponse, Lease, ListContainersRequest, ListContainersResponse, ListContentRequest,
     ListContentResponse, ListImagesRequest, ListImagesResponse, ListNamespacesRequest,
     ListNamespacesResponse, ListRequest, ListResponse, ListTasksRequest, ListTasksResponse,
-    Namespace, Plugin, PluginsRequest, PluginsResponse, ReadContentRequest, ReadContentResponse,
-    SubscribeRequest, VersionResponse,
+    Namespace, Plugin, PluginsRequest, PluginsResponse, PublishRequest, ReadContentRequest,
+    ReadContentResponse, SubscribeRequest, VersionResponse,
 };
 use containerd_client::types::v1::Process;
 use containerd_client::types::{Descriptor, Envelope};
@@ -111,9 +112,11 @@ struct Inner {
     listeners: Mutex<Vec<mpsc::UnboundedSender<Envelope>>>,
     deleted: Mutex<Vec<DeleteImageRequest>>,
     listed: AtomicUsize,
+    blobs_listed: AtomicUsize,
     requests: AtomicUsize,
     sent: AtomicUsize,
     compares: AtomicBool,
+    publishes: AtomicBool,
     moved: Mutex<HashMap<String, String>>,
 }
 
@@ -129,9 +132,11 @@ impl Containerd {
             listeners: Mutex::default(),
             deleted: Mutex::default(),
             listed: AtomicUsize::new(0),
+            blobs_listed: AtomicUsize::new(0),
             requests: AtomicUsize::new(0),
             sent: AtomicUsize::new(0),
             compares: AtomicBool::new(true),
+            publishes: AtomicBool::new(false),
             moved: Mutex::default(),
         };
         let this = Self {
@@ -162,16 +167,46 @@ impl Containerd {
         this
     }
 
-    /// Changes what a namespace holds.
+    /// Changes what a namespace holds. If it publishes, it tells of each blob and record that is
+    /// new, as 2.1 does.
     pub fn hold(&self, namespace: &str, change: impl FnOnce(&mut Held)) {
-        change(Arc::make_mut(
-            self.inner
-                .held
-                .lock()
-                .unwrap()
-                .entry(namespace.to_owned())
-                .or_default(),
-        ));
+        let (before, after) = {
+            let mut held = self.inner.held.lock().unwrap();
+            let held = held.entry(namespace.to_owned()).or_default();
+            let before = Arc::clone(held);
+            change(Arc::make_mut(held));
+            (before, Arc::clone(held))
+        };
+        if !self.inner.publishes.load(Ordering::Relaxed) {
+            return;
+        }
+        let known: HashSet<_> = before.blobs.iter().map(|blob| &blob.digest).collect();
+        for blob in after
+            .blobs
+            .iter()
+            .filter(|blob| !known.contains(&blob.digest))
+        {
+            self.inner.publish(
+                namespace,
+                "/content/create",
+                &ContentCreate {
+                    digest: blob.digest.clone(),
+                    size: i64::try_from(blob.bytes.len()).unwrap(),
+                },
+            );
+        }
+        for record in after
+            .images
+            .iter()
+            .filter(|record| !before.images.contains(record))
+        {
+            self.tell(namespace, &record.0);
+        }
+    }
+
+    /// Publishes what 2.1 publishes: also which blobs come, and what others have it publish.
+    pub fn publishes(&self) {
+        self.inner.publishes.store(true, Ordering::Relaxed);
     }
 
     /// Writes an image record as a client does: whoever listens hears of it.
@@ -189,22 +224,7 @@ impl Containerd {
             name: name.to_owned(),
             ..ImageCreate::default()
         };
-        let event = prost_types::Any {
-            type_url: "containerd.services.images.v1.ImageCreate".to_owned(),
-            value: image.encode_to_vec(),
-        };
-        let topic = "/images/create".to_owned();
-        let envelope = Envelope {
-            namespace: namespace.to_owned(),
-            topic,
-            event: Some(event),
-            timestamp: None,
-        };
-        self.inner
-            .listeners
-            .lock()
-            .unwrap()
-            .retain(|listener| listener.send(envelope.clone()).is_ok());
+        self.inner.publish(namespace, "/images/create", &image);
     }
 
     /// How many listen to events.
@@ -235,6 +255,11 @@ impl Containerd {
     /// How often images were listed.
     pub fn listed(&self) -> usize {
         self.inner.listed.load(Ordering::Relaxed)
+    }
+
+    /// How often blobs were listed.
+    pub fn blobs_listed(&self) -> usize {
+        self.inner.blobs_listed.load(Ordering::Relaxed)
     }
 
     /// How many requests there were, and how many bytes were sent to answer them.
@@ -289,6 +314,23 @@ impl Containerd {
             .filter(|one| one.namespace.as_deref() != Some("rootpin-selftest"))
             .cloned()
             .collect()
+    }
+}
+
+impl Inner {
+    fn publish(&self, namespace: &str, topic: &str, event: &impl Message) {
+        let event = prost_types::Any {
+            type_url: "of.a.test".to_owned(),
+            value: event.encode_to_vec(),
+        };
+        let envelope = Envelope {
+            namespace: namespace.to_owned(),
+            topic: topic.to_owned(),
+            event: Some(event),
+            timestamp: None,
+        };
+        let mut listeners = self.listeners.lock().unwrap();
+        listeners.retain(|listener| listener.send(envelope.clone()).is_ok());
     }
 }
 
@@ -429,16 +471,31 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         "events.v1.Events/Subscribe" => {
             let (sender, receiver) = mpsc::unbounded_channel();
             inner.listeners.lock().unwrap().push(sender);
-            let events = UnboundedReceiverStream::new(receiver).map(Ok);
-            let mut events = Some(events);
-            let service = tower::service_fn(|_: tonic::Request<SubscribeRequest>| {
-                std::future::ready(Ok::<_, Status>(tonic::Response::new(
-                    events.take().unwrap(),
-                )))
+            let mut events = Some(UnboundedReceiverStream::new(receiver));
+            let service = tower::service_fn(|asked: tonic::Request<SubscribeRequest>| {
+                let filters = asked.into_inner().filters;
+                let fits = move |event: &Envelope| {
+                    let begins = |filter: &String| {
+                        let beginning = filter.strip_prefix("topic~=\"^");
+                        let beginning = beginning.map(|rest| rest.trim_end_matches('"'));
+                        beginning.is_some_and(|beginning| event.topic.starts_with(beginning))
+                    };
+                    let whole = format!("topic==\"{}\"", event.topic);
+                    filters.contains(&whole) || filters.iter().any(begins)
+                };
+                let events = events.take().unwrap().filter(fits).map(Ok);
+                std::future::ready(Ok::<_, Status>(tonic::Response::new(events)))
             });
             Grpc::new(ProstCodec::<Envelope, SubscribeRequest>::default())
                 .server_streaming(service, request)
                 .await
+        }
+        "events.v1.Events/Publish" if inner.publishes.load(Ordering::Relaxed) => {
+            unary(request, |asked: PublishRequest| {
+                inner.publish(&namespace.unwrap(), &asked.topic, &());
+                Ok(())
+            })
+            .await
         }
         "tasks.v1.Tasks/List" => {
             // RUNNING
@@ -522,6 +579,7 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
             .await
         }
         "content.v1.Content/List" => {
+            inner.blobs_listed.fetch_add(1, Ordering::Relaxed);
             stream(request, |asked: ListContentRequest| {
                 let fits = |blob: &&Blob| {
                     asked.filters.is_empty()

@@ -87,16 +87,12 @@ impl Rule {
         }
     }
 
-    /// The repository that a root of the rule is asked about for this one: signatures that bind no
-    /// name are looked for where the image itself is.
+    /// The repository that a root of the rule is asked about for this one; `None` as for
+    /// [`Self::signed_name`].
     #[must_use]
     pub fn asked_name(&self, root: &Root, repository: &Repository) -> Option<Repository> {
         let signed = self.signed_name(repository)?;
-        Some(if root.binds().name {
-            signed
-        } else {
-            repository.clone()
-        })
+        Some(root.asked_name(&signed, repository).clone())
     }
 
     /// What a root whose signatures are beside the image is asked about it.

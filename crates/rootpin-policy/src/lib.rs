@@ -14,9 +14,11 @@ mod lint;
 mod load;
 mod metadata_url;
 mod pattern;
+mod pattern_tree;
 mod root;
 mod settings;
 mod spelling;
+mod supposing;
 #[cfg(test)]
 mod tests;
 
@@ -36,9 +38,11 @@ pub use lint::{AllowedLint, LintCode};
 pub use load::load;
 pub use metadata_url::MetadataUrl;
 pub use pattern::{Pattern, Specificity};
+pub use pattern_tree::PatternTree;
 pub use root::{Binding, KeyEntry, NotaryRoot, Root, RootKind, TufRoot};
 pub use settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
 pub use spelling::nearest;
+pub use supposing::{Supposed, Supposing, Supposition};
 
 /// The directory of a host's policy where nothing else is said.
 pub const DEFAULT_DIR: &str = "/etc/rootpin";
@@ -170,6 +174,15 @@ impl Policy {
     #[must_use]
     pub fn revoked_digest(&self, digest: &Digest) -> Option<&str> {
         self.revoked_digests.get(digest).map(String::as_str)
+    }
+
+    /// The first of these digests that is revoked, and why.
+    pub(crate) fn first_revoked<'a>(
+        &self,
+        digests: impl IntoIterator<Item = &'a Digest>,
+    ) -> Option<(Digest, &str)> {
+        let mut digests = digests.into_iter();
+        digests.find_map(|digest| Some((*digest, self.revoked_digest(digest)?)))
     }
 
     /// Every revoked digest, and why.

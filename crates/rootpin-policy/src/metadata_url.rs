@@ -68,7 +68,7 @@ fn oci(name: &str) -> Result<MetadataUrl, &'static str> {
     };
     let rest = name.strip_prefix(repository.as_str());
     let is_tag = |rest: &str| rest.is_empty() || rest.strip_prefix(':') == Some(tag.as_str());
-    if !rest.is_some_and(is_tag) || repository.as_str().chars().any(|c| c.is_ascii_uppercase()) {
+    if !rest.is_some_and(is_tag) {
         return Err("not in full form");
     }
     Ok(MetadataUrl::Oci { repository, tag })

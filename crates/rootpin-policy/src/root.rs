@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use rootpin_trust::cosign::{CosignPins, TagBinding};
-use rootpin_trust::image::Digest;
+use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::notary::KeyPins;
 use rootpin_trust::notation::NotationPins;
 use rootpin_trust::{Fingerprint, Floor, KeyId, PublicKey, tuf};
@@ -100,6 +100,16 @@ pub struct TufRoot {
 }
 
 impl Root {
+    /// The repository that it is asked about: signatures that bind no name are looked for where the
+    /// image itself is. `signed`: the name that its statement must carry.
+    pub(crate) fn asked_name<'a>(
+        &self,
+        signed: &'a Repository,
+        of_image: &'a Repository,
+    ) -> &'a Repository {
+        if self.binds().name { signed } else { of_image }
+    }
+
     /// What its signatures bind.
     #[must_use]
     pub fn binds(&self) -> Binding {

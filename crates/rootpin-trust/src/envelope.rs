@@ -3,27 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, SIGNATURES_LISTED, over_limit};
 use crate::canonical::{self, JsonError, Text};
 use crate::date::date;
+use crate::format::Format;
 use crate::image::Digest;
 use crate::key::SignedMessage;
 use crate::refusal::shown;
 use crate::threshold::{Signature, Signed};
-use crate::{Code, Refusal, hex};
-
-/// The format of a metadata file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
-    /// Notary v1.
-    Notary,
-    /// The Update Framework 1.0.
-    Tuf,
-}
+use crate::{Code, Refusal};
 
 /// The members of `signed` objects that are read.
 const FIELDS: [&str; 10] = [
@@ -58,73 +48,6 @@ pub(crate) struct Envelope {
     pub(crate) version: u64,
     /// `expires`
     pub(crate) expires: Timestamp,
-}
-
-impl Format {
-    /// A refusal because of a file's form.
-    pub(crate) fn malformed(self, file: &str, what: &str) -> Refusal {
-        let (wanted, hint) = match self {
-            Self::Notary => (
-                "strict Notary v1 metadata",
-                "the file is not as a Notary v1 publisher writes it; ask who runs the trust server",
-            ),
-            Self::Tuf => (
-                "metadata of The Update Framework 1.0",
-                "this is not what the publisher's tools write; find out who answers in the source's place",
-            ),
-        };
-        Refusal::new(Code::Malformed, format!("{file} with {what}"), wanted, hint)
-    }
-
-    /// `_type` of a role's file.
-    fn kind(self, role: &str) -> &'static str {
-        match (self, role) {
-            (Self::Notary, "root") => "Root",
-            (Self::Notary, "timestamp") => "Timestamp",
-            (Self::Notary, "snapshot") => "Snapshot",
-            (Self::Notary, _) => "Targets",
-            (Self::Tuf, "root") => "root",
-            (Self::Tuf, "timestamp") => "timestamp",
-            (Self::Tuf, "snapshot") => "snapshot",
-            (Self::Tuf, _) => "targets",
-        }
-    }
-
-    /// The bytes of a hash or a signature: base64 in Notary's files, hexadecimal digits in TUF's.
-    pub(crate) fn bytes(self, text: &str) -> Option<Vec<u8>> {
-        match self {
-            Self::Notary => STANDARD.decode(text).ok(),
-            Self::Tuf => hex::decode(text),
-        }
-    }
-
-    /// Section 4.2.1. In TUF a key's ID may stand once, and a `sig` that is no hexadecimal text
-    /// verifies nothing.
-    fn signatures(self, listed: Text<'_>) -> Option<Vec<Signature>> {
-        let mut ids = BTreeSet::new();
-        let read = |entry: Text<'_>| {
-            let keyid = entry.get("keyid")?.as_str()?.into_owned();
-            let bytes = self.bytes(&entry.get("sig")?.as_str()?);
-            let (method, bytes) = match self {
-                // Notary's reader lower-cases methods.
-                Self::Notary => (entry.get("method")?.as_str()?.to_ascii_lowercase(), bytes?),
-                Self::Tuf => (String::new(), bytes.unwrap_or_default()),
-            };
-            let first = ids.insert(keyid.clone());
-            (first || self == Self::Notary).then_some(Signature {
-                keyid,
-                method,
-                bytes,
-            })
-        };
-        let most = match self {
-            // The file's size bounds them.
-            Self::Notary => usize::MAX - 1,
-            Self::Tuf => SIGNATURES_LISTED,
-        };
-        let all: Option<Vec<_>> = listed.elements()?.take(most + 1).map(read).collect();
-        all.filter(|all| all.len() <= most)
-    }
 }
 
 impl Envelope {
@@ -285,7 +208,7 @@ impl Outline {
             if name.is("signatures") {
                 let value = whole.value();
                 if format == Format::Tuf || !value.is_null() {
-                    listed = format.signatures(value);
+                    listed = signatures(format, value);
                 }
             } else if name.is("signed") {
                 let begin = whole.place();
@@ -316,6 +239,34 @@ impl Outline {
         }
         Err(wrong("no \"signed\""))
     }
+}
+
+/// Section 4.2.1. In TUF a key's ID may stand once, and a `sig` that is no hexadecimal text
+/// verifies nothing.
+fn signatures(format: Format, listed: Text<'_>) -> Option<Vec<Signature>> {
+    let mut ids = BTreeSet::new();
+    let read = |entry: Text<'_>| {
+        let keyid = entry.get("keyid")?.as_str()?.into_owned();
+        let bytes = format.bytes(&entry.get("sig")?.as_str()?);
+        let (method, bytes) = match format {
+            // Notary's reader lower-cases methods.
+            Format::Notary => (entry.get("method")?.as_str()?.to_ascii_lowercase(), bytes?),
+            Format::Tuf => (String::new(), bytes.unwrap_or_default()),
+        };
+        let first = ids.insert(keyid.clone());
+        (first || format == Format::Notary).then_some(Signature {
+            keyid,
+            method,
+            bytes,
+        })
+    };
+    let most = match format {
+        // The file's size bounds them.
+        Format::Notary => usize::MAX - 1,
+        Format::Tuf => SIGNATURES_LISTED,
+    };
+    let all: Option<Vec<_>> = listed.elements()?.take(most + 1).map(read).collect();
+    all.filter(|all| all.len() <= most)
 }
 
 fn is_spec_1(version: &str) -> bool {

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use crate::canonical::{JsonError, Limits, Text, rewrite_doubles};
 use crate::image::{Digest, Document, Repository, Tag, is_same_to_go};
 use crate::refusal::shown;
-use crate::threshold::{enough, list};
+use crate::threshold::enough;
 use crate::{Code, Collection, KeyId, Refusal, Target, Verified};
 
 /// Signatures of one image that are looked at. An image that is signed anew each week for a year by
@@ -135,7 +135,7 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// The same for people. A certificate's key signs no image itself, where it is an authority's.
     fn said(&self) -> String {
-        let keys = list(&self.keys);
+        let keys = KeyId::list(&self.keys);
         match self.role {
             "notation" => format!("a signature under a pinned certificate, of the keys {keys}"),
             _ => format!("signatures by {} of the keys {keys}", self.threshold),
@@ -182,8 +182,8 @@ fn collection(
             Code::Revoked if !keys.is_empty() => Refusal {
                 found: format!(
                     "{file} signed with keys {} that count, and with revoked keys {}",
-                    list(&keys),
-                    list(&revoked)
+                    KeyId::list(&keys),
+                    KeyId::list(&revoked)
                 ),
                 ..refusal
             },
@@ -434,6 +434,35 @@ pub fn by_manifests(
         signers_needed,
         versions: BTreeMap::new(),
     }))
+}
+
+/// What signatures of an index and those of each of its manifests say together, where one key is enough
+/// of either: any of them is.
+#[must_use]
+pub fn with_manifests(
+    index: &Verified<Collection>,
+    manifests: &Verified<Collection>,
+) -> Verified<Collection> {
+    let (index, manifests) = (index.get(), manifests.get());
+    let signers = &index.signers | &manifests.signers;
+    let signers_needed = match (index.signers_needed, manifests.signers_needed) {
+        (1, 1) => 1,
+        // Not what this is for: then all of them are.
+        _ => signers.len(),
+    };
+    let mut targets = manifests.targets.clone();
+    targets.extend(index.targets.clone());
+    Verified::after_every_check(Collection {
+        gun: index.gun.clone(),
+        role: index.role.clone(),
+        targets,
+        untagged: &index.untagged | &manifests.untagged,
+        expires: index.expires.min(manifests.expires),
+        root_keys: index.root_keys.clone(),
+        signers,
+        signers_needed,
+        versions: BTreeMap::new(),
+    })
 }
 
 /// The keys that signed manifests, and how many of them an index rests on: those that signed each of

@@ -1,13 +1,12 @@
 //! Public keys: their IDs, and whether one of them made a signature. This file, `image` and
 //! `material` are the only ones that call cryptography.
 
+mod id;
 mod image;
 mod material;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::fmt;
-use std::str::FromStr;
 
 use aws_lc_rs::digest;
 use aws_lc_rs::signature::{
@@ -26,19 +25,11 @@ use x509_cert::spki::SubjectPublicKeyInfo;
 use self::material::{EC_PUBLIC_KEY, Material, is_strong_rsa};
 use super::canonical::Text;
 use super::certificate::Certificate;
-use super::envelope::Format;
+use super::format::Format;
 use super::pem;
 use crate::image::Digest;
 
-/// A canonical key ID: SHA-256 over the canonical JSON of the bare key (Notary's private key files
-/// are named by it).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct KeyId(Digest);
-
-/// Why a PEM file gives no keys, or text is no key ID.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct KeyError(pub String);
+pub use id::{KeyError, KeyId};
 
 /// A key as metadata lists it.
 #[derive(Debug, Clone)]
@@ -95,51 +86,6 @@ impl<'a> SignedMessage<'a> {
             bytes: Some(bytes),
             sha256: None,
         }
-    }
-}
-
-impl KeyId {
-    /// An ID from its 32 bytes.
-    #[must_use]
-    pub fn from_bytes(bytes: [u8; 32]) -> Self {
-        Self(Digest::from_bytes(bytes))
-    }
-
-    /// The 32 bytes.
-    #[must_use]
-    pub fn as_bytes(&self) -> &[u8; 32] {
-        self.0.as_bytes()
-    }
-
-    /// notary-v1 key ID: SHA-256 of the canonical JSON of type and public part, with a private part
-    /// of null.
-    fn of(keytype: &str, public: &str) -> Self {
-        let [keytype, public] =
-            [keytype, public].map(|text| text.replace('\\', "\\\\").replace('"', "\\\""));
-        let key =
-            format!(r#"{{"keytype":"{keytype}","keyval":{{"private":null,"public":"{public}"}}}}"#);
-        Self(Digest::of(key.as_bytes()))
-    }
-}
-
-impl fmt::Display for KeyId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str(&self.0.hex())
-    }
-}
-
-impl fmt::Debug for KeyId {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, formatter)
-    }
-}
-
-impl FromStr for KeyId {
-    type Err = KeyError;
-
-    fn from_str(text: &str) -> Result<Self, KeyError> {
-        let wrong = || KeyError("not a key ID: wanted 64 lower-case hex digits".to_owned());
-        Digest::from_hex(text).map(Self).ok_or_else(wrong)
     }
 }
 

@@ -129,6 +129,7 @@ mod envelope;
 mod fetch;
 mod fingerprint;
 mod floors;
+mod format;
 pub mod hex;
 pub mod image;
 mod image_signature;
@@ -154,13 +155,13 @@ use jiff::Timestamp;
 use crate::image::{Digest, Repository};
 
 pub use certificate::Certificate;
-pub use envelope::Format;
 pub use fetch::{Answer, Edition, FetchFrom, Request, Step, Verification, Want};
 pub use fingerprint::{Fingerprint, key_name};
 pub use floors::FloorConflict;
+pub use format::Format;
 pub use image_signature::{
     MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile, SignatureFinding, SignatureOutcome,
-    SignedImage, by_manifests,
+    SignedImage, by_manifests, with_manifests,
 };
 pub use key::{KeyError, KeyId, PublicKey};
 pub use refusal::{Code, Refusal};

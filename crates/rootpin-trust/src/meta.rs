@@ -6,7 +6,8 @@ use sha2::{Digest as _, Sha512};
 
 use crate::budget::over_limit;
 use crate::canonical::Text;
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
+use crate::format::Format;
 use crate::image::Digest;
 use crate::refusal::shown;
 use crate::{Answer, Code, Refusal};

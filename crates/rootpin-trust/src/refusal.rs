@@ -50,6 +50,31 @@ impl Code {
             | Self::StateUnusable => false,
         }
     }
+
+    /// How much it says: of several refusals the one whose code has the highest rank is shown.
+    #[must_use]
+    pub fn rank(self) -> u8 {
+        match self {
+            Self::NoRule => 0,
+            Self::NotLocal => 1,
+            Self::ExemptionOver => 2,
+            Self::PolicyUnusable => 3,
+            Self::SourceUnreachable => 4,
+            Self::SourceDenied => 5,
+            Self::Malformed => 6,
+            Self::OverLimit => 7,
+            Self::Clock => 8,
+            Self::StateUnusable => 9,
+            Self::NoStatement => 10,
+            Self::RoleMissing => 11,
+            Self::Expired => 12,
+            Self::DigestMismatch => 13,
+            Self::RootNotPinned => 14,
+            Self::BadSignature => 15,
+            Self::Rollback => 16,
+            Self::Revoked => 17,
+        }
+    }
 }
 
 /// A "no": what was found, what was wanted, and what would change it.

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use crate::budget::Budget;
 use crate::canonical::Text;
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
 use crate::floors::Claim;
+use crate::format::Format;
 use crate::key::{KeyError, PublicKey};
 use crate::refusal::shown;
 use crate::threshold::{self, Counting};

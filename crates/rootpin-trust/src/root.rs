@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::budget::{Budget, ROOT_BYTES};
 use crate::canonical::Text;
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
+use crate::format::Format;
 use crate::role::{ListedKeys, Role};
-use crate::{Code, KeyId, PublicKey, Refusal, Request, threshold};
+use crate::{Code, KeyId, PublicKey, Refusal, Request};
 
 /// One root file, read but not judged.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl Root {
         let found = format!(
             "{} whose root role lists the revoked key {}",
             self.envelope.shown(),
-            threshold::list(&listed)
+            KeyId::list(&listed)
         );
         let hint = "have the publisher rotate the root key";
         Err(Refusal::new(

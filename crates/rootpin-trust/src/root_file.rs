@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use super::budget::{Budget, ROOT_BYTES};
-use super::envelope::{Envelope, Format};
+use super::envelope::Envelope;
+use super::format::Format;
 use super::key::{KeyId, PublicKey};
 use super::root::Root;
 use super::threshold::{self, Counting};

@@ -118,9 +118,12 @@ pub(super) fn enough(
     if enough(counted.len()) {
         return Ok(counted.clone());
     }
-    let wanted = format!("{threshold} of the keys {}", list(keys));
+    let wanted = format!("{threshold} of the keys {}", KeyId::list(keys));
     if enough(counted.len() + revoked.len()) {
-        let found = format!("{file} signed only with revoked keys {}", list(revoked));
+        let found = format!(
+            "{file} signed only with revoked keys {}",
+            KeyId::list(revoked)
+        );
         return Err(Refusal::new(
             Code::Revoked,
             found,
@@ -137,20 +140,6 @@ pub(super) fn enough(
 
 const ENOUGH: &str =
     "have the file signed by enough of its role's keys; nothing on this host can replace that";
-
-/// Key IDs for people.
-pub(super) fn list<'a>(ids: impl IntoIterator<Item = &'a KeyId>) -> String {
-    let ids: Vec<_> = ids.into_iter().map(KeyId::to_string).collect();
-    match ids.len() {
-        0 => "(none)".to_owned(),
-        1..=4 => ids.join(", "),
-        more => format!(
-            "{} and {} more",
-            ids.get(..4).unwrap_or_default().join(", "),
-            more - 4
-        ),
-    }
-}
 
 #[cfg(test)]
 mod tests {

@@ -193,6 +193,12 @@ pub(super) fn proposed_text(report: &Value) -> String {
             text(root, "id")
         ));
     }
+    if report["allowing_rules"] == 0 {
+        lines.push(
+            "not one name is allowed: no source gives a key whose signatures rootpin verifies, or all that it gives are left out above; hint: have the images signed, as docs/publishing.md shows, and pin that root"
+                .to_owned(),
+        );
+    }
     lines.push(format!(
         "written: {}, and nothing in force has changed",
         text(report, "out")

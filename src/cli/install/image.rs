@@ -2,7 +2,8 @@
 //! means what it will mean on the host, and no link leads out.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::io;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{StatVfsMountFlags, statvfs};
@@ -29,6 +30,12 @@ impl Image {
         };
         let dir =
             check_directory(dir, Owner::RootOrCaller).map_err(|fault| failed(&fault.message))?;
+        if is_root(&dir).map_err(|error| failed(&error))? {
+            return Err(Problem::hinted(
+                format!("{} is the root directory of this machine", dir.display()),
+                "name the folder that holds the image's root directory; for this machine leave out --root",
+            ));
+        }
         let staged = tempfile::Builder::new()
             .prefix(".rootpin-")
             .tempdir_in(&dir)
@@ -65,7 +72,34 @@ impl Drop for Image {
     }
 }
 
+/// Whether a folder is this machine's own root directory, by whatever name.
+fn is_root(dir: &Path) -> io::Result<bool> {
+    let (dir, root) = (fs::metadata(dir)?, fs::metadata("/")?);
+    Ok((dir.dev(), dir.ino()) == (root.dev(), root.ino()))
+}
+
 /// Whether nothing can be written there, by whomever.
 pub(super) fn is_read_only(folder: &Path) -> bool {
     statvfs(folder).is_ok_and(|about| about.f_flag.contains(StatVfsMountFlags::RDONLY))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_s_own_root_directory_is_no_image() {
+        for name in ["/", "/..", "/proc/self/root/."] {
+            assert!(is_root(Path::new(name)).unwrap(), "{name}");
+        }
+        let why = Image::enter(Path::new("/"))
+            .err()
+            .map(|why| why.to_string());
+        assert!(
+            why.as_ref()
+                .is_some_and(|why| why.contains("the root directory of this machine")),
+            "{why:?}"
+        );
+        assert!(!is_root(Path::new("/proc")).unwrap());
+    }
 }

@@ -5,32 +5,99 @@ use std::path::{Path, PathBuf};
 
 use super::{Arguments, image};
 use crate::cli::fix;
+use crate::config::Config;
 use crate::operate::doctor::unit::{
-    self, ADDRESS_OPTIONS, CONFIG_OPTIONS, SystemdAnswers, UnitCommand, UnitStart,
+    ADDRESS_OPTIONS, CONFIG_OPTIONS, EngineUnit, HostUnits, UnitCommand, UnitStart,
 };
 use crate::operate::doctor::{self, AUTHORIZATION, Idle};
-use crate::operate::platform::{self, DAEMON_JSON, MAIN, Platform};
+use crate::operate::platform::{self, DAEMON_JSON, DOCKER, MAIN, Platform};
 use crate::problem::Problem;
 
-/// Where containerd is on the search path.
-const CONTAINERD: &str = "containerd";
-const CONTAINERD_UNIT: &str = "containerd.service";
-const DOCKER_UNIT: &str = "docker.service";
-/// Options of engines that say where their parts are.
-const CONTAINERD_OPTIONS: [&str; 4] = [
-    CONFIG_OPTIONS[0],
-    CONFIG_OPTIONS[1],
-    ADDRESS_OPTIONS[0],
-    ADDRESS_OPTIONS[1],
-];
-const DOCKER_OPTIONS: [&str; 3] = ["config-file", AUTHORIZATION[0], AUTHORIZATION[1]];
+/// The option that says what a unit doesn't.
+const CONTAINERD_CONFIG: &str = "--containerd-config";
+const DOCKER_CONFIG: &str = "--docker-config";
+const CONTAINERD: EngineUnit = EngineUnit {
+    unit: "containerd.service",
+    program: "containerd",
+    options: &[
+        CONFIG_OPTIONS[0],
+        CONFIG_OPTIONS[1],
+        ADDRESS_OPTIONS[0],
+        ADDRESS_OPTIONS[1],
+    ],
+    sockets: &ADDRESS_OPTIONS,
+};
+const DOCKERD: EngineUnit = EngineUnit {
+    unit: "docker.service",
+    program: "dockerd",
+    options: &["config-file", AUTHORIZATION[0], AUTHORIZATION[1]],
+    sockets: &["host", "H"],
+};
 
-/// What the systemd that runs says of the engines' units; of an image's nothing.
-pub(super) fn ask_systemd(is_image: bool) -> Result<SystemdAnswers, Problem> {
+/// The units of this host, or of an image, that start engines.
+pub(super) fn read_units(is_image: bool) -> Result<HostUnits, Problem> {
     if is_image {
-        return Ok(SystemdAnswers::default());
+        return Ok(HostUnits::of_image());
     }
-    crate::cli::block_on(async { Ok(SystemdAnswers::ask(&[CONTAINERD_UNIT, DOCKER_UNIT]).await) })
+    crate::cli::block_on(async { Ok(HostUnits::of_this_host(&[&CONTAINERD, &DOCKERD]).await) })
+}
+
+/// Where the engines listen that are wanted, as far as it is one of each kind.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Sockets<'a> {
+    pub(super) containerd: Option<&'a Path>,
+    pub(super) docker: Option<&'a Path>,
+}
+
+impl<'a> Sockets<'a> {
+    pub(super) fn of(config: &'a Config) -> Self {
+        let containerd = match &config.engines[..] {
+            [one] => Some(one.containerd.as_path()),
+            _ => None,
+        };
+        let docker = match &config.dockers[..] {
+            [one] => Some(one.socket.as_path()),
+            _ => None,
+        };
+        Self { containerd, docker }
+    }
+
+    pub(super) fn of_platform(platform: &'static Platform) -> Self {
+        Self {
+            containerd: Some(Path::new(platform.socket)),
+            docker: Some(Path::new(DOCKER)),
+        }
+    }
+
+    /// The processes of containerd and dockerd.
+    fn processes(self, is_image: bool) -> (Option<u32>, Option<u32>) {
+        if is_image {
+            return (None, None);
+        }
+        let containerd = self.containerd.and_then(|socket| {
+            crate::cli::block_on(async { Ok(doctor::listener_at(socket).await) }).ok()?
+        });
+        (containerd, doctor::dockerd_pid())
+    }
+}
+
+/// The services that engines run as.
+#[derive(Debug, Clone)]
+pub(super) struct EngineServices {
+    containerd: String,
+    docker: String,
+}
+
+impl EngineServices {
+    /// A command that restarts the usual services, for these.
+    pub(super) fn in_command(&self, usual: &str) -> String {
+        let words = usual.split(' ').map(|word| match word {
+            "containerd" => self.containerd.as_str(),
+            "docker" => self.docker.as_str(),
+            word => word,
+        });
+        words.collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// Where an engine that doesn't run has its parts.
@@ -47,6 +114,7 @@ pub(super) struct Place {
     containerd_unit: Option<UnitCommand>,
     docker_unit: Option<UnitCommand>,
     tells_socket: bool,
+    pub(super) services: EngineServices,
     pub(super) verifier: PathBuf,
     is_image: bool,
 }
@@ -56,27 +124,32 @@ impl Place {
         arguments: &Arguments,
         platform: Option<&Platform>,
         is_image: bool,
-        systemd: &SystemdAnswers,
+        (units, sockets): (&HostUnits, Sockets<'_>),
     ) -> Self {
         let whole = |path: PathBuf| std::path::absolute(&path).unwrap_or(path);
+        let (containerd_pid, docker_pid) = sockets.processes(is_image);
         // The system's containerd is started by its unit, which may name other files.
         let is_system = platform.is_none_or(|platform| platform.main == MAIN);
         let started = if is_system {
-            unit::start(systemd, CONTAINERD_UNIT, CONTAINERD, &CONTAINERD_OPTIONS)
+            units.start(&CONTAINERD, sockets.containerd, containerd_pid)
         } else {
             UnitStart::Absent
         };
         let containerd_unclear = unclear(
             &started,
             arguments.containerd_config.as_deref(),
-            "--containerd-config",
+            (&CONTAINERD, CONTAINERD_CONFIG),
         );
-        let docker = unit::start(systemd, DOCKER_UNIT, "dockerd", &DOCKER_OPTIONS);
+        let docker = units.start(&DOCKERD, sockets.docker, docker_pid);
         let docker_unclear = unclear(
             &docker,
             arguments.docker_config.as_deref(),
-            "--docker-config",
+            (&DOCKERD, DOCKER_CONFIG),
         );
+        let services = EngineServices {
+            containerd: service(&started, &CONTAINERD),
+            docker: service(&docker, &DOCKERD),
+        };
         let (known_docker, unit) = (known(&docker), known(&started));
         let docker = docker.command();
         let named = |unit: Option<&UnitCommand>, names: &[&str]| unit?.path(names);
@@ -88,7 +161,7 @@ impl Place {
             let own = platform.and_then(|platform| platform.programs.iter().find(there));
             unit.and_then(program_of)
                 .filter(|path| path.exists())
-                .unwrap_or_else(|| PathBuf::from(own.map_or(CONTAINERD, |path| *path)))
+                .unwrap_or_else(|| PathBuf::from(own.map_or(CONTAINERD.program, |path| *path)))
         };
         let main = || {
             named(unit, &CONFIG_OPTIONS)
@@ -114,6 +187,7 @@ impl Place {
             containerd_unit: of_unit(unit, &arguments.containerd_config),
             docker_unit: of_unit(known_docker, &arguments.docker_config),
             tells_socket: is_system && arguments.containerd_config.is_none(),
+            services,
             verifier: given.unwrap_or_else(|| own.unwrap_or(usual).into()),
             is_image,
         }
@@ -154,17 +228,50 @@ impl Place {
 }
 
 /// Why nothing is written for an engine by its unit; none, where its file is given by this option.
-fn unclear(start: &UnitStart, given: Option<&Path>, option: &str) -> Option<Problem> {
-    match (start, given) {
-        (UnitStart::Unclear(command, why), None) => Some(Problem::hinted(
+fn unclear(
+    start: &UnitStart,
+    given: Option<&Path>,
+    (engine, option): (&EngineUnit, &str),
+) -> Option<Problem> {
+    if given.is_some() {
+        return None;
+    }
+    match start {
+        UnitStart::Absent | UnitStart::Known(_) => None,
+        UnitStart::Unclear(command, why) => Some(Problem::hinted(
             format!(
                 "{}: {why}, so it is not known which configuration it starts with",
                 command.file.display()
             ),
             format!("start the engine, mend its unit, or give {option} FILE, and run this again"),
         )),
-        _ => None,
+        UnitStart::Several(all) => {
+            let files = all.iter().map(|command| {
+                let config = command.path(engine.options.get(..1).unwrap_or_default());
+                let with =
+                    config.map_or_else(String::new, |path| format!(" with {}", path.display()));
+                format!("{}{with}", command.file.display())
+            });
+            Some(Problem::hinted(
+                format!(
+                    "several units start {}, so it is not known which configuration counts: {}",
+                    engine.program,
+                    files.collect::<Vec<_>>().join(", ")
+                ),
+                format!(
+                    "start the one that is used, `systemctl mask` the others, or give {option} FILE, and run this again"
+                ),
+            ))
+        }
     }
+}
+
+/// The service that an engine runs as, or will.
+fn service(start: &UnitStart, engine: &EngineUnit) -> String {
+    let name = start
+        .command()
+        .map_or(engine.unit, |command| command.name(engine.unit));
+    name.strip_suffix(".service").unwrap_or(name).to_owned()
 }
 
 /// containerd's program, where its path is known.
@@ -177,7 +284,7 @@ fn program_of(unit: &UnitCommand) -> Option<PathBuf> {
 fn known(start: &UnitStart) -> Option<&UnitCommand> {
     match start {
         UnitStart::Known(command) => Some(command),
-        UnitStart::Absent | UnitStart::Unclear(..) => None,
+        UnitStart::Absent | UnitStart::Unclear(..) | UnitStart::Several(_) => None,
     }
 }
 
@@ -185,24 +292,60 @@ fn known(start: &UnitStart) -> Option<&UnitCommand> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn an_unclear_unit_is_named_with_the_option_that_says_it() {
-        let command = UnitCommand {
-            words: vec!["/usr/bin/containerd".to_owned()],
-            file: "/u.service".into(),
+    fn command(file: &str, config: &str) -> UnitCommand {
+        UnitCommand {
+            words: ["/usr/bin/containerd", "--config", config]
+                .map(str::to_owned)
+                .to_vec(),
+            file: file.into(),
             folder: "/".into(),
-            names: Vec::new(),
+            names: vec!["a.service".to_owned()],
+        }
+    }
+
+    #[test]
+    fn an_unclear_unit_and_each_of_several_are_named_with_the_option_that_says_it() {
+        let of = |start: &UnitStart, given: Option<&Path>| {
+            unclear(start, given, (&CONTAINERD, CONTAINERD_CONFIG)).map(|told| told.to_string())
         };
-        let start = UnitStart::Unclear(command.clone(), "why".to_owned());
-        let told = unclear(&start, None, "--containerd-config").unwrap();
-        let told = told.to_string();
+        let one = command("/u.service", "/x.toml");
+        let unclear = UnitStart::Unclear(one.clone(), "why".to_owned());
+        let told = of(&unclear, None).unwrap();
         assert!(
             told.contains("/u.service: why") && told.contains("--containerd-config FILE"),
             "{told}"
         );
-        let given = Some(Path::new("/c.toml"));
-        assert!(unclear(&start, given, "--containerd-config").is_none());
-        assert!(unclear(&UnitStart::Known(command), None, "").is_none());
-        assert!(unclear(&UnitStart::Absent, None, "").is_none());
+        let several = UnitStart::Several(vec![one.clone(), command("/v.service", "/y.toml")]);
+        let told = of(&several, None).unwrap();
+        assert!(
+            told.contains("/u.service with /x.toml, /v.service with /y.toml")
+                && told.contains("--containerd-config FILE"),
+            "{told}"
+        );
+        for start in [unclear, several, UnitStart::Known(one), UnitStart::Absent] {
+            assert_eq!(of(&start, Some(Path::new("/c.toml"))), None, "{start:?}");
+        }
+    }
+
+    #[test]
+    fn the_command_that_restarts_engines_names_the_services_that_they_run_as() {
+        let known = UnitStart::Known(command("/u.service", "/x.toml"));
+        let services = EngineServices {
+            containerd: service(&known, &CONTAINERD),
+            docker: service(&UnitStart::Absent, &DOCKERD),
+        };
+        for (usual, wanted) in [
+            ("systemctl restart containerd", "systemctl restart a"),
+            (
+                "systemctl restart containerd docker",
+                "systemctl restart a docker",
+            ),
+            (
+                "systemctl restart k3s, or k3s-agent",
+                "systemctl restart k3s, or k3s-agent",
+            ),
+        ] {
+            assert_eq!(services.in_command(usual), wanted);
+        }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::Arguments;
-use super::place::{Place, ask_systemd};
+use super::place::{Place, Sockets, read_units};
 use crate::cli::output::{Output, list, text};
 use crate::cli::{EXIT_USAGE, fix};
 use crate::config::{self, Config, Engine};
@@ -29,19 +29,24 @@ pub(super) fn run(
         Err(why) if arguments.config.exists() => return Err(why.into()),
         Err(_) => recorded(&record, &arguments.config)?,
     };
-    let systemd = ask_systemd(is_image)?;
+    let units = read_units(is_image)?;
+    let all = Sockets::of(&config);
     let places: Vec<(&str, Place)> = config
         .engines
         .iter()
         .map(|engine| {
             let platform = Platform::of_socket(&engine.containerd);
+            let sockets = Sockets {
+                containerd: Some(&engine.containerd),
+                ..all
+            };
             (
                 engine.name.as_str(),
-                Place::of(arguments, platform, is_image, &systemd),
+                Place::of(arguments, platform, is_image, (&units, sockets)),
             )
         })
         .collect();
-    let other = Place::of(arguments, None, is_image, &systemd);
+    let other = Place::of(arguments, None, is_image, (&units, all));
     let idle = |engine: &Engine| {
         places
             .iter()
@@ -77,7 +82,7 @@ pub(super) fn run(
         (None, _) if arguments.consent.dry_run => "dry-run",
         (None, _) => "refused",
     };
-    let restart: &[String] = if written.is_some() {
+    let restart: &[String] = if written.is_some() && !is_image {
         &plan.restart
     } else {
         &[]

@@ -1,6 +1,7 @@
 //! Fingerprints as a person gives them, and whether they are those of what is to be pinned. Without
 //! one nothing is pinned.
 
+use std::fmt::Display;
 use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 
 use rustix::termios::{QueueSelector, tcflush};
@@ -164,17 +165,23 @@ fn standard_input() -> Result<String, Failure> {
     Ok(text)
 }
 
+/// Why an ID is that of no key.
+pub(in crate::cli) fn certificate_id(told: impl Display) -> String {
+    format!(
+        "{told} is the ID of a certificate, which docker trust inspect calls Root Key, and not that of the key in it"
+    )
+}
+
+/// Where the key's own ID is.
+pub(in crate::cli) const CERTIFICATE_ID: &str = "every repository has a certificate of its own over one root key, and the key is pinned: its ID is the name of the \
+    publisher's file in ~/.docker/trust/private that says role: root (grep -l 'role: root' ~/.docker/trust/private/*.key)";
+
 /// What was found is not told: a person who sees it would be led to type it.
 pub(in crate::cli) fn differs(told: &GivenFingerprint, keys: &[&PublicKey]) -> Failure {
     if keys.iter().any(|key| told.is_certificate_id_of(key)) {
-        let hint = "every repository has a certificate of its own over one root key, and the key is pinned: its ID is the name of the \
-            publisher's file in ~/.docker/trust/private that says role: root (grep -l 'role: root' ~/.docker/trust/private/*.key)";
-        let text = format!(
-            "{told} is the ID of a certificate, which docker trust inspect calls Root Key, and not that of the key in it"
-        );
         return Failure::Refused(Problem::hinted(
-            format!("{text}; nothing is pinned"),
-            hint.to_string(),
+            format!("{}; nothing is pinned", certificate_id(told)),
+            CERTIFICATE_ID,
         ));
     }
     let hint = "either the fingerprint is of another key or file, or somebody answers in the publisher's place: ask the publisher";

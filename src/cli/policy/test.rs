@@ -69,13 +69,18 @@ fn text(tested: &Tested) -> String {
         // Writing to a String can't fail.
         let _ = writeln!(
             out,
-            "{} case {}: {}@{} at {}\n  expected {}\n  found    {answer} by {}{}",
+            "{} case {}: {}@{} at {}\n  expected {}\n  found    {answer}{} by {}{}",
             case.file,
             case.number,
             case.name,
             case.digest,
             case.at,
             case.expected,
+            if case.let_through && case.outcome != "allowed" {
+                ", let through,"
+            } else {
+                ""
+            },
             case.rule.as_deref().unwrap_or("no entry"),
             case.found
                 .as_ref()

@@ -1,5 +1,7 @@
 //! `rootpin repo compare`: what differs between this repository and Notary's, while both are kept.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use super::Here;
@@ -7,9 +9,9 @@ use super::from_notary::{self, ReadRepositories, Selection};
 use super::report::of_others;
 use super::signing::read_draft;
 use super::term::RootTerm;
-use crate::cli::output::{Output, counted, list, table, text};
+use crate::cli::output::{Output, counted, list, table, text, unjudged_if};
 use crate::publish::PublishError;
-use crate::publish::take_over::NameDifference;
+use crate::publish::take_over::{NameDifference, SignersDifference};
 
 pub(super) const EXAMPLES: &str = "example: rootpin repo compare --with notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n\n\
     exit codes: 0 nothing differs, 1 something does, 2 a repository could not be read, 64 wrong usage";
@@ -38,6 +40,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     let metadata = read_draft(&mut transaction, output).await?.next;
     let term = RootTerm::of(&metadata, transaction.now);
     let differences = take_over.differences(&metadata);
+    let signers = take_over.signers_differences(&metadata);
     let tags: usize = take_over
         .repositories
         .iter()
@@ -55,16 +58,28 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         "repositories": take_over.repositories.len(),
         "tags": tags,
         "differences": differences.iter().map(difference_json).collect::<Vec<_>>(),
+        "signers": signers.iter().map(signers_json).collect::<Vec<_>>(),
         "refused": not_read,
         "notes": notes,
         "root": term.json(),
     });
-    here.say(output, &report, compared_text);
-    let code = match (refused.is_empty(), differences.is_empty()) {
+    let is_same = differences.is_empty() && signers.is_empty();
+    let code = match (refused.is_empty(), is_same) {
         (true, true) => 0,
         (true, false) => 1,
         (false, _) => 2,
     };
+    let report = unjudged_if(code, report, || {
+        let first = refused.first_key_value();
+        first.map_or_else(String::new, |(gun, refusal)| {
+            let count = counted(refused.len(), "repository");
+            format!(
+                "{count} could not be read, the first: {gun}: {}",
+                refusal.found
+            )
+        })
+    });
+    here.say(output, &report, compared_text);
     Ok(term.said(code, &here.repo))
 }
 
@@ -82,6 +97,45 @@ fn difference_json(difference: &NameDifference) -> Value {
         "role": difference.role,
         "taken_over": !difference.kept,
     })
+}
+
+fn signers_json(difference: &SignersDifference) -> Value {
+    let keys = |keys: &BTreeMap<String, Option<String>>| -> Vec<Value> {
+        let key = |(keyid, holder)| json!({ "key": keyid, "holder": holder });
+        keys.iter().map(key).collect()
+    };
+    json!({
+        "role": difference.role,
+        "only_notary": keys(&difference.only_notary),
+        "only_here": keys(&difference.only_here),
+        "paths_at_notary": difference.paths,
+    })
+}
+
+/// A line for each key that signs at one of the two alone, and for other names.
+fn signers_lines(difference: &Value) -> Vec<String> {
+    let role = text(difference, "role");
+    let keys = |member: &str, place: &str| -> Vec<String> {
+        let key = |key: &Value| {
+            let short: String = text(key, "key").chars().take(8).collect();
+            let name = match text(key, "holder") {
+                "" => short,
+                holder => format!("{holder} ({short})"),
+            };
+            format!("{role}: {name} may sign {place} alone")
+        };
+        list(difference, member).iter().map(key).collect()
+    };
+    let paths = list(difference, "paths_at_notary");
+    let paths: Vec<&str> = paths.iter().filter_map(Value::as_str).collect();
+    let paths = (!paths.is_empty()).then(|| {
+        format!(
+            "{role}: its signers may sign other names here than at Notary: {}",
+            paths.join(" ")
+        )
+    });
+    let keys = [keys("only_notary", "at Notary"), keys("only_here", "here")];
+    keys.into_iter().flatten().chain(paths).collect()
 }
 
 fn compared_text(report: &Value) -> String {
@@ -105,6 +159,10 @@ fn compared_text(report: &Value) -> String {
     if !rows.is_empty() {
         lines.push(table(&rows));
     }
+    let signers: Vec<String> = list(report, "signers")
+        .iter()
+        .flat_map(signers_lines)
+        .collect();
     let count = |name: &str| {
         let number = report.get(name).and_then(Value::as_u64);
         usize::try_from(number.unwrap_or_default()).unwrap_or(usize::MAX)
@@ -115,7 +173,9 @@ fn compared_text(report: &Value) -> String {
         counted(count("repositories"), "repository")
     );
     let unread = list(report, "refused").len();
-    lines.push(match rows.len() {
+    let found = rows.len() + signers.len();
+    lines.extend(signers);
+    lines.push(match found {
         0 if unread > 0 && count("repositories") == 0 => {
             format!("nothing was compared with {}", text(report, "server"))
         }
@@ -158,6 +218,7 @@ mod tests {
                 "tags": repositories,
                 "repositories": repositories,
                 "differences": [],
+                "signers": [],
                 "refused": refused,
                 "notes": [],
             }))

@@ -13,7 +13,7 @@ use crate::publish::changes::{Edits, EntryEdit, RoleEntry, present};
 use crate::publish::key::SigningError;
 use crate::publish::keyring::read_public_key;
 use crate::publish::root::as_listed;
-use crate::publish::take_over::taken_out;
+use crate::publish::taken_out;
 use crate::publish::{
     Draft, Metadata, PublishError, RepositoryChange, Working, delegated_paths, key_object,
 };
@@ -182,7 +182,7 @@ async fn remove(here: &Here, verb: RemoveDelegation, output: Output) -> Result<u
     let about = vec![format!("take back what is delegated to {}", verb.role)];
     let delegation = RoleEntry::Delegation(verb.role);
     let mut wanted = vec![(delegation.clone(), None)];
-    let record = taken_out(&delegation, None);
+    let record = taken_out::record(&delegation, None, || false);
     wanted.extend(record.map(|(record, by)| (record, Some(by))));
     let change = setting(&by, &delegation, &wanted, &working);
     carry_out(here, &working, change, &about, &verb.options, output).await

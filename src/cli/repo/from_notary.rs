@@ -16,14 +16,15 @@ use tokio::task::JoinSet;
 use super::Here;
 use super::progress::with_progress;
 use crate::cli::output::{Output, counted};
+use crate::cli::pin::{fingerprint_source, scan};
 use crate::evidence::{NotaryContents, Repositories};
 use crate::problem::Problem;
 use crate::publish::take_over::TakeOver;
 use crate::publish::{Activity, PublishError, Working};
 use crate::sources::{NotaryServer, Sources};
 use crate::state::Store;
-use rootpin_trust::Refusal;
 use rootpin_trust::image::Repository;
+use rootpin_trust::{Code, KeyId, Refusal};
 
 /// For one repository.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -93,28 +94,41 @@ pub(super) async fn read(
     selection: &Selection,
     output: Output,
 ) -> Result<ReadRepositories, PublishError> {
-    let sources = Sources::new(Arc::clone(&here.credentials));
+    let sources = Arc::new(Sources::new(Arc::clone(&here.credentials)));
     let pins = Pins::of(selection)?;
     let tls_ca = match &selection.tls_ca {
         Some(path) => Some(pins::file(path)?),
         None => pins.tls_ca(url),
     };
-    let server = sources
-        .notary_at(url, tls_ca.as_deref())
-        .map_err(|error| refused(&error.refusal()))?;
+    let server = sources.notary_at(url, tls_ca.as_deref()).map_err(|error| {
+        let wanted = "wanted https://HOST of the server, or http:// of a loopback address";
+        PublishError::wrong(error.refusal().found, wanted)
+    })?;
     let activity = Activity::default();
     activity.set(format!("asking {url} which repositories it has"));
     let guns = with_progress(output, &activity, guns(&server, working, selection)).await?;
-    let wanted = guns
-        .into_iter()
-        .map(|gun| pins.wanted(gun, url, &selection.role))
-        .collect::<Result<Vec<_>, _>>()?;
+    let (mut wanted, mut unpinned) = (Vec::new(), BTreeMap::new());
+    for gun in guns {
+        match pins.wanted(gun.clone(), url, &selection.role) {
+            Ok(one) => wanted.push(one),
+            Err(refusal) => drop(unpinned.insert(gun, refusal)),
+        }
+    }
     let state = here.repo.join(STATE);
     let store = Store::open_waiting(&state, Instant::now() + DEADLINE)
         .map_err(|error| refused(&error.refusal()))?;
-    let repositories = Repositories::new(Arc::new(sources), Arc::new(store), true);
+    let repositories = Repositories::new(Arc::clone(&sources), Arc::new(store), true);
     let reading = read_all(Arc::new(repositories), server, wanted, &activity);
-    let (contents, refused) = with_progress(output, &activity, reading).await?;
+    let (contents, mut refused) = with_progress(output, &activity, reading).await?;
+    if let Some(given) = pins.given() {
+        explain_certificate_ids(&sources, (url, tls_ca), given, &mut refused).await;
+    }
+    refused.extend(unpinned);
+    for refusal in refused.values_mut() {
+        if refusal.code == Code::NoStatement {
+            "see its spelling at the server, or leave it out".clone_into(&mut refusal.hint);
+        }
+    }
     let mut notes = Vec::new();
     let repositories = contents
         .into_iter()
@@ -124,6 +138,7 @@ pub(super) async fn read(
         take_over: TakeOver {
             server: url.to_owned(),
             repositories,
+            again: BTreeSet::new(),
         },
         refused,
         notes,
@@ -133,6 +148,35 @@ pub(super) async fn read(
 /// A refusal that ends the verb.
 fn refused(refusal: &Refusal) -> PublishError {
     PublishError::Wrong(Problem::hinted(refusal.found.clone(), refusal.hint.clone()))
+}
+
+/// Says what was named by `--root-key`, where it is the ID of the certificate that a server shows:
+/// `docker trust inspect` prints that one as Root Key. One repository is asked; nothing of the
+/// answer is believed.
+async fn explain_certificate_ids(
+    sources: &Sources,
+    (url, tls_ca): (&str, Option<Vec<u8>>),
+    given: &BTreeSet<KeyId>,
+    refused: &mut BTreeMap<Repository, Refusal>,
+) {
+    let mut unpinned = refused.iter_mut();
+    let first = unpinned.find(|(_, refusal)| refusal.code == Code::RootNotPinned);
+    let Some((gun, refusal)) = first else { return };
+    let Ok(target) = scan::at_server(gun.as_str(), url.to_owned(), tls_ca) else {
+        return;
+    };
+    let Ok(seen) = scan::ask(sources, &target, 1).await else {
+        return;
+    };
+    let mut keys = seen.files.iter().flat_map(|(file, _)| &file.keys);
+    let id = keys.find_map(|key| {
+        let mut given = given.iter();
+        given.find(|id| id.to_string() == key.scoped_id() && **id != key.id())
+    });
+    if let Some(id) = id {
+        refusal.found = fingerprint_source::certificate_id(id);
+        fingerprint_source::CERTIFICATE_ID.clone_into(&mut refusal.hint);
+    }
 }
 
 /// The names of the repositories; each must be this repository's own.

@@ -18,8 +18,9 @@ use super::signing::{SigningOptions, carry_out};
 use crate::cli::output::Output;
 use crate::cli::verify_file::file_digest;
 use crate::publish::changes::{Edits, EntryEdit, RoleEntry, present};
-use crate::publish::take_over::taken_out;
-use crate::publish::{Draft, Metadata, PublishError, RepositoryChange, Working, delegation_path};
+use crate::publish::{
+    Draft, Metadata, PublishError, RepositoryChange, Working, delegation_path, taken_out,
+};
 use crate::sources::Description;
 use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
 
@@ -250,7 +251,8 @@ fn removing<'a>(
             for path in paths {
                 for role in roles_that_list(&draft.next, path, only)? {
                     add_edit(&mut all, draft, role.clone(), path, None);
-                    record_taken_out(all.entry(role.clone()).or_default(), draft, &role, path);
+                    let edits = all.entry(role.clone()).or_default();
+                    record_taken_out(edits, draft, &role, path, working);
                 }
             }
             edits = Some(all);
@@ -309,14 +311,26 @@ fn add_edit(all: &mut EditsByRole, draft: &Draft, role: String, path: &str, afte
     );
 }
 
-/// Records that a path is taken out which a take-over brought, so that the next one leaves it out.
-fn record_taken_out(edits: &mut Edits, draft: &Draft, role: &str, path: &str) {
+/// Whether a list of endorsements or a take-over may bring a name, whoever signed it.
+fn may_come_again(metadata: &Metadata, working: &Working, path: &str) -> bool {
+    let repository = path
+        .rsplit_once(':')
+        .map_or(path, |(repository, _)| repository);
+    let mut endorses = working.settings.endorses.iter();
+    let parsed = Repository::from_full(repository);
+    parsed.is_ok_and(|repository| endorses.any(|pattern| pattern.matches(&repository)))
+        || taken_out::comes_in_bulk(metadata, repository)
+}
+
+/// Records that a path is taken out, so that no list and no take-over brings it again.
+fn record_taken_out(edits: &mut Edits, draft: &Draft, role: &str, path: &str, working: &Working) {
     let entry = RoleEntry::Target(path.to_owned());
     let taken = edits.get(&entry).and_then(|edit| edit.before.as_ref());
-    if let Some((record, server)) = taken_out(&entry, taken) {
+    let comes_again = || may_come_again(&draft.next, working, path);
+    if let Some((record, by)) = taken_out::record(&entry, taken, comes_again) {
         let document = draft.document(role);
         let before = document.and_then(|document| present(document, &record));
-        let after = Some(server);
+        let after = Some(by);
         edits.insert(record, EntryEdit { before, after });
     }
 }

@@ -74,7 +74,8 @@ enum Verb {
     #[command(
         after_help = "examples:\n  rootpin repo endorse docker.io/library/alpine:3.20\n  \
         rootpin repo endorse registry.example/mirror/alpine:3.20 --from docker.io/library/alpine:3.20\n  \
-        rootpin repo endorse --list upstream.txt --update --dry-run"
+        rootpin repo endorse --list upstream.txt --update --dry-run\n\n\
+        exit codes: 0 signed, or nothing is new, 1 a tag of the list moved or can't be endorsed now, 2 nothing is signed, 64 wrong usage"
     )]
     Endorse(images::Endorse),
     /// Take a name back: hosts refuse it as soon as they see the new metadata

@@ -1,6 +1,6 @@
 //! Reports a change of a repository and its end, for people and for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
@@ -42,8 +42,18 @@ fn step_json(before: &Metadata, next: &Metadata, step: &FileToSign, keyring: &Ke
             RoleEntry::Holder(keyid) => ("holder", keyid),
             RoleEntry::TakenOut(what) => ("taken-out", what),
         };
-        json!({ "kind": kind, "name": name, "before": edit.before, "after": edit.after,
-            "was": changes::shown(edit.before.as_ref()), "is": changes::shown(edit.after.as_ref()) })
+        let mut change = json!({ "kind": kind, "name": name, "before": edit.before, "after": edit.after,
+            "was": changes::shown(edit.before.as_ref()), "is": changes::shown(edit.after.as_ref()) });
+        if kind == "delegation" {
+            let (came, gone) = keys_of_change(edit.before.as_ref(), edit.after.as_ref());
+            let named = |keys: &BTreeSet<String>, metadata: &Metadata| -> Vec<String> {
+                let names = keys.iter();
+                names.map(|keyid| key_name(keyid, metadata, keyring)).collect()
+            };
+            change["keys_added"] = named(&came, next).into();
+            change["keys_removed"] = named(&gone, before).into();
+        }
+        change
     });
     let changes: Vec<Value> = changes.collect();
     let signers: Vec<String> = step
@@ -59,6 +69,20 @@ fn step_json(before: &Metadata, next: &Metadata, step: &FileToSign, keyring: &Ke
         "missing": step.missing.as_ref().map(|missing| missing_json(missing, next, keyring)),
         "changes": changes,
     })
+}
+
+/// The IDs of the keys that a delegation lists anew, and no more.
+fn keys_of_change(
+    before: Option<&Value>,
+    after: Option<&Value>,
+) -> (BTreeSet<String>, BTreeSet<String>) {
+    let keys = |side: Option<&Value>| -> BTreeSet<String> {
+        let listed = side.and_then(|side| side.get("role")?.get("keyids")?.as_array());
+        let ids = listed.into_iter().flatten().filter_map(Value::as_str);
+        ids.map(str::to_owned).collect()
+    };
+    let (before, after) = (keys(before), keys(after));
+    (&after - &before, &before - &after)
 }
 
 /// The missing signatures, and who could give them.
@@ -137,6 +161,11 @@ fn change_text(role: &str, change: &Value) -> String {
         (true, true) => '~',
     };
     let name = text(change, "name");
+    if text(change, "kind") == "taken-out" {
+        let is_out = change.get("after").is_some_and(|after| !after.is_null());
+        let sign = if is_out { '+' } else { '-' };
+        return format!("{sign} {role}: kept out of lists and take-overs: {name}");
+    }
     if text(change, "kind") == "delegation" {
         let role_of = |side: &str| {
             change
@@ -150,7 +179,17 @@ fn change_text(role: &str, change: &Value) -> String {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        return format!("{sign} {role}: delegation to {name}: {}", paths.join(" "));
+        let keys = |member: &str, sign: char| {
+            let keys = list(change, member).iter().filter_map(Value::as_str);
+            keys.map(|key| format!("\n  {sign} key of {key}"))
+                .collect::<String>()
+        };
+        return format!(
+            "{sign} {role}: delegation to {name}: {}{}{}",
+            paths.join(" "),
+            keys("keys_removed", '-'),
+            keys("keys_added", '+')
+        );
     }
     match (before, after) {
         (true, true) => format!(

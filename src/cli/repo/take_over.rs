@@ -1,5 +1,7 @@
 //! `rootpin repo take-over`: signs the tags of Notary repositories here, as one change.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use super::Here;
@@ -9,7 +11,7 @@ use super::signing::{SigningOptions, carry_out, read_draft};
 use crate::cli::output::{Output, counted};
 use crate::problem::Problem;
 use crate::publish::take_over::{NameDifference, TakeOver};
-use crate::publish::{Draft, PublishError, RepositoryChange, Working};
+use crate::publish::{Draft, PublishError, RepositoryChange, Working, taken_out};
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin repo take-over --from notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n  \
@@ -18,8 +20,9 @@ pub(super) const EXAMPLES: &str = "examples:\n  \
 pub(super) const LONG: &str = "Verify Notary repositories by pinned root keys, and sign their tags here, as one change.\n\n\
     A repository that lets other keys sign (targets/releases, as `docker trust signer add` makes it) gets a role for these keys, which may \
     sign the same tags here. Run it again to take over what was signed, moved or revoked there since; what was signed here by hand stays, and what was \
-    revoked here by hand, a signer's role too, stays out: sign it here to have it again. \
-    If one repository does not verify, nothing is signed, unless --skip-refused is given.";
+    revoked here by hand, a signer's role too, stays out: --again takes it over again. \
+    If one repository does not verify, or its root is not pinned, nothing is signed, unless --skip-refused is given.\n\n\
+    Exit codes: 0 taken over, or nothing is new; 1 some were left out (--skip-refused), or the time is over (--until); 2 nothing is signed.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -31,7 +34,10 @@ pub(super) struct Arguments {
     /// Take over the others where some do not verify, and end with 1
     #[arg(long)]
     skip_refused: bool,
-    /// Take over nothing after this RFC 3339 time, and end with 1: for a timer
+    /// Take over again what was revoked here by hand: a name or a role
+    #[arg(long, value_name = "NAME:TAG|ROLE")]
+    again: Vec<String>,
+    /// Take over nothing after this RFC 3339 time, and end with 1
     #[arg(long, value_name = "TIME")]
     until: Option<Timestamp>,
     #[command(flatten)]
@@ -49,7 +55,7 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         return Ok(1);
     }
     let ReadRepositories {
-        take_over,
+        mut take_over,
         refused,
         notes,
     } = from_notary::read(here, &working, url, &verb.selection, output).await?;
@@ -57,25 +63,32 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         .iter()
         .map(|(gun, refusal)| format!("{gun}: {}: {}", refusal.code, refusal.found))
         .collect();
-    let skips = verb.skip_refused && !take_over.repositories.is_empty();
+    // Where none could be read at all, something else is wrong than its signatures.
+    let is_judged = refused.values().any(|refusal| refusal.code.judged());
+    let skips = verb.skip_refused && (is_judged || !take_over.repositories.is_empty());
     if let Some((gun, refusal)) = refused.first_key_value().filter(|_| !skips) {
         let others = match refused.len() {
             1 => String::new(),
-            more => format!("; nor do {}", counted(more - 1, "other repository")),
+            more => format!("; and {} beside it", counted(more - 1, "repository")),
+        };
+        let what = if refusal.code.judged() {
+            "does not verify"
+        } else {
+            "could not be read"
+        };
+        let skip = if take_over.repositories.is_empty() {
+            ""
+        } else {
+            "; or take over the rest with --skip-refused"
         };
         return Err(PublishError::wrong(
-            format!(
-                "{gun} does not verify: {}: {}{others}",
-                refusal.code, refusal.found
-            ),
-            format!(
-                "{}; or take over the rest with --skip-refused",
-                refusal.hint
-            ),
+            format!("{gun} {what}: {}: {}{others}", refusal.code, refusal.found),
+            format!("{}{skip}", refusal.hint),
         ));
     }
     let mut transaction = here.transaction(&working, verb.options.local)?;
     let draft = read_draft(&mut transaction, output).await?;
+    take_over.again = again(&verb.again, &draft)?;
     let about = about(
         &take_over,
         &take_over.differences(&draft.next),
@@ -89,6 +102,18 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     } else {
         code.max(1)
     })
+}
+
+/// The names and roles to take over again; each must have been taken out.
+fn again(given: &[String], draft: &Draft) -> Result<BTreeSet<String>, PublishError> {
+    let taken_out = taken_out::all(&draft.next);
+    match given.iter().find(|what| !taken_out.contains(what.as_str())) {
+        Some(other) => Err(PublishError::wrong(
+            format!("{other} was not taken out here by hand"),
+            "rootpin repo compare lists what differs; leave out --again",
+        )),
+        None => Ok(given.iter().cloned().collect()),
+    }
 }
 
 /// What the change does, before it is shown name by name.
@@ -115,11 +140,12 @@ fn about(
             .notary
             .map_or("nothing".to_owned(), |digest| digest.to_string());
         let name = &difference.name;
-        let Some(here) = &difference.here else {
+        if let Some(what) = &difference.taken_out {
             return format!(
-                "  stays out: {name} was revoked here by hand, and is at Notary {notary}"
+                "  stays out: {name} is at Notary {notary}, and {what} was revoked here by hand: --again {what} takes it over again"
             );
-        };
+        }
+        let here = difference.here.as_deref().unwrap_or_default();
         let role = difference.role.as_deref().unwrap_or_default();
         format!("  stays: {name} is signed here as {here} by {role}, and at Notary as {notary}")
     }));

@@ -1,7 +1,6 @@
-//! The short way to a yes: what an earlier listing of the namespace hinted at, asked for anew. It
+//! The short way to a yes: what the index of the namespace hints at, asked for anew. It
 //! ends in a yes that the whole listing would give too, or in nothing.
 
-use std::collections::HashMap;
 use std::time::Instant;
 
 use containerd_client::services::v1::ApplyRequest;
@@ -9,7 +8,6 @@ use jiff::Timestamp;
 
 use super::{Gate, LookedUpNames};
 use crate::decide::{Unpack, Verdict};
-use crate::doors::claims;
 use rootpin_trust::image::Descriptor;
 
 impl Gate {
@@ -21,20 +19,11 @@ impl Gate {
         begun: Instant,
     ) -> Option<Verdict> {
         let engine = &self.engine;
-        let none = HashMap::new();
-        let annotations = message.diff.as_ref().map(|diff| &diff.annotations);
         let names = LookedUpNames {
             decider: &engine.decider,
         };
-        let place = claims::gather_by_hints(
-            &engine.containerd,
-            &names,
-            &engine.hints,
-            namespace,
-            layer,
-            annotations.unwrap_or(&none),
-        )
-        .await?;
+        let question = self.layer_question(&names, namespace, message, layer);
+        let place = question.gather_by_hints().await?;
         let unpack = Unpack {
             door: self.door,
             engine: engine.name.clone(),

@@ -41,6 +41,16 @@ pub(crate) struct BlobInfo {
 }
 
 impl BlobInfo {
+    /// One of which the labels are not known.
+    pub(crate) fn without_labels(digest: Digest, size: i64) -> Self {
+        let labels = HashMap::new();
+        Self {
+            digest,
+            size,
+            labels,
+        }
+    }
+
     /// Whether this blob may be a document that lists one of these digests, by what the garbage
     /// collector's labels say: that it does, or nothing of layers and manifests. So it is with what
     /// `BuildKit` and imports write, and with manifests under CRI's `discard_unpacked_layers`,

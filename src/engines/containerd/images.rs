@@ -293,11 +293,7 @@ impl ContainerdClient {
         digest: Digest,
         size: i64,
     ) -> Result<Option<Arc<Blob>>, Status> {
-        let told = BlobInfo {
-            digest,
-            size,
-            labels: std::collections::HashMap::new(),
-        };
+        let told = BlobInfo::without_labels(digest, size);
         match self.document(namespace, &told).await {
             Ok(Some(document)) => return Ok(Some(document)),
             Err(status) if status.code() != Code::OutOfRange => return Err(status),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::TufLook;
+use crate::evidence::NamedFiles;
 use crate::evidence::drive::Fetch;
 use crate::evidence::look::SourceFailure;
 use crate::sources::{SourceError, TufLocation, TufReader};
@@ -14,6 +15,8 @@ pub(in crate::evidence) struct TufSource<'a> {
     look: &'a TufLook<'a>,
     /// A place, and until when it may take; none: no place answers, and the cache has to do.
     place: Option<(&'a TufReader, Instant)>,
+    /// Roots that a place showed in this look, and that are not cached yet.
+    roots: NamedFiles,
 }
 
 impl TufLook<'_> {
@@ -26,6 +29,7 @@ impl TufLook<'_> {
         TufSource {
             look: self,
             place: Some((reader, deadline)),
+            roots: NamedFiles::new(),
         }
     }
 
@@ -34,6 +38,15 @@ impl TufLook<'_> {
         TufSource {
             look: self,
             place: None,
+            roots: NamedFiles::new(),
+        }
+    }
+
+    /// The same, with roots that are not cached yet.
+    pub(in crate::evidence) fn in_cache_with(&self, roots: NamedFiles) -> TufSource<'_> {
+        TufSource {
+            roots,
+            ..self.in_cache()
         }
     }
 
@@ -46,10 +59,14 @@ impl TufLook<'_> {
         };
         self.root.metadata.iter().flat_map(at).collect()
     }
+}
 
+impl TufSource<'_> {
     fn cached(&self, want: &Want) -> Option<Vec<u8>> {
-        self.repositories
-            .cached(&self.origin, &want.request.cache_name())
+        let (look, name) = (self.look, want.request.cache_name());
+        let root = self.roots.iter().find(|(root, _)| *root == name);
+        root.map(|(_, bytes)| bytes.clone())
+            .or_else(|| look.repositories.cached(&look.origin, &name))
     }
 }
 
@@ -57,11 +74,11 @@ impl Fetch for TufSource<'_> {
     async fn fetch(&self, want: &Want) -> Result<Answer, SourceFailure> {
         let (look, request) = (self.look, &want.request);
         if want.from == FetchFrom::Cache {
-            let cached = (!look.anew).then(|| look.cached(want));
+            let cached = (!look.anew).then(|| self.cached(want));
             return Ok(cached.flatten().into());
         }
         let Some((reader, deadline)) = self.place else {
-            return match look.cached(want) {
+            return match self.cached(want) {
                 Some(bytes) if look.anew => Ok(Answer::Bytes(bytes)),
                 // Whether there is a newer root can't be known.
                 _ if request.is_root_version() => Ok(Answer::Missing),

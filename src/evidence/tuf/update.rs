@@ -74,8 +74,9 @@ impl TufLook<'_> {
         }
     }
 
-    /// What was verified earlier: the cache, or, where what broke off raised the floors above it,
-    /// what this process has at hand.
+    /// What was verified earlier: the cache, under the roots that a place showed a moment ago; or what
+    /// this process has at hand, where what broke off raised the floors above the cache, or that lost
+    /// a file.
     async fn without_places(
         &self,
         known: Option<&TufAtHand>,
@@ -90,15 +91,24 @@ impl TufLook<'_> {
         };
         let (contact, limit) = self.look.offline_limit(&self.origin, contact, &why)?;
         let previous = known.map(|known| &known.trusted);
-        let refusal = match self.update_from(&self.in_cache(), previous, updates).await {
+        let source = self.in_cache_with(updates.unkept.roots());
+        let refusal = match self.update_from(&source, previous, updates).await {
             Ok(trusted) => {
                 let until = (contact, self.repositories.cached_until(self.look, limit));
                 return Ok(at_hand(trusted, known, self.look, until));
             }
+            // It is of keys that a newer root replaced.
+            Err(SourceFailure::No { refusal, .. }) if refusal.code == Code::BadSignature => {
+                return Err(not_in_cache("timestamp.json", &why));
+            }
+            Err(SourceFailure::No { refusal, .. }) if !refusal.source_behind => {
+                return Err(refusal);
+            }
             Err(SourceFailure::No { refusal, .. }) => refusal,
-            Err(SourceFailure::Silent(file)) => return Err(not_in_cache(&file, &why)),
+            Err(SourceFailure::Silent(file)) => not_in_cache(&file, &why),
         };
-        let Some(known) = known.filter(|_| refusal.source_behind) else {
+        let seen = self.repositories.floors(&self.origin.subject, updates)?;
+        let Some(known) = known.filter(|known| !known.trusted.is_of_older_root(&seen)) else {
             return Err(refusal);
         };
         let contact = known.contact;

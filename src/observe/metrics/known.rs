@@ -102,6 +102,12 @@ pub const METRICS: &[KnownMetric] = &[
         "When an exemption ends, in seconds since 1970; of the 100 that end first.",
     ),
     metric(
+        "rootpin_audit_ends_seconds",
+        "gauge",
+        "match",
+        "When a rule's audit ends, or audit mode (match=\"*\"), in seconds since 1970; of the 100 that end first.",
+    ),
+    metric(
         "rootpin_canary_ok",
         "gauge",
         "engine",

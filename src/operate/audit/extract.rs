@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+
+use rootpin_trust::Code;
 
 use super::FindingSeverity;
-use super::fleet::Counts;
+use super::kept_report::Counts;
 
 /// The most roots, keys or repositories that one report may have.
 pub(super) const MAX_ITEMS: usize = 50_000;
@@ -43,8 +45,16 @@ pub(super) struct RootExtract {
     /// A Notary server, or the addresses of TUF metadata.
     #[serde(default)]
     pub(super) sources: Vec<String>,
+    /// Of TUF: the root file that is pinned.
+    #[serde(default)]
+    pub(super) pinned: Option<PinnedFileExtract>,
     #[serde(default)]
     pub(super) max_age: Option<u64>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct PinnedFileExtract {
+    pub(super) sha256: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -88,6 +98,20 @@ pub(super) struct ImageExtract {
 #[derive(Debug, Deserialize)]
 pub(super) struct JudgementExtract {
     pub(super) outcome: ExtractedOutcome,
+    #[serde(default)]
+    pub(super) code: Option<KnownCode>,
+}
+
+/// Why an image is refused, by a code of this release; `other` is one of another release's.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KnownCode(&'static str);
+
+impl<'de> Deserialize<'de> for KnownCode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = Cow::<str>::deserialize(deserializer)?;
+        let mut known = Code::ALL.iter().map(|code| code.as_str());
+        Ok(Self(known.find(|known| *known == text).unwrap_or("other")))
+    }
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -140,10 +164,26 @@ impl ReportExtract<'_> {
     pub(super) fn items(&self) -> usize {
         let held = self.roots.iter().map(|root| {
             let floors = root.held.iter().map(HeldExtract::items);
-            let places = root.sources.len().max(1);
+            let places = root.sources.len() + 1;
             root.keys.len() + root.held.len() + places.saturating_mul(floors.sum())
         });
         self.roots.len().max(self.root_keys.len()).max(held.sum())
+    }
+
+    /// How many images are refused by each code.
+    pub(super) fn refusals(&self) -> BTreeMap<&'static str, usize> {
+        let mut found = BTreeMap::new();
+        for judgement in self
+            .images
+            .iter()
+            .filter_map(|image| image.judgement.as_ref())
+        {
+            if matches!(judgement.outcome, ExtractedOutcome::Refused) {
+                let code = judgement.code.map_or("other", |code| code.0);
+                *found.entry(code).or_default() += 1;
+            }
+        }
+        found
     }
 
     /// How many images and findings there are of each kind.

@@ -7,56 +7,10 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
+use super::drift::{Drift, DriftCode, differs};
+use super::kept_report::{Counts, HostImage, KeptReport, is_ahead};
 use super::merge::{Expected, Merge, Unreadable};
-use super::views::{self, HeldView};
-
-/// What is kept of one host's report. Their order is by time, then by how much was found, then by
-/// all else: so one of two counts whatever comes first.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct KeptReport {
-    pub(super) at: Timestamp,
-    /// `clean`, `findings`, `unknown`: in the order of letters too.
-    pub(super) outcome: &'static str,
-    /// Hash and mode.
-    pub(super) policy: Option<(Arc<str>, Arc<str>)>,
-    /// Pinned keys, each with the ids of the roots that pin it.
-    pub(super) pins: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    pub(super) held: Vec<HeldRoot>,
-    pub(super) views: Vec<HeldView>,
-    /// Root keys that are trusted there and pinned by none of its roots, each with its
-    /// repositories.
-    pub(super) unpinned: BTreeMap<Arc<str>, BTreeSet<Arc<str>>>,
-    pub(super) counts: Counts,
-    /// Its images.
-    pub(super) images: Vec<HostImage>,
-}
-
-/// The version of a root file.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct HeldRoot {
-    pub(super) root: Arc<str>,
-    pub(super) repository: Arc<str>,
-    pub(super) version: u64,
-}
-
-/// How much there is of what.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Counts {
-    /// Resident images.
-    pub images: usize,
-    /// … that the policy allows.
-    pub allowed: usize,
-    /// … that it refuses.
-    pub refused: usize,
-    /// … that could not be judged.
-    pub unjudged: usize,
-    /// Findings that are errors.
-    pub errors: usize,
-    /// Findings that are warnings.
-    pub warnings: usize,
-    /// What could not be looked at.
-    pub untold: usize,
-}
+use super::views;
 
 /// A fleet.
 #[derive(Debug, Clone, Serialize)]
@@ -81,6 +35,9 @@ pub struct Fleet {
     pub hosts: Vec<FleetHost>,
     /// Reports that could not be read.
     pub unreadable: Vec<Unreadable>,
+    /// Why images are refused, by code, for the page.
+    #[serde(skip)]
+    pub refusals: BTreeMap<&'static str, RefusalCause>,
     /// Which hosts have which image, for the page.
     #[serde(skip)]
     pub images: Vec<FleetImage>,
@@ -89,12 +46,13 @@ pub struct Fleet {
     pub images_left_off: usize,
 }
 
-/// An image as a host has it.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct HostImage {
-    pub(super) name: Arc<str>,
-    pub(super) digest: Option<Arc<str>>,
-    pub(super) outcome: &'static str,
+/// The images that hosts refuse by one code.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefusalCause {
+    /// How many names of images on hosts.
+    pub images: usize,
+    /// The places of these hosts in the fleet.
+    pub hosts: Vec<usize>,
 }
 
 /// An image, and the hosts that have it.
@@ -161,32 +119,6 @@ pub struct FleetHost {
     pub drift: Vec<Drift>,
 }
 
-/// One way in which a host differs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Drift {
-    /// A stable code, as docs/audit.md lists them.
-    pub code: &'static str,
-    /// What was found.
-    pub detail: String,
-}
-
-rootpin_trust::codes! {
-    /// Each way in which a host of a fleet can differ.
-    pub(super) enum DriftCode;
-    Behind = "behind", "it holds an older version of a root file than most of the hosts that hold one";
-    ClockAhead = "clock-ahead", "its report is of the future";
-    HeldBack = "held-back", "it had contact with a source, and still has an older timestamp than another host had by then";
-    PinExtra = "pin-extra", "it pins a root key that is not to be pinned";
-    PinMissing = "pin-missing", "it lacks a pin";
-    PolicyDiffers = "policy-differs", "it has another policy, or none";
-    Silent = "silent", "its last report is older than `--older-than`";
-    SplitView = "split-view", "it was shown other signed bytes of a version than other hosts";
-    TrustsUnpinned = "trusts-unpinned", "a root role on it holds a key that none of its own roots pins";
-}
-
-/// Clocks of one fleet agree better than this.
-const AHEAD: SignedDuration = SignedDuration::from_hours(1);
-
 impl Merge {
     /// Compares what was taken in.
     #[must_use]
@@ -204,11 +136,16 @@ impl Merge {
         let hosts = self.hosts.iter().map(|(name, seen)| {
             let mut drift = drift(seen, &majority, &newest, &floors);
             drift.extend(views.remove(name).into_iter().flatten());
-            let ahead = seen.at.duration_since(now) > AHEAD;
-            drift
-                .extend(ahead.then(|| {
-                    differs(DriftCode::ClockAhead, format!("{} is after {now}", seen.at))
-                }));
+            let own = Some(seen.at).filter(|at| is_ahead(*at, now));
+            let ahead = own.max(seen.ahead);
+            drift.extend(ahead.map(|at| {
+                let other = if own.is_none() {
+                    ": that report does not count"
+                } else {
+                    ""
+                };
+                differs(DriftCode::ClockAhead, format!("{at} is after {now}{other}"))
+            }));
             drift.extend(
                 limit
                     .filter(|limit| seen.at < *limit)
@@ -248,11 +185,24 @@ impl Merge {
             keys: keys(&self, &majority),
             hosts,
             expected: majority,
+            refusals: refusals(&self),
             images: images(&self),
             images_left_off: self.images_left_off,
             unreadable: self.unreadable,
         }
     }
+}
+
+fn refusals(merge: &Merge) -> BTreeMap<&'static str, RefusalCause> {
+    let mut all = BTreeMap::<&'static str, RefusalCause>::new();
+    for (place, seen) in merge.hosts.values().enumerate() {
+        for (code, count) in &seen.refusals {
+            let cause = all.entry(code).or_default();
+            cause.images += count;
+            cause.hosts.push(place);
+        }
+    }
+    all
 }
 
 /// Every image once, by name, with the hosts that have it so.
@@ -290,11 +240,6 @@ impl Fleet {
     pub fn differing(&self) -> impl Iterator<Item = &FleetHost> {
         self.hosts.iter().filter(|host| !host.drift.is_empty())
     }
-}
-
-fn differs(code: DriftCode, detail: String) -> Drift {
-    let code = code.as_str();
-    Drift { code, detail }
 }
 
 /// What most hosts have: of policies the most frequent, of keys each that more than half of them
@@ -474,22 +419,5 @@ fn joined(names: &BTreeSet<Arc<str>>) -> String {
         first.join(", ")
     } else {
         format!("{} and {more} more", first.join(", "))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_documentation_lists_every_way_in_which_a_host_differs_and_no_other() {
-        let (_, section) = include_str!("../../../docs/audit.md")
-            .split_once("## Many hosts\n")
-            .unwrap();
-        let rows = section.lines().filter(|line| line.starts_with("| `"));
-        let wanted = DriftCode::ALL
-            .iter()
-            .map(|code| format!("| `{}` | {} |", code.as_str(), code.meaning()));
-        assert_eq!(rows.collect::<Vec<_>>(), wanted.collect::<Vec<_>>());
     }
 }

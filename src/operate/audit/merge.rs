@@ -8,9 +8,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::extract::{HeldExtract, MAX_ITEMS, ReportExtract, RootExtract};
-use super::fleet::{HeldRoot, HostImage, KeptReport};
+use super::kept_report::{HeldRoot, HeldView, HostImage, KeptReport, is_ahead};
 use super::reading::Reports;
-use super::views::HeldView;
 use crate::decide::survey::PinnedRoot;
 use crate::observe::plain;
 
@@ -55,13 +54,23 @@ const MAX_UNREADABLE: usize = 1000;
 const MAX_IMAGES: usize = 1_000_000;
 
 impl Merge {
+    /// Whatever a report of the future says, it stands in no other one's place: whoever writes such
+    /// a report could hide all that the host says from now on.
     fn keep(&mut self, host: Arc<str>, seen: KeptReport) {
-        if let Some(known) = self.hosts.get(&host) {
+        let now = Timestamp::now();
+        if let Some(known) = self.hosts.get_mut(&host) {
             self.superseded += 1;
+            let ahead = [&*known, &seen]
+                .into_iter()
+                .filter(|one| is_ahead(one.at, now));
+            let ahead = ahead.map(|one| one.at).chain(known.ahead).max();
+            let is_present = |one: &KeptReport| !is_ahead(one.at, now);
             // Of two of one time, the one that found more: none of them is known to be the later.
-            if *known >= seen {
-                return;
+            if (is_present(&*known), &*known) < (is_present(&seen), &seen) {
+                *known = seen;
             }
+            known.ahead = ahead;
+            return;
         }
         self.hosts.insert(host, seen);
     }
@@ -141,7 +150,9 @@ impl Merge {
                 views,
                 unpinned,
                 counts,
+                refusals: report.refusals(),
                 images,
+                ahead: None,
             },
         ))
     }
@@ -178,6 +189,9 @@ impl Merge {
         let mut places: Vec<Arc<str>> = addresses
             .map(|source| self.text(source.trim_end_matches('/')))
             .collect();
+        // Mirrors that no two hosts share are mirrors of one repository all the same.
+        let pinned = root.pinned.as_ref().filter(|_| of_tuf);
+        places.extend(pinned.map(|file| self.text(&format!("the root file {}", file.sha256))));
         if places.is_empty() {
             places.push(Arc::clone(&repository));
         }

@@ -5,6 +5,7 @@
 //! written for it.
 
 mod check;
+mod drift;
 mod extract;
 mod findings;
 mod fleet;
@@ -13,6 +14,7 @@ mod host;
 mod html_page;
 mod images;
 mod judgement_source;
+mod kept_report;
 mod merge;
 mod page;
 mod places;
@@ -24,11 +26,13 @@ mod trust_graph;
 mod views;
 
 pub use check::SOON;
+pub use drift::Drift;
 pub use findings::{AuditFinding, FindingCode, FindingSeverity, Untold};
-pub use fleet::{Drift, Fleet, FleetHost, Majority};
+pub use fleet::{Fleet, FleetHost, Majority};
 pub use host::{AuditScope, look, look_at};
 pub use images::{EngineKind, EngineSocket};
 pub use judgement_source::JudgementSource;
+pub(crate) use kept_report::is_ahead;
 pub use merge::{Expected, Merge, Unreadable};
 pub use page::{fleet_page, host_page};
 pub use places::{TrustPlace, homes};

@@ -7,7 +7,8 @@ use cells::{host, image, mode, outcome, seconds, severity, trusted};
 
 use crate::decide::survey::ReportedBinding;
 
-use super::fleet::{DriftCode, Fleet};
+use super::drift::DriftCode;
+use super::fleet::Fleet;
 use super::html_page::{Cell, HtmlPage};
 use super::report::HostReport;
 use super::trust_graph::{self, Vouching};

@@ -44,7 +44,7 @@ pub trait Reports {
             Ok(file) if file.metadata().is_ok_and(|found| found.is_file()) => {
                 self.lines(&origin, io::BufReader::with_capacity(1 << 20, file));
             }
-            Ok(_) => self.unreadable(&origin, "not a plain file"),
+            Ok(_) => self.unreadable(&origin, "not a plain file; hint: write it to one"),
             Err(error) => self.unreadable(&origin, &error.to_string()),
         }
     }

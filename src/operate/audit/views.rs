@@ -6,48 +6,17 @@ use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::fleet::{Drift, DriftCode, KeptReport};
-
-/// The highest version of a role that a host has seen of one repository.
-#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct HeldView {
-    /// How the host calls it.
-    pub(super) repository: Arc<str>,
-    /// What makes it the same repository on another host: a Notary repository's name, or one of the
-    /// addresses of TUF metadata.
-    pub(super) places: Vec<Arc<str>>,
-    pub(super) role: Arc<str>,
-    pub(super) version: u64,
-    /// The digest of the signed bytes.
-    pub(super) signed: Arc<str>,
-    pub(super) root_keys: Vec<Arc<str>>,
-    /// The role's own keys.
-    pub(super) keys: Vec<Arc<str>>,
-    /// When the host first saw that version, for TUF timestamps.
-    pub(super) since: Option<Timestamp>,
-    /// The host's last good contact with the source.
-    pub(super) contact: Option<Timestamp>,
-    /// When the timestamp ends, by its publisher.
-    pub(super) expires: Option<Timestamp>,
-    pub(super) max_age: Option<SignedDuration>,
-}
-
-impl HeldView {
-    fn groups(&self) -> impl Iterator<Item = Group<'_>> {
-        let keys = |root_key| self.keys.iter().map(move |key| (root_key, key));
-        let pairs = self.root_keys.iter().flat_map(keys);
-        pairs.flat_map(|(root_key, key)| {
-            let places = self.places.iter();
-            places.map(move |place| (&**root_key, &**key, &**place))
-        })
-    }
-}
+use super::drift::{Drift, DriftCode};
+use super::kept_report::{HeldView, KeptReport};
 
 /// A root without `max-age`: the policy's default for `offline`.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(14 * 24);
 
 /// A place of TUF metadata may be a mirror that is a day behind the others.
 const BEHIND: SignedDuration = SignedDuration::from_hours(24);
+
+/// A timestamp is renewed each hour or less often, so a year has fewer versions.
+const FAR: u64 = 10_000;
 
 /// The clocks of two hosts differ by less, and a cache before a source keeps a timestamp for less:
 /// Notary's server allows five minutes.
@@ -57,6 +26,16 @@ const LATE: SignedDuration = SignedDuration::from_mins(15);
 type Group<'a> = (&'a str, &'a str, &'a str);
 /// One version of a role.
 type Version<'a> = (Group<'a>, &'a str, u64);
+
+/// The histories that a view is part of.
+fn histories(view: &HeldView) -> impl Iterator<Item = Group<'_>> {
+    let keys = |root_key| view.keys.iter().map(move |key| (root_key, key));
+    let pairs = view.root_keys.iter().flat_map(keys);
+    pairs.flat_map(|(root_key, key)| {
+        let places = view.places.iter();
+        places.map(move |place| (&**root_key, &**key, &**place))
+    })
+}
 
 type Differences = BTreeMap<Arc<str>, Vec<Drift>>;
 
@@ -87,7 +66,7 @@ fn split(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     type Seen<'a> = BTreeMap<&'a str, BTreeMap<&'a Arc<str>, &'a HeldView>>;
     let mut groups: BTreeMap<Version<'_>, Seen<'_>> = BTreeMap::new();
     for (host, view) in all(hosts) {
-        for group in view.groups() {
+        for group in histories(view) {
             let group = (group, &*view.role, view.version);
             let known = groups.entry(group).or_default();
             known.entry(&view.signed).or_default().insert(host, view);
@@ -136,12 +115,14 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     let timestamps = || all(hosts).filter(|(_, view)| &*view.role == "timestamp");
     // A new key of the role counts anew.
     let mut seen: BTreeMap<Group<'_>, BTreeMap<u64, KnownVersion>> = BTreeMap::new();
-    for (_, view) in timestamps() {
+    let far_ahead = far_ahead(timestamps(), found);
+    let is_odd = |host, group| far_ahead.contains(&(host, group));
+    for (host, view) in timestamps() {
         let Some(at) = view.since.or(view.contact) else {
             continue;
         };
         let expires = view.expires;
-        for group in view.groups() {
+        for group in histories(view).filter(|group| !is_odd(host, *group)) {
             let versions = seen.entry(group).or_default();
             let known = versions.entry(view.version);
             let known = known.or_insert(KnownVersion { at, expires });
@@ -153,7 +134,7 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
         let Some(contact) = view.contact else {
             continue;
         };
-        for group in view.groups() {
+        for group in histories(view) {
             let versions = seen.get(&group);
             let mut newer = versions.into_iter().flat_map(|versions| {
                 let newer = (
@@ -177,6 +158,46 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
             drift.push(Drift { code, detail });
         }
     }
+}
+
+/// The hosts each of which alone claims a version far beyond all others of the same history. By such
+/// a claim one host could have all others called held back.
+fn far_ahead<'a>(
+    timestamps: impl Iterator<Item = (&'a Arc<str>, &'a HeldView)>,
+    found: &mut Differences,
+) -> BTreeSet<(&'a Arc<str>, Group<'a>)> {
+    let mut claims: BTreeMap<Group<'_>, BTreeMap<&Arc<str>, &HeldView>> = BTreeMap::new();
+    for (host, view) in timestamps {
+        for group in histories(view) {
+            let hosts = claims.entry(group).or_default();
+            let known = hosts.entry(host).or_insert(view);
+            if view.version > known.version {
+                *known = view;
+            }
+        }
+    }
+    let mut odd = BTreeSet::new();
+    for (group, hosts) in claims {
+        let mut versions: Vec<u64> = hosts.values().map(|view| view.version).collect();
+        versions.sort_unstable_by(|one, other| other.cmp(one));
+        let [first, second, ..] = versions.as_slice() else {
+            continue;
+        };
+        if first.saturating_sub(*second) <= FAR {
+            continue;
+        }
+        for (host, view) in hosts.into_iter().filter(|(_, view)| view.version == *first) {
+            let detail = format!(
+                "timestamp of {} at version {first}; no other host has one beyond {second}",
+                view.repository
+            );
+            let code = DriftCode::FarAhead.as_str();
+            let drift = found.entry(Arc::clone(host)).or_default();
+            drift.push(Drift { code, detail });
+            odd.insert((host, group));
+        }
+    }
+    odd
 }
 
 /// Whether a host was kept from a newer version that another host had. Reports say only since when a

@@ -2,6 +2,7 @@
 //! later wins.
 
 mod glob;
+mod plugin_names;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ffi::OsString;
@@ -157,14 +158,14 @@ impl ConfigFiles {
         Ok(main)
     }
 
-    /// The last file that has this key, with the key's line.
+    /// The last file that has this key, under whichever of its names, with the key's line.
     #[must_use]
     pub fn who_sets(&self, path: &[&str]) -> Option<(&ConfigFile, usize)> {
-        self.files
-            .iter()
-            .rev()
-            .find(|file| at(&file.table, path).is_some())
-            .map(|file| (file, line(&file.text, path)))
+        let names = plugin_names::all(path);
+        self.files.iter().rev().find_map(|file| {
+            let name = names.iter().find(|name| at(&file.table, name).is_some())?;
+            Some((file, line(&file.text, name)))
+        })
     }
 
     /// The same for people: `FILE:LINE`, or that nobody does.
@@ -288,9 +289,15 @@ fn names(folder: &Path) -> io::Result<Vec<OsString>> {
     Ok(found)
 }
 
-/// The text that was made of another, with the byte order mark of that one: some engines refuse it,
-/// and what they read must be what is there.
+/// The text that was made of another, with the byte order mark and the ends of lines of that one:
+/// some engines refuse the mark, and what they read must be what is there.
 pub(super) fn with_mark(from: &str, made: String) -> String {
+    let ends = from.matches('\n').count();
+    let made = if ends > 0 && from.matches("\r\n").count() == ends {
+        made.replace("\r\n", "\n").replace('\n', "\r\n")
+    } else {
+        made
+    };
     if from.starts_with(MARK) && !made.starts_with(MARK) {
         format!("{MARK}{made}")
     } else {

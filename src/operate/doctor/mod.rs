@@ -207,6 +207,16 @@ pub(crate) fn is_stale(config: &Config) -> bool {
     !nobody_comes(&config.control) && config.doors().any(|(_, socket)| nobody_comes(socket))
 }
 
+/// The process that listens at a containerd's socket.
+pub(crate) async fn listener_at(socket: &Path) -> Option<u32> {
+    Some(probe::listener(socket).await.ok()?.pid)
+}
+
+/// The only dockerd that root runs on this host. Its socket is not asked: that may start it.
+pub(crate) fn dockerd_pid() -> Option<u32> {
+    Some(probe::only_dockerd()?.pid)
+}
+
 /// A socket that keeps dockerd from rootpin's plugin.
 async fn shadowed(docker: &Dockerd) -> Option<Hole> {
     let socket = docker.authz.as_deref()?;

@@ -29,6 +29,9 @@ pub(crate) struct UninstallPlan {
     modes: Vec<ModeRecord>,
     /// Copies that rootpin made of earlier texts.
     backups: Vec<PathBuf>,
+    /// Where rootpin wrote, or was about to, with the modes of new files: a try that was cut off may
+    /// have left something there.
+    places: Vec<(PathBuf, u32)>,
     /// Folders that rootpin made, the innermost first.
     folders: Vec<PathBuf>,
     /// What keeps all of it from being done.
@@ -56,29 +59,11 @@ pub(crate) async fn plan<'a>(
     idle: impl Fn(&Engine) -> Idle<'a>,
     daemon_json: &Path,
 ) -> UninstallPlan {
-    let mut plan = UninstallPlan::default();
-    let config_path = std::path::absolute(config_path).unwrap_or_else(|_| config_path.to_owned());
-    for text in record.texts.iter().rev() {
-        plan.text(text, text.path == config_path);
-    }
-    for program in &record.programs {
-        plan.program(program);
-    }
-    for mode in &record.modes {
-        plan.mode(mode);
-    }
-    let texts = record
-        .texts
-        .iter()
-        .map(|text| (&text.backups, &text.folders));
-    let programs = record.programs.iter().flat_map(|program| {
-        [
-            (&program.backups, &program.folders),
-            (&program.own_backups, &program.folders),
-        ]
-    });
-    plan.copies(texts.chain(programs));
-    for engine in &config.engines {
+    let mut plan = UninstallPlan::of_record(record, config_path);
+    // A file that can't be taken back keeps all of it: what an engine would make of the others is
+    // not to be known then.
+    let can_be = plan.left.is_empty();
+    for engine in config.engines.iter().filter(|_| can_be) {
         match engine::plan(&mut plan, record, engine, idle(engine)).await {
             Ok(true) => plan.restart.push(engine.name.clone()),
             Ok(false) => {}
@@ -158,6 +143,37 @@ impl UninstallPlan {
         out
     }
 
+    /// Plans what the record says, whatever engines make of the result.
+    fn of_record(record: &InstallRecord, config_path: &Path) -> Self {
+        let mut plan = UninstallPlan::default();
+        let config_path =
+            std::path::absolute(config_path).unwrap_or_else(|_| config_path.to_owned());
+        for text in record.texts.iter().rev() {
+            plan.text(text, text.path == config_path);
+        }
+        for program in &record.programs {
+            plan.program(program);
+        }
+        for mode in &record.modes {
+            plan.mode(mode);
+        }
+        let texts = record
+            .texts
+            .iter()
+            .map(|text| (&text.backups, &text.folders));
+        let programs = record.programs.iter().flat_map(|program| {
+            [
+                (&program.backups, &program.folders),
+                (&program.own_backups, &program.folders),
+            ]
+        });
+        plan.copies(texts.chain(programs));
+        let programs = record.programs.iter().map(|program| &program.path);
+        plan.places
+            .extend(programs.map(|path| (path.clone(), 0o755)));
+        plan
+    }
+
     /// Plans to take back these texts alone, which are no engine's own configuration.
     pub(crate) fn of_texts(texts: &[TextRecord]) -> Self {
         let mut plan = Self::default();
@@ -181,6 +197,7 @@ impl UninstallPlan {
 
     fn text(&mut self, text: &TextRecord, is_operators: bool) {
         let path = &text.path;
+        self.places.push((path.clone(), 0o644));
         let now = match fix::text(path) {
             Ok(Some(now)) => now,
             Ok(None) => {
@@ -303,10 +320,9 @@ impl UninstallPlan {
                 _ => {}
             }
         }
-        let texts = self.texts.iter().map(|change| (&change.path, 0o644));
-        let programs = self.programs.iter().map(|program| (&program.path, 0o755));
-        for (path, mode) in texts.chain(programs) {
-            fix::remove_leftovers(path, mode).map_err(|error| failed(path, &error))?;
+        for (path, mode) in &self.places {
+            // Where others may write since then, what is left is theirs to say.
+            let _ = fix::remove_leftovers(path, *mode);
         }
         // What others put there keeps a folder.
         for folder in &self.folders {

@@ -352,24 +352,23 @@ fn add_tagged(
     }
 }
 
-/// Refuses each rule of a part of the names. `is_meant` hears where the names begin, and whether that
-/// is the one name itself.
+/// Refuses each rule of a part of the names. `refuses` hears where the names begin, and whether that
+/// is the one name itself, and says why it refuses them.
 pub(super) fn refuse_within(
     proposal: &mut Proposal,
-    why: &str,
-    is_meant: impl Fn(&str, bool) -> bool,
+    refuses: impl Fn(&str, bool) -> Option<String>,
 ) {
-    let meant: Vec<String> = proposal
+    let meant: Vec<(String, String)> = proposal
         .rules
         .iter()
-        .filter(|(pattern, rule)| {
+        .filter(|(_, rule)| !matches!(rule, ImportedRule::Refused(_)))
+        .filter_map(|(pattern, _)| {
             let beginning = pattern.trim_end_matches("/**");
-            !matches!(rule, ImportedRule::Refused(_))
-                && is_meant(beginning, beginning == pattern.as_str())
+            let why = refuses(beginning, beginning == pattern.as_str())?;
+            Some((pattern.clone(), why))
         })
-        .map(|(pattern, _)| pattern.clone())
         .collect();
-    for pattern in meant {
-        proposal.refuse(&pattern, why);
+    for (pattern, why) in meant {
+        proposal.refuse(&pattern, &why);
     }
 }

@@ -19,6 +19,7 @@ mod precedence;
 mod reference_grammar;
 mod registries_conf;
 mod registries_file;
+mod registry_prefixes;
 mod render;
 mod signed;
 mod strict_json;
@@ -143,14 +144,16 @@ impl ImportedRoot {
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let ids = |root: &Self| {
-            let ids = root.keys.iter().map(|key| (key.id, key.confirmed));
-            ids.collect::<std::collections::BTreeSet<_>>()
+        // A trust directory has thousands of them, so nothing is allocated.
+        let is_in = |one: &Self, key: &ImportedKey| {
+            let mut keys = one.keys.iter();
+            keys.any(|known| (known.id, known.confirmed) == (key.id, key.confirmed))
         };
         self.server == other.server
             && self.tls_ca == other.tls_ca
             && self.role == other.role
-            && ids(self) == ids(other)
+            && self.keys.iter().all(|key| is_in(other, key))
+            && other.keys.iter().all(|key| is_in(self, key))
     }
 }
 

@@ -30,6 +30,11 @@ pub(super) fn policy_patterns(name: &str) -> Result<PolicyPatterns, String> {
             lost: None,
         });
     }
+    if !beginning.contains('/') {
+        return Err(format!(
+            "{name} begins names of more than one registry, and a rule names its registry: write HOST/* for each"
+        ));
+    }
     let mut patterns = vec![pattern(beginning)?, pattern(&format!("{beginning}/**"))?];
     patterns.retain(|pattern| pattern.contains('/'));
     Ok(PolicyPatterns {
@@ -45,4 +50,23 @@ fn pattern(text: &str) -> Result<String, String> {
         .parse()
         .map_err(|fault: rootpin_policy::Fault| fault.to_string())?;
     Ok(parsed.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_beginning_that_ends_before_the_registry_does_is_said_to_mean_several() {
+        for name in ["*", "r*", "r.example*", "localhost:50*"] {
+            let why = policy_patterns(name)
+                .map(|found| found.patterns)
+                .unwrap_err();
+            assert!(why.contains("write HOST/* for each"), "{name}: {why}");
+        }
+        let found = policy_patterns("r.example/*").unwrap().patterns;
+        assert_eq!(found, ["r.example/**"]);
+        let found = policy_patterns("r.example/or*").unwrap().patterns;
+        assert_eq!(found, ["r.example/or", "r.example/or/**"]);
+    }
 }

@@ -99,13 +99,9 @@ impl Proposal {
     /// its name, as podman has it.
     fn refusing_domain(&self, pattern: &str) -> Option<String> {
         let host = pattern.split(['/', ':']).next()?;
-        let is_below = |domain: &String| {
-            let before = host.strip_suffix(domain.as_str());
-            before.is_some_and(|before| before.len() > 1 && before.ends_with('.'))
-        };
-        let mut domains = self.refused_domains.iter();
-        let found = domains.find(|(domain, _)| is_below(domain));
-        found.map(|(_, why)| why.clone())
+        let dots = host.match_indices('.').filter(|(at, _)| *at > 0);
+        let mut domains = dots.filter_map(|(at, _)| host.get(at + 1..));
+        domains.find_map(|domain| self.refused_domains.get(domain).cloned())
     }
 }
 

@@ -123,6 +123,18 @@ impl RegistriesFile {
 }
 
 impl Registry {
+    /// One that blocks the names of a prefix.
+    pub(super) fn blocked(prefix: String) -> Self {
+        Self {
+            location: prefix.clone(),
+            prefix,
+            blocked: true,
+            insecure: false,
+            mirror_by_digest_only: false,
+            mirrors: Vec::new(),
+        }
+    }
+
     fn read(table: &Section) -> Result<Self, String> {
         let location = trimmed(&table.text("location")?)?.to_owned();
         let given = table.text("prefix")?;
@@ -181,6 +193,7 @@ fn trimmed(location: &str) -> Result<&str, String> {
 /// The lists of the first format as registries.
 fn of_v1(block: &[String], insecure: &[String]) -> Result<Vec<Registry>, String> {
     let mut registries: Vec<Registry> = Vec::new();
+    let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     let lists = [(block, true), (insecure, false)];
     for (name, blocked) in lists
         .iter()
@@ -190,17 +203,17 @@ fn of_v1(block: &[String], insecure: &[String]) -> Result<Vec<Registry>, String>
         if location.is_empty() {
             return Err("a registry without location".to_owned());
         }
-        let known = registries.iter_mut().find(|one| one.prefix == location);
+        let known = places.get(location).and_then(|at| registries.get_mut(*at));
         match known {
             Some(known) => known.insecure |= !blocked,
-            None => registries.push(Registry {
-                prefix: location.to_owned(),
-                location: location.to_owned(),
-                blocked,
-                insecure: !blocked,
-                mirror_by_digest_only: false,
-                mirrors: Vec::new(),
-            }),
+            None => {
+                places.insert(location, registries.len());
+                registries.push(Registry {
+                    blocked,
+                    insecure: !blocked,
+                    ..Registry::blocked(location.to_owned())
+                });
+            }
         }
     }
     Ok(registries)

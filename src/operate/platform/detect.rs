@@ -117,6 +117,7 @@ mod tests {
             (&["/home/kubernetes", main], "gke"),
             (&["/usr/bin/kubeadm", main], "kubeadm"),
             (&["/usr/bin/dockerd", main, "/usr/bin/containerd"], "docker"),
+            (&["/var/snap/docker/current"], "docker"),
             (&[main], "containerd"),
             (&["/usr/bin/containerd"], "containerd"),
         ] {

@@ -2,8 +2,9 @@
 //! Each is judged as a pull is, at its time, by the evidence in its folder, and no server is asked.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,6 +25,11 @@ const MAX_FILE: u64 = 1 << 20;
 const MAX_FILES: usize = 1000;
 /// A larger state is not copied.
 const MAX_STATE: u64 = 1 << 30;
+/// A no that an audit lets through, and one that stops the pull.
+const LET_THROUGH: &str = "let-through";
+const STOPPED: &str = "stopped";
+/// What a case may expect, beside a code.
+const EXPECTED: [&str; 5] = ["allowed", "refused", "unjudged", LET_THROUGH, STOPPED];
 /// For one case. Nothing is asked, so nothing waits.
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -59,6 +65,8 @@ pub(crate) struct CaseResult {
     /// `allowed`, `refused` or `unjudged`, and the code of what is not allowed.
     pub(crate) outcome: String,
     pub(crate) code: Option<String>,
+    /// Whether the pull goes on: an audit lets through what is not allowed.
+    pub(crate) let_through: bool,
     /// The entry that decided.
     pub(crate) rule: Option<String>,
     /// Why it is not allowed.
@@ -204,31 +212,28 @@ async fn judge(
             .map_err(|error| format!("at: {error}"))?,
     };
     let is_code = Code::ALL.iter().any(|code| code.as_str() == case.expect);
-    if !is_code && !["allowed", "refused", "unjudged"].contains(&case.expect.as_str()) {
+    if !is_code && !EXPECTED.contains(&case.expect.as_str()) {
         return Err(format!(
-            "expect: {:?} is neither allowed, refused, unjudged nor a code of refusals",
-            case.expect
+            "expect: {:?} is none of {} and no code of refusals",
+            case.expect,
+            EXPECTED.join(", ")
         ));
     }
     let fresh = tempfile::tempdir().map_err(|error| error.to_string())?;
+    let state = fresh.path().join("state");
+    private_folder(&state).map_err(|error| error.to_string())?;
     let evidence = case.evidence.as_ref().map(|folder| dir.join(folder));
     let bundles = match &evidence {
         None => Vec::new(),
-        Some(folder) => lay_out(folder, fresh.path())
+        Some(folder) => lay_out(folder, &state)
             .map_err(|error| format!("evidence: {}: {error}", folder.display()))?,
     };
-    let state = fresh.path().to_owned();
-    let is_new = fs::read_dir(&state).is_ok_and(|mut files| files.next().is_none());
-    let open = move || {
-        if is_new {
-            Store::passing(&state)
-        } else {
-            Store::open(&state)
-        }
-    };
-    let store = tokio::task::spawn_blocking(open).await;
-    let store = store.map_err(|error| error.to_string())?;
-    let store = store.map_err(|error| format!("evidence: {}", error.refusal().found))?;
+    let store = open(&state).await.map_err(|why| {
+        // A person knows the folder of which this one is a copy.
+        let copied = evidence.unwrap_or_default().join("state");
+        let (copy, copied) = (state.display().to_string(), copied.display().to_string());
+        format!("evidence: {}", why.replace(&copy, &copied))
+    })?;
     let (policy, store) = (Ok(Arc::clone(policy)), Arc::new(store));
     let decider = Decider::new(policy, Arc::new(Sources::silent()), store, DEADLINE, true);
     let mut without = Vec::new();
@@ -244,7 +249,9 @@ async fn judge(
         name,
         digest,
     };
-    let verdict = judgement(&decider.pull(&pull, at).await);
+    let verdict = decider.pull(&pull, at).await;
+    let let_through = verdict.decision.lets_through();
+    let verdict = judgement(&verdict);
     let text = |member: &str| {
         verdict
             .get(member)
@@ -258,14 +265,40 @@ async fn judge(
         name: case.name.clone(),
         digest: case.digest.clone(),
         at: at.to_string(),
-        passed: case.expect == outcome || code.as_deref() == Some(&case.expect),
+        passed: match case.expect.as_str() {
+            LET_THROUGH => let_through && outcome != "allowed",
+            STOPPED => !let_through,
+            expected => expected == outcome || code.as_deref() == Some(expected),
+        },
         expected: case.expect.clone(),
         outcome,
         code,
+        let_through,
         rule: text("rule"),
         found: text("found"),
         without,
     })
+}
+
+/// Opens the state that a case begins with; a new one in an empty folder.
+async fn open(state: &Path) -> Result<Store, String> {
+    let state = state.to_owned();
+    let is_new = fs::read_dir(&state).is_ok_and(|mut files| files.next().is_none());
+    let open = move || {
+        if is_new {
+            Store::passing(&state)
+        } else {
+            Store::open(&state)
+        }
+    };
+    let opened = tokio::task::spawn_blocking(open).await;
+    let opened = opened.map_err(|error| error.to_string())?;
+    opened.map_err(|error| error.refusal().found)
+}
+
+/// A folder that lets nobody else in, as the state wants it, whatever the umask.
+fn private_folder(path: &Path) -> io::Result<()> {
+    DirBuilder::new().mode(0o700).create(path)
 }
 
 /// Copies the folder `state` of the evidence, if there is one, and names its bundles.
@@ -292,13 +325,19 @@ fn copy(from: &Path, to: &Path, left: &mut u64, depth: usize) -> io::Result<()> 
         let entry = entry?;
         let (kind, to) = (entry.file_type()?, to.join(entry.file_name()));
         if kind.is_dir() {
-            fs::create_dir_all(&to)?;
+            private_folder(&to)?;
             copy(&entry.path(), &to, left, depth + 1)?;
         } else if kind.is_file() {
             let length = entry.metadata()?.len();
             let rest = left.checked_sub(length);
             *left = rest.ok_or_else(|| io::Error::other("the state is too large"))?;
-            fs::copy(entry.path(), to)?;
+            // Git keeps no modes, and the state wants files that nobody else can read.
+            let mut copy = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(to)?;
+            io::copy(&mut File::open(entry.path())?, &mut copy)?;
         } else {
             return Err(io::Error::other("neither a file nor a folder in it"));
         }

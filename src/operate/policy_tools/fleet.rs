@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::reported::{Record, Report, ReportedImage};
 use crate::observe::plain;
+use crate::operate::audit::is_ahead;
 
 /// The answers that a host can give.
 const OUTCOMES: [&str; 3] = ["allowed", "refused", "unjudged"];
@@ -39,6 +40,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<FromHost<'_>, String> {
     let why = match serde_json::from_slice::<Report<'_>>(bytes) {
         Ok(report) => {
             let (host, at) = head(report.version, &report.host, &report.at)?;
+            // It would stand in the place of all that its host reports until then.
+            if is_ahead(at, Timestamp::now()) {
+                return Err(format!("its time, {at}, is in the future"));
+            }
             if host.is_empty() {
                 return Err("it names no host".to_owned());
             }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rootpin_policy::judge::{Ask, Heard, Need, Question, Supposed, Supposing};
-use rootpin_policy::{Mode, Policy, Root, RootKind};
+use rootpin_policy::judge::{Ask, Heard, Need, Question};
+use rootpin_policy::{Mode, Policy, Root, RootKind, Supposed, Supposing};
 use rootpin_trust::image::Repository;
 use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, tuf};
 

@@ -1,6 +1,8 @@
 //! Takes secrets out of texts of any form: configurations, logs, JSON. What is taken out too much is
 //! asked for again; what is left in can't be taken back.
 
+use serde_json::Value;
+
 const REMOVED: &str = "[removed]";
 
 /// A key with one of these in its name has a secret.
@@ -31,8 +33,8 @@ const IN_NAMES: [&str; 24] = [
     "credential",
 ];
 /// These are keys of Docker's and containerd's credentials.
-const NAMES: [&str; 8] = [
-    "auth", "auths", "header", "headers", "pass", "pin", "sas", "userinfo",
+const NAMES: [&str; 9] = [
+    "auth", "auths", "header", "headers", "pass", "pin", "pw", "sas", "userinfo",
 ];
 /// A flag whose value is a key, as stream processors have it.
 const KEY_FLAG: &str = "--key";
@@ -121,6 +123,11 @@ pub(super) fn redacted(text: &str) -> String {
             until = goes_on(end, line);
             continue;
         }
+        if let Some(document) = document(line) {
+            out.push_str(&document);
+            out.push('\n');
+            continue;
+        }
         if line.contains("-----BEGIN ") && line.contains("PRIVATE KEY") {
             out.push_str("[a private key, removed]\n");
             if !line.contains("-----END ") {
@@ -134,6 +141,55 @@ pub(super) fn redacted(text: &str) -> String {
         out.push('\n');
     }
     out
+}
+
+/// A line that is a whole JSON document, without secrets, and still one; none: it is no such line.
+fn document(line: &str) -> Option<String> {
+    let begins = line.trim_start().starts_with(['{', '[']);
+    let before: Value = begins.then(|| serde_json::from_str(line).ok()).flatten()?;
+    let mut after = before.clone();
+    clean(&mut after);
+    // One without secrets keeps its order and blanks.
+    Some(if after == before {
+        line.to_owned()
+    } else {
+        after.to_string()
+    })
+}
+
+fn clean(value: &mut Value) {
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        Value::String(text) => {
+            let clean = redacted(text);
+            let end = if text.ends_with('\n') { "" } else { "\n" };
+            let clean = clean.strip_suffix(end).unwrap_or(&clean);
+            if clean != text.as_str() {
+                *text = clean.to_owned();
+            }
+        }
+        Value::Array(all) => {
+            let mut before = String::new();
+            for value in all {
+                let now = value.as_str().unwrap_or_default().to_owned();
+                if comes_after(&before, &now) {
+                    *value = REMOVED.into();
+                } else {
+                    clean(value);
+                }
+                before = now;
+            }
+        }
+        Value::Object(members) => {
+            for (name, value) in members {
+                if is_secret(name) {
+                    *value = REMOVED.into();
+                } else {
+                    clean(value);
+                }
+            }
+        }
+    }
 }
 
 /// One line, and what ends a value that goes on in the next ones.
@@ -152,7 +208,18 @@ fn line_of(line: &str) -> (String, Option<Until>) {
         }
         let value = after.trim_start();
         kept.push_str(after.get(..after.len() - value.len()).unwrap_or_default());
-        kept.push_str(REMOVED);
+        if let Some(tail) = in_string(&kept).then(|| closing(value)).flatten() {
+            kept.push_str(REMOVED);
+            kept.push_str(tail);
+            return (words(&kept), None);
+        }
+        // So that a configuration stays one.
+        let quote = match value.chars().next() {
+            Some('"' | '{' | '[') => "\"",
+            Some('\'') => "'",
+            _ => "",
+        };
+        kept.extend([quote, REMOVED, quote]);
         let (more, opens) = after_value(value);
         if opens.is_some() {
             return (words(&kept), opens);
@@ -161,6 +228,30 @@ fn line_of(line: &str) -> (String, Option<Until>) {
     }
     kept.push_str(rest);
     (words(&kept), None)
+}
+
+/// Whether a string of double quotes is open at the end of it.
+fn in_string(before: &str) -> bool {
+    let (mut open, mut escaped) = (false, false);
+    for sign in before.chars() {
+        match sign {
+            '"' if !escaped => open = !open,
+            '\\' => {
+                escaped = !escaped;
+                continue;
+            }
+            _ => {}
+        }
+        escaped = false;
+    }
+    open
+}
+
+/// The quote that ends a line, with what closes lists and tables after it.
+fn closing(value: &str) -> Option<&str> {
+    let inner = value.trim_end_matches(|sign: char| " \t,]}".contains(sign));
+    let text = inner.strip_suffix('"')?;
+    value.get(text.len()..)
 }
 
 /// The key that ends before a separator.
@@ -254,7 +345,7 @@ fn words(line: &str) -> String {
     let line = &without_odd_userinfo(line);
     let ends = |sign: char| sign.is_whitespace() || "\"'`,;<>|(){}".contains(sign);
     let mut out = String::with_capacity(line.len());
-    let mut before = "";
+    let (mut before, mut before_that) = ("", "");
     for piece in line.split_inclusive(ends) {
         let word = piece.trim_end_matches(ends);
         let tail = piece.get(word.len()..).unwrap_or_default();
@@ -263,17 +354,33 @@ fn words(line: &str) -> String {
                 word.split(['=', ':', '/'])
                     .any(|part| part.starts_with(begin))
             });
-        if !word.is_empty() && (is_token || comes_after(before, word)) {
+        let is_said = ["is", "was"].contains(&before) && names_secret(before_that);
+        if !word.is_empty() && (is_token || is_said || comes_after(before, word)) {
             out.push_str(REMOVED);
         } else {
             out.push_str(&without_userinfo(word));
         }
         if !word.is_empty() {
-            before = word;
+            (before_that, before) = (before, word);
         }
         out.push_str(tail);
     }
     out
+}
+
+/// Whether a word of a sentence names a secret, as in `the password is X`.
+fn names_secret(word: &str) -> bool {
+    let word = word.to_ascii_lowercase();
+    [
+        "pw",
+        "pwd",
+        "pass",
+        "passwd",
+        "password",
+        "passphrase",
+        "passcode",
+    ]
+    .contains(&word.as_str())
 }
 
 /// Whether a word is a secret by the one before it: a scheme, or a program's flag.
@@ -413,10 +520,49 @@ mod tests {
             "pass: §",
             "AccountKey=§;EndpointSuffix=core",
             "Authorization: ApiKey §",
+            "# admin pw: §",
+            "# the admin's pw is § now",
+            "the password was §",
+            "{\"reason\":\"password: §\",\"name\":\"kept\"}",
+            "{\"told\":\"{\\\"auth\\\":\\\"§\\\",\\\"x\\\":1}\",\"name\":\"kept\"}",
+            "{\"args\":[\"login\",\"--password\",\"§\"],\"auths\":{\"a\":{\"b\":\"§\"}},\"pin\":1}",
+            "reason = \"the password: §\"",
+            "reason = \"it said token=§\" # for now §",
         ] {
             let planted = text.replace('§', SECRET);
             let clean = redacted(&planted);
             assert!(!clean.contains(SECRET), "{planted}\n{clean}");
+        }
+    }
+
+    #[test]
+    fn what_was_a_document_is_one_without_its_secrets_too() {
+        for text in [
+            "{\"version\":1,\"reason\":\"password: §\",\"name\":\"kept\"}",
+            "{\"password\":\"§\",\"name\":\"kept\"}",
+            "{\"auths\":{\"r.example\":{\"x\":\"§\"}},\"name\":\"kept\"}",
+            "{\"told\":\"{\\\"auth\\\":\\\"§\\\"}\",\"name\":\"kept\"}",
+            "{\"told\":\"a\\nsecret = §\\nb\",\"name\":\"kept\"}",
+            "{\"told\":\"-----BEGIN PRIVATE KEY-----\\n§\\n-----END PRIVATE KEY-----\",\"name\":\"kept\"}",
+        ] {
+            let clean = redacted(&text.replace('§', "S3cr3t"));
+            let value: Value = serde_json::from_str(&clean).unwrap();
+            assert!(
+                value["name"] == "kept" && !clean.contains("S3cr3t"),
+                "{clean}"
+            );
+        }
+        for text in [
+            "reason = \"password: §\"",
+            "list = [\"a\", \"token=§\"]",
+            "one = { password = \"§\", name = \"kept\" }",
+            "password = '§'",
+        ] {
+            let clean = redacted(&text.replace('§', "S3cr3t"));
+            assert!(
+                clean.parse::<toml::Table>().is_ok() && !clean.contains("S3cr3t"),
+                "{clean}"
+            );
         }
     }
 
@@ -453,6 +599,6 @@ mod tests {
             assert_eq!(redacted(text), text);
         }
         let both = redacted("{\"password\":\"x\",\"name\":\"kept\"}");
-        assert_eq!(both, "{\"password\":[removed],\"name\":\"kept\"}\n");
+        assert_eq!(both, "{\"name\":\"kept\",\"password\":\"[removed]\"}\n");
     }
 }

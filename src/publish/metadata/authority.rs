@@ -2,19 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::super::document::{Document, material};
-use rootpin_trust::KeyId;
-
-/// A key as one file lists it: other tools list the same key under other IDs and in other forms.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RoleKey {
-    /// The ID by which the file names it.
-    pub keyid: String,
-    /// Its object; null, where the file lists none under that ID.
-    pub key: Value,
-    /// Its canonical ID, by which it is known; none, where its kind or scheme is not known here.
-    pub id: Option<KeyId>,
-}
+use super::super::document::Document;
+use super::super::role_key::{RoleKey, role_keys};
 
 /// Which keys sign for a role.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,8 +28,8 @@ impl Authority {
 /// anew what is below, as they know it.
 pub(in super::super) const HOLDERS: &str = "x-rootpin-holders";
 
-/// What was taken over from a Notary server and taken out again here by hand: paths of targets, and
-/// roles, each with the server.
+/// What was taken out here by hand and would else come again: paths of targets, and roles, each with
+/// where it came from.
 pub(in super::super) const TAKEN_OUT: &str = "x-rootpin-taken-out";
 
 /// The roles that a targets file delegates to, as they are listed.
@@ -71,28 +60,4 @@ pub(super) fn authority(
         threshold,
         by: by.to_owned(),
     })
-}
-
-/// The keys of a listed role, of those that its file lists.
-pub(in super::super) fn role_keys(
-    listed: &Value,
-    keys: Option<&Map<String, Value>>,
-) -> Option<Vec<RoleKey>> {
-    let listed = listed
-        .get("keyids")?
-        .as_array()?
-        .iter()
-        .filter_map(Value::as_str);
-    let read = |keyid: &str| {
-        let key = keys
-            .and_then(|keys| keys.get(keyid))
-            .cloned()
-            .unwrap_or_default();
-        RoleKey {
-            keyid: keyid.to_owned(),
-            id: material(keyid, &key),
-            key,
-        }
-    };
-    Some(listed.map(read).collect())
 }

@@ -14,7 +14,7 @@ use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::UintRef;
 use zeroize::Zeroizing;
 
-use super::super::document::canonical_text;
+use super::super::canonical_json::canonical_text;
 use super::super::key::{Signer, SigningError};
 use super::super::key_file::no_scheme;
 use super::super::public_key::key_object;

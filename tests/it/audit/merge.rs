@@ -160,6 +160,35 @@ fn a_fleet_of_one_mind_is_clean_and_exactly_the_hosts_that_differ_are_named() {
 }
 
 #[test]
+fn a_report_of_the_future_stands_in_no_other_ones_place_in_whatever_order_they_come() {
+    let in_days = |days: i64| {
+        let later = jiff::SignedDuration::from_hours(24 * days);
+        (jiff::Timestamp::now() + later).to_string()
+    };
+    let mut real = host(0);
+    real["at"] = json!(in_days(-1));
+    real["policy"] = Value::Null;
+    let mut future = host(0);
+    future["at"] = json!(in_days(30));
+    let mut others: Vec<_> = (1..4).map(host).collect();
+    for order in [[&real, &future], [&future, &real]] {
+        let mut reports = order.map(Clone::clone).to_vec();
+        reports.append(&mut others.clone());
+        let (fleet, code) = merged(&[], &lines(&reports));
+        let wanted = ["node-0000 clock-ahead", "node-0000 policy-differs"].map(str::to_owned);
+        let mut found = drift(&fleet);
+        found.sort();
+        assert_eq!((found, code), (wanted.to_vec(), 1));
+        assert_eq!(fleet["hosts"][0]["at"], real["at"]);
+    }
+    others.push(future);
+    assert_eq!(
+        drift(&merged(&[], &lines(&others)).0),
+        ["node-0000 clock-ahead"]
+    );
+}
+
+#[test]
 fn hosts_that_report_no_more_and_reports_of_the_future_are_named_and_the_later_report_of_a_host_counts()
  {
     let hour = |hours: i64| {
@@ -298,6 +327,45 @@ fn hosts_are_held_to_a_policy_where_one_is_given_and_real_reports_are_merged() {
     );
     fs::write(world.path("policy/policy.toml"), "version = 1\n").unwrap();
     assert_eq!(merge(&["--expect", &policy], b"").code, 2);
+}
+
+#[test]
+fn the_page_of_a_fleet_says_by_which_codes_images_are_refused() {
+    let Some(world) = World::new("a-merge-causes") else {
+        return;
+    };
+    let refused = |number: usize, codes: &[&str]| {
+        let mut report = host(number);
+        for (at, code) in codes.iter().enumerate() {
+            let judgement = &mut report["images"][at]["judgement"];
+            (judgement["outcome"], judgement["code"]) = (json!("refused"), json!(code));
+        }
+        report
+    };
+    let reports = [
+        refused(1, &["no-statement", "no-statement", "expired"]),
+        refused(2, &["expired", "of-tomorrow"]),
+        host(3),
+    ];
+    let page = world.path("fleet.html").display().to_string();
+    let (_, code) = merged(&["--html", &page], &lines(&reports));
+    assert_eq!(code, 0);
+    let html = fs::read_to_string(page).unwrap();
+    let row = |code: &str| {
+        let cell = format!("<code>{code}</code>");
+        let row = html.split("<tr").find(|row| row.contains(&cell));
+        row.unwrap_or_else(|| panic!("{code}: {html}")).to_owned()
+    };
+    assert!(
+        row("no-statement").contains(">2<"),
+        "{}",
+        row("no-statement")
+    );
+    assert!(row("expired").contains(">2<"), "{}", row("expired"));
+    assert!(row("other").contains("a code of another release"));
+    assert!(
+        !html.contains("images refused") && html.contains("5 of 9 image names on them are refused")
+    );
 }
 
 #[test]

@@ -58,7 +58,9 @@ fn found(reports: &[Value]) -> Vec<String> {
         let codes = drift
             .into_iter()
             .map(|one| one["code"].as_str().unwrap().to_owned());
-        let codes = codes.filter(|code| code == "split-view" || code == "held-back");
+        let is_view =
+            |code: &String| ["split-view", "held-back", "far-ahead"].contains(&code.as_str());
+        let codes = codes.filter(is_view);
         codes
             .map(|code| format!("{name} {code}"))
             .collect::<Vec<_>>()
@@ -319,4 +321,156 @@ fn a_host_that_is_shown_one_old_timestamp_after_the_other_is_found_by_its_publis
         Vec::<String>::new()
     );
     assert_eq!(found_of(&timestamp(10, Some(60), 1)), Vec::<String>::new());
+}
+
+/// A fleet of these hosts alone.
+fn fleet_of(views: &[Value]) -> Vec<Value> {
+    let report = |(number, view): (usize, &Value)| {
+        let mut report = host(number);
+        if view["contact"].is_string() {
+            report["at"] = view["contact"].clone();
+        }
+        report["roots"][0]["type"] = json!("tuf");
+        report["roots"][0]["max_age"] = json!(24 * 3600);
+        report["roots"][0]["held"] = json!([view]);
+        report
+    };
+    views.iter().enumerate().map(report).collect()
+}
+
+#[test]
+fn of_two_hosts_the_one_that_is_held_back_is_found_and_of_reports_of_different_times_none_is() {
+    const DAY: i64 = 24 * 60;
+    let newest = || timestamp(40, Some(60), 1);
+    for (what, views, wanted) in [
+        (
+            "two hosts, one of which has a timestamp of last week",
+            vec![newest(), timestamp(39, Some(7 * DAY), 1)],
+            vec!["node-0001 held-back"],
+        ),
+        (
+            "the same in the other order",
+            vec![timestamp(39, Some(7 * DAY), 1), newest()],
+            vec!["node-0000 held-back"],
+        ),
+        (
+            "two hosts that are both held back by the same time know of nothing newer",
+            vec![timestamp(10, Some(MONTH), 1), timestamp(10, Some(MONTH), 2)],
+            vec![],
+        ),
+        (
+            "a report of last week beside one of today",
+            vec![newest(), timestamp(33, Some(8 * DAY), 7 * DAY)],
+            vec![],
+        ),
+        (
+            "the liar's report is of last week, as old as what it has is older than its max-age, and the others' are of then too",
+            vec![
+                timestamp(33, Some(9 * DAY), 7 * DAY),
+                timestamp(10, Some(MONTH), 7 * DAY),
+            ],
+            vec!["node-0001 held-back"],
+        ),
+        (
+            "reports of each of the last days",
+            (0..7)
+                .map(|day| {
+                    timestamp(
+                        40 - u64::try_from(day).unwrap(),
+                        Some(day * DAY + 60),
+                        day * DAY,
+                    )
+                })
+                .collect(),
+            vec![],
+        ),
+        (
+            "one host whose report is newer by a month and fifty versions",
+            vec![
+                timestamp(90, Some(5), 1),
+                timestamp(40, Some(MONTH + 60), MONTH),
+                timestamp(40, Some(MONTH + 90), MONTH + 5),
+            ],
+            vec![],
+        ),
+        (
+            "one host whose clock is an hour ahead",
+            vec![newest(), timestamp(39, Some(DAY - 120), -60)],
+            vec![],
+        ),
+        (
+            "a host that had no contact yet",
+            vec![newest(), {
+                let mut silent = timestamp(10, Some(MONTH), 1);
+                silent["contact"] = Value::Null;
+                silent
+            }],
+            vec![],
+        ),
+    ] {
+        assert_eq!(found(&fleet_of(&views)), wanted, "{what}");
+    }
+}
+
+#[test]
+fn of_two_hosts_with_other_bytes_of_one_version_both_are_named_as_nobody_knows_which_was_lied_to() {
+    let mut other = timestamp(40, Some(60), 1);
+    other["floors"][0]["signed"] = json!(format!("sha256:{}", key("lie")));
+    let both = ["node-0000 split-view", "node-0001 split-view"];
+    let views = [timestamp(40, Some(60), 1), other.clone()];
+    assert_eq!(found(&fleet_of(&views)), both);
+    // A third one says which is the odd one, also where its report is of another time.
+    let views = [
+        timestamp(40, Some(60), 1),
+        other,
+        timestamp(40, Some(600), 500),
+    ];
+    assert_eq!(found(&fleet_of(&views)), ["node-0001 split-view"]);
+}
+
+#[test]
+fn what_one_host_alone_claims_far_beyond_all_others_holds_nobody_back() {
+    for version in [20_000, u64::MAX] {
+        for hosts in [2, 20, 1000] {
+            let mut reports = fleet();
+            reports.truncate(hosts);
+            let floor = &mut reports[1]["roots"][0]["held"][0]["floors"][1];
+            floor["version"] = json!(version);
+            floor["since"] = json!(before(3 * 24));
+            assert_eq!(
+                found(&reports),
+                ["node-0001 far-ahead"],
+                "{version} of {hosts}"
+            );
+        }
+    }
+    // Two that agree are no oddity: the others lag behind.
+    let mut reports = fleet();
+    reports.truncate(20);
+    for at in [1, 2] {
+        let floor = &mut reports[at]["roots"][0]["held"][0]["floors"][1];
+        floor["version"] = json!(20_000);
+        floor["since"] = json!(before(3 * 24));
+    }
+    assert!(!found(&reports).iter().any(|one| one.ends_with("far-ahead")));
+}
+
+#[test]
+fn hosts_that_pin_one_root_file_are_compared_though_no_two_share_an_address() {
+    let other = |pinned: bool| {
+        let mut reports = fleet();
+        reports.truncate(3);
+        for (number, report) in reports.iter_mut().enumerate() {
+            report["roots"][0]["sources"] = json!([format!("https://mirror-{number}.example")]);
+            if pinned {
+                report["roots"][0]["pinned"] =
+                    json!({ "version": 1, "sha256": format!("sha256:{}", key("root")) });
+            }
+        }
+        let floor = &mut reports[1]["roots"][0]["held"][0]["floors"][2];
+        floor["signed"] = json!(format!("sha256:{}", key("lie")));
+        reports
+    };
+    assert_eq!(found(&other(true)), ["node-0001 split-view"]);
+    assert_eq!(found(&other(false)), Vec::<String>::new());
 }

@@ -291,8 +291,19 @@ async fn a_host_without_a_policy_refuses_everything_until_it_has_one() {
     assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
 }
 
-const MEMBERS: [&str; 10] = [
-    "code", "digest", "found", "hint", "name", "outcome", "roots", "rule", "version", "wanted",
+const MEMBERS: [&str; 12] = [
+    "code",
+    "digest",
+    "found",
+    "hint",
+    "let_through",
+    "let_through_by",
+    "name",
+    "outcome",
+    "roots",
+    "rule",
+    "version",
+    "wanted",
 ];
 
 #[tokio::test]
@@ -310,7 +321,7 @@ async fn the_json_object_has_exactly_the_members_that_are_promised() {
         allowed,
         json!({
             "version": 1, "name": name, "digest": good.to_string(), "outcome": "allowed", "code": null, "rule": rule,
-            "roots": ["acme"], "found": null, "wanted": null, "hint": null,
+            "roots": ["acme"], "found": null, "wanted": null, "hint": null, "let_through": true, "let_through_by": null,
         })
     );
     let refused = judgement(&pull(&decider, &name, bad).await);

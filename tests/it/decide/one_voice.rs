@@ -5,8 +5,9 @@ use std::time::Duration;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
-use super::setup::{Host, Server, after, pull, pull_at, said};
+use super::setup::{Host, Manner, Server, after, pull, pull_at, said};
 use super::signatures::{Place, decider, digest};
+use crate::publisher::{Key, Publisher};
 
 /// An authority, and one of the signers below it.
 const ROOTS: &str = "[[root]]\nid = \"authority\"\ntype = \"notation\"\ncertificates = [\"roots/ca.crt\"]\n[[root]]\nid = \"signer\"\ntype = \"notation\"\ncertificates = [\"roots/p256.crt\"]\n";
@@ -139,4 +140,51 @@ async fn an_entry_that_can_not_be_read_takes_no_signer_away_that_was_read_in_wha
         );
         assert_eq!(answer(&all[..1]).await, "refused bad-signature");
     }
+}
+
+/// An index of two manifests; and a quorum of cosign's keys and a root that signs by the first of them.
+async fn shared_with_the_index(signers: &[&[u8]; 2]) -> (Server, String, Digest) {
+    let server = Server::empty().await;
+    let (one, two) = (server.platform("one"), server.platform("two"));
+    let index = server.index(&[&one, &two]);
+    server.sign_by(1, index);
+    for (bytes, seeds) in [&one, &two].into_iter().zip(signers) {
+        for seed in *seeds {
+            server.sign_by(*seed, Digest::of(bytes));
+        }
+    }
+    let mut publisher = Publisher::new(&server.repository());
+    publisher.tag("v1", &index.to_string(), 882);
+    publisher.role("targets/releases").keys = vec![Key::of_seed(1).bare()];
+    server.publish(&publisher);
+    let own = server.root("own", &[publisher.root_key()]);
+    let policy = format!(
+        "[[root]]\nid = \"builder\"\ntype = \"cosign\"\nkeys = [\"roots/own1.pub\", \"roots/own2.pub\"]\n\
+         {own}[[rule]]\nmatch = \"{}\"\nroots = [\"builder\", \"own\"]\nindex = \"by-manifests\"\nquorum = 2\n",
+        server.repository()
+    );
+    (server, policy, index)
+}
+
+#[tokio::test]
+async fn where_the_signer_of_an_index_is_another_root_s_the_signers_of_its_manifests_count() {
+    for (signers, wanted) in [
+        ([&[2][..], &[2]], "allowed signed"),
+        ([&[2][..], &[]], "refused bad-signature"),
+        ([&[2][..], &[1]], "refused bad-signature"),
+        ([&[1][..], &[1]], "refused bad-signature"),
+    ] {
+        let (server, policy, index) = shared_with_the_index(&signers).await;
+        let host = Host::new();
+        let verdict = pull(&decider(&host, &policy), &server.name(), index).await;
+        assert_eq!(said(&verdict), wanted, "{signers:?}: {verdict}");
+    }
+}
+
+#[tokio::test]
+async fn where_the_manifests_of_a_signed_index_can_not_be_read_it_can_not_be_judged() {
+    let (server, policy, index) = shared_with_the_index(&[&[2], &[2]]).await;
+    server.behave(Manner::StatusAt(503, "/manifests/sha256:"));
+    let verdict = pull(&decider(&Host::new(), &policy), &server.name(), index).await;
+    assert_eq!(said(&verdict), "unjudged source-unreachable", "{verdict}");
 }

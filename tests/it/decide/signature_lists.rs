@@ -1,15 +1,16 @@
 //! Long lists beside an image, several tags of one digest, and places that fail: what is found of
 //! them, and how that is kept.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rootpin::sources::Credentials;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 use super::setup::{Host, Manner, Server, after, pull, pull_at, rule, said};
-use super::signatures::{IMAGE, Place, decider, decider_of, digest};
+use super::signatures::{IMAGE, Place, decider, decider_of, decider_with, digest};
 use crate::cosign::{self, BUNDLE, SIGN, SIGNATURE, SIMPLE};
 
 const OWN: &str = "[[root]]\nid = \"own\"\ntype = \"cosign\"\nkeys = [\"roots/own1.pub\"]\n";
@@ -214,6 +215,29 @@ async fn a_list_of_referrers_that_fails_or_hangs_hides_no_other_place() {
         let verdict = pull_at(&decider, &server.name(), digest(), after("8s")).await;
         assert_eq!(said(&verdict), "allowed signed");
     }
+}
+
+#[tokio::test]
+async fn a_silent_mirror_leaves_the_registry_an_equal_part_of_the_time() {
+    let (mirror, server, host) = (Server::empty().await, Server::empty().await, Host::new());
+    mirror.behave(Manner::Hangs);
+    server.behave(Manner::HangsAt("/referrers/"));
+    server.sign_simply(&[1]);
+    let hosts = host.path("hosts");
+    let address = server.url().replace("http://", "");
+    let folder = hosts.join(address);
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = format!("server = {:?}\n[host.{:?}]\n", server.url(), mirror.url());
+    std::fs::write(folder.join("hosts.toml"), text).unwrap();
+    let credentials = Credentials::none().with_hosts(Some(hosts));
+    let time = Duration::from_secs(6);
+    let decider = decider_with(&host, &server.unbound(), time, credentials);
+    let begun = Instant::now();
+    let verdict = pull(&decider, &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "allowed signed");
+    assert!(!mirror.asked().is_empty());
+    // A half of it, and of the registry's half the first of its three places a third.
+    assert!(begun.elapsed() < time * 5 / 6, "{:?}", begun.elapsed());
 }
 
 /// What `cosign sign-blob` writes of a file.

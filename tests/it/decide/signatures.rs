@@ -97,6 +97,15 @@ impl Server {
 }
 
 pub(super) fn decider_of(host: &Host, text: &str, deadline: Duration) -> Decider {
+    decider_with(host, text, deadline, Credentials::none())
+}
+
+pub(super) fn decider_with(
+    host: &Host,
+    text: &str,
+    deadline: Duration,
+    credentials: Credentials,
+) -> Decider {
     let text = format!("version = 1\ndefault = \"deny\"\n{text}");
     let mut files = BTreeMap::from([("policy.toml".to_owned(), text.into_bytes())]);
     for key in [
@@ -123,7 +132,7 @@ pub(super) fn decider_of(host: &Host, text: &str, deadline: Duration) -> Decider
     }
     let policy = rootpin_policy::load(&files, at(NOW));
     let policy = policy.map_err(|all| all.iter().map(ToString::to_string).collect::<String>());
-    let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
+    let sources = Arc::new(Sources::new(Arc::new(credentials)));
     let store = Arc::clone(host.store());
     Decider::new(
         Ok(Arc::new(policy.unwrap())),

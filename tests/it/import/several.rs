@@ -67,7 +67,9 @@ async fn what_one_source_refuses_no_other_source_lets_in() {
             assert!(*what == "a broken registries.conf" && !host.proposal().exists());
             continue;
         }
-        assert_eq!(ended.code, 0, "{what}: {ended:?}");
+        // Not one name is left.
+        let nothing = ended.out.contains("not one name is allowed");
+        assert!(ended.code == 1 && nothing, "{what}: {ended:?}");
         assert_ne!(host.verify("one"), "allowed", "{what}: {ended:?}");
         assert!(
             ended.out.contains("refused: r.test/team/app"),
@@ -80,6 +82,10 @@ async fn what_one_source_refuses_no_other_source_lets_in() {
         ended
             .out
             .contains("default: reject: it refuses what no source names"),
+        "{ended:?}"
+    );
+    assert!(
+        ended.code == 0 && !ended.out.contains("not one name"),
         "{ended:?}"
     );
     assert_eq!(host.verify("one"), "allowed");
@@ -115,7 +121,7 @@ fn of_the_files_that_a_tool_may_read_the_one_that_it_reads_is_read() {
     let ended = import(&["--from", "containers-policy"]);
     for part in ["refused: mine.example/**", "refused: r.test/bad/**"] {
         assert!(
-            ended.code == 0 && ended.out.contains(part),
+            ended.code == 1 && ended.out.contains(part),
             "{part}: {ended:?}"
         );
     }
@@ -129,7 +135,7 @@ fn of_the_files_that_a_tool_may_read_the_one_that_it_reads_is_read() {
     write(older, &statement.to_string());
     let one = import(&["--from", "notation-trustpolicy"]);
     assert!(
-        one.code == 0 && one.out.contains("refused: r.test/a"),
+        one.code == 1 && one.out.contains("refused: r.test/a"),
         "{one:?}"
     );
     write(newer, &statement.to_string());
@@ -138,7 +144,7 @@ fn of_the_files_that_a_tool_may_read_the_one_that_it_reads_is_read() {
         assert!(both.code == 2 && both.err.contains("both here"), "{both:?}");
     }
     let named = import(&["--from", "notation-trustpolicy", older]);
-    assert_eq!(named.code, 0, "{named:?}");
+    assert_eq!(named.code, 1, "{named:?}");
     // notation refuses a link.
     fs::rename(at(newer), at("elsewhere.json")).unwrap();
     fs::remove_file(at(older)).unwrap();

@@ -5,13 +5,14 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
+use std::process::Command;
 
 use jiff::Timestamp;
 use rootpin::policy_dir::{EditStep, Editing, Owner, PolicyDir, Proposal};
 use rootpin_policy::load;
 
 use crate::publisher::Key;
-use crate::world::World;
+use crate::world::{World, run};
 
 fn now() -> Timestamp {
     "2026-11-20T00:00:00Z".parse().unwrap()
@@ -244,5 +245,49 @@ fn mode_and_links_stay_as_they_were() {
     assert_eq!(
         fs::metadata(dir.join("roots")).unwrap().mode() & 0o7777,
         0o755
+    );
+}
+
+#[test]
+fn the_months_between_are_lived_through_as_the_guide_off_docker_content_trust_says() {
+    let guide = include_str!("../../../docs/from-docker-content-trust.md");
+    let (_, section) = guide.split_once("### The months between\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let (_, rule) = section.split_once("```toml\n").unwrap();
+    let (rule, steps) = rule.split_once("```\n").unwrap();
+    let (_, last) = steps.split_once("\n3. ").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let root = |id: &str, digit: &str| {
+        format!(
+            "[[root]]\nid = \"{id}\"\ntype = \"notary\"\nserver = \"https://{id}.example\"\nkeys = [\"{}\"]\nrole = \"targets\"\n",
+            digit.repeat(64)
+        )
+    };
+    let policy = folder.path().to_str().unwrap().to_owned();
+    let rootpin = |words: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        run(command.args(words).args(["--policy", &policy]), b"")
+    };
+    let write = |rule: &str| {
+        let roots = root("notary-1", "1") + &root("trust", "2");
+        let text = format!("version = 1\ndefault = \"deny\"\n{roots}{rule}");
+        fs::write(folder.path().join("policy.toml"), text).unwrap();
+        let explained = rootpin(&["policy", "explain", "registry.example/team/app:1"]);
+        assert_eq!(explained.code, 0, "{explained:?}");
+    };
+    write(rule);
+    assert!(steps.contains("write `quorum = 2` into that rule"));
+    write(&format!("{rule}quorum = 2\n"));
+    assert!(last.starts_with("Later, take `quorum` out of that rule again, and leave both roots"));
+    write(rule);
+    let (_, typed) = last.split_once("`rootpin pin ").unwrap();
+    let (typed, _) = typed.split_once('`').unwrap();
+    let words: Vec<&str> = ["pin"].into_iter().chain(typed.split(' ')).collect();
+    let ended = rootpin(&words);
+    assert_eq!(ended.code, 0, "{ended:?}");
+    let text = fs::read_to_string(folder.path().join("policy.toml")).unwrap();
+    assert!(
+        text.contains("roots = [\"trust\"]") && !text.contains("notary-1"),
+        "{text}"
     );
 }

@@ -1,9 +1,11 @@
 //! `rootpin policy test`: names, and the answers that files expect.
 
-use std::fs;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 use crate::repo::{Org, digest};
@@ -130,4 +132,114 @@ fn what_can_not_be_read_or_is_no_case_is_never_passed_over() {
     assert_eq!(tests.test().0, 2);
     fs::write(tests.policy.join("policy.toml"), "version = 2\n").unwrap();
     assert_eq!(tests.rootpin(&["policy", "test", "host-policy"]).0, 2);
+}
+
+/// Copies a folder as a checkout of Git makes it: every user may read all of it.
+fn check_out(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    fs::set_permissions(to, Permissions::from_mode(0o755)).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (from, to) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        if from.is_dir() {
+            check_out(&from, &to);
+        } else {
+            fs::copy(&from, &to).unwrap();
+            fs::set_permissions(&to, Permissions::from_mode(0o644)).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_state_folder_is_evidence_whatever_modes_its_copy_has() {
+    let tests = Tests::new();
+    let copy = tests.policy.join("tests/seen/state");
+    check_out(&tests.org.path("host-state"), &copy);
+    let seen = "evidence = \"seen\"\n";
+    tests.write(
+        &[
+            case("one", seen, "allowed"),
+            case("two", seen, "digest-mismatch"),
+        ]
+        .concat(),
+    );
+    let (code, report) = tests.test();
+    assert_eq!(
+        (code, &report["unreadable"]),
+        (0, &serde_json::json!([])),
+        "{report}"
+    );
+
+    // What is wrong with it is said of the folder that a person knows.
+    fs::write(copy.join("state.redb"), "no state").unwrap();
+    let (code, report) = tests.test();
+    let said = report["unreadable"][0].as_str().unwrap();
+    assert!(code == 2 && said.contains("tests/seen/state"), "{said}");
+}
+
+#[test]
+fn a_case_may_expect_what_an_audit_lets_through_and_verify_says_it_too() {
+    let tests = Tests::new();
+    let file = tests.policy.join("policy.toml");
+    let enforcing = fs::read_to_string(&file).unwrap();
+    let end = Timestamp::now() + SignedDuration::from_hours(48);
+    let after = format!("{EVIDENCE}at = {}\n", end + SignedDuration::from_secs(1));
+    let cases = [
+        case("two", EVIDENCE, "refused"),
+        case("two", EVIDENCE, "let-through"),
+        case("one", "", "let-through"),
+        case("one", EVIDENCE, "allowed"),
+        case("two", &after, "refused"),
+        case("two", &after, "stopped"),
+    ]
+    .concat();
+    let verify = |more: &[&str]| {
+        let name = format!("r.test/team/app:1@{}", digest("two"));
+        let words = ["verify", "--policy", "host-policy", "--state", "host-state"];
+        tests.rootpin(&[&words, more, &[&name]].concat())
+    };
+    let ends = [
+        format!("{enforcing}audit-until = {end}\n"),
+        enforcing.replace(
+            "version = 1\n",
+            &format!("version = 1\nmode = \"audit\"\naudit-until = {end}\n"),
+        ),
+    ];
+    for audited in ends {
+        fs::write(&file, audited).unwrap();
+        tests.write(&cases);
+        let (code, report) = tests.test();
+        assert_eq!(code, 0, "{report}");
+        tests.write(&case("two", EVIDENCE, "stopped"));
+        let (code, said) = tests.rootpin(&["policy", "test", "host-policy"]);
+        let found = "expected stopped\n  found    digest-mismatch, let through, by ";
+        assert!(code == 1 && said.contains(found), "{said}");
+        let (code, said) = verify(&[]);
+        assert!(
+            code == 1 && said.contains("let through: an engine goes on"),
+            "{said}"
+        );
+        let (_, said) = verify(&["--json"]);
+        assert!(said.contains("\"let_through_by\":\"audit\""), "{said}");
+    }
+    fs::write(&file, enforcing).unwrap();
+    tests.write(
+        &[
+            case("two", EVIDENCE, "let-through"),
+            case("one", EVIDENCE, "stopped"),
+        ]
+        .concat(),
+    );
+    let (code, report) = tests.test();
+    assert_eq!(
+        (code, report["cases"][1]["passed"].as_bool()),
+        (1, Some(false)),
+        "{report}"
+    );
+    let (_, said) = verify(&[]);
+    assert!(!said.contains("let through"), "{said}");
+    let (_, said) = verify(&["--json"]);
+    assert!(said.contains("\"let_through\":false"), "{said}");
 }

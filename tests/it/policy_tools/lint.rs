@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::process::Command;
 
 use jiff::Timestamp;
 use rootpin::operate::audit::Reports as _;
@@ -12,6 +13,7 @@ use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 use crate::documents::text;
+use crate::world::run;
 
 const NOW: &str = "2026-11-20T00:00:00Z";
 pub(super) const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
@@ -498,4 +500,72 @@ fn what_an_inventory_mends_may_stay_allowed_in_a_policy_that_is_linted_without_o
     // Where neither finds anything, it allows nothing.
     let useless = notary("a", KEY, "") + &rule("r.example/team/**", "") + &allow("no-max-age");
     assert!(linted(&useless, &[]).has_open());
+}
+
+/// What a command takes of the processor, in seconds; other processes don't count.
+fn processor_time(folder: &std::path::Path, words: &[&str]) -> f64 {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", "\"$0\" \"$@\" > said; times"])
+        .arg(env!("CARGO_BIN_EXE_rootpin"))
+        .args(words)
+        .current_dir(folder);
+    let ended = run(&mut command, b"");
+    let of_children = ended
+        .out
+        .lines()
+        .nth(1)
+        .unwrap_or_else(|| panic!("{ended:?}"));
+    let (minutes, seconds) = of_children
+        .split(' ')
+        .next()
+        .unwrap()
+        .split_once('m')
+        .unwrap();
+    let seconds: f64 = seconds.trim_end_matches('s').parse().unwrap();
+    minutes.parse::<f64>().unwrap() * 60.0 + seconds
+}
+
+#[test]
+fn thousands_of_rules_roots_and_blocked_registries_take_time_that_grows_as_their_number_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: String| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let head = "version = 1\ndefault = \"deny\"\n".to_owned();
+    let many = |of: &dyn Fn(usize) -> String| (0..15_000).map(of).collect::<String>();
+    let rules = many(&|at| rule(&format!("r.example/team{at}/**"), ""));
+    let whole = rule("r.example/**", "");
+    write(
+        "rules/policy.toml",
+        head.clone() + &notary("a", KEY, "") + &whole + &rules,
+    );
+    let rules = many(&|at| rule(&format!("r.example/*/app{at}"), ""));
+    write("stars/policy.toml", head + &notary("a", KEY, "") + &rules);
+    let blocked =
+        many(&|at| format!("[[registry]]\nlocation = \"r{at}.example\"\nblocked = true\n"));
+    write("containers/registries.conf", blocked);
+    write(
+        "containers/policy.json",
+        r#"{"default":[{"type":"reject"}]}"#.to_owned(),
+    );
+    let import = "import --from containers-policy containers/policy.json --out proposal";
+    for (typed, said) in [
+        ("policy lint rules", "15000 findings"),
+        ("policy lint stars", "0 findings"),
+        (import, "refused: r14999.example/**"),
+    ] {
+        let words: Vec<&str> = typed.split(' ').collect();
+        let took = processor_time(folder.path(), &words);
+        let told = fs::read_to_string(folder.path().join("said")).unwrap();
+        assert!(
+            told.contains(said),
+            "{typed}: {}",
+            &told[told.len().saturating_sub(500)..]
+        );
+        // One that looks at each pair takes ten and more.
+        assert!(took < 5.0, "{typed}: {took} s");
+    }
 }

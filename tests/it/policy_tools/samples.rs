@@ -5,10 +5,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::lint::{KEY, notary, rule};
 use super::simulate::{self, EXEMPT, digest};
+use crate::schema;
 use crate::world::run;
 
 /// Each command with a prompt in the document, and the lines below it.
@@ -103,4 +104,110 @@ fn each_sample_of_the_document_is_what_the_program_prints() {
         })
         .collect();
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// The schema of what one verb prints.
+fn schema_of(verb: &str) -> Value {
+    let mut schema: Value =
+        serde_json::from_str(include_str!("../../../docs/policy-tools.schema.json")).unwrap();
+    schema.as_object_mut().unwrap().remove("anyOf");
+    schema["$ref"] = json!(format!("#/$defs/{verb}"));
+    schema
+}
+
+#[test]
+fn what_each_tool_prints_with_json_is_as_the_schema_says_and_a_mistake_is_of_one_form_in_all() {
+    let folder = folder();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("bad/policy.toml", "version = 2\n");
+    write("bad/tests/a.toml", "");
+    write("bare/policy.toml", "version = 1\ndefault = \"deny\"\n");
+    write("bare/tests/a.toml", "not toml");
+    write("cut.json", "{\"version\": 1");
+    let huge = "x".repeat(3 << 20);
+    write("huge.json", &huge);
+    write("huge/policy.toml", &huge);
+    write("huge/tests/a.toml", "");
+    fs::create_dir(folder.path().join("empty")).unwrap();
+    let (check, explain, mistake) = ("check", "explain", "mistake");
+    let name = "r.example/old/app:1";
+    for (typed, kind, code) in [
+        ("check old", check, 0),
+        ("check bare", check, 0),
+        ("explain --policy old NAME", explain, 0),
+        ("explain --policy new NAME", explain, 0),
+        ("lint policy", "lint", 1),
+        ("lint bare", "lint", 0),
+        ("lint bare --inventory cut.json", "lint", 2),
+        ("lint bare --inventory huge.json", "lint", 2),
+        ("lint bare --inventory empty", "lint", 2),
+        ("test new", "test", 1),
+        ("test bare", "test", 2),
+        ("test empty --policy bare", "test", 2),
+        ("simulate new --reports reports/", "simulate", 1),
+        (
+            "simulate old --reports reports/node-000.json",
+            "simulate",
+            0,
+        ),
+        ("simulate bare --reports cut.json", "simulate", 2),
+        ("simulate bare --reports huge.json", "simulate", 2),
+        ("simulate bare --reports nowhere.json", "simulate", 2),
+        ("simulate bare --reports empty", "simulate", 2),
+        ("simulate bare", "simulate", 2),
+        ("diff old new --inventory reports/node-000.json", "diff", 1),
+        ("diff old old", "diff", 0),
+        ("diff old old --inventory cut.json", "diff", 2),
+        ("diff old old --inventory huge.json", "diff", 2),
+        // A policy that does not load, or is none.
+        ("check bad", check, 1),
+        ("check huge", check, 2),
+        ("check empty", check, 2),
+        ("explain --policy bad NAME", check, 2),
+        ("lint bad", check, 2),
+        ("test bad", check, 2),
+        ("simulate bad --reports reports/", check, 2),
+        ("diff bad old", check, 2),
+        ("diff old bad", check, 2),
+        ("lint huge", check, 2),
+        ("test huge", check, 2),
+        ("simulate huge", check, 2),
+        ("diff huge old", check, 2),
+        ("lint empty", check, 2),
+        ("simulate nowhere", check, 2),
+        ("diff old nowhere", check, 2),
+        ("simulate old --old bad", check, 2),
+        ("test nowhere", mistake, 2),
+        // A command line that is wrong.
+        ("explain --policy old Not/A:Name:x", mistake, 64),
+        ("lint --more", mistake, 64),
+        ("simulate", mistake, 64),
+        ("diff old", mistake, 64),
+        ("odd", mistake, 64),
+    ] {
+        let words = typed.replace("NAME", name);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        command.args(["--json", "policy"]).args(words.split(' '));
+        let ended = run(command.current_dir(folder.path()), b"");
+        let printed: Value =
+            serde_json::from_str(&ended.out).unwrap_or_else(|_| panic!("{typed}: {ended:?}"));
+        let errors = schema::errors(&schema_of(kind), &printed);
+        assert!(errors.is_empty(), "{typed}: {errors:?}\n{printed:#}");
+        assert_eq!(ended.code, code, "{typed}: {printed:#}");
+        let is_mistake = code == 2 || kind == mistake;
+        assert!(
+            !is_mistake || !printed["error"].as_str().unwrap().is_empty(),
+            "{typed}"
+        );
+        // The same without --json: something is said, and the exit code is the same.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        command.arg("policy").args(words.split(' '));
+        let ended = run(command.current_dir(folder.path()), b"");
+        let said = format!("{}{}", ended.out, ended.err);
+        assert!(ended.code == code && !said.is_empty(), "{typed}: {ended:?}");
+    }
 }

@@ -347,3 +347,31 @@ fn a_diff_names_the_entries_and_the_names_whose_answer_changes_with_both_traces(
         (0, &json!([]), &json!([]))
     );
 }
+
+#[test]
+fn a_report_of_the_future_hides_no_other_report_of_its_host() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let reports = folder.path().join("reports");
+    fs::create_dir(&reports).unwrap();
+    let mut future = report(0);
+    let later = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24);
+    future["at"] = json!(later.to_string());
+    future["images"] = json!([]);
+    let write = |name: &str, report: &Value| {
+        fs::write(reports.join(name), report.to_string()).unwrap();
+    };
+    write("future.json", &future);
+    write("real.json", &report(0));
+    let reports = reports.display().to_string();
+    for (name, more, wanted) in [("same", EXEMPT, 2), ("gone", "", 1)] {
+        let dir = policy(folder.path(), name, more);
+        let (value, code) = rootpin(&["simulate", &dir, "--reports", &reports]);
+        assert_eq!(
+            (code, &value["hosts"][0]["images"]),
+            (wanted, &json!(22)),
+            "{value}"
+        );
+        let said = value["unreadable"].to_string();
+        assert!(said.contains("is in the future"), "{value}");
+    }
+}

@@ -18,6 +18,8 @@ struct Upstream {
     registry: Registry,
     mirrored: Arc<AtomicBool>,
     broken: Arc<AtomicBool>,
+    /// Whether it lists what is gone, and what is no name.
+    odd: Arc<AtomicBool>,
 }
 
 /// An image of that content.
@@ -40,8 +42,25 @@ impl Upstream {
             Arc::new(AtomicBool::new(false)),
         );
         let (is_mirrored, is_broken) = (Arc::clone(&mirrored), Arc::clone(&broken));
+        let odd = Arc::new(AtomicBool::new(false));
+        let is_odd = Arc::clone(&odd);
         registry.quirk(move |asked, _| {
             let path = asked.line.split(' ').nth(1).unwrap();
+            let listed = |of: &str| path.starts_with(&format!("/v2/library/{of}/tags/list"));
+            if is_odd.load(Ordering::Relaxed) {
+                if path.starts_with("/v2/_catalog") {
+                    let all = json!({ "repositories": ["library/alpine", "library/busybox", "library/deleted", "library/Bad Name"] });
+                    return Some(response(200, &[], all.to_string()));
+                }
+                if listed("deleted") {
+                    return Some(error(404, "NAME_UNKNOWN", "repository name not known"));
+                }
+                if listed("busybox") {
+                    let long = "x".repeat(200);
+                    let tags = json!({ "tags": ["3.20", "BAD TAG", "<b>", ".dot", long] });
+                    return Some(response(200, &[], tags.to_string()));
+                }
+            }
             if path.starts_with("/v2/_catalog") {
                 let all =
                     json!({ "repositories": ["library/alpine", "library/busybox", "other/app"] });
@@ -67,6 +86,7 @@ impl Upstream {
             registry,
             mirrored,
             broken,
+            odd,
         };
         for tag in ["3.19", "3.20", "edge"] {
             upstream.push(tag, tag);
@@ -277,4 +297,92 @@ async fn a_list_that_is_not_understood_or_means_names_of_others_signs_nothing() 
     let neither = upstream.org.repo("main", &["endorse"]);
     assert_eq!(neither.code, 64, "{neither:?}");
     assert_eq!(upstream.signed(), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_was_revoked_by_hand_is_left_out_of_each_list_until_it_is_endorsed_by_hand() {
+    let upstream = Upstream::new().await;
+    assert_eq!(upstream.endorse(LIBRARY, &[]).0, 0);
+    let by_hand = "r.test/team/busybox:3.19";
+    let said = upstream.org.ok("main", &["revoke", by_hand]);
+    let line = format!("+ targets: kept out of lists and take-overs: {by_hand}\n");
+    assert!(said.contains(&line), "{said}");
+    let sign = upstream.org.sign("main", by_hand, "by hand");
+    assert_eq!(sign.code, 0, "{sign:?}");
+    let (endorsed, copy) = ("r.test/team/alpine:3.20", "r.test/team/busybox:3.20");
+    upstream.org.ok("main", &["revoke", endorsed, by_hand]);
+    let left = ["alpine:3.19 3.19", "busybox:3.20 3.20"];
+    assert_eq!(upstream.signed(), left);
+    upstream.push("3.20", "3.20 mended");
+    for more in [&[][..], &["--update", "--dry-run"], &["--update"]] {
+        let (code, report) = upstream.endorse(LIBRARY, more);
+        let about = report["about"].to_string();
+        for name in [endorsed, by_hand] {
+            let said = format!(
+                "stays out: {name} was revoked here by hand: rootpin repo endorse {name} --from up.test/"
+            );
+            assert!(about.contains(&said), "{report}");
+        }
+        // What moved is said as ever; a name that stays out is no reason to fail each day.
+        assert_eq!(code, i32::from(more.is_empty()), "{report}");
+    }
+    assert_eq!(upstream.signed(), [left[0], "busybox:3.20 3.20 mended"]);
+    assert_eq!(upstream.endorse(LIBRARY, &["--update"]).0, 0);
+
+    // What never comes by a list needs no such record.
+    let own = "r.test/team/own:1";
+    let sign = upstream.org.sign("main", own, "own");
+    assert_eq!(sign.code, 0, "{sign:?}");
+    let said = upstream.org.ok("main", &["revoke", own]);
+    assert!(!said.contains("kept out of"), "{said}");
+
+    // Endorsed by hand, it is a name as the others; revoked, it stays out again.
+    let source = "up.test/library/alpine:3.20";
+    upstream
+        .org
+        .ok("main", &["endorse", endorsed, "--from", source]);
+    assert!(
+        upstream
+            .signed()
+            .contains(&"alpine:3.20 3.20 mended".to_owned())
+    );
+    upstream.push("3.20", "3.20");
+    assert_eq!(upstream.endorse(LIBRARY, &["--update"]).0, 0);
+    assert!(upstream.signed().contains(&"alpine:3.20 3.20".to_owned()));
+    upstream.org.ok("main", &["revoke", endorsed, copy]);
+    assert_eq!(upstream.endorse(LIBRARY, &["--update"]).0, 0);
+    assert_eq!(upstream.signed(), [left[0]]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_repository_that_is_gone_and_what_is_no_name_are_said_and_the_others_are_endorsed() {
+    let upstream = Upstream::new().await;
+    upstream.odd.store(true, Ordering::Relaxed);
+    let all =
+        "up.test/library/*:* as r.test/team/*\nup.test/library/deleted:* as r.test/team/deleted\n";
+    let (code, report) = upstream.endorse(all, &[]);
+    let about = report["about"].to_string();
+    for said in [
+        "line 1: up.test/library/deleted is not at its registry",
+        "line 2: the registry lists no such name",
+        "left out: line 1: up.test lists 1 repository with a name that is none, the first: \\\"library/Bad Name\\\"",
+        "left out: line 1: up.test/library/busybox lists 4 tags with a name that is none, the first: \\\"BAD TAG\\\"",
+    ] {
+        assert!(about.contains(said), "{said}: {report}");
+    }
+    assert_eq!(code, 1, "{report}");
+    let signed = [
+        "alpine:3.19 3.19",
+        "alpine:3.20 3.20",
+        "alpine:edge edge",
+        "busybox:3.20 3.20",
+    ];
+    assert_eq!(upstream.signed(), signed);
+    // A pattern of tags that none of them is like leaves them out in silence.
+    let (code, report) =
+        upstream.endorse("up.test/library/busybox:3.* as r.test/team/busybox\n", &[]);
+    assert!(
+        code == 0 && !report["about"].to_string().contains("left out"),
+        "{report}"
+    );
 }

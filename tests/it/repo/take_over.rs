@@ -1,6 +1,8 @@
 //! `rootpin repo take-over` and `compare`: Notary repositories whose tags are signed here.
 
+mod signers;
 mod taken_out;
+mod unpinned;
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -313,6 +315,79 @@ async fn a_server_that_goes_back_is_refused_by_what_was_taken_over_from_it_befor
     assert!(
         ended.code == 2 && ended.err.contains(": role-missing: "),
         "{ended:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_mistake_is_named_with_what_cures_it_and_a_silent_server_is_no_fault_of_its_signatures() {
+    let leaving = Leaving::new().await;
+    let (url, key) = (leaving.url(), leaving.notary.root_key().id());
+    let run = |words: &[&str]| leaving.org.repo("main", words);
+    let silent = "http://127.0.0.1:1";
+    for (at, root_key, found, hint) in [
+        (
+            url.as_str(),
+            "30ff0720",
+            "30ff0720 is a part of a root key's ID",
+            "wanted all 64 hex digits of it, or a file",
+        ),
+        (
+            &url,
+            "30ff0720…",
+            "30ff0720… is a part of a root key's ID",
+            "wanted all 64 hex digits of it, or a file",
+        ),
+        (
+            &url,
+            "nowhere.pem",
+            "nowhere.pem: No such file",
+            "name a file that can be read",
+        ),
+        (
+            "ftp://n.example",
+            &key,
+            "ftp://n.example: is neither https",
+            "wanted https://HOST of the server",
+        ),
+        (
+            silent,
+            &key,
+            "r.test/team/app could not be read: source-unreachable: ",
+            "check the addresses",
+        ),
+    ] {
+        let words = [
+            "take-over",
+            "--from",
+            "notary",
+            at,
+            "--root-key",
+            root_key,
+            GUN,
+        ];
+        let ended = run(&words);
+        let says = ended.err.contains(found) && ended.err.contains(&format!("hint: {hint}"));
+        assert!(ended.code == 2 && says, "{ended:?}");
+        // Nothing is left to take over.
+        assert!(!ended.err.contains("--skip-refused"), "{ended:?}");
+    }
+    let words = [
+        "compare",
+        "--with",
+        "notary",
+        silent,
+        "--root-key",
+        &key,
+        GUN,
+        "--json",
+    ];
+    let ended = run(&words);
+    let report: Value = serde_json::from_str(&ended.out).unwrap();
+    let error = report["error"].as_str().unwrap();
+    assert_eq!((&report["outcome"], ended.code), (&json!("unjudged"), 2));
+    assert!(
+        error.starts_with("1 repository could not be read, the first: r.test/team/app: "),
+        "{error}"
     );
 }
 

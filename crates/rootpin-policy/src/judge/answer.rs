@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{Code, Collection, Refusal, Verified};
+use rootpin_trust::{Collection, Refusal, Verified};
 
 use crate::Mode;
 
@@ -164,30 +164,5 @@ impl Judgement {
     pub(super) fn decided_by(mut self, name: usize) -> Self {
         self.decided_by = Some(name);
         self
-    }
-}
-
-/// How much a code says: of several refusals the one with the highest rank is shown.
-#[must_use]
-pub fn rank(code: Code) -> u8 {
-    match code {
-        Code::NoRule => 0,
-        Code::NotLocal => 1,
-        Code::ExemptionOver => 2,
-        Code::PolicyUnusable => 3,
-        Code::SourceUnreachable => 4,
-        Code::SourceDenied => 5,
-        Code::Malformed => 6,
-        Code::OverLimit => 7,
-        Code::Clock => 8,
-        Code::StateUnusable => 9,
-        Code::NoStatement => 10,
-        Code::RoleMissing => 11,
-        Code::Expired => 12,
-        Code::DigestMismatch => 13,
-        Code::RootNotPinned => 14,
-        Code::BadSignature => 15,
-        Code::Rollback => 16,
-        Code::Revoked => 17,
     }
 }

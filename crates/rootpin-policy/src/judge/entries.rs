@@ -94,11 +94,9 @@ impl<'a> Lookup<'a> {
     }
 
     fn revoked(&self, policy: &'a Policy) -> Option<EntryKind<'a>> {
-        let mut all = self.top.iter().chain(self.manifests).chain(self.contents);
-        all.find_map(|digest| {
-            let reason = policy.revoked_digest(digest)?;
-            Some(EntryKind::Revoked(*digest, reason))
-        })
+        let all = self.top.iter().chain(self.manifests).chain(self.contents);
+        let (digest, reason) = policy.first_revoked(all)?;
+        Some(EntryKind::Revoked(digest, reason))
     }
 
     fn own_digest(&self) -> Option<EntryKind<'a>> {

@@ -21,7 +21,6 @@ mod quorum;
 mod refusals;
 mod resolve;
 mod roots;
-mod supposing;
 #[cfg(test)]
 mod tests;
 
@@ -34,10 +33,9 @@ use rootpin_trust::{Collection, Refusal, tuf};
 
 use crate::{BreakGlass, Policy, Root};
 
-pub use answer::{Admission, Basis, Denial, Ground, Judgement, Statement, rank};
+pub use answer::{Admission, Basis, Denial, Ground, Judgement, Statement};
 pub use entries::{EntryKind, Lookup, Why, entries};
 pub use question::{Action, NameSource, NamedBytes, Origin, Question};
-pub use supposing::{Supposed, Supposing, Supposition};
 
 /// One question, and what was heard for it.
 #[derive(Debug)]
@@ -50,7 +48,7 @@ pub struct Judge<'a> {
     /// Each need, whether its source was asked again, and the answer.
     heard: Vec<(Need, bool, Heard)>,
     wanted: Option<(Need, bool)>,
-    /// What [`Supposing`] supposes roots to say. Always empty where an answer counts.
+    /// What roots are only supposed to say. Always empty where an answer counts.
     supposed: Vec<(Need, Arc<Collection>)>,
     basis: Cell<Basis>,
     /// The names that were refused so far, in the order of the procedure.
@@ -177,6 +175,28 @@ impl<'a> Judge<'a> {
         let mut known = self.heard.iter().rev();
         let (_, again, heard) = known.find(|(known, ..)| known == need)?;
         Some((*again, heard))
+    }
+
+    /// Supposes that the root which was asked last says this; nothing of it was verified.
+    pub(crate) fn suppose(&mut self, collection: Arc<Collection>) {
+        let wanted = self.wanted.take().map(|(need, _)| (need, collection));
+        self.supposed.extend(wanted);
+    }
+
+    fn supposed(&self, need: &Need) -> Option<&Collection> {
+        let mut supposed = self.supposed.iter();
+        let (_, collection) = supposed.find(|(known, _)| known == need)?;
+        Some(collection)
+    }
+
+    fn basis_of(&self, root: &Root, statement: &Statement) -> Basis {
+        // Signatures of a digest never age.
+        let is_fresh = self.now.duration_since(statement.contact) <= root.recheck;
+        if is_fresh || !root.lists_tags() {
+            Basis::Roots
+        } else {
+            Basis::Doubtful
+        }
     }
 
     fn rests_on(&self, basis: Basis) {

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use rootpin_trust::Code;
 use rootpin_trust::image::Repository;
 
-use super::answer::{Basis, Denial, Ground, Judgement, rank};
+use super::answer::{Basis, Denial, Ground, Judgement};
 use super::entries::{EntryKind, Lookup, Why, entries};
 use super::question::{NameSource, NamedBytes, Question};
 use super::{Asked, Judge, No, refusals};
@@ -86,7 +86,7 @@ impl<'a> Names<'a> {
         self.is_covered |= code != Code::NoRule;
         let stays = no.denial.stays || self.no.as_ref().is_some_and(|(known, _)| known.stays);
         let known = self.no.as_ref();
-        if known.is_none_or(|(known, _)| rank(code) > rank(known.refusal.code)) {
+        if known.is_none_or(|(known, _)| code.rank() > known.refusal.code.rank()) {
             self.no = Some((no.denial.clone(), at));
         }
         if let Some((known, _)) = &mut self.no {
@@ -129,20 +129,21 @@ impl<'a> Names<'a> {
             let (denial, is_final) = (refusals::no_rule(&named.name), false);
             return Ok(Err(No { denial, is_final }));
         };
-        let (found, is_final) = match (kind, why) {
-            (_, Why::Clock(refusal)) => (Err(Denial::by(kind.to_string(), refusal.clone())), false),
-            (EntryKind::Revoked(digest, why), _) => (Err(refusals::revoked(digest, why)), true),
-            (EntryKind::OwnDigest(own), _) => (Err(refusals::own_digest(named.top, own)), true),
+        let found = match (kind, why) {
+            (_, Why::Clock(refusal)) => Err(Denial::by(kind.to_string(), refusal.clone())),
+            (EntryKind::Revoked(digest, why), _) => Err(refusals::revoked(digest, why)),
+            (EntryKind::OwnDigest(own), _) => Err(refusals::own_digest(named.top, own)),
             (EntryKind::Image(image), _) => match lookup.is_listed(&image.digests) {
-                Some(true) => (Ok((Ground::PolicyPin, Timestamp::MAX)), true),
-                _ => (Err(refusals::bound_elsewhere(named.top, image)), true),
+                Some(true) => Ok((Ground::PolicyPin, Timestamp::MAX)),
+                _ => Err(refusals::bound_elsewhere(named.top, image)),
             },
             (EntryKind::Exempt(exempt), Why::Ended) => {
-                (Err(refusals::exemption_over(exempt, lookup.now)), false)
+                Err(refusals::exemption_over(exempt, lookup.now))
             }
-            (EntryKind::Exempt(exempt), _) => (Ok((Ground::Exempt, exempt.until)), false),
-            (EntryKind::Rule(rule), _) => (self.judge.rule(rule, named)?, false),
+            (EntryKind::Exempt(exempt), _) => Ok((Ground::Exempt, exempt.until)),
+            (EntryKind::Rule(rule), _) => self.judge.rule(rule, named)?,
         };
+        let is_final = !matches!(kind, EntryKind::Exempt(_) | EntryKind::Rule(_));
         let yes = |(ground, until)| {
             let mode = self.judge.mode_of(self.question);
             Judgement::of(Ok((ground, kind.to_string(), until)), mode)

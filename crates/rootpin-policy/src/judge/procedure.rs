@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use rootpin_trust::Code;
-use rootpin_trust::image::{Digest, ImageRef, Repository};
+use rootpin_trust::image::{Digest, ImageRef};
 
 use super::answer::{Denial, Ground, Judgement};
 use super::names::Names;
@@ -57,13 +57,8 @@ impl Judge<'_> {
     /// A no. `audit-until` of a rule lets nothing through that is revoked, or that is refused by
     /// the name's own digest or an `[[image]]` (rule 11).
     fn denied(&self, question: &Question, denial: Denial, is_final: bool) -> Judgement {
-        let mode = if is_final || denial.refusal.code == Code::Revoked {
-            self.strictest_of(question, &|repository| {
-                self.policy.lasting_mode_for(repository, self.instant())
-            })
-        } else {
-            self.mode_of(question)
-        };
+        let is_lasting = is_final || denial.refusal.code == Code::Revoked;
+        let mode = self.strictest_of(question, is_lasting);
         Judgement::no(denial, mode)
     }
 
@@ -78,10 +73,8 @@ impl Judge<'_> {
 
     /// The refusal of the first digest that is revoked.
     pub(super) fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
-        digests.iter().find_map(|digest| {
-            let reason = self.policy.revoked_digest(digest)?;
-            Some(refusals::revoked(*digest, reason))
-        })
+        let (digest, reason) = self.policy.first_revoked(digests)?;
+        Some(refusals::revoked(digest, reason))
     }
 
     /// Whether only signed or bound bytes may have the name (rule 9).
@@ -99,21 +92,26 @@ impl Judge<'_> {
     /// The mode for a no: the strictest of all names, and of the names of what the bytes were made
     /// of (rule 6). Bytes of a registry under no name may be of any rule.
     pub(super) fn mode_of(&self, question: &Question) -> Mode {
-        self.strictest_of(question, &|repository| {
-            self.policy.mode_for(repository, self.instant())
-        })
+        self.strictest_of(question, false)
     }
 
-    fn strictest_of(&self, question: &Question, mode: &dyn Fn(&Repository) -> Mode) -> Mode {
+    /// `is_lasting`: whatever `audit-until` a rule has.
+    fn strictest_of(&self, question: &Question, is_lasting: bool) -> Mode {
         let of_nothing = match question.origin {
             _ if !question.names.is_empty() => Mode::Audit,
             Origin::Local => self.policy_mode(),
             Origin::Registry | Origin::Unknown => self.policy.strictest_mode(self.instant()),
         };
-        let names = question.names.iter();
-        let of_names = names.map(|named| mode(&named.name.repository));
+        let of_names = question.names.iter().map(|named| {
+            let (repository, now) = (&named.name.repository, self.instant());
+            if is_lasting {
+                self.policy.lasting_mode_for(repository, now)
+            } else {
+                self.policy.mode_for(repository, now)
+            }
+        });
         let variants = question.variants.iter();
-        let of_variants = variants.map(|one| self.strictest_of(one, mode));
+        let of_variants = variants.map(|one| self.strictest_of(one, is_lasting));
         of_names.chain(of_variants).fold(of_nothing, Mode::max)
     }
 
@@ -161,10 +159,8 @@ impl Judge<'_> {
         let rule = self.policy.rule_for(&name.repository);
         let mut denial = refusals::made_under_covered_name(&question.shown, name);
         denial.rule = rule.map(ToString::to_string);
-        Judgement::no(
-            denial,
-            self.policy.mode_for(&name.repository, self.instant()),
-        )
+        let mode = self.policy.mode_for(&name.repository, self.instant());
+        Judgement::no(denial, mode)
     }
 
     /// A key of `[docker]` allows all of its kind, or none.

@@ -68,20 +68,13 @@ pub(super) fn no_roots() -> Refusal {
 
 /// Roots that agree, but by the same keys.
 pub(super) fn one_voice(rule: &Rule, shared: &BTreeSet<KeyId>) -> Refusal {
-    let keys: Vec<String> = shared.iter().take(4).map(KeyId::to_string).collect();
-    let more = if shared.len() > 4 { ", …" } else { "" };
-    Refusal::new(
-        Code::BadSignature,
-        format!(
-            "signatures for several roots by the same key, which has one voice: {}{more}",
-            keys.join(", ")
-        ),
-        format!(
-            "{} roots that agree, each by keys that sign for no other",
-            rule.quorum
-        ),
-        "have it signed for another of the rule's roots by a key of its own",
-    )
+    let keys = KeyId::list(shared);
+    let found =
+        format!("signatures for several roots by the same key, which has one voice: {keys}");
+    let quorum = rule.quorum;
+    let wanted = format!("{quorum} roots that agree, each by keys that sign for no other");
+    let hint = "have it signed for another of the rule's roots by a key of its own";
+    Refusal::new(Code::BadSignature, found, wanted, hint)
 }
 
 pub(super) fn no_tag(collection: &Collection, tag: &Tag) -> Refusal {
@@ -126,25 +119,20 @@ pub(super) fn made_under_covered_name(shown: &str, name: &ImageRef) -> Denial {
 /// Bytes that came from a registry, or may have, under no name that the policy knows.
 pub(super) fn unnamed(question: &Question) -> Denial {
     let (shown, namespace) = (&question.shown, &question.namespace);
-    let (origin, hint) = match (question.origin, &question.action) {
-        (Origin::Unknown, Action::Resident) => (
-            "of which it is not known where it came from",
-            "pull the image by its signed name, or remove this one".to_owned(),
+    let is_resident = question.action == Action::Resident;
+    let origin = match question.origin {
+        Origin::Unknown if is_resident => "of which it is not known where it came from",
+        Origin::Unknown => {
+            "of which more images, indexes or names may be here than are looked at, so that a rule may cover one"
+        }
+        _ => "from a registry that the policy does not name",
+    };
+    let hint = match question.origin {
+        _ if is_resident => "pull the image by its signed name, or remove this one".to_owned(),
+        Origin::Unknown => format!(
+            "pull the image by its signed name; of indexes over a manifest {MAX_INDEXES} are followed"
         ),
-        (Origin::Unknown, _) => (
-            "of which more images, indexes or names may be here than are looked at, so that a rule may cover one",
-            format!(
-                "pull the image by its signed name; of indexes over a manifest {MAX_INDEXES} are followed"
-            ),
-        ),
-        (_, Action::Resident) => (
-            "from a registry that the policy does not name",
-            "pull the image by its signed name, or remove this one".to_owned(),
-        ),
-        _ => (
-            "from a registry that the policy does not name",
-            "add a [[rule]] for the registry and repository that it was pulled from".to_owned(),
-        ),
+        _ => "add a [[rule]] for the registry and repository that it was pulled from".to_owned(),
     };
     let found = format!("{shown} in namespace {namespace}, {origin}");
     let refusal = Refusal::new(Code::NoRule, found, "an image that a rule covers", hint);

@@ -4,12 +4,11 @@
 //! is asked only to choose among proposals, and for a name that the policy exempts or only audits.
 
 use rootpin_trust::image::{Digest, ImageRef, Tag};
-use rootpin_trust::{Refusal, tuf};
+use rootpin_trust::{Collection, Refusal, tuf};
 
-use super::answer::{Denial, Judgement, rank};
+use super::answer::{Denial, Judgement};
 use super::entries::{EntryKind, Lookup, Why, entries};
 use super::question::Question;
-use super::roots::without_roots;
 use super::{Ask, Asked, Heard, Judge, Need, refusals};
 use crate::{Mode, Root, Rule};
 
@@ -32,7 +31,7 @@ impl Judge<'_> {
             let Err(denial) = &judgement.result else {
                 return Ok(judgement);
             };
-            let rank = Some(rank(denial.refusal.code));
+            let rank = Some(denial.refusal.code.rank());
             if rank > worst.0 {
                 worst = (rank, judgement);
             }
@@ -88,9 +87,6 @@ impl Judge<'_> {
     /// The digest that a quorum of a rule's roots names for the tag, or all that its roots name.
     /// Where roots that list no tags can make the quorum, the registry proposes the digest too.
     fn signed(&self, rule: &Rule, name: &ImageRef, tag: &Tag) -> Asked<Proposed> {
-        if let Some(denial) = without_roots(rule) {
-            return Ok((Vec::new(), Some(denial)));
-        }
         let (listing, others): (Vec<_>, Vec<_>) = rule
             .roots
             .iter()
@@ -103,7 +99,7 @@ impl Judge<'_> {
                 Err(refusal) => silence = Some(Denial::plain(refusal)),
             }
         }
-        if listing.is_empty() {
+        if listing.is_empty() && !others.is_empty() {
             return Ok((named, silence));
         }
         let rule = Rule {
@@ -112,15 +108,13 @@ impl Judge<'_> {
             ..rule.clone()
         };
         let about = |_: &Root| tuf::Question::Tag(tag.clone());
-        let (votes, denial) = self.votes(&rule, name, about, |collection| {
-            let digest = collection
-                .targets
-                .get(tag.as_str())
-                .map(|target| target.digest);
+        let wanted = |collection: &Collection| {
+            let target = collection.targets.get(tag.as_str());
+            let digest = target.map(|target| target.digest);
             digest.ok_or_else(|| refusals::no_tag(collection, tag))
-        })?;
-        let signed = votes.iter().map(|vote| vote.value);
-        named.extend(signed);
+        };
+        let (votes, denial) = self.votes(&rule, name, &about, &wanted)?;
+        named.extend(votes.iter().map(|vote| vote.digest));
         named.dedup();
         Ok((named, silence.or(denial)))
     }

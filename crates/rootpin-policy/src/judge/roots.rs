@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rootpin_trust::image::{Digest, ImageRef, Tag};
+use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
 use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, tuf};
 
-use super::answer::{Basis, Denial, Ground, Statement, rank};
+use super::answer::{Basis, Denial, Ground, Statement};
 use super::question::NamedBytes;
 use super::quorum::{Signers, independent};
 use super::{Ask, Asked, Heard, Judge, Need, refusals};
@@ -16,17 +16,28 @@ use crate::{Root, Rule};
 
 /// A root's yes to what was asked.
 #[derive(Debug)]
-pub(super) struct Vote<T> {
+pub(super) struct Vote {
     root: Arc<Root>,
     /// `None`: it is only supposed.
     statement: Option<Statement>,
     signers: Signers,
-    /// What was wanted of the statement.
-    pub(super) value: T,
+    /// The digest that it is a yes to.
+    pub(super) digest: Digest,
 }
 
 /// The roots that said yes, and why there is no quorum, if there is none.
-type Votes<T> = (Vec<Vote<T>>, Option<Denial>);
+type Votes = (Vec<Vote>, Option<Denial>);
+
+/// The roots of one rule, while they are asked about one name.
+struct Poll<'a> {
+    judge: &'a Judge<'a>,
+    rule: &'a Rule,
+    name: &'a ImageRef,
+    /// The repository as a signed statement names it.
+    signed_name: Repository,
+    about: &'a dyn Fn(&Root) -> tuf::Question,
+    wanted: &'a dyn Fn(&Collection) -> Result<Digest, Refusal>,
+}
 
 impl Judge<'_> {
     /// The statements of a quorum and until when they answer, or why there is no quorum.
@@ -41,8 +52,8 @@ impl Judge<'_> {
             None if root.lists_tags() => tuf::Question::Digest(named.top),
             _ => rule.question_of_image(root, tag, named.top),
         };
-        let wanted = |collection: &Collection| is_named(collection, tag, named.top);
-        let (votes, denial) = self.votes(rule, name, about, wanted)?;
+        let wanted = |collection: &Collection| signed_digest(collection, tag, named.top);
+        let (votes, denial) = self.votes(rule, name, &about, &wanted)?;
         if let Some(denial) = denial {
             return Ok(Err(denial));
         }
@@ -54,53 +65,55 @@ impl Judge<'_> {
         Ok(Ok((Ground::Signed(signed), until)))
     }
 
-    /// Asks the roots of a rule, but no more than it takes until a quorum agrees.
-    pub(super) fn votes<T: Copy + PartialEq>(
+    /// Asks the roots of a rule, but no more than it takes until a quorum agrees. `about`: what a
+    /// root is asked; `wanted`: the digest that its statement says yes to.
+    pub(super) fn votes(
         &self,
         rule: &Rule,
         name: &ImageRef,
-        about: impl Fn(&Root) -> tuf::Question,
-        wanted: impl Fn(&Collection) -> Result<T, Refusal>,
-    ) -> Asked<Votes<T>> {
-        if let Some(denial) = without_roots(rule) {
-            return Ok((Vec::new(), Some(denial)));
-        }
-        let Some(repository) = rule.signed_name(&name.repository) else {
-            let refusal = refusals::no_signed_name(rule, name);
-            return Ok((Vec::new(), Some(by_roots(rule, refusal))));
+        about: &dyn Fn(&Root) -> tuf::Question,
+        wanted: &dyn Fn(&Collection) -> Result<Digest, Refusal>,
+    ) -> Asked<Votes> {
+        let refusal = match rule.signed_name(&name.repository) {
+            _ if rule.roots.is_empty() => refusals::no_roots(),
+            None => refusals::no_signed_name(rule, name),
+            Some(signed_name) => {
+                let poll = Poll {
+                    judge: self,
+                    rule,
+                    name,
+                    signed_name,
+                    about,
+                    wanted,
+                };
+                return poll.votes();
+            }
         };
-        let need = |root: &Arc<Root>, every_signer: bool| {
-            // Signatures that bind no name are looked for where the image itself is.
-            let repository = if root.binds().name {
-                &repository
-            } else {
-                &name.repository
-            };
-            let about = about(root).with_every_signer(every_signer);
-            Need::Root(Arc::clone(root), repository.clone(), about)
-        };
-        let all = |root: &Arc<Root>| need(root, true);
-        let mut votes: Vec<Vote<T>> = Vec::new();
-        let (mut refused, mut unjudged, mut silent) = (Vec::new(), Vec::new(), Vec::new());
+        Ok((Vec::new(), Some(by_roots(rule, refusal))))
+    }
+}
+
+impl Poll<'_> {
+    fn votes(&self) -> Asked<Votes> {
+        let rule = self.rule;
+        let (mut votes, mut silent): (Vec<Vote>, _) = (Vec::new(), Vec::new());
+        let (mut refused, mut unjudged) = (Vec::new(), Vec::new());
         for (at, root) in rule.roots.iter().enumerate() {
-            let sharers = rule.roots.len() - at;
-            match self.said((root, rule), need(root, false), name, sharers, &wanted)? {
+            match self.vote(root, self.need(root, false), rule.roots.len() - at)? {
                 Ok(vote) => {
-                    let value = vote.value;
+                    let digest = vote.digest;
                     votes.push(vote);
                     // One root speaks for itself.
                     if rule.quorum <= 1 {
                         return Ok((votes, None));
                     }
                     let mut agreeing: Vec<_> = votes.iter_mut().collect();
-                    agreeing.retain(|vote| vote.value == value);
-                    let enough = rule.quorum;
-                    silent =
-                        self.hear_all_signers(&mut agreeing, enough, (rule, name), all, &wanted)?;
+                    agreeing.retain(|vote| vote.digest == digest);
+                    silent = self.hear_all_signers(&mut agreeing, rule.quorum)?;
                     let speaking = speaking(&agreeing);
                     if speaking.len() >= rule.quorum {
-                        votes
-                            .retain(|vote| vote.value == value && speaking.contains(&vote.root.id));
+                        let speaks = |vote: &Vote| speaking.contains(&vote.root.id);
+                        votes.retain(|vote| vote.digest == digest && speaks(vote));
                         return Ok((votes, None));
                     }
                 }
@@ -112,7 +125,7 @@ impl Judge<'_> {
         if !unjudged.is_empty() {
             let enough = rule.quorum.saturating_sub(unjudged.len());
             let mut heard: Vec<_> = votes.iter_mut().collect();
-            silent = self.hear_all_signers(&mut heard, enough, (rule, name), all, &wanted)?;
+            silent = self.hear_all_signers(&mut heard, enough)?;
         }
         unjudged.append(&mut silent);
         let speaking = speaking(&votes);
@@ -121,23 +134,22 @@ impl Judge<'_> {
         }
         let possible = speaking.len() + unjudged.len() >= rule.quorum;
         let decisive = if possible { unjudged } else { refused };
-        let by_rank = |refusal: &Refusal| rank(refusal.code);
+        let by_rank = |refusal: &Refusal| refusal.code.rank();
         let most_specific = decisive.into_iter().max_by_key(by_rank);
         let refusal = most_specific.unwrap_or_else(refusals::unheard);
         Ok((votes, Some(by_roots(rule, refusal))))
     }
 
+    fn need(&self, root: &Arc<Root>, every_signer: bool) -> Need {
+        let repository = root.asked_name(&self.signed_name, &self.name.repository);
+        let about = (self.about)(root).with_every_signer(every_signer);
+        Need::Root(Arc::clone(root), repository.clone(), about)
+    }
+
     /// Where roots that agree share signers, so that not enough of them speak, asks for all signers of
     /// the image: each root may rest on others of them. First of what is at hand, then of the registry.
     /// Returns why some could not be heard.
-    fn hear_all_signers<T>(
-        &self,
-        agreeing: &mut [&mut Vote<T>],
-        enough: usize,
-        (rule, name): (&Rule, &ImageRef),
-        need: impl Fn(&Arc<Root>) -> Need,
-        wanted: impl Fn(&Collection) -> Result<T, Refusal>,
-    ) -> Asked<Vec<Refusal>> {
+    fn hear_all_signers(&self, agreeing: &mut [&mut Vote], enough: usize) -> Asked<Vec<Refusal>> {
         let mut silent = BTreeMap::new();
         for again in [false, true] {
             let mut asked = BTreeSet::new();
@@ -150,14 +162,14 @@ impl Judge<'_> {
                     shares && !vote.root.lists_tags() && !asked.contains(&vote.root.id)
                 });
                 let Some(vote) = next else { break };
-                let (id, need) = (vote.root.id.clone(), need(&vote.root));
+                let (id, need) = (vote.root.id.clone(), self.need(&vote.root, true));
                 if again
-                    && let Some((false, Heard::Root(Ok(statement)))) = self.heard(&need)
+                    && let Some((false, Heard::Root(Ok(statement)))) = self.judge.heard(&need)
                     && statement.at_hand
                 {
-                    return Err(Ask::of(need, true, name, 1));
+                    return Err(Ask::of(need, true, self.name, 1));
                 }
-                match self.said((&vote.root, rule), need, name, 1, &wanted)? {
+                match self.vote(&vote.root, need, 1)? {
                     Err(refusal) if !refusal.code.judged() => {
                         _ = silent.insert(id.clone(), refusal)
                     }
@@ -177,42 +189,34 @@ impl Judge<'_> {
         Ok(silent.into_values().collect())
     }
 
-    /// One root's statement and what is wanted of it. If metadata at hand says no, its source is
-    /// asked once more: the tag may have been signed for these bytes a moment ago.
-    fn said<T>(
-        &self,
-        (root, rule): (&Arc<Root>, &Rule),
-        need: Need,
-        name: &ImageRef,
-        sharers: usize,
-        wanted: impl Fn(&Collection) -> Result<T, Refusal>,
-    ) -> Asked<Result<Vote<T>, Refusal>> {
+    /// One root's vote. If metadata at hand says no, its source is asked once more: the tag may have
+    /// been signed for these bytes a moment ago.
+    fn vote(&self, root: &Arc<Root>, need: Need, sharers: usize) -> Asked<Result<Vote, Refusal>> {
         let vote = |collection: &Collection, statement: Option<&Statement>| {
-            let value = wanted(collection)?;
             Ok(Vote {
+                digest: (self.wanted)(collection)?,
                 root: Arc::clone(root),
                 statement: statement.cloned(),
                 // Of one root nobody asks them.
-                signers: match rule.quorum {
+                signers: match self.rule.quorum {
                     0 | 1 => Signers::default(),
                     _ => Signers::of(collection),
                 },
-                value,
             })
         };
-        if let Some(collection) = self.supposed(&need) {
+        if let Some(collection) = self.judge.supposed(&need) {
             return Ok(vote(collection, None));
         }
         // Once a source was asked again, its newer metadata counts for all names.
-        let (again, found, basis, may_be_newer) = match self.heard(&need) {
-            None => return Err(Ask::of(need, false, name, sharers)),
+        let (again, found, basis, may_be_newer) = match self.judge.heard(&need) {
+            None => return Err(Ask::of(need, false, self.name, sharers)),
             Some((again, Heard::Root(Ok(statement)))) => {
                 let found = vote(statement.verified.get(), Some(statement));
                 let found = found.map_err(|mut refusal: Refusal| {
                     refusal.hint.push_str(&statement.age);
                     refusal
                 });
-                let basis = self.basis_of(root, statement);
+                let basis = self.judge.basis_of(root, statement);
                 (again, found, basis, statement.at_hand)
             }
             Some((again, Heard::Root(Err(refusal)))) => {
@@ -222,25 +226,15 @@ impl Judge<'_> {
             Some((_, Heard::Registry(_))) => return Ok(Err(refusals::unheard())),
         };
         if found.is_err() && may_be_newer && !again {
-            return Err(Ask::of(need, true, name, sharers));
+            return Err(Ask::of(need, true, self.name, sharers));
         }
-        self.rests_on(basis);
+        self.judge.rests_on(basis);
         Ok(found)
-    }
-
-    fn basis_of(&self, root: &Root, statement: &Statement) -> Basis {
-        // Signatures of a digest never age.
-        let is_fresh = self.now.duration_since(statement.contact) <= root.recheck;
-        if is_fresh || !root.lists_tags() {
-            Basis::Roots
-        } else {
-            Basis::Doubtful
-        }
     }
 }
 
 /// The ids of roots that agree, each resting on keys of its own.
-fn speaking<T>(votes: &[impl Borrow<Vote<T>>]) -> BTreeSet<String> {
+fn speaking(votes: &[impl Borrow<Vote>]) -> BTreeSet<String> {
     let signers: Vec<&Signers> = votes.iter().map(|vote| &vote.borrow().signers).collect();
     let independent = independent(&signers);
     let votes = votes.iter().enumerate();
@@ -251,7 +245,7 @@ fn speaking<T>(votes: &[impl Borrow<Vote<T>>]) -> BTreeSet<String> {
 }
 
 /// The keys that signed for more than one of the roots.
-fn shared_keys<T>(votes: &[impl Borrow<Vote<T>>]) -> BTreeSet<KeyId> {
+fn shared_keys(votes: &[impl Borrow<Vote>]) -> BTreeSet<KeyId> {
     let (mut known, mut shared) = (BTreeSet::new(), BTreeSet::new());
     for key in votes.iter().flat_map(|vote| &vote.borrow().signers.keys) {
         if !known.insert(*key) {
@@ -259,12 +253,6 @@ fn shared_keys<T>(votes: &[impl Borrow<Vote<T>>]) -> BTreeSet<KeyId> {
         }
     }
     shared
-}
-
-/// The answer of a rule that names no root.
-pub(super) fn without_roots(rule: &Rule) -> Option<Denial> {
-    let is_without = rule.roots.is_empty();
-    is_without.then(|| by_roots(rule, refusals::no_roots()))
 }
 
 /// A no of a rule's roots. Where signatures beside an image would make the quorum, the hint says
@@ -281,21 +269,24 @@ fn by_roots(rule: &Rule, mut refusal: Refusal) -> Denial {
     denial
 }
 
-/// Whether the signed metadata names the digest under the tag, or under some tag if the name has
+/// The digest, if the signed metadata names it under the tag, or under some tag if the name has
 /// none. A platform's manifest counts where the statement lists it (rule 5).
-fn is_named(collection: &Collection, tag: Option<&Tag>, digest: Digest) -> Result<(), Refusal> {
+fn signed_digest(
+    collection: &Collection,
+    tag: Option<&Tag>,
+    digest: Digest,
+) -> Result<Digest, Refusal> {
     let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
     if collection.untagged.contains(&digest) {
-        return Ok(());
+        return Ok(digest);
     }
     let Some(tag) = tag else {
-        let any = collection.targets.values().any(stands);
-        return any
-            .then_some(())
-            .ok_or_else(|| refusals::no_digest(collection, digest));
+        let is_named = collection.targets.values().any(stands);
+        let no_digest = || refusals::no_digest(collection, digest);
+        return is_named.then_some(digest).ok_or_else(no_digest);
     };
     match collection.targets.get(tag.as_str()) {
-        Some(target) if stands(target) => Ok(()),
+        Some(target) if stands(target) => Ok(digest),
         Some(target) => Err(refusals::other_bytes(collection, tag, target, digest)),
         None => Err(refusals::no_tag(collection, tag)),
     }

@@ -14,6 +14,7 @@ use super::report::{At, Place};
 use super::root::RootDraft;
 use crate::finding::FindingCode;
 use crate::pattern::Pattern;
+use crate::pattern_tree::PatternTree;
 use crate::settings::{Limits, Mode};
 use crate::{Root, RootKind};
 
@@ -21,14 +22,24 @@ use crate::{Root, RootKind};
 struct All<'d, 'r> {
     drafts: &'d [Draft<'r>],
     roots: Vec<&'d RootDraft<'r>>,
+    /// The places of those with an id among them.
+    roots_by_id: BTreeMap<&'d str, Vec<usize>>,
     rules: Vec<&'d RuleDraft<'r>>,
 }
 
 /// Checks the files against each other. `is_whole`: whether all that they say is known.
 pub(super) fn check<'r>(drafts: &[Draft<'r>], is_whole: bool, now: Timestamp) {
+    let roots: Vec<&RootDraft<'r>> = drafts.iter().flat_map(|draft| &draft.roots).collect();
+    let mut roots_by_id: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
+    for (at, root) in roots.iter().enumerate() {
+        if let Some(id) = &root.id {
+            roots_by_id.entry(&id.value).or_default().push(at);
+        }
+    }
     let all = All {
         drafts,
-        roots: drafts.iter().flat_map(|draft| &draft.roots).collect(),
+        roots,
+        roots_by_id,
         rules: drafts.iter().flat_map(|draft| &draft.rules).collect(),
     };
     let ids = all.roots.iter().filter_map(|root| root.id.as_ref());
@@ -78,11 +89,13 @@ fn once<'r>(key: &str, said: impl Iterator<Item = (String, Place<'r>)>) {
 /// Of two patterns that match one name the longer literal prefix wins; with equally long ones,
 /// nothing decides.
 fn check_ambiguous<'d, 'r: 'd>(patterns: impl Iterator<Item = &'d At<'r, Pattern>>) {
-    let mut by_prefix: BTreeMap<&str, Vec<&At<'_, Pattern>>> = BTreeMap::new();
-    for later in patterns.filter(|pattern| !pattern.value.is_exact()) {
+    let wildcards: Vec<_> = patterns.filter(|at| !at.value.is_exact()).collect();
+    let mut by_prefix: BTreeMap<&str, PatternTree<'_, usize>> = BTreeMap::new();
+    for (index, later) in wildcards.iter().enumerate() {
         let group = by_prefix.entry(later.value.literal_prefix()).or_default();
-        let others = group.iter().filter(|earlier| earlier.value != later.value);
-        for earlier in others.filter(|earlier| earlier.value.overlaps(&later.value)) {
+        let others = group.overlapping(&later.value).into_iter();
+        let others = others.filter_map(|index| wildcards.get(index));
+        for earlier in others.filter(|earlier| earlier.value != later.value) {
             let (this, other) = (later.value.as_str(), earlier.value.as_str());
             let at = earlier.place.location();
             let message = format!(
@@ -91,7 +104,7 @@ fn check_ambiguous<'d, 'r: 'd>(patterns: impl Iterator<Item = &'d At<'r, Pattern
             let hint = "make one of them longer before its first wildcard, or join the two rules";
             later.place.error(FindingCode::Ambiguous, message, hint);
         }
-        group.push(later);
+        group.add(&later.value, index);
     }
 }
 
@@ -302,11 +315,10 @@ impl All<'_, '_> {
     }
 
     fn roots_of(&self, rule: &RuleDraft<'_>) -> impl Iterator<Item = &Root> {
-        let is_named = |root: &&&RootDraft<'_>| {
-            let id = root.id.as_ref().map(|id| &id.value);
-            rule.roots.iter().any(|name| id == Some(&name.value))
-        };
-        let known = self.roots.iter().filter(is_named);
+        let names = rule.roots.iter();
+        let named = names.filter_map(|name| self.roots_by_id.get(name.value.as_str()));
+        let places: BTreeSet<usize> = named.flatten().copied().collect();
+        let known = places.into_iter().filter_map(|at| self.roots.get(at));
         known.filter_map(|root| root.root.as_ref())
     }
 

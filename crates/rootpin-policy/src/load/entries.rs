@@ -4,7 +4,8 @@ use jiff::Timestamp;
 use rootpin_trust::KeyId;
 use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
 
-use super::report::{At, Place};
+use super::mandatory::NAME;
+use super::report::{At, Place, repeated};
 use super::section::Section;
 use super::values;
 use crate::finding::{Fault, FindingCode};
@@ -60,16 +61,10 @@ pub(super) fn read_rule<'r>(section: &Section<'r, '_>) -> RuleDraft<'r> {
     let pattern = section.parsed("match", str::parse::<Pattern>);
     let roots = section.list("roots", |text| Ok(text.to_owned()));
     let roots = roots.unwrap_or_default();
-    for (index, root) in roots.iter().enumerate() {
-        if roots
-            .iter()
-            .take(index)
-            .any(|earlier| earlier.value == root.value)
-        {
-            let message = format!("root {:?} stands twice in one rule", root.value);
-            let hint = "a root counts once: name it once";
-            root.place.error(FindingCode::Duplicate, message, hint);
-        }
+    for At { value: root, place } in repeated(&roots) {
+        let message = format!("root {root:?} stands twice in one rule");
+        let hint = "a root counts once: name it once";
+        place.error(FindingCode::Duplicate, message, hint);
     }
     let plural = if roots.len() == 1 { "" } else { "s" };
     let of = format!("{} root{plural}", roots.len());
@@ -137,9 +132,6 @@ fn parse_name(text: &str) -> Result<(Repository, Tag), Fault> {
         tag.ok_or_else(|| bad("it is not in full form"))?,
     ))
 }
-
-pub(super) const NAME: &str =
-    "write HOST[:PORT]/PATH:TAG in full form, as registry.k8s.io/pause:3.10";
 
 pub(super) fn read_exempt<'r>(section: &Section<'r, '_>) -> ExemptDraft<'r> {
     ExemptDraft {

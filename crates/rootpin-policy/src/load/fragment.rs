@@ -3,12 +3,11 @@
 use rootpin_trust::image::Repository;
 
 use super::Draft;
+use super::mandatory::OWNS;
 use super::report::{At, Place};
 use super::section::Section;
 use crate::finding::FindingCode;
 use crate::pattern::Pattern;
-
-pub(super) const OWNS: &str = "write [fragment] and owns = \"registry.example/team/**\"";
 
 /// Reads `[fragment] owns`, and reports what belongs in `policy.toml` alone.
 pub(super) fn read_owns<'r>(document: &Section<'r, '_>) -> Option<At<'r, Pattern>> {

@@ -3,6 +3,7 @@
 mod check;
 mod entries;
 mod fragment;
+mod mandatory;
 mod report;
 mod revocation;
 mod root;

@@ -45,6 +45,18 @@ pub(super) struct At<'r, T> {
     pub(super) place: Place<'r>,
 }
 
+/// The values of a list that stand in it before.
+pub(super) fn repeated<'l, 'r, T: PartialEq>(
+    list: &'l [At<'r, T>],
+) -> impl Iterator<Item = &'l At<'r, T>> {
+    let all = list.iter().enumerate();
+    let is_repeated = |(index, at): &(usize, &At<'r, T>)| {
+        let mut before = list.iter().take(*index);
+        before.any(|earlier| earlier.value == at.value)
+    };
+    all.filter(is_repeated).map(|(_, at)| at)
+}
+
 impl Source {
     pub(super) fn new(index: usize, name: &str, read: Result<String, Unreadable>) -> Self {
         let (text, unreadable) = match read {

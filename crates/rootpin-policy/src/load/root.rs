@@ -7,9 +7,10 @@ use std::sync::Arc;
 
 use jiff::SignedDuration;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{Code, KeyError, KeyId, PublicKey, key_file, tuf};
+use rootpin_trust::{Code, KeyError, KeyId, PublicKey, key_file, notary, tuf};
 
-use super::report::{At, Place};
+use super::mandatory::{ROLES, TYPES};
+use super::report::{At, Place, repeated};
 use super::section::Section;
 use super::values;
 use crate::duration;
@@ -23,10 +24,6 @@ pub(super) struct RootDraft<'r> {
     pub(super) keys: Vec<At<'r, KeyId>>,
     pub(super) root: Option<Root>,
 }
-
-pub(super) const TYPES: &str = "the known types are: cosign, notary, notation, tuf";
-pub(super) const ROLES: &str =
-    "Docker signs in \"targets/releases\", the notary command line in \"targets\"";
 
 const DEFAULT_RECHECK: SignedDuration = SignedDuration::from_secs(60);
 const FLOORS: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
@@ -160,18 +157,11 @@ fn read_key_file(
     })
 }
 
-/// Notary's grammar of role names that targets can be signed in, without the other three top-level
-/// roles.
 fn parse_role(text: &str) -> Result<String, Fault> {
-    let is_plain =
-        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
-    let is_part = |part: &str| !part.is_empty() && part.bytes().all(is_plain);
-    let mut parts = text.split('/');
-    if text.len() < 256 && parts.next() == Some("targets") && parts.all(is_part) {
-        return Ok(text.to_owned());
-    }
     let message = format!("{text:?} is not a role that names images");
-    Err(Fault::new(FindingCode::BadRole, message, ROLES))
+    let bad = || Fault::new(FindingCode::BadRole, message, ROLES);
+    let role = notary::is_targets_role(text).then(|| text.to_owned());
+    role.ok_or_else(bad)
 }
 
 fn read_tuf<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
@@ -180,16 +170,9 @@ fn read_tuf<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
     let metadata = section
         .list("metadata", str::parse::<MetadataUrl>)
         .unwrap_or_default();
-    for (at, url) in metadata.iter().enumerate() {
-        if metadata
-            .iter()
-            .take(at)
-            .any(|earlier| earlier.value == url.value)
-        {
-            let message = format!("{} is listed already", url.value);
-            url.place
-                .error(FindingCode::Duplicate, message, "say each thing once");
-        }
+    for At { value: url, place } in repeated(&metadata) {
+        let message = format!("{url} is listed already");
+        place.error(FindingCode::Duplicate, message, "say each thing once");
     }
     let speaks_tls = |url: &At<'_, MetadataUrl>| match &url.value {
         MetadataUrl::Http(url) => url.starts_with("https:"),

@@ -8,40 +8,11 @@ use jiff::Timestamp;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::mandatory::mandatory;
 use super::report::{At, Place};
 use crate::finding::Fault;
 use crate::finding::FindingCode::{BadValue, MissingKey, Quorum, UnknownKey};
 use crate::spelling::nearest;
-
-/// The mandatory keys of a section, and what to write.
-fn mandatory(title: &str, key: &str) -> Option<&'static str> {
-    Some(match (title, key) {
-        ("the policy", "version") => "write version = 1",
-        ("the policy", "default") => "write default = \"deny\", the only one that exists",
-        ("[fragment]", "owns") => super::fragment::OWNS,
-        ("[[root]]", "id") => "give the root a name for rules to use",
-        ("[[root]]", "type") => super::root::TYPES,
-        ("[[root]]", "server") => "the address of the notary server, as https://notary.example",
-        ("[[root]]", "keys") => {
-            "list the PEM files of the pinned keys; a notary root takes canonical key IDs too"
-        }
-        ("[[root]]", "certificates") => {
-            "list the PEM files of the pinned certificates, of an authority or of signers"
-        }
-        ("[[root]]", "role") => super::root::ROLES,
-        ("[[root]]", "file") => "the root file to begin with, as roots/acme.root.json",
-        ("[[root]]", "sha256") => "the digest of that file, as sha256sum prints it",
-        ("[[rule]]", "match") => "the names that it is for, as registry.example/team/**",
-        ("[[rule]]", "roots") => "the ids of the roots to ask; [] refuses the names",
-        ("[[image]]", "name") => super::entries::NAME,
-        ("[[image]]", "digest") => super::values::DIGEST,
-        ("[[exempt]]", "match") => "the names that it is for, as registry.example/legacy/app",
-        ("[[exempt]]", "until") => "when it ends, as 2027-01-31T00:00:00Z",
-        ("[[allow-lint]]", "code") => "a code that `rootpin policy lint` shows",
-        ("[[exempt]]" | "[[revoked]]" | "[[allow-lint]]", "reason") => super::values::REASON,
-        _ => return None,
-    })
-}
 
 /// A table, its title for messages (`[[rule]]`), and where it stands.
 pub(super) struct Section<'r, 'a> {

@@ -3,11 +3,9 @@
 use rootpin_trust::KeyId;
 use rootpin_trust::image::Digest;
 
+use super::mandatory::{DIGEST, REASON};
 use crate::finding::Fault;
 use crate::finding::FindingCode::{BadDigest, BadKey, BadValue};
-
-pub(super) const DIGEST: &str = "write sha256: and 64 lower-case hex digits";
-pub(super) const REASON: &str = "say in a few words why, for those who read the record later";
 
 pub(super) fn digest(text: &str) -> Result<Digest, Fault> {
     let bad = |_| Fault::new(BadDigest, format!("{text:?} is not a digest"), DIGEST);
@@ -39,24 +37,20 @@ pub(super) fn reason(text: &str) -> Result<String, Fault> {
 
 /// The ID of a root.
 pub(super) fn id(text: &str) -> Result<(), Fault> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if text.is_empty() || !text.chars().all(is_plain) {
-        let message = format!("{text:?} can't be an id");
-        return Err(Fault::new(
-            BadValue,
-            message,
-            "use letters, digits, . _ and -",
-        ));
-    }
-    Ok(())
+    let message = format!("{text:?} can't be an id");
+    let bad = || Fault::new(BadValue, message, "use letters, digits, . _ and -");
+    is_plain(text).then_some(()).ok_or_else(bad)
 }
 
 /// A namespace of containerd.
 pub(super) fn namespace(text: &str) -> Result<String, Fault> {
+    let message = format!("{text:?} is not a containerd namespace");
+    let bad = || Fault::new(BadValue, message, "as moby, k8s.io or buildkit");
+    let is_namespace = text.len() <= 76 && is_plain(text);
+    is_namespace.then(|| text.to_owned()).ok_or_else(bad)
+}
+
+fn is_plain(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-    if text.is_empty() || text.len() > 76 || !text.chars().all(is_plain) {
-        let message = format!("{text:?} is not a containerd namespace");
-        return Err(Fault::new(BadValue, message, "as moby, k8s.io or buildkit"));
-    }
-    Ok(text.to_owned())
+    !text.is_empty() && text.chars().all(is_plain)
 }

@@ -194,10 +194,13 @@ impl Run<'_> {
         }
         let after = self.ask_about(&name, digest)?;
         let is_kept = !matches!(source_of(&name), "cosign" | "notation");
-        // Not each: an adversary who mixed files of two publications before can have an answer lost with
-        // the network (seed 6498). Refused is no harm here.
-        if before && after && is_kept {
+        if before && is_kept {
             self.counts.without_network += 1;
+            if !after {
+                return Err(Violation::of(&format!(
+                    "an answer is lost with the network: {name}"
+                )));
+            }
         }
         Ok(())
     }

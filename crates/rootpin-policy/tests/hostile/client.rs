@@ -77,6 +77,8 @@ struct Look<'a> {
     source: &'a str,
     subject: Subject,
     offline: bool,
+    /// Roots of an update that broke off.
+    roots: Files,
     fetched: usize,
     bytes: usize,
 }
@@ -89,12 +91,11 @@ impl From<Refusal> for Failure {
 
 impl Look<'_> {
     fn fetch(&mut self, want: &Want) -> Result<Answer, Failure> {
+        let name = want.request.cache_name();
         let cached = || {
-            self.host
-                .caches
-                .get(self.source)?
-                .get(&want.request.cache_name())
-                .cloned()
+            let cache = self.host.caches.get(self.source);
+            let root = self.roots.get(&name);
+            root.or_else(|| cache?.get(&name)).cloned()
         };
         if want.from == FetchFrom::Cache {
             return Ok(cached().into());
@@ -134,7 +135,13 @@ impl Asked {
         let own = |progress: &Verified<Progress>| look.host.is_own(progress.get());
         let progress = progress.filter(|progress| result.is_ok() || own(progress));
         self.progress.extend(progress);
-        let files = verification.files().into_iter();
+        // What broke off is no set of files that holds. Its roots are links of the chain all the same.
+        let mut files = verification.files();
+        if result.is_err() {
+            files.retain(|(name, _)| name.ends_with(".root.json"));
+            look.roots.extend(files.iter().cloned());
+        }
+        let files = files.into_iter();
         self.files
             .extend(files.map(|(name, bytes)| (look.source.to_owned(), name, bytes)));
         self.fetched = self.fetched.max(look.fetched);
@@ -285,6 +292,7 @@ impl Host {
             source: &source,
             subject,
             offline: false,
+            roots: Files::new(),
             fetched: 0,
             bytes: 0,
         };
@@ -347,23 +355,28 @@ impl Host {
             let mut update = Update::start(pins, floors, known.first().cloned(), now);
             asked.run(look, &mut update)
         };
-        let mut done = update(look, asked);
-        if matches!(&done, Err(Failure::Silent))
-            || matches!(&done, Err(Failure::No(refusal)) if refusal.source_behind)
-        {
-            look.offline = true;
-            let cached = update(look, asked);
-            look.offline = false;
-            done = match cached {
-                Err(_) if matches!(done, Err(Failure::No(_))) => done,
-                cached => cached,
-            };
-        }
-        let newest = match done {
+        let says_less = |failure: &Failure| match failure {
+            Failure::Silent => true,
+            Failure::No(refusal) => refusal.source_behind,
+        };
+        let newest = match update(look, asked) {
             Ok(trusted) => trusted,
-            Err(Failure::No(refusal)) if refusal.source_behind => {
-                return Self::earlier(look, None, &known, about, asked, now)
-                    .map_err(|_| refusal.into());
+            Err(failure) if says_less(&failure) => {
+                look.offline = true;
+                let cached = update(look, asked);
+                look.offline = false;
+                match cached {
+                    Ok(trusted) => trusted,
+                    Err(of_cache) if says_less(&of_cache) => {
+                        let last = known.get(..1).unwrap_or_default();
+                        return Self::earlier(look, None, last, about, asked, now)
+                            .map_err(|_| failure);
+                    }
+                    Err(of_cache) => {
+                        let is_silent = matches!(failure, Failure::Silent);
+                        return Err(if is_silent { of_cache } else { failure });
+                    }
+                }
             }
             Err(failure) => return Err(failure),
         };

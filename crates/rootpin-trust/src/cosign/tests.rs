@@ -1,5 +1,6 @@
 //! Signatures that real cosign made, and every mutation of them.
 
+mod counting;
 mod formats;
 mod tags;
 
@@ -108,14 +109,6 @@ fn said_of(outcome: &SignatureOutcome) -> &'static str {
     }
 }
 
-fn only(annotation: &str) -> CosignPins {
-    let binds_tag = Some(TagBinding::Annotation(annotation.to_owned()));
-    CosignPins {
-        binds_tag,
-        ..pins(&["p256"], 1)
-    }
-}
-
 #[test]
 fn each_kind_of_key_and_format_that_cosign_writes_is_taken() {
     for format in ["simple", "bundle"] {
@@ -151,27 +144,6 @@ fn a_bundle_under_a_p384_key_may_be_signed_by_sha_256_too() {
     let files = files("made-bundle-p384");
     assert_eq!(said(&pins(&["made-p384"], 1), &files), "signed");
     assert_eq!(said(&pins(&["p384"], 1), &files), "bad-signature");
-}
-
-#[test]
-fn a_signature_of_another_image_by_a_revoked_key_says_nothing_of_this_one() {
-    let repository = repository();
-    for fixture in ["bundle-p256", "simple-p256"] {
-        let pins = pins(&["p256", "other"], 1);
-        let revoked = BTreeSet::from([key("p256").id()]);
-        let code = |digest: Digest| {
-            let image = SignedImage {
-                repository: &repository,
-                digest,
-                tag: None,
-                every_signer: false,
-            };
-            let outcome = verify(image, &pins, &revoked, &files(fixture));
-            outcome.result.unwrap_err().code
-        };
-        assert_eq!(code(IMAGE.parse().unwrap()), Code::Revoked, "{fixture}");
-        assert_eq!(code(Digest::of(b"other")), Code::BadSignature, "{fixture}");
-    }
 }
 
 #[test]
@@ -213,26 +185,6 @@ fn an_image_without_signatures_or_with_another_digest_is_not_signed() {
 }
 
 #[test]
-fn a_threshold_counts_distinct_keys_and_not_signatures() {
-    let two = files("bundle-two");
-    assert_eq!(said(&pins(&["p256", "other"], 2), &two), "signed");
-    assert_eq!(said(&pins(&["p256", "rsa"], 2), &two), "bad-signature");
-    let both_forms = [
-        files("bundle-p256"),
-        files("simple-p256"),
-        files("bundle-p256"),
-    ]
-    .concat();
-    assert_eq!(
-        said(&pins(&["p256", "other"], 2), &both_forms),
-        "no-statement"
-    );
-    let mut twice = pins(&["p256", "p256"], 2);
-    assert_eq!(said(&twice, &both_forms), "no-statement");
-    twice.threshold = 1;
-    assert_eq!(said(&twice, &both_forms), "signed");
-}
-
 #[test]
 fn only_what_may_be_an_ed25519_signature_is_said_to_be_in_a_form_that_does_not_count() {
     let pins = pins(&["ed25519", "p256"], 1);
@@ -287,71 +239,6 @@ fn an_attestation_by_the_right_key_is_no_signature() {
 }
 
 #[test]
-fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
-    for name in ["simple-annotated", "bundle-annotated"] {
-        let collection = outcome(&only("tag"), &files(name)).result.unwrap();
-        let collection = collection.get();
-        assert!(collection.untagged.is_empty());
-        assert_eq!(collection.targets.keys().collect::<Vec<_>>(), ["v1"]);
-        assert_eq!(said(&only("other"), &files(name)), "bad-signature");
-    }
-    for name in ["simple-p256", "bundle-p256"] {
-        assert_eq!(said(&only("tag"), &files(name)), "bad-signature");
-    }
-    let reference = CosignPins {
-        binds_tag: Some(TagBinding::Reference),
-        ..pins(&["p256"], 1)
-    };
-    let collection = outcome(&reference, &files("simple-reference"))
-        .result
-        .unwrap();
-    assert_eq!(collection.get().targets.keys().collect::<Vec<_>>(), ["v1"]);
-    // cosign 2 writes the repository alone, and a bundle no reference.
-    for name in ["simple-p256", "bundle-p256"] {
-        assert_eq!(said(&reference, &files(name)), "bad-signature");
-    }
-    let elsewhere = Repository::from_full("127.0.0.1:5000/team/other").unwrap();
-    let image = SignedImage {
-        repository: &elsewhere,
-        digest: IMAGE.parse().unwrap(),
-        tag: None,
-        every_signer: false,
-    };
-    assert!(
-        verify(
-            image,
-            &reference,
-            &BTreeSet::new(),
-            &files("simple-reference")
-        )
-        .result
-        .is_err()
-    );
-}
-
-#[test]
-fn a_tag_needs_as_many_keys_as_the_image() {
-    let binding = |threshold| CosignPins {
-        keys: vec![own_key(1), own_key(2)],
-        threshold,
-        binds_tag: Some(TagBinding::Annotation("tag".to_owned())),
-        ..pins(&[], threshold)
-    };
-    let tagged = |seed, tag| {
-        bundle(
-            seed,
-            &statement(SIGN, IMAGE, &format!(r#","annotations":{{"tag":"{tag}"}}"#)),
-        )
-    };
-    let same = [tagged(1, "v1"), tagged(2, "v1")];
-    assert_eq!(said(&binding(2), &same), "signed");
-    let different = [tagged(1, "v1"), tagged(2, "v2")];
-    assert_eq!(said(&binding(2), &different), "no-statement");
-    let both = outcome(&binding(1), &different).result.unwrap();
-    assert_eq!(both.get().targets.len(), 2);
-}
-
-#[test]
 fn each_flipped_bit_of_a_signed_payload_and_of_a_signature_is_refused() {
     let pins = pins(&["p256"], 1);
     let simple = files("simple-p256").remove(0);
@@ -373,23 +260,6 @@ fn each_flipped_bit_of_a_signed_payload_and_of_a_signature_is_refused() {
             assert!(no.contains(&said(&pins, &[file])), "{member} {at}");
         }
     }
-}
-
-#[test]
-fn signatures_are_found_in_any_order_and_among_junk_and_no_more_than_the_limit_are_looked_at() {
-    let mut all = files("bundle-two");
-    all.reverse();
-    assert_eq!(said(&pins(&["p256", "other"], 2), &all), "signed");
-    let junk = SignatureFile {
-        bytes: b"{}".to_vec(),
-        ..all[0].clone()
-    };
-    let mut many = vec![junk; 1000];
-    many.insert(10, files("bundle-p256").remove(0));
-    let found = outcome(&pins(&["p256"], 1), &many);
-    assert!(found.result.is_ok() && found.findings.len() == MOST_SIGNATURES);
-    many.swap(10, 500);
-    assert_eq!(said(&pins(&["p256"], 1), &many), "bad-signature");
 }
 
 /// The bytes before the point of a P-256 key (RFC 5480, section 2).

@@ -25,6 +25,9 @@ pub const MAX_INDEXES: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Chain {
     manifest: Arc<Blob>,
+    /// The image's configuration and layers, as the manifest lists them.
+    config: Digest,
+    layers: Arc<[Digest]>,
     /// Lowest first.
     indexes: Vec<Arc<Blob>>,
 }
@@ -139,6 +142,8 @@ impl Chain {
         match &manifest.document {
             Document::Manifest { config, layers, .. } if has(config, layers) => Some(Self {
                 manifest: Arc::clone(manifest),
+                config: config.digest,
+                layers: layers.iter().map(|layer| layer.digest).collect(),
                 indexes: Vec::new(),
             }),
             _ => None,
@@ -176,13 +181,9 @@ impl Chain {
     /// and its layers.
     #[must_use]
     pub fn digests(&self) -> Vec<Digest> {
-        let (config, layers) = self.content();
-        [self.top()]
-            .into_iter()
-            .chain(self.between())
-            .chain([self.manifest(), config])
-            .chain(layers)
-            .collect()
+        let above = [self.top()].into_iter().chain(self.between());
+        let own = [self.manifest(), self.config];
+        above.chain(own).chain(self.layers.to_vec()).collect()
     }
 
     /// The platform's manifest.
@@ -194,13 +195,7 @@ impl Chain {
     /// The image's configuration and layers.
     #[must_use]
     pub fn content(&self) -> (Digest, Vec<Digest>) {
-        match &self.manifest.document {
-            Document::Manifest { config, layers, .. } => (
-                config.digest,
-                layers.iter().map(|layer| layer.digest).collect(),
-            ),
-            Document::Index { .. } => (self.manifest.digest, Vec::new()),
-        }
+        (self.config, self.layers.to_vec())
     }
 }
 

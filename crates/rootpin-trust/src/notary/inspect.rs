@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, SNAPSHOT_BYTES, TIMESTAMP_BYTES};
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
+use crate::format::Format;
 use crate::image::Digest;
 use crate::key::PublicKey;
 use crate::role::Role;
@@ -56,6 +57,8 @@ pub struct ListedTargets {
     pub file: SeenFile,
     /// The number of names that it gives.
     pub names: usize,
+    /// Names whose entries have no SHA-256: they can be no images, and are not among those.
+    pub without_sha256: Vec<String>,
     /// The roles that it delegates to, each with its prefixes of names.
     pub delegations: Vec<(Role, Vec<String>)>,
 }
@@ -115,6 +118,7 @@ impl Inspection {
             delegations: targets.delegations(&role.name)?,
             file: self.seen(bytes, &targets.envelope, role)?,
             names: targets.targets.len(),
+            without_sha256: targets.without_sha256,
         })
     }
 

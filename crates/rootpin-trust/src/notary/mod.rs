@@ -19,6 +19,7 @@ use std::collections::BTreeSet;
 use super::{KeyId, threshold};
 
 pub use inspect::{Inspection, ListedRoot, ListedTargets, SeenFile};
+pub use targets::is_targets_role;
 pub use update::GunUpdate;
 
 /// The keys that a host pins for one repository, and what else it demands of the metadata.

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use jiff::Timestamp;
 
 use crate::budget::Budget;
-use crate::envelope::Format;
+use crate::format::Format;
 use crate::image::Repository;
 use crate::key::PublicKey;
 use crate::refusal::shown;
@@ -130,9 +130,9 @@ fn check_pins(root: &Root, pins: &KeyPins) -> Result<(), Refusal> {
     let found = format!(
         "{} (unverified) whose root role lists the key {}",
         root.envelope.shown(),
-        threshold::list(unpinned)
+        KeyId::list(unpinned)
     );
-    let wanted = format!("only keys of {}", threshold::list(&pins.keys));
+    let wanted = format!("only keys of {}", KeyId::list(&pins.keys));
     let hint = "if the root key was changed, get the new key's ID from the publisher by another way than this server, and add it to the policy";
     Err(Refusal::new(Code::RootNotPinned, found, wanted, hint).of_unpinned_root())
 }

@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::budget::{Budget, TARGETS_BYTES};
 use crate::canonical::Text;
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
+use crate::format::Format;
 use crate::image::Digest;
 use crate::refusal::shown;
 use crate::role::{ListedKeys, Role};
@@ -15,6 +16,8 @@ use crate::{Code, Refusal, Target};
 pub(super) struct TargetsFile {
     pub(super) envelope: Envelope,
     pub(super) targets: BTreeMap<String, Target>,
+    /// Names whose entries have no SHA-256, which can be no images.
+    pub(super) without_sha256: Vec<String>,
 }
 
 /// A role that a targets file delegates to, with the prefixes of the names that it may give; none:
@@ -30,13 +33,20 @@ impl TargetsFile {
         let listed = listed
             .members()
             .ok_or_else(|| envelope.malformed("targets that are no object"))?;
-        let mut targets = BTreeMap::new();
+        let (mut targets, mut without_sha256) = (BTreeMap::new(), Vec::new());
         for (name, value) in listed {
             let target = target(value)
                 .map_err(|what| envelope.malformed(&format!("target {}: {what}", shown(&name))))?;
-            targets.extend(target.map(|target| (name.into_owned(), target)));
+            match target {
+                Some(target) => drop(targets.insert(name.into_owned(), target)),
+                None => without_sha256.push(name.into_owned()),
+            }
         }
-        Ok(Self { envelope, targets })
+        Ok(Self {
+            envelope,
+            targets,
+            without_sha256,
+        })
     }
 
     /// All roles that this file, which is `parent`'s, delegates to.
@@ -139,16 +149,21 @@ fn target(value: Text<'_>) -> Result<Option<Target>, &'static str> {
     }))
 }
 
-/// `^[-a-z0-9_/]+$`, below 256 characters, a clean path, and a direct child of the role that
-/// delegates to it.
+/// Whether a role can name images: `targets`, or a role below it, of less than 256 characters and
+/// with parts of `[-a-z0-9_]+`.
+#[must_use]
+pub fn is_targets_role(name: &str) -> bool {
+    let is_plain =
+        |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    let is_part = |part: &str| !part.is_empty() && part.bytes().all(is_plain);
+    let mut parts = name.split('/');
+    name.len() < 256 && parts.next() == Some("targets") && parts.all(is_part)
+}
+
+/// Whether a role is a direct child of the one that delegates to it.
 fn is_delegation(parent: &str, name: &str) -> bool {
-    let letter = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'_'
-    };
-    let child = name
-        .strip_prefix(parent)
-        .and_then(|rest| rest.strip_prefix('/'));
-    name.len() < 256 && child.is_some_and(|child| !child.is_empty() && child.bytes().all(letter))
+    let of = name.rsplit_once('/').map(|(of, _)| of);
+    is_targets_role(name) && of == Some(parent)
 }
 
 #[cfg(test)]

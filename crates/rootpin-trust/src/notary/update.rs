@@ -6,8 +6,9 @@ use std::mem;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, ROOT_BYTES, SNAPSHOT_BYTES, TARGETS_BYTES, TIMESTAMP_BYTES};
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
 use crate::floors::Floors;
+use crate::format::Format;
 use crate::image::{Digest, Repository};
 use crate::meta::FileMeta;
 use crate::refusal::shown;

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::Refusal;
 use crate::budget::Budget;
 use crate::canonical::Text;
-use crate::envelope::Format;
+use crate::format::Format;
 use crate::image::Digest;
 use crate::refusal::shown;
 use crate::role::{ListedKeys, Role};

@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::budget::Budget;
-use crate::envelope::Format;
 use crate::floors::{Claim, Floors};
+use crate::format::Format;
 use crate::image::Digest;
 use crate::role::Role;
 use crate::root::Root;
-use crate::threshold::{self, Counting};
+use crate::threshold::Counting;
 use crate::{Code, Floor, FloorOwner, KeyId, Refusal};
 
 /// A root file that a policy pins: of good form, and signed by enough of its own keys. Its expiry
@@ -156,7 +156,7 @@ fn unpinned(root: &Root, refusal: Refusal) -> Refusal {
     if refusal.code != Code::BadSignature {
         return refusal;
     }
-    let keys = threshold::list(&root.role.ids());
+    let keys = KeyId::list(&root.role.ids());
     let found = format!(
         "{}; it lists the root keys (unverified) {keys}",
         refusal.found

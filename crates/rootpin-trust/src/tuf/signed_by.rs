@@ -3,7 +3,7 @@
 
 use crate::KeyId;
 use crate::canonical::Text;
-use crate::envelope::Format;
+use crate::format::Format;
 use crate::key::PublicKey;
 
 /// The canonical ID of a key, from the canonical text of what metadata lists under that key ID: the

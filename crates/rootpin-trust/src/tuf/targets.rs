@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::budget::{Budget, TUF_TARGETS_BYTES};
 use crate::canonical::{Members, Text};
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
+use crate::format::Format;
 use crate::image::Digest;
 use crate::meta::FileMeta;
 use crate::refusal::shown;

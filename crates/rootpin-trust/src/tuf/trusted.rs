@@ -63,6 +63,14 @@ impl Trusted {
         self.0.expires
     }
 
+    /// Whether a newer root was verified than its own, by these floors.
+    #[must_use]
+    pub fn is_of_older_root(&self, seen: &[Floor]) -> bool {
+        let chain = &self.0.chain;
+        let floors = chain.floors(seen, self.0.owner.clone());
+        floors.judge(&chain.claim()).is_err()
+    }
+
     /// Whether both list the same files of the same roles.
     #[must_use]
     pub fn is_the_same(&self, other: &Self) -> bool {

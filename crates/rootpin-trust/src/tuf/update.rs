@@ -10,8 +10,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, ROOT_BYTES, TIMESTAMP_BYTES};
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
 use crate::floors::Floors;
+use crate::format::Format;
 use crate::meta::{self, FileMeta};
 use crate::{
     Answer, FetchFrom, Floor, Listed, Progress, Refusal, Request, Step, Verification, Verified,
@@ -157,19 +158,13 @@ impl Update {
         }
     }
 
-    /// Begins with the chain of this process's last update, or with the pinned file.
+    /// Begins with the chain of this process's last update, or with the pinned file. A root may have
+    /// been cached since, of an update that broke off.
     fn begin(&mut self) -> Step<Trusted> {
-        match self
-            .previous
-            .as_ref()
-            .map(|previous| previous.0.chain.clone())
-        {
-            Some(chain) => {
-                self.chain = chain;
-                self.want_root(FetchFrom::Source)
-            }
-            None => self.want_root(FetchFrom::Cache),
+        if let Some(previous) = &self.previous {
+            self.chain = previous.0.chain.clone();
         }
+        self.want_root(FetchFrom::Cache)
     }
 
     /// A cached root is one more link of the chain from the pinned file, verified as any other;

@@ -8,8 +8,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::budget::{Budget, TUF_TARGETS_BYTES, over_limit};
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
 use crate::floors::BEHIND;
+use crate::format::Format;
 use crate::image::Digest;
 use crate::refusal::shown;
 use crate::role::Role;

@@ -36,6 +36,11 @@ pub(super) fn repository(
             ));
         }
     }
+    for (role, name) in &contents.without_sha256 {
+        left_behind(format!(
+            "{role} names {name:?} without a SHA-256, and no client takes an image by another hash"
+        ));
+    }
     let mut signers = Vec::new();
     for (role, prefixes) in &contents.delegations {
         if counts(contents, role) {

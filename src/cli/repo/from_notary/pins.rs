@@ -16,7 +16,7 @@ use crate::publish::PublishError;
 use rootpin_policy::{NotaryRoot, Policy, Root, RootKind};
 use rootpin_trust::image::Repository;
 use rootpin_trust::notary::KeyPins;
-use rootpin_trust::{KeyId, PublicKey, key_file};
+use rootpin_trust::{Code, KeyId, PublicKey, Refusal, key_file};
 
 /// Where the pins come from.
 pub(super) enum Pins {
@@ -54,13 +54,13 @@ impl Pins {
         Ok(Self::Policy(Box::new(policy), dir))
     }
 
-    /// The pins for one repository.
+    /// The pins for one repository; a refusal where there are none.
     pub(super) fn wanted(
         &self,
         gun: Repository,
         url: &str,
         roles: &[String],
-    ) -> Result<Wanted, PublishError> {
+    ) -> Result<Wanted, Refusal> {
         let pins = match self {
             Self::Given(keys) => KeyPins {
                 keys: keys.clone(),
@@ -78,8 +78,10 @@ impl Pins {
                         Some(notary(root, url)?.pins(root, policy.revoked_keys()))
                     })
                     .ok_or_else(|| {
-                        PublishError::wrong(
+                        Refusal::new(
+                            Code::RootNotPinned,
                             format!("the policy in {} pins no root of {gun} at {url}", dir.display()),
+                            "a pinned root key of it",
                             "name the publisher's root key by --root-key ID: in Docker's and Notary's `private` folder it is the file's name",
                         )
                     })?
@@ -87,6 +89,14 @@ impl Pins {
         };
         let roles = roles.to_vec();
         Ok(Wanted { gun, pins, roles })
+    }
+
+    /// The root keys that were named.
+    pub(super) fn given(&self) -> Option<&BTreeSet<KeyId>> {
+        match self {
+            Self::Given(keys) => Some(keys),
+            Self::Policy(..) => None,
+        }
     }
 
     /// The certificates that the policy trusts for this server's TLS.
@@ -111,6 +121,13 @@ fn notary<'a>(root: &'a Root, url: &str) -> Option<&'a NotaryRoot> {
 fn root_keys(text: &str) -> Result<Vec<KeyId>, PublishError> {
     if let Ok(id) = text.parse() {
         return Ok(vec![id]);
+    }
+    let is_cut = text.chars().all(|sign| sign.is_ascii_hexdigit()) && !Path::new(text).exists();
+    if is_cut || text.contains('…') {
+        return Err(PublishError::wrong(
+            format!("{text} is a part of a root key's ID"),
+            "wanted all 64 hex digits of it, or a file",
+        ));
     }
     let keys = key_file::public_keys(&file(Path::new(text))?).map_err(|error| {
         PublishError::wrong(

@@ -15,7 +15,7 @@ use crate::cli::repo::progress::with_progress;
 use crate::cli::repo::signing::read_draft;
 use crate::problem::Problem;
 use crate::publish::upstream_list::{MOST, UpstreamLine, UpstreamName, read};
-use crate::publish::{Activity, Metadata, PublishError, Working, delegation_path};
+use crate::publish::{Activity, Metadata, PublishError, Working, delegation_path, taken_out};
 use crate::sources::{Description, SourceError, Sources};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::{Code, Refusal};
@@ -24,6 +24,8 @@ use rootpin_trust::{Code, Refusal};
 const AT_ONCE: usize = 8;
 /// For one page of a list.
 const PAGE: Duration = Duration::from_secs(30);
+/// So much is shown of what can be no name.
+const MAX_SHOWN: usize = 80;
 /// A longer file is not read.
 const MAX_FILE: u64 = 4 << 20;
 
@@ -46,6 +48,8 @@ enum Upstream {
     Moved(Digest),
     /// It can't be endorsed now, for this reason.
     Without(String),
+    /// It was revoked here by hand.
+    TakenOut,
 }
 
 pub(super) async fn run(
@@ -59,7 +63,7 @@ pub(super) async fn run(
     let sources = Arc::new(Sources::new(Arc::clone(&here.credentials)));
     let activity = Activity::default();
     let expanding = expand(&sources, &lines, &activity);
-    let (names, empty) = with_progress(output, &activity, expanding).await?;
+    let (names, mut notes) = with_progress(output, &activity, expanding).await?;
     let mine = |name: &&UpstreamName| !working.settings.may_endorse(&name.pulled_as);
     if let Some(other) = names.values().find(mine) {
         let repository = &other.pulled_as;
@@ -71,16 +75,14 @@ pub(super) async fn run(
     let mut transaction = here.transaction(working, verb.options.local)?;
     let draft = read_draft(&mut transaction, output).await?;
     let signed = signed(&draft.next);
+    let taken_out = taken_out::all(&draft.next);
     drop(transaction);
-    let asking = ask_all(&sources, &names, &signed, verb.update, &activity);
+    let known = (&signed, &taken_out);
+    let asking = ask_all(&sources, &names, known, verb.update, &activity);
     let found = with_progress(output, &activity, asking).await?;
 
     let mut targets = BTreeMap::new();
-    let mut notes: Vec<String> = empty
-        .iter()
-        .map(|number| format!("line {number}: the registry lists no such name"))
-        .collect();
-    let (mut moved, mut unchanged) = (0_usize, 0_usize);
+    let (mut moved, mut unchanged, mut stay_out) = (0_usize, 0_usize, Vec::new());
     for (path, upstream) in found {
         let was = signed
             .get(&path)
@@ -88,21 +90,21 @@ pub(super) async fn run(
         match upstream {
             Upstream::Unchanged => unchanged += 1,
             Upstream::Without(why) => notes.push(format!("left out: {path}: {why}")),
+            Upstream::TakenOut => stay_out.push(stays_out(&path, &names)),
             Upstream::Moved(now) => notes.push(format!(
                 "moved: {path} is {} here and {now} at its publisher: --update takes it",
                 was.unwrap_or_default()
             )),
             Upstream::New(described) => {
                 moved += usize::from(was.is_some());
-                let from = names.get(&path).map(|name| name.repository.to_string());
-                let tag = path.rsplit_once(':').map_or("", |(_, tag)| tag);
-                let from = format!("{}:{tag}", from.unwrap_or_default());
+                let from = names.get(&path).map(upstream_name).unwrap_or_default();
                 let source = source_of(&from, described.digest);
                 targets.insert(path, target(&described, Some(source)));
             }
         }
     }
     let open = usize::from(!notes.is_empty());
+    notes.extend(stay_out);
     notes.extend(gone(&lines, &names, &signed));
     let mut about = vec![format!(
         "endorse {} of {}: {} new, {moved} moved; {unchanged} unchanged",
@@ -149,13 +151,14 @@ fn lines(list: &Path) -> Result<Vec<UpstreamLine>, PublishError> {
     Ok(lines)
 }
 
-/// The names that the lines mean, by what the registries list; and the lines that mean none.
+/// The names that the lines mean, by what the registries list; and notes of what they list no names
+/// for.
 async fn expand(
     sources: &Sources,
     lines: &[UpstreamLine],
     activity: &Activity,
-) -> Result<(Names, Vec<usize>), PublishError> {
-    let mut empty = Vec::new();
+) -> Result<(Names, Vec<String>), PublishError> {
+    let mut notes = Vec::new();
     let (mut names, mut catalogs) = (Names::new(), BTreeMap::<String, Vec<String>>::new());
     let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in lines {
@@ -169,8 +172,16 @@ async fn expand(
                     catalogs.insert(host.clone(), listed_by(&host, "repositories", listed)?);
                 }
                 let paths = catalogs.get(&host).into_iter().flatten();
-                let full = |path: &String| Repository::from_full(&format!("{host}/{path}")).ok();
-                paths.filter_map(full).collect()
+                let (mut full, mut odd) = (Vec::new(), Vec::new());
+                for path in paths {
+                    match Repository::from_full(&format!("{host}/{path}")) {
+                        Ok(repository) => full.push(repository),
+                        Err(_) if line.means(path) => odd.push(path.as_str()),
+                        Err(_) => {}
+                    }
+                }
+                notes.extend(no_names(line, &host, "repository", &odd));
+                full
             }
             (None, None) => Vec::new(),
         };
@@ -184,12 +195,27 @@ async fn expand(
                     let key = repository.to_string();
                     if !tags.contains_key(&key) {
                         activity.set(format!("asking for the tags of {key}"));
-                        let listed = sources.tags(&repository, PAGE).await;
-                        tags.insert(key.clone(), listed_by(&key, "tags", listed)?);
+                        let listed = match sources.tags(&repository, PAGE).await {
+                            // It was deleted, or the catalog is behind: the others go on.
+                            Ok(None) => {
+                                notes.push(format!(
+                                    "line {}: {key} is not at its registry",
+                                    line.number
+                                ));
+                                Vec::new()
+                            }
+                            listed => listed_by(&key, "tags", listed)?,
+                        };
+                        tags.insert(key.clone(), listed);
                     }
                     tags.get(&key).cloned().unwrap_or_default()
                 }
             };
+            let odd = of_line.iter().map(String::as_str);
+            let odd: Vec<&str> = odd
+                .filter(|tag| line.no_name(&path, tag).is_some())
+                .collect();
+            notes.extend(no_names(line, repository.as_str(), "tag", &odd));
             for name in of_line.iter().filter_map(|tag| line.name(&path, tag)) {
                 let signed = format!("{}:{}", name.pulled_as, name.tag);
                 if let Some(other) = names.get(&signed).filter(|other| **other != name) {
@@ -212,10 +238,23 @@ async fn expand(
             }
         }
         if !means {
-            empty.push(line.number);
+            notes.push(format!(
+                "line {}: the registry lists no such name",
+                line.number
+            ));
         }
     }
-    Ok((names, empty))
+    Ok((names, notes))
+}
+
+/// A note of what a registry lists and what can be no name; its text may be anything.
+fn no_names(line: &UpstreamLine, whose: &str, what: &str, odd: &[&str]) -> Option<String> {
+    let first: String = odd.first()?.chars().take(MAX_SHOWN).collect();
+    Some(format!(
+        "left out: line {}: {whose} lists {} with a name that is none, the first: {first:?}",
+        line.number,
+        counted(odd.len(), what)
+    ))
 }
 
 fn listed_by(
@@ -298,6 +337,19 @@ fn gone(lines: &[UpstreamLine], names: &Names, signed: &BTreeMap<String, Signed>
     left.filter_map(note).collect()
 }
 
+/// What is said of a name that was revoked here by hand.
+fn stays_out(path: &str, names: &Names) -> String {
+    let from = names.get(path).map(upstream_name).unwrap_or_default();
+    let from = if from == path {
+        String::new()
+    } else {
+        format!(" --from {from}")
+    };
+    format!(
+        "stays out: {path} was revoked here by hand: rootpin repo endorse {path}{from} signs it again"
+    )
+}
+
 fn upstream_name(name: &UpstreamName) -> String {
     format!("{}:{}", name.repository, name.tag)
 }
@@ -307,7 +359,7 @@ fn upstream_name(name: &UpstreamName) -> String {
 async fn ask_all(
     sources: &Arc<Sources>,
     names: &Names,
-    signed: &BTreeMap<String, Signed>,
+    (signed, taken_out): (&BTreeMap<String, Signed>, &BTreeSet<&str>),
     update: bool,
     activity: &Activity,
 ) -> Result<BTreeMap<String, Upstream>, PublishError> {
@@ -323,6 +375,10 @@ async fn ask_all(
             if here.is_some_and(|here| here.source.as_deref() != Some(&from)) {
                 let why = "it is signed here, and not as an endorsement of that name";
                 found.insert(path.clone(), Upstream::Without(why.to_owned()));
+                continue;
+            }
+            if here.is_none() && taken_out.contains(path.as_str()) {
+                found.insert(path.clone(), Upstream::TakenOut);
                 continue;
             }
             let (sources, path, name) = (Arc::clone(sources), path.clone(), name.clone());

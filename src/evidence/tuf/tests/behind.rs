@@ -257,8 +257,59 @@ async fn a_newer_root_binds_what_was_verified_under_the_old_one() {
         assert_eq!(world.app(NOW).await, "role-missing", "{rekeyed}");
         // Nor does it come back where nobody answers.
         std::fs::rename(world.place("one"), world.place("away")).unwrap();
-        assert_eq!(world.app(NOW).await, "rollback", "{rekeyed}");
+        let wanted = if rekeyed {
+            "source-unreachable"
+        } else {
+            "rollback"
+        };
+        assert_eq!(world.app(NOW).await, wanted, "{rekeyed}");
     }
+}
+
+#[tokio::test]
+async fn a_source_that_shows_a_new_root_and_falls_silent_takes_nothing_from_what_holds_under_it() {
+    for (rekeyed, restarts) in [(false, false), (false, true), (true, false), (true, true)] {
+        let case = format!("{rekeyed} {restarts}");
+        let mut world = World::new(&["one"]).await;
+        if rekeyed {
+            world.publisher.timestamp = vec![31];
+        }
+        world.publisher.publish_root(&[]);
+        write(&world.place("one"), &world.publisher);
+        let timestamp = world.place("one").join("timestamp.json");
+        std::fs::remove_file(&timestamp).unwrap();
+        // A loop can't be read, which is no answer.
+        std::os::unix::fs::symlink(&timestamp, &timestamp).unwrap();
+        // What the new root's keys did not sign holds no more.
+        let wanted = if rekeyed {
+            "source-unreachable"
+        } else {
+            "allowed"
+        };
+        assert_eq!(world.app(NOW).await, wanted, "{case}");
+        let floors = world.host.store().history(&Subject::Tuf).unwrap();
+        let root = floors.iter().find(|floor| floor.role == "root").unwrap();
+        assert_eq!(root.version, 2, "{case}");
+        if restarts {
+            world.restart();
+        }
+        std::fs::rename(world.place("one"), world.place("away")).unwrap();
+        assert_eq!(world.app(NOW).await, wanted, "{case}");
+        assert_eq!(world.team(NOW).await, wanted, "{case}");
+    }
+}
+
+#[tokio::test]
+async fn a_cache_that_is_lost_takes_nothing_from_what_this_process_has_at_hand() {
+    let mut world = World::new(&["one"]).await;
+    std::fs::rename(world.place("one"), world.place("away")).unwrap();
+    std::fs::remove_dir_all(world.dir.path().join("state/cache")).unwrap();
+    assert_eq!(world.app(NOW).await, "allowed");
+    assert_eq!(world.team(NOW).await, "allowed");
+    assert_eq!(world.app("2030-01-14T00:00:00Z").await, "allowed");
+    assert_ne!(world.app("2030-01-15T00:00:00Z").await, "allowed");
+    world.restart();
+    assert_eq!(world.app(NOW).await, "source-unreachable");
 }
 
 #[tokio::test]

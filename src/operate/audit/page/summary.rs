@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 
 use rootpin_trust::Code;
 
-use super::super::fleet::{DriftCode, Fleet};
+use super::super::drift::DriftCode;
+use super::super::fleet::Fleet;
 use super::super::html_page::{Cell, HtmlPage, MAX_HOSTS};
 use super::super::report::ResidentImage;
 
@@ -58,7 +59,7 @@ pub(super) fn of_images(page: &mut HtmlPage, images: &[ResidentImage]) {
 /// How many hosts differ, and how.
 pub(super) fn of_fleet(page: &mut HtmlPage, fleet: &Fleet) {
     let hosts = fleet.hosts.len();
-    let sum = |of: fn(&super::super::fleet::Counts) -> usize| -> usize {
+    let sum = |of: fn(&super::super::kept_report::Counts) -> usize| -> usize {
         fleet.hosts.iter().map(|host| of(&host.counts)).sum()
     };
     let (images, refused) = (sum(|counts| counts.images), sum(|counts| counts.refused));
@@ -83,28 +84,35 @@ pub(super) fn of_fleet(page: &mut HtmlPage, fleet: &Fleet) {
                 of.push(place);
             }
         }
-        if host.counts.refused > 0 {
-            causes.entry("images refused").or_default().push(place);
-        }
         if host.policy.is_none() {
             causes.entry("no policy").or_default().push(place);
         }
     }
-    let mut causes: Vec<_> = causes.into_iter().collect();
-    causes.sort_by_key(|(_, of)| std::cmp::Reverse(of.len()));
-    let row = |(code, of): (&str, Vec<usize>)| {
+    let drift = causes.into_iter().map(|(code, of)| {
         let known = DriftCode::ALL.iter().find(|known| known.as_str() == code);
+        let meaning = known.map_or("", |known| known.meaning());
+        (code, None, of, meaning)
+    });
+    let refusals = fleet.refusals.iter().map(|(code, cause)| {
+        let known = Code::ALL.iter().find(|known| known.as_str() == *code);
+        let meaning = known.map_or("a code of another release", |known| known.meaning());
+        (*code, Some(cause.images), cause.hosts.clone(), meaning)
+    });
+    let mut causes: Vec<_> = drift.chain(refusals).collect();
+    causes.sort_by_key(|(_, _, of, _)| std::cmp::Reverse(of.len()));
+    let row = |(code, images, of, meaning): (&str, Option<usize>, Vec<usize>, &str)| {
         vec![
             Cell::Code(code.to_owned()),
+            images.map_or_else(|| Cell::text("-"), Cell::count),
             hosts_of(of, hosts),
-            Cell::text(known.map_or("", |known| known.meaning())),
+            Cell::text(meaning),
         ]
     };
     let rows: Vec<_> = causes.into_iter().map(row).collect();
     page.table(
         "Causes",
         "All hosts are alike.",
-        &["Cause", "Hosts", "Meaning"],
+        &["Cause", "Images refused", "Hosts", "Meaning"],
         &rows,
     );
 }

@@ -211,3 +211,12 @@ fn only_the_names_that_rootpin_writes_are_its_own() {
         assert_eq!(is_ours(&Path::new("/etc").join(name)), ours, "{name}");
     }
 }
+
+#[test]
+fn lines_that_end_as_on_windows_stay_so() {
+    let text = "version = 2\r\n[debug]\r\n  level = \"info\"\r\n";
+    let made = crate::operate::doctor::fix::set(text, &["imports"], toml_edit::value("x")).unwrap();
+    assert_eq!(made.replace("imports = \"x\"\r\n", ""), text);
+    let mixed = "a = 1\r\nb = 2\n";
+    assert_eq!(with_mark(mixed, "a = 1\n".to_owned()), "a = 1\n");
+}

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::super::facts::{DockerFacts, Idle};
 use super::super::program::Program;
+use super::super::unit::service_of;
 use super::super::version::Version;
 use super::super::{plugin_name, probe};
 use super::{FileEdit, daemon_json};
@@ -19,15 +20,29 @@ const VALIDATES: Version = Version(23, 0, 0);
 const UNITS: &str = "/etc/systemd/system";
 /// systemd, in an image that does not run.
 const SYSTEMD: &str = "/usr/lib/systemd/systemd";
-const UNIT: &str = include_str!("../../../../packaging/docker/docker.service.d/rootpin.conf");
+const UNIT: &str = "docker.service";
+const DROP_IN: &str = include_str!("../../../../packaging/docker/docker.service.d/rootpin.conf");
 
 /// The edits, once the dockerd that runs said that it takes them.
 pub(super) async fn edits(facts: &DockerFacts, plugin: &str) -> Result<Vec<FileEdit>, Problem> {
     if facts.authorization_by_flag {
         return Err(by_flag("dockerd's command line", plugin));
     }
+    let process = probe::dockerd_at(&facts.docker.socket).await;
+    if process.as_ref().is_some_and(|process| process.contained) {
+        return Err(Problem::hinted(
+            "it runs in a root directory of its own, as in a container or a snap: it reads another /etc/docker than this host's, and may not reach rootpin's socket",
+            "run Docker on this host itself, by Docker's or the distribution's packages",
+        ));
+    }
+    let unit = process.and_then(|process| service_of(process.pid));
     let (mut edits, edit) = (
-        around(&facts.docker, plugin, false)?,
+        around(
+            &facts.docker,
+            plugin,
+            unit.as_deref().unwrap_or(UNIT),
+            false,
+        )?,
         daemon_json::authorization(&facts.config, plugin)?,
     );
     validate(facts, &edit).await?;
@@ -73,7 +88,9 @@ pub(in super::super) async fn idle_docker(
     if let Some(unit) = idle.authorization_by_flag {
         return Err(by_flag_of(unit, plugin));
     }
-    let mut edits = around(docker, plugin, idle.is_image && Path::new(SYSTEMD).exists())?;
+    let unit = idle.docker_unit.map_or(UNIT, |unit| unit.name(UNIT));
+    let boots = idle.is_image && Path::new(SYSTEMD).exists();
+    let mut edits = around(docker, plugin, unit, boots)?;
     let edit = daemon_json::authorization(idle.daemon_json, plugin)?;
     if !idle.is_image {
         let unit = idle.docker_unit.map(|unit| unit.words.as_slice());
@@ -83,9 +100,14 @@ pub(in super::super) async fn idle_docker(
     Ok(edits)
 }
 
-/// What dockerd finds the plugin by, and what orders the two services. `boots`: an image with
-/// systemd.
-fn around(docker: &Dockerd, plugin: &str, boots: bool) -> Result<Vec<FileEdit>, Problem> {
+/// What dockerd finds the plugin by, and what orders the two services. `unit`: dockerd's. `boots`: an
+/// image with systemd.
+fn around(
+    docker: &Dockerd,
+    plugin: &str,
+    unit: &str,
+    boots: bool,
+) -> Result<Vec<FileEdit>, Problem> {
     let socket = docker
         .authz
         .as_deref()
@@ -102,11 +124,11 @@ fn around(docker: &Dockerd, plugin: &str, boots: bool) -> Result<Vec<FileEdit>, 
     }
     let booted = boots || Path::new("/run/systemd/system").is_dir();
     if booted && Path::new(UNITS).is_dir() {
-        let path = Path::new(UNITS).join("docker.service.d/rootpin.conf");
+        let path = Path::new(UNITS).join(format!("{unit}.d/rootpin.conf"));
         edits.push(FileEdit {
             before: super::text(&path)?,
             path,
-            after: UNIT.to_owned(),
+            after: DROP_IN.to_owned(),
             mode: 0o644,
         });
     }

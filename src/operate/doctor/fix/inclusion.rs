@@ -14,6 +14,9 @@ use super::{FileEdit, toml_file};
 use crate::operate::platform::{Inclusion, Platform};
 use crate::problem::Problem;
 
+const CRI_IMAGES: &str = "io.containerd.cri.v1.images";
+const OLD_CRI: &str = "io.containerd.grpc.v1.cri";
+
 /// The drop-in and what must change so that it is read.
 #[derive(Debug)]
 pub(super) struct Edits {
@@ -160,10 +163,21 @@ fn whole_template(path: &Path, import: &Path) -> Result<Option<FileEdit>, Proble
 /// such a section.
 fn node_config(path: &Path, facts: &ContainerdFacts, import: &Path) -> Result<FileEdit, Problem> {
     let section = if facts.version < VERIFIER {
-        ""
+        String::new()
     } else {
-        "\n      [plugins.\"io.containerd.cri.v1.images\"]\n      discard_unpacked_layers = false"
+        format!("\n      [plugins.\"{CRI_IMAGES}\"]\n      discard_unpacked_layers = false")
     };
+    if let Some(other) = other(path, has_old_names).filter(|_| facts.version >= VERIFIER) {
+        return Err(Problem::hinted(
+            format!(
+                "{} names CRI as containerd 1.x has it, {OLD_CRI}: beside rootpin's lines nodeadm takes the whole for version 3, and drops those",
+                other.display()
+            ),
+            format!(
+                "write them there with the names of version 3, as {CRI_IMAGES} (containerd config migrate prints them), and run this again"
+            ),
+        ));
+    }
     if let Some(other) = other_imports(path, import) {
         return Err(Problem::hinted(
             format!(
@@ -192,6 +206,11 @@ fn node_config(path: &Path, facts: &ContainerdFacts, import: &Path) -> Result<Fi
 /// Another `NodeConfig` of the folder with imports that lack this one.
 fn other_imports(path: &Path, import: &Path) -> Option<PathBuf> {
     let import = import.display().to_string();
+    other(path, |text| has_imports(text) && !text.contains(&import))
+}
+
+/// Another file of the folder whose text is so.
+fn other(path: &Path, is_so: impl Fn(&str) -> bool) -> Option<PathBuf> {
     let entries = fs::read_dir(path.parent()?).ok()?;
     let mut others: Vec<PathBuf> = entries
         .filter_map(|entry| Some(entry.ok()?.path()))
@@ -200,8 +219,15 @@ fn other_imports(path: &Path, import: &Path) -> Option<PathBuf> {
     others.sort();
     others.into_iter().find(|other| {
         let text = super::text(other).ok().flatten().unwrap_or_default();
-        has_imports(&text) && !text.contains(&import)
+        is_so(&text)
     })
+}
+
+/// Whether it has a section of CRI as versions 1 and 2 name it.
+fn has_old_names(text: &str) -> bool {
+    let lines = text.lines().map(str::trim_start);
+    let mut sections = lines.filter(|line| !line.starts_with('#'));
+    sections.any(|line| line.contains(OLD_CRI))
 }
 
 #[cfg(test)]
@@ -223,6 +249,39 @@ mod tests {
         assert_eq!(other_imports(&own, import), Some(other.clone()));
         fs::write(&other, text.replace("/e/*", "/e/*.toml\", \"/d/*")).unwrap();
         assert_eq!(other_imports(&own, import), None);
+    }
+
+    #[test]
+    fn a_node_config_with_cri_s_names_of_containerd_1_is_named_where_nodeadm_would_drop_them() {
+        use super::super::super::check::tests::in_order;
+
+        let folder = tempfile::tempdir().unwrap();
+        let (own, other) = (
+            folder.path().join("rootpin.yaml"),
+            folder.path().join("90-mine.yaml"),
+        );
+        let import = Path::new("/d/*.toml");
+        let text = "spec:\n  containerd:\n    config: |\n      version = 2\n      \
+            [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"r.example\"]\n      endpoint = [\"http://m\"]\n";
+        fs::write(&other, text).unwrap();
+        let why = node_config(&own, &in_order("2.1.9"), import)
+            .unwrap_err()
+            .to_string();
+        assert!(
+            why.starts_with(&format!("{} names CRI", other.display())),
+            "{why}"
+        );
+        assert!(
+            node_config(&own, &in_order("1.7.24"), import).is_ok(),
+            "its own names there"
+        );
+        for fine in [
+            text.replace("grpc.v1.cri", "cri.v1.images"),
+            text.replace("[plugins", "# [plugins"),
+        ] {
+            fs::write(&other, fine).unwrap();
+            assert!(node_config(&own, &in_order("2.1.9"), import).is_ok());
+        }
     }
 
     #[test]

@@ -127,12 +127,16 @@ impl RepairPlan {
             let _ = writeln!(out, "remove {}, left by an earlier try", path.display());
         }
         for (from, to) in &self.programs {
-            let _ = writeln!(
-                out,
-                "copy {} to {}, mode 0755",
-                from.display(),
-                to.display()
-            );
+            // The draft beside an image's root directory is nothing that a person could look at.
+            let is_draft = from
+                .parent()
+                .and_then(Path::file_name)
+                .is_some_and(|folder| folder.to_str().is_some_and(super::leftover::is_leftover));
+            let from = match from.file_name() {
+                Some(name) if is_draft => format!("this release's {}", name.to_string_lossy()),
+                _ => from.display().to_string(),
+            };
+            let _ = writeln!(out, "copy {from} to {}, mode 0755", to.display());
         }
         for (path, mode) in &self.modes {
             let _ = writeln!(out, "give {} to root, mode {mode:04o}", path.display());

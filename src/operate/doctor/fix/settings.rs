@@ -125,6 +125,9 @@ fn validator(facts: &ContainerdFacts, config: &EngineConfig, set: &mut impl FnMu
 
 /// The image of CRI's sandboxes, as a policy has its name.
 pub(super) fn sandbox(config: &EngineConfig) -> Option<String> {
+    if config.disabled(CRI).is_some() || config.disabled(IMAGES).is_some() {
+        return None;
+    }
     let places: [&[&str]; 2] = [
         &["plugins", IMAGES, "pinned_images", "sandbox"],
         &["plugins", CRI, "sandbox_image"],

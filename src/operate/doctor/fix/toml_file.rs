@@ -4,7 +4,7 @@ use std::path::Path;
 
 use toml_edit::{Array, DocumentMut, Item, Table, value};
 
-use super::super::config_files::{at, with_mark};
+use super::super::config_files::{at, is_ours, with_mark};
 use super::super::facts::EngineConfig;
 use super::settings::Setting;
 use super::{FileEdit, generated};
@@ -15,7 +15,7 @@ const ANNOTATIONS: &str = "disable_snapshot_annotations";
 
 /// Without it a gate knows the layer and not the name. 1.7 would lose all else of CRI's section by
 /// a drop-in, so that this goes into the file whose section is in force, and that is the last one
-/// which has it.
+/// which has it. rootpin's own drop-in is written anew: one for a later containerd has a section.
 pub(super) fn cri_annotations(
     config: &EngineConfig,
     planned: &[FileEdit],
@@ -28,6 +28,7 @@ pub(super) fn cri_annotations(
     let with_section = files
         .iter()
         .rev()
+        .filter(|file| !is_ours(&file.path))
         .find(|file| at(&file.table, &["plugins", section]).is_some());
     let file = with_section.or(files.first());
     let path = file.map_or(&config.main, |file| &file.path);
@@ -137,4 +138,39 @@ pub(super) fn put(table: &mut Table, path: &[&str], to: Item) -> Option<()> {
         }
     }
     Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::check::tests::{files, in_order};
+    use super::*;
+
+    #[test]
+    fn the_name_s_line_of_1_7_never_makes_a_section_of_a_drop_in_that_is_written_anew() {
+        let main = "version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n\
+            [plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"r.example/pause:1\"\n";
+        let section = "version = 2\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  max_concurrent_downloads = 3\n";
+        let mut config = in_order("1.7.24").config.unwrap();
+        let edited = |config: &EngineConfig| {
+            let edit = cri_annotations(config, &[]).unwrap();
+            (edit.path.display().to_string(), edit.after)
+        };
+        // The drop-in that rootpin wrote for the 2.1 that was here between.
+        config.files = files(&[
+            ("/etc/containerd/config.toml", main),
+            ("/etc/containerd/conf.d/rootpin.toml", section),
+        ]);
+        let (path, text) = edited(&config);
+        assert_eq!(path, "/etc/containerd/config.toml");
+        assert!(
+            text.starts_with(main) && text.contains("disable_snapshot_annotations = false"),
+            "{text}"
+        );
+        // Somebody else's is the one whose section is in force.
+        config.files = files(&[
+            ("/etc/containerd/config.toml", main),
+            ("/etc/containerd/conf.d/site.toml", section),
+        ]);
+        assert_eq!(edited(&config).0, "/etc/containerd/conf.d/site.toml");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, Permissions};
-use std::io::{self, Write as _};
+use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
 
@@ -60,7 +60,7 @@ pub(super) async fn remove_dead(path: &Path) -> Result<WrittenFile, Problem> {
     })
 }
 
-/// Puts bytes in the place of a file that is there: its mode and owner stay.
+/// Puts bytes in the place of a file that is there: its mode, owner and extended attributes stay.
 pub(in super::super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let file = trusted_path::place(path)?;
     let folder = file.parent().unwrap_or(Path::new("/"));
@@ -102,15 +102,27 @@ fn workshop(file: &Path, mode: u32) -> &Path {
     above.unwrap_or(folder)
 }
 
-/// A whole file for the place of another one, with that one's mode and owner.
+/// A whole file for the place of another one, with that one's mode, owner and extended attributes.
 fn fresh(file: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
     let mut fresh = NamedTempFile::with_prefix_in(PREFIX, workshop(file, mode))?;
     fresh.write_all(bytes)?;
-    let old = fs::metadata(file).ok();
+    let old = match File::open(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        old => Some(old?),
+    };
+    let mut mode = mode;
     if let Some(old) = &old {
-        fchown(fresh.as_file(), Some(old.uid()), Some(old.gid()))?;
+        let about = old.metadata()?;
+        // The other name would keep the earlier text, and be it a configuration that is read by it.
+        if about.nlink() > 1 && mode & 0o111 == 0 {
+            return Err(io::Error::other(
+                "it has a second name, a hard link, which would keep the text of now: make it a file of its own",
+            ));
+        }
+        fchown(fresh.as_file(), Some(about.uid()), Some(about.gid()))?;
+        trusted_path::copy_attributes(old, fresh.as_file())?;
+        mode = about.mode() & 0o7777;
     }
-    let mode = old.map_or(mode, |old| old.mode() & 0o7777);
     fresh
         .as_file()
         .set_permissions(Permissions::from_mode(mode))?;
@@ -263,8 +275,8 @@ pub(super) fn undo(done: &[WrittenFile]) -> io::Result<()> {
     outcome
 }
 
-/// Puts bytes in a file's place by a rename. A file that is there keeps its mode and owner, a link
-/// its target's place. A folder where another user may write is refused: what they put there, an
+/// Puts bytes in a file's place by a rename. A file that is there keeps its mode, owner and extended
+/// attributes, a link its target's place. A folder where another user may write is refused: what they put there, an
 /// engine would run or read as root's, whatever is written now.
 fn put(
     path: &Path,
@@ -382,6 +394,53 @@ mod tests {
             ("secret".to_owned(), 0o600)
         );
         assert_eq!(fs::read_dir(&folder).unwrap().count(), 3);
+    }
+
+    #[test]
+    fn attributes_stay_with_what_is_written_with_its_copy_and_with_what_is_taken_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("config.toml");
+        fs::write(&file, "old").unwrap();
+        let set = |path: &Path, name: &str, value: &[u8]| {
+            rustix::fs::setxattr(path, name, value, rustix::fs::XattrFlags::empty()).unwrap();
+        };
+        let managed = |path: &Path| {
+            let mut value = [0_u8; 9];
+            rustix::fs::getxattr(path, "user.managed", &mut value).map(|_| value)
+        };
+        set(&file, "user.managed", b"by puppet");
+        let plan = RepairPlan {
+            texts: vec![edit(&file)],
+            ..RepairPlan::default()
+        };
+        let done = write(&plan, "T").unwrap();
+        let copy = done[0].backup.clone().unwrap();
+        assert_eq!(fs::read_to_string(&file).unwrap(), "new");
+        assert_eq!([managed(&file), managed(&copy)], [Ok(*b"by puppet"); 2]);
+        replace(&file, b"old").unwrap();
+        assert_eq!(managed(&file), Ok(*b"by puppet"));
+        undo(&done).unwrap();
+        assert_eq!(managed(&file), Ok(*b"by puppet"));
+    }
+
+    #[test]
+    fn a_file_with_a_second_name_is_left_as_it_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, other) = (dir.path().join("config.toml"), dir.path().join("other"));
+        fs::write(&file, "old").unwrap();
+        fs::hard_link(&file, &other).unwrap();
+        let plan = RepairPlan {
+            texts: vec![edit(&file)],
+            ..RepairPlan::default()
+        };
+        let why = write(&plan, "T").unwrap_err().to_string();
+        assert!(
+            why.contains("a hard link") && why.ends_with("nothing is written"),
+            "{why}"
+        );
+        assert!(replace(&file, b"new").is_err());
+        assert_eq!(fs::metadata(&file).unwrap().nlink(), 2);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
     }
 
     #[test]

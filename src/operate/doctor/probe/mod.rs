@@ -12,7 +12,7 @@ pub(crate) use dockerd::AUTHORIZATION;
 pub(super) use dockerd::docker;
 pub(super) use idle::{config as idle_config, idle};
 pub(crate) use processes::process_names;
-pub(super) use processes::{SET_ID, dockerd_at, engines, listener, process};
+pub(super) use processes::{SET_ID, dockerd_at, engines, listener, only_dockerd, process};
 
 /// For one answer of an engine.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -96,6 +96,11 @@ pub(in super::super) async fn dockerd_at(socket: &Path) -> Option<Process> {
     if process.name == "dockerd" {
         return Some(process);
     }
+    only_dockerd()
+}
+
+/// The only dockerd that root runs on this host itself.
+pub(in super::super) fn only_dockerd() -> Option<Process> {
     let mut all = engines()
         .into_iter()
         .filter(|process| process.name == "dockerd" && !process.contained && process.is_ours());

@@ -53,7 +53,8 @@ pub(super) async fn plan(
         if *record != InstallRecord::default() {
             no_own_lines(plan, record, &facts, &present.files)?;
         }
-        return Ok(false);
+        // Its files may be others by now, and it runs by what it read at its start.
+        return Ok(runs && plan.texts.iter().any(|change| is_ours(&change.path)));
     }
     keep_imports(plan, present)?;
     let refused = |why: String| Problem::hinted(why, FIRST);

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::facts::Idle;
 use super::{UninstallPlan, has_nothing_of, plan};
 use crate::config::{self, Config};
-use crate::operate::record::{InstallRecord, TextRecord};
+use crate::operate::record::{InstallRecord, ProgramRecord, TextRecord};
 
 /// It merges nothing, so that no two of its files may have the same section.
 const CONTAINERD: &str = r#"#!/bin/sh
@@ -325,4 +325,54 @@ async fn a_drop_in_in_force_that_is_not_recorded_is_named_and_nothing_is_taken_b
         "{:?}",
         plan.kept
     );
+}
+
+#[test]
+fn what_a_try_that_was_cut_off_has_left_goes_with_the_folders_that_it_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    for folder in ["conf.d", "libexec", "libexec/verifier"] {
+        fs::create_dir(at(folder)).unwrap();
+    }
+    for left in ["conf.d/.rootpin-Ab3dE9", "libexec/.rootpin-xYz012"] {
+        fs::write(at(left), "half").unwrap();
+    }
+    let text = TextRecord {
+        path: at("conf.d/zz-rootpin.toml"),
+        before: None,
+        after: DROP_IN.to_owned(),
+        folders: vec![at("conf.d")],
+        backups: Vec::new(),
+        earlier: Vec::new(),
+    };
+    let program = ProgramRecord {
+        path: at("libexec/verifier/rootpin-verifier"),
+        digest: "sha256:00".to_owned(),
+        folders: vec![at("libexec"), at("libexec/verifier")],
+        backups: Vec::new(),
+        own_backups: Vec::new(),
+        earlier: Vec::new(),
+        replaces: None,
+    };
+    let mut record = InstallRecord::of_texts(vec![text]);
+    record.programs.push(program);
+    let plan = UninstallPlan::of_record(&record, Path::new("/etc/rootpin/rootpin.toml"));
+    assert!(plan.is_empty() && plan.left.is_empty(), "{plan:?}");
+    plan.carry_out().unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_drop_in_that_was_edited_is_named_alone_and_its_keys_are_nobody_s_lost_settings() {
+    let host = Host::installed(Some("version = 3\n"));
+    host.edit("conf.d/rootpin.toml", |text| {
+        text.replace("\"diff\"", "\"snapshot\"") + "[debug]\n  level = \"debug\"\n"
+    });
+    let plan = host.plan().await;
+    let told = left(&plan);
+    assert!(
+        told.contains("conf.d/rootpin.toml was changed at the lines that rootpin wrote"),
+        "{told}"
+    );
+    assert!(!told.contains("settings of others"), "{told}");
 }

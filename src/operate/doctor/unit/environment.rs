@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::super::config_files::read;
 use super::service::Service;
-use super::words::VARIABLE;
+use super::words::{VARIABLE, is_name};
 
 /// What systemd sets itself, where nothing else does.
 const OWN: [&str; 21] = [
@@ -103,14 +103,6 @@ impl Variables {
         let known = self.known.get(name).cloned();
         known.or_else(unknown).unwrap_or_default()
     }
-}
-
-/// Whether systemd takes it as a variable's name.
-pub(super) fn is_name(name: &str) -> bool {
-    name.starts_with(|sign: char| sign == '_' || sign.is_ascii_alphabetic())
-        && name
-            .bytes()
-            .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
 /// Where a reader of a file of variables stands.

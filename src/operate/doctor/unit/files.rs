@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use super::service::{is_null, pairs, settings};
+use super::settings::{is_null, pairs, settings};
 
 /// Where units are, the first one counts.
 const FOLDERS: [&str; 13] = [
@@ -43,33 +43,100 @@ pub(super) struct UnitFiles {
     pub(super) names: BTreeSet<String>,
 }
 
-impl UnitFiles {
-    /// None: there is no such unit, or it is masked.
+/// The services of a host, by the folders of units.
+#[derive(Debug)]
+pub(super) struct UnitFolders {
+    root: PathBuf,
+    folders: Vec<PathBuf>,
+    /// Each name of a service, and the file that its first path leads to.
+    mains: BTreeMap<String, PathBuf>,
+    /// Instances of templates that another unit wants.
+    wanted: BTreeSet<String>,
+}
+
+impl UnitFolders {
+    /// Reads what is there, and no unit yet.
+    ///
+    /// # Errors
+    /// A folder can't be read.
+    pub(super) fn read(root: &Path) -> io::Result<Self> {
+        let folders: Vec<PathBuf> = FOLDERS.iter().map(|folder| below(root, folder)).collect();
+        let real: Vec<Option<PathBuf>> = folders
+            .iter()
+            .map(|folder| fs::canonicalize(folder).ok())
+            .collect();
+        let (mut mains, mut wanted) = (BTreeMap::new(), BTreeSet::new());
+        for folder in &folders {
+            for path in entries(folder)? {
+                let name = file_name(&path);
+                if name.ends_with(".service") && !mains.contains_key(&name) {
+                    let main = end(root, (&folders, &real), &path);
+                    mains.insert(name, main);
+                } else if [".wants", ".requires", ".upholds"]
+                    .iter()
+                    .any(|kind| name.ends_with(kind))
+                {
+                    let all = entries(&path)?.into_iter();
+                    let names = all.map(|path| file_name(&path));
+                    wanted.extend(names.filter(|name| template(name).is_some()));
+                }
+            }
+        }
+        Ok(Self {
+            root: root.to_owned(),
+            folders,
+            mains,
+            wanted,
+        })
+    }
+
+    /// The names of all services; of a template those of its instances, as far as there are any.
+    pub(super) fn services(&self) -> BTreeSet<&str> {
+        let all = self.mains.keys().chain(&self.wanted);
+        let mut all: BTreeSet<&str> = all.map(String::as_str).collect();
+        let of_instances: Vec<String> = all.iter().filter_map(|name| template(name)).collect();
+        all.retain(|name| !of_instances.iter().any(|template| template == name));
+        all
+    }
+
+    /// The files of a unit. None: there is no such unit, or it is masked.
     ///
     /// # Errors
     /// A folder can't be read, or a link leads nowhere.
-    pub(super) fn find(root: &Path, unit: &str) -> io::Result<Option<Self>> {
-        let folders: Vec<PathBuf> = FOLDERS.iter().map(|folder| below(root, folder)).collect();
-        let mut all = folders.iter().map(|folder| folder.join(unit));
-        let Some(first) = all.find(|path| path.symlink_metadata().is_ok()) else {
+    pub(super) fn find(&self, unit: &str) -> io::Result<Option<UnitFiles>> {
+        let of_template = || self.mains.get(&template(unit)?);
+        let Some(main) = self.mains.get(unit).or_else(of_template) else {
             return Ok(None);
         };
-        let main = end(root, &folders, &first);
-        if is_masked(&main)? {
+        if is_masked(main)? {
             return Ok(None);
         }
+        let mut names = BTreeSet::from([unit.to_owned()]);
         // Only a link to another file that is a unit itself gives it a second name.
-        let names: BTreeSet<String> = aliases(root, &folders, &main)?
-            .chain([unit.to_owned()])
-            .chain(is_unit(&folders, &main).then(|| file_name(&main)))
-            .collect();
-        let drop_ins = drop_ins(&folders, unit, &names)?;
-        Ok(Some(Self {
-            main,
+        if template(unit).is_none() {
+            let same = self.mains.iter().filter(|(_, other)| *other == main);
+            let same = same.map(|(name, _)| name.clone());
+            names.extend(same.filter(|name| template(name).is_none()));
+            names.extend(is_unit(&self.folders, main).then(|| file_name(main)));
+        }
+        let drop_ins = drop_ins(&self.folders, unit, &names)?;
+        Ok(Some(UnitFiles {
+            main: main.clone(),
             drop_ins,
             names,
         }))
     }
+
+    /// Where these folders are.
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+}
+
+/// The template that an instance is made of: of `a@b.service` it is `a@.service`.
+fn template(name: &str) -> Option<String> {
+    let (prefix, instance) = name.strip_suffix(".service")?.split_once('@')?;
+    (!instance.is_empty()).then(|| format!("{prefix}@.service"))
 }
 
 /// What systemd's configuration gives to every service: `DefaultEnvironment=`.
@@ -112,7 +179,8 @@ fn is_unit(folders: &[PathBuf], path: &Path) -> bool {
 }
 
 /// The file that a unit's path leads to: links are followed as long as they lead to units.
-fn end(root: &Path, folders: &[PathBuf], path: &Path) -> PathBuf {
+/// `folders`: those of units, and what each of them really is.
+fn end(root: &Path, (folders, real): (&[PathBuf], &[Option<PathBuf>]), path: &Path) -> PathBuf {
     let mut at = path.to_owned();
     for _ in 0..MAX_LINKS {
         let Ok(target) = fs::read_link(&at) else {
@@ -127,35 +195,14 @@ fn end(root: &Path, folders: &[PathBuf], path: &Path) -> PathBuf {
         let folder = target
             .parent()
             .and_then(|folder| fs::canonicalize(folder).ok());
-        let same = folders
-            .iter()
-            .find(|known| folder.is_some() && fs::canonicalize(known).ok() == folder);
+        let mut known = folders.iter().zip(real);
+        let same = known.find(|(_, real)| folder.is_some() && **real == folder);
         match (same, target.file_name()) {
-            (Some(folder), Some(name)) => at = folder.join(name),
+            (Some((folder, _)), Some(name)) => at = folder.join(name),
             _ => break,
         }
     }
     at
-}
-
-/// The names of the links that lead to this unit.
-fn aliases(
-    root: &Path,
-    folders: &[PathBuf],
-    main: &Path,
-) -> io::Result<impl Iterator<Item = String>> {
-    let mut found = BTreeSet::new();
-    for folder in folders {
-        for path in entries(folder)? {
-            if path.extension().is_some_and(|end| end == "service")
-                && path.is_symlink()
-                && end(root, folders, &path) == main
-            {
-                found.insert(file_name(&path));
-            }
-        }
-    }
-    Ok(found.into_iter())
 }
 
 fn drop_ins(folders: &[PathBuf], unit: &str, names: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
@@ -171,18 +218,21 @@ fn drop_ins(folders: &[PathBuf], unit: &str, names: &BTreeSet<String>) -> io::Re
     }))
 }
 
-/// A unit's name, and for `a-b.service` also `a-.service`.
+/// A unit's name, and for `a-b.service` also `a-.service`; of an instance also its template's.
 fn with_prefixes(name: &str) -> Vec<String> {
     let stem = name.strip_suffix(".service").unwrap_or(name);
+    let (prefix, instance) = stem.find('@').map_or((stem, ""), |at| stem.split_at(at));
     let mut found = vec![name.to_owned()];
-    let dashes = stem
-        .match_indices('-')
-        .map(|(at, _)| at)
-        .collect::<Vec<_>>();
+    let dashes: Vec<usize> = prefix.match_indices('-').map(|(at, _)| at).collect();
     for at in dashes.into_iter().rev() {
-        let prefix = stem.get(..=at).filter(|prefix| *prefix != stem);
-        found.extend(prefix.map(|prefix| format!("{prefix}.service")));
+        let shorter = prefix.get(..=at).filter(|shorter| *shorter != prefix);
+        found.extend(shorter.map(|shorter| format!("{shorter}{instance}.service")));
     }
+    found.extend(
+        template(name)
+            .into_iter()
+            .flat_map(|name| with_prefixes(&name)),
+    );
     found
 }
 

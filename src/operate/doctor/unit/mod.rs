@@ -1,12 +1,18 @@
 //! The command line by which systemd starts an engine: one that doesn't run is started with it, and
 //! may be given another configuration than the usual one.
 //!
-//! The unit's files tell it, in an image too. Where systemd runs it is asked as well, and both must
-//! say the same. What can't be read whole is unclear, with the reason.
+//! All units of the host are looked through for those that start the engine, whatever their names
+//! are. A unit's files tell its command line, in an image too. Where systemd runs it is asked as
+//! well, and both must say the same. What can't be read whole is unclear, with the reason.
 
+mod command_line;
+mod engine_unit;
 mod environment;
 mod files;
+mod init_script;
+mod search;
 mod service;
+mod settings;
 mod systemd;
 #[cfg(test)]
 mod tests;
@@ -14,20 +20,22 @@ mod words;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use engine_unit::EngineUnit;
 pub(crate) use environment::assignments;
-pub(crate) use systemd::SystemdAnswers;
 
+use command_line::CommandLine;
 use environment::Variables;
-use files::{UnitFiles, default_environment};
+use files::{UnitFolders, default_environment};
 use service::Service;
-use words::{CommandLine, VARIABLE, unknown};
+use systemd::SystemdAnswers;
+use words::{VARIABLE, unknown};
+
+use crate::operate::platform::same_socket;
 
 /// The options that name containerd's main file.
 pub(crate) const CONFIG_OPTIONS: [&str; 2] = ["config", "c"];
 /// The options that name its socket.
 pub(crate) const ADDRESS_OPTIONS: [&str; 2] = ["address", "a"];
-/// The most of a program that is looked at: whether it is a script.
-const SCRIPT: &[u8] = b"#!";
 
 /// The command line of a unit's service.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,11 +46,21 @@ pub struct UnitCommand {
     pub(crate) file: PathBuf,
     /// Where its paths begin.
     pub(crate) folder: PathBuf,
-    /// The unit's names.
+    /// The unit's names; first the one it was found by.
     pub(crate) names: Vec<String>,
 }
 
 impl UnitCommand {
+    /// One of which nothing but the name is known.
+    fn of(unit: &str) -> Self {
+        Self {
+            words: Vec::new(),
+            file: unit.into(),
+            folder: "/".into(),
+            names: vec![unit.to_owned()],
+        }
+    }
+
     /// The last value of an option, which is the one that counts.
     pub(crate) fn option(&self, names: &[&str]) -> Option<String> {
         super::process::options(&self.words, names).pop()
@@ -54,13 +72,37 @@ impl UnitCommand {
     }
 
     /// Whether systemd started that process as this unit's service.
-    pub(super) fn runs(&self, pid: u32) -> bool {
-        let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-        groups
-            .lines()
-            .filter_map(|line| line.rsplit_once('/'))
-            .any(|(_, group)| self.names.iter().any(|name| name == group))
+    pub(crate) fn runs(&self, pid: u32) -> bool {
+        service_of(pid).is_some_and(|service| self.names.contains(&service))
     }
+
+    /// The one of its names that people know: the engine's usual one, or the one it was found by.
+    pub(crate) fn name<'a>(&'a self, usual: &'a str) -> &'a str {
+        let is_usual = self.names.iter().any(|name| name == usual);
+        let found = || self.names.first().map_or(usual, String::as_str);
+        if is_usual { usual } else { found() }
+    }
+
+    /// What keeps two units from being the same for this program: the values that count.
+    fn values(&self, engine: &EngineUnit) -> Vec<Option<String>> {
+        let value = |name: &&str| self.option(&[*name]);
+        engine.options.iter().map(value).collect()
+    }
+
+    /// Whether it listens there; none: its command line doesn't say where.
+    fn listens(&self, engine: &EngineUnit, socket: &Path) -> Option<bool> {
+        let given = self.option(engine.sockets)?;
+        let path = Path::new(given.strip_prefix("unix://").unwrap_or(&given));
+        path.is_absolute().then(|| same_socket(path, socket))
+    }
+}
+
+/// The service of systemd's that a process belongs to.
+pub(super) fn service_of(pid: u32) -> Option<String> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let last = groups.lines().filter_map(|line| line.rsplit_once('/'));
+    let mut services = last.filter(|(_, group)| group.ends_with(".service"));
+    services.next().map(|(_, group)| group.to_owned())
 }
 
 /// What a unit says of how its service is started.
@@ -72,88 +114,178 @@ pub(crate) enum UnitStart {
     Known(UnitCommand),
     /// There is one, and something that counts is not known: why. The command has what is.
     Unclear(UnitCommand, String),
+    /// There are several that start it in different ways.
+    Several(Vec<UnitCommand>),
 }
 
 impl UnitStart {
     /// The command line, as far as it is known.
     pub(crate) fn command(&self) -> Option<&UnitCommand> {
         match self {
-            Self::Absent => None,
+            Self::Absent | Self::Several(_) => None,
             Self::Known(command) | Self::Unclear(command, _) => Some(command),
         }
     }
 }
 
-/// What starts a unit's service, which is this program. `options`: those whose values count.
-pub(crate) fn start(
-    systemd: &SystemdAnswers,
-    unit: &str,
-    program: &str,
-    options: &[&str],
-) -> UnitStart {
-    start_in(Path::new("/"), systemd, (unit, program), options)
+/// The units of a host, and what the systemd that runs says of those that start engines.
+#[derive(Debug)]
+pub(crate) struct HostUnits {
+    root: PathBuf,
+    folders: Result<UnitFolders, String>,
+    systemd: SystemdAnswers,
+    /// Whether services are started by scripts, and not by systemd.
+    by_scripts: bool,
 }
 
-fn start_in(
-    root: &Path,
-    systemd: &SystemdAnswers,
-    (unit, program): (&str, &str),
-    options: &[&str],
-) -> UnitStart {
-    let mut command = UnitCommand {
-        words: Vec::new(),
-        file: unit.into(),
-        folder: "/".into(),
-        names: vec![unit.to_owned()],
-    };
-    let files = match UnitFiles::find(root, unit) {
-        Ok(files) => files,
-        Err(error) => {
-            let why = format!("its files can't be found: {error}");
-            return UnitStart::Unclear(command, why);
-        }
-    };
-    let Some(files) = files else {
-        return match systemd.difference(unit, None) {
-            Some(why) => UnitStart::Unclear(command, why),
-            None => UnitStart::Absent,
-        };
-    };
-    command.file.clone_from(&files.main);
-    command.names = files.names.into_iter().collect();
-    let mut service = Service::default();
-    for path in std::iter::once(&files.main).chain(&files.drop_ins) {
-        if let Err(error) = service.read(path) {
-            command.file.clone_from(path);
-            return UnitStart::Unclear(command, error.to_string());
+impl HostUnits {
+    /// Those of an image that is this program's root directory.
+    pub(crate) fn of_image() -> Self {
+        Self::in_root(Path::new("/"), true)
+    }
+
+    /// Those of this host. systemd is asked of those that start these engines.
+    pub(crate) async fn of_this_host(engines: &[&EngineUnit]) -> Self {
+        let mut this = Self::in_root(Path::new("/"), false);
+        let units = engines.iter().flat_map(|engine| this.units(engine));
+        this.systemd = SystemdAnswers::ask(&units.collect::<Vec<_>>()).await;
+        this
+    }
+
+    fn in_root(root: &Path, is_image: bool) -> Self {
+        Self {
+            root: root.to_owned(),
+            folders: UnitFolders::read(root).map_err(|error| error.to_string()),
+            systemd: SystemdAnswers::default(),
+            by_scripts: init_script::counts(root, is_image),
         }
     }
-    let Some((file, line)) = service.commands.first() else {
-        return match systemd.difference(unit, None) {
+
+    /// The names of units that may start the engine, the usual one first, even if it isn't there.
+    fn units(&self, engine: &EngineUnit) -> Vec<String> {
+        let folders = self.folders.as_ref().ok();
+        let mut found = folders.map_or_else(Vec::new, |folders| search::units(folders, engine));
+        if !found.iter().any(|unit| unit == engine.unit) {
+            found.insert(0, engine.unit.to_owned());
+        }
+        found
+    }
+
+    /// What starts an engine. `socket`: where it is looked for. `pid`: the process that listens
+    /// there; the unit that runs it is the one.
+    pub(crate) fn start(
+        &self,
+        engine: &EngineUnit,
+        socket: Option<&Path>,
+        pid: Option<u32>,
+    ) -> UnitStart {
+        if self.by_scripts
+            && let Some((file, option)) = init_script::option(&self.root, engine)
+        {
+            let command = UnitCommand {
+                file,
+                ..UnitCommand::of(engine.unit)
+            };
+            let why = format!("it has {option}, and only units of systemd are read");
+            return UnitStart::Unclear(command, why);
+        }
+        let units = self.units(engine);
+        let all = units.iter().map(|unit| self.start_of(unit, engine));
+        let all = all.filter(|start| *start != UnitStart::Absent).collect();
+        choose(all, engine, socket, pid)
+    }
+
+    fn start_of(&self, unit: &str, engine: &EngineUnit) -> UnitStart {
+        let mut command = UnitCommand::of(unit);
+        let files = match &self.folders {
+            Ok(folders) => folders.find(unit).map_err(|error| error.to_string()),
+            Err(why) => Err(why.clone()),
+        };
+        let without_files = |command| match self.systemd.difference(unit, None) {
             Some(why) => UnitStart::Unclear(command, why),
             None => UnitStart::Absent,
         };
-    };
-    command.file.clone_from(file);
-    match read(root, systemd, (unit, program), options, (&service, line)) {
-        Ok((words, folder, why)) => {
-            command.words = words;
-            command.folder = folder;
-            match why {
-                Some(why) => UnitStart::Unclear(command, why),
-                None => UnitStart::Known(command),
+        let files = match files {
+            Ok(Some(files)) => files,
+            Ok(None) => return without_files(command),
+            Err(why) => {
+                return UnitStart::Unclear(command, format!("its files can't be found: {why}"));
             }
+        };
+        command.file.clone_from(&files.main);
+        command.names = std::iter::once(unit.to_owned())
+            .chain(files.names.iter().filter(|name| *name != unit).cloned())
+            .collect();
+        let service = match Service::of(&files) {
+            Ok(service) => service,
+            Err((path, error)) => {
+                command.file = path;
+                return UnitStart::Unclear(command, error.to_string());
+            }
+        };
+        let Some((file, line)) = service.commands.first() else {
+            return without_files(command);
+        };
+        command.file.clone_from(file);
+        let about = (self.root.as_path(), &self.systemd);
+        match read(about, (unit, engine), (&service, line)) {
+            Ok((words, folder, why)) => {
+                command.words = words;
+                command.folder = folder;
+                match why {
+                    Some(why) => UnitStart::Unclear(command, why),
+                    None => UnitStart::Known(command),
+                }
+            }
+            Err(why) => UnitStart::Unclear(command, why),
         }
-        Err(why) => UnitStart::Unclear(command, why),
+    }
+}
+
+/// Of several units the one that counts.
+fn choose(
+    mut all: Vec<UnitStart>,
+    engine: &EngineUnit,
+    socket: Option<&Path>,
+    pid: Option<u32>,
+) -> UnitStart {
+    let runs = |start: &UnitStart| Some(start.command()?.runs(pid?));
+    if let Some(at) = all.iter().position(|start| runs(start) == Some(true)) {
+        return all.swap_remove(at);
+    }
+    let listens = |start: &UnitStart| start.command()?.listens(engine, socket?);
+    if all.iter().any(|start| listens(start) == Some(true)) {
+        all.retain(|start| listens(start) == Some(true));
+    } else if all.iter().any(|start| listens(start).is_none()) {
+        all.retain(|start| listens(start).is_none());
+    }
+    // Those that say the same are one.
+    let mut kept: Vec<UnitStart> = Vec::new();
+    for start in all {
+        let same = |other: &UnitStart| match (other, &start) {
+            (UnitStart::Known(other), UnitStart::Known(command)) => {
+                other.values(engine) == command.values(engine)
+            }
+            _ => false,
+        };
+        if !kept.iter().any(same) {
+            kept.push(start);
+        }
+    }
+    match (kept.pop(), kept.is_empty()) {
+        (None, _) => UnitStart::Absent,
+        (Some(one), true) => one,
+        (Some(last), false) => {
+            let all = kept.iter().chain([&last]);
+            UnitStart::Several(all.filter_map(UnitStart::command).cloned().collect())
+        }
     }
 }
 
 /// The words, where their paths begin, and what keeps them from being known.
 fn read(
-    root: &Path,
-    systemd: &SystemdAnswers,
-    (unit, program): (&str, &str),
-    options: &[&str],
+    (root, systemd): (&Path, &SystemdAnswers),
+    (unit, engine): (&str, &EngineUnit),
     (service, line): (&Service, &str),
 ) -> Result<(Vec<String>, PathBuf, Option<String>), String> {
     let several = "it starts more than one command, or has a shell start it";
@@ -176,7 +308,7 @@ fn read(
         Ok(folder) => (folder, None),
         Err(why) => (PathBuf::from("/"), Some(why)),
     };
-    let mark = unknown(&words, options).map(|mark| match &variables.unread {
+    let mark = unknown(&words, engine.options).map(|mark| match &variables.unread {
         Some(why) if mark == VARIABLE => format!("its command line has variables of {why}"),
         _ if mark == VARIABLE => {
             "its command line has variables that systemd or its environment sets".to_owned()
@@ -185,8 +317,8 @@ fn read(
             .to_owned(),
     });
     let why = mark
-        .or_else(|| wrapped(root, &words, program))
-        .or_else(|| empty(&words, options))
+        .or_else(|| wrapped(root, &words, engine.program))
+        .or_else(|| empty(&words, engine.options))
         .or(elsewhere)
         .or_else(|| systemd.difference(unit, Some((service, &line))));
     Ok((words, folder, why))
@@ -215,28 +347,23 @@ fn without_env(words: &mut Vec<String>) {
     }
 }
 
-/// Where systemd looks for a program without a folder, in this order.
-const PROGRAMS: [&str; 4] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"];
-
 /// Why the first word is not the program itself, but something that may start it in its own way.
 fn wrapped(root: &Path, words: &[String], program: &str) -> Option<String> {
     let first = words.first()?;
-    let path = Path::new(first);
-    if path.file_name().is_none_or(|name| name != program) {
+    if let Some(snap) = search::snap(words, program) {
+        return Some(format!(
+            "it is of the snap {snap}, whose {program} sees other files than this host's"
+        ));
+    }
+    if Path::new(first)
+        .file_name()
+        .is_none_or(|name| name != program)
+    {
         return Some(format!(
             "it starts {first}, which may start {program} with another command line"
         ));
     }
-    let file = if path.is_absolute() {
-        root.join(path.strip_prefix("/").unwrap_or(path))
-    } else {
-        let mut found = PROGRAMS.iter().map(|folder| root.join(folder).join(path));
-        found.find(|file| file.is_file())?
-    };
-    let mut start = [0; SCRIPT.len()];
-    let mut open = std::fs::File::open(file).ok()?;
-    std::io::Read::read_exact(&mut open, &mut start).ok()?;
-    (start == SCRIPT).then(|| {
+    search::script(root, first).map(|_| {
         format!("{first} is a script, which may start {program} with another command line")
     })
 }

@@ -1,11 +1,11 @@
 //! What the files of a unit say of its service.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::config_files::read;
+use super::files::UnitFiles;
+use super::settings::{pairs, settings};
 use super::words::split;
 
 /// Settings by which a service sees other files than this program, or runs in another place.
@@ -37,14 +37,21 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Takes in one more file.
-    pub(super) fn read(&mut self, path: &Path) -> io::Result<()> {
-        for (section, key, value) in settings(path)? {
-            if section == "Service" {
-                self.set(path, &key, &value);
+    /// What a unit's files say together.
+    ///
+    /// # Errors
+    /// One of them can't be read; which one.
+    pub(super) fn of(files: &UnitFiles) -> Result<Self, (PathBuf, io::Error)> {
+        let mut this = Self::default();
+        for path in std::iter::once(&files.main).chain(&files.drop_ins) {
+            let all = settings(path).map_err(|error| (path.clone(), error))?;
+            for (section, key, value) in all {
+                if section == "Service" {
+                    this.set(path, &key, &value);
+                }
             }
         }
-        Ok(())
+        Ok(this)
     }
 
     fn set(&mut self, path: &Path, key: &str, value: &str) {
@@ -95,65 +102,4 @@ impl Service {
         }
         Ok(folder)
     }
-}
-
-/// `NAME=VALUE` of each word.
-pub(super) fn pairs(value: &str) -> Vec<(String, String)> {
-    let words = split(value, true).into_iter();
-    let pairs = words.filter_map(|(word, _)| {
-        let (name, value) = word.split_once('=')?;
-        super::environment::is_name(name).then(|| (name.to_owned(), value.to_owned()))
-    });
-    pairs.collect()
-}
-
-/// Each line of a file of systemd's: section, key, value. A file that is masked or gone has none.
-pub(super) fn settings(path: &Path) -> io::Result<Vec<(String, String, String)>> {
-    let text = match read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(_) if is_null(path) => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
-    let mut found = Vec::new();
-    let mut section = String::new();
-    for line in logical_lines(text) {
-        let line = line.trim();
-        if let Some(name) = line.strip_prefix('[') {
-            name.trim_end_matches(']').clone_into(&mut section);
-        } else if let Some((key, value)) = line.split_once('=') {
-            let (key, value) = (key.trim(), value.trim());
-            found.push((section.clone(), key.to_owned(), value.to_owned()));
-        }
-    }
-    Ok(found)
-}
-
-/// Whether a file leads to /dev/null, by which a unit or a drop-in is masked.
-pub(super) fn is_null(path: &Path) -> bool {
-    fs::canonicalize(path).is_ok_and(|at| at == Path::new("/dev/null"))
-}
-
-/// Lines without comments; one that ends with a backslash that is not escaped goes on in the next.
-fn logical_lines(text: &str) -> Vec<String> {
-    let mut lines: Vec<String> = Vec::new();
-    let mut goes_on = false;
-    for line in text.lines() {
-        if line.trim_start().starts_with(['#', ';']) {
-            continue;
-        }
-        let bare = line.trim_end_matches('\\');
-        let more = (line.len() - bare.len()) % 2 == 1;
-        let part = line.get(..line.len() - usize::from(more)).unwrap_or(line);
-        match lines.last_mut().filter(|_| goes_on) {
-            Some(last) => {
-                last.push(' ');
-                last.push_str(part);
-            }
-            None => lines.push(part.to_owned()),
-        }
-        goes_on = more;
-    }
-    lines
 }

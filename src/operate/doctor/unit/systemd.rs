@@ -6,18 +6,21 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::super::program::Program;
-use super::environment::is_name;
+use super::command_line::CommandLine;
 use super::service::{ELSEWHERE, Service};
-use super::words::{CommandLine, MARKS, VARIABLE, split};
+use super::words::{MARKS, VARIABLE, is_name, split};
 
 /// Where systemd is what the system was booted with (`sd_booted(3)`).
 const BOOTED: &str = "/run/systemd/system";
 const PROPERTIES: &str = "LoadState,NeedDaemonReload,ExecStart,Environment,EnvironmentFiles,PassEnvironment,UnsetEnvironment,WorkingDirectory,\
     BindPaths,BindReadOnlyPaths,ExtensionDirectories,ExtensionImages,InaccessiblePaths,MountImages,RootDirectory,RootImage,TemporaryFileSystem";
 
+/// What older releases show in place of a variable.
+const UNPRINTABLE: &str = "[unprintable]";
+
 /// What systemd says of units.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct SystemdAnswers {
+pub(super) struct SystemdAnswers {
     units: BTreeMap<String, Result<UnitProperties, String>>,
     /// What it gives to every service.
     environment: Option<BTreeMap<String, String>>,
@@ -29,14 +32,16 @@ struct UnitProperties(BTreeMap<String, Vec<String>>);
 impl SystemdAnswers {
     /// Asks it of these units. Where systemd doesn't run, or nothing can be asked from here, as in
     /// another root directory, the answers are empty.
-    pub(crate) async fn ask(units: &[&str]) -> Self {
+    pub(super) async fn ask(units: &[String]) -> Self {
         let mut this = Self::default();
         if !Path::new(BOOTED).is_dir() {
             return this;
         }
         let systemctl = Program::file(Path::new("systemctl"));
-        for unit in units {
-            let words = ["show", "--no-pager", "-p", PROPERTIES, "--", unit].map(OsString::from);
+        // A template is no unit.
+        for unit in units.iter().filter(|unit| !unit.contains("@.")) {
+            let words =
+                ["show", "--no-pager", "-p", PROPERTIES, "--", unit.as_str()].map(OsString::from);
             let answer = match systemctl.run(&words).await {
                 Ok(Ok(text)) if text.trim().is_empty() => continue,
                 Ok(Ok(text)) => Ok(UnitProperties::read(&text)),
@@ -45,7 +50,7 @@ impl SystemdAnswers {
                 Err(_) if !systemctl_is_there() => continue,
                 Err(why) => Err(why),
             };
-            this.units.insert((*unit).to_owned(), answer);
+            this.units.insert(unit.clone(), answer);
         }
         let words = ["show-environment".into()];
         if let Ok(Ok(text)) = systemctl.run(&words).await {
@@ -130,6 +135,27 @@ impl UnitProperties {
             .unwrap_or_default()
     }
 
+    /// Whether it shows these variables. Older releases (239 of RHEL 8) show one that has a blank as
+    /// `[unprintable]` (`bus_print_property` in src/shared/bus-unit-util.c).
+    fn has_environment(&self, own: &BTreeMap<String, String>) -> bool {
+        let lines = self.all("Environment").iter();
+        let words = lines.flat_map(|line| split(line, false));
+        let words: Vec<String> = words.map(|(word, _)| word).collect();
+        let hidden = words.iter().filter(|word| *word == UNPRINTABLE).count();
+        let shown: BTreeMap<&str, &str> = words
+            .iter()
+            .filter_map(|word| word.split_once('='))
+            .collect();
+        let is_own =
+            |(name, value): (&&str, &&str)| own.get(*name).is_some_and(|own| matches(own, value));
+        let mut rest = own
+            .iter()
+            .filter(|(name, _)| !shown.contains_key(name.as_str()));
+        own.len() == shown.len() + hidden
+            && shown.iter().all(is_own)
+            && rest.all(|(_, value)| value.contains([' ', '\n']) || value.contains(MARKS))
+    }
+
     /// The setting of which it says something else.
     fn differs(&self, service: &Service, command: &CommandLine) -> Option<&'static str> {
         let [shown] = self.all("ExecStart") else {
@@ -149,21 +175,7 @@ impl UnitProperties {
         if !same_program || !argv.is_some_and(|argv| matches(&command.shown(), argv)) {
             return Some("ExecStart=");
         }
-        let environment: BTreeMap<String, String> = self
-            .all("Environment")
-            .iter()
-            .flat_map(|line| split(line, false))
-            .filter_map(|(word, _)| {
-                let (name, value) = word.split_once('=')?;
-                Some((name.to_owned(), value.to_owned()))
-            })
-            .collect();
-        let is_same = environment.len() == service.environment.len()
-            && environment.iter().all(|(name, value)| {
-                let own = service.environment.get(name);
-                own.is_some_and(|own| matches(own, value))
-            });
-        if !is_same {
+        if !self.has_environment(&service.environment) {
             return Some("Environment=");
         }
         let files: Vec<String> = service
@@ -326,6 +338,22 @@ mod tests {
         assert_eq!(difference(&stale, OWN), None);
         let found = difference(&stale.replace("$O", ""), OWN).unwrap();
         assert!(found.contains("systemctl daemon-reload"), "{found}");
+    }
+
+    #[test]
+    fn a_variable_that_an_older_systemd_does_not_show_is_one_that_has_a_blank() {
+        let hidden = SHOWN.replace("\"P=a b\"", UNPRINTABLE);
+        assert_eq!(difference(&hidden, OWN), None);
+        for text in [
+            // One too many, one too few, and a plain one that is not shown.
+            hidden.replace(UNPRINTABLE, "[unprintable] [unprintable]"),
+            hidden.replace(UNPRINTABLE, ""),
+            hidden.replace("O=-D", UNPRINTABLE),
+            hidden.replace("O=-D [unprintable]", "\"P=a b\" [unprintable]"),
+        ] {
+            let found = difference(&text, OWN).unwrap();
+            assert!(found.contains("another Environment="), "{text}: {found}");
+        }
     }
 
     #[test]

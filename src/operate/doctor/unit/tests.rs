@@ -1,3 +1,5 @@
+mod search;
+
 use std::fs;
 
 use super::*;
@@ -16,15 +18,20 @@ fn started(files: &[(&str, &str)]) -> Option<Vec<String>> {
     match in_root(root(files).path()) {
         UnitStart::Known(command) => Some(command.words),
         UnitStart::Absent => None,
-        UnitStart::Unclear(command, why) => panic!("{command:?}: {why}"),
+        other => panic!("{other:?}"),
     }
 }
 
 fn in_root(root: &Path) -> UnitStart {
-    start_in(root, &SystemdAnswers::default(), DOCKER, &OPTIONS)
+    HostUnits::in_root(root, false).start(&DOCKER, None, None)
 }
 
-const DOCKER: (&str, &str) = ("docker.service", "dockerd");
+const DOCKER: EngineUnit = EngineUnit {
+    unit: "docker.service",
+    program: "dockerd",
+    options: &OPTIONS,
+    sockets: &["host", "H"],
+};
 const OPTIONS: [&str; 2] = ["config-file", "authorization-plugin"];
 const USUAL: (&str, &str) = (
     "usr/lib/systemd/system/docker.service",

@@ -1,6 +1,6 @@
 //! `trustpolicy.json` of notation, and its trust stores.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -262,30 +262,129 @@ fn a_trust_policy_that_demands_a_time_stamp_is_left_behind_and_its_names_are_ref
     }
 }
 
+/// A trust policy of the grid.
+#[derive(Debug, Clone)]
+struct Stated {
+    names: BTreeSet<usize>,
+    level: &'static str,
+    stores: Vec<&'static str>,
+    identities: Vec<&'static str>,
+    overridden: Value,
+    stamps: &'static str,
+    more: bool,
+}
+
+impl Stated {
+    const NAMES: [&str; 6] = [
+        "r.example/a",
+        "r.example/a/b",
+        "s.example/a",
+        "r.example/c",
+        "r.example:5000/a",
+        "*",
+    ];
+
+    fn some() -> impl Strategy<Value = Self> {
+        let names = prop::collection::btree_set(0..Self::NAMES.len(), 0..4);
+        let level = prop::sample::select(vec!["strict", "strict", "permissive", "audit", "skip"]);
+        let stores = prop::sample::select(vec![
+            vec!["ca:acme"],
+            vec!["ca:acme"],
+            vec!["ca:gone"],
+            vec!["tsa:acme"],
+            vec!["signingAuthority:acme"],
+            vec!["ca:acme", "signingAuthority:acme"],
+            vec!["ca:acme", "tsa:acme"],
+            vec!["ca:acme", "ca:gone"],
+        ]);
+        let identities = prop::sample::select(vec![
+            vec!["*"],
+            vec![ACME],
+            vec!["x509.subject: C=US, ST=WA, O=acme, DC=odd"],
+            vec![ACME, "x509.subject: C=US, ST=WA, O=other"],
+            vec!["spiffe:acme"],
+        ]);
+        let overridden = prop::sample::select(vec![
+            Value::Null,
+            json!({ "expiry": "log" }),
+            json!({ "authenticity": "log", "revocation": "skip" }),
+            json!({ "authenticTimestamp": "log" }),
+            json!({ "authenticTimestamp": "enforce" }),
+        ]);
+        let stamps = prop::sample::select(vec!["", "always", "afterCertExpiry"]);
+        let more = prop::bool::weighted(0.05);
+        (names, level, stores, identities, overridden, stamps, more).prop_map(
+            |(names, level, stores, identities, overridden, stamps, more)| Self {
+                names,
+                level,
+                stores,
+                identities,
+                overridden,
+                stamps,
+                more,
+            },
+        )
+    }
+
+    fn scopes(&self) -> Vec<&'static str> {
+        self.names.iter().map(|at| Self::NAMES[*at]).collect()
+    }
+
+    fn json(&self) -> Value {
+        let mut policy = policy(&self.scopes(), self.level, "", "");
+        if self.level != "skip" {
+            policy["trustStores"] = json!(self.stores);
+            policy["trustedIdentities"] = json!(self.identities);
+            if !self.overridden.is_null() {
+                policy["signatureVerification"]["override"] = self.overridden.clone();
+            }
+        }
+        if !self.stamps.is_empty() {
+            policy["signatureVerification"]["verifyTimestamp"] = json!(self.stamps);
+        }
+        if self.more {
+            policy["more"] = json!(1);
+        }
+        policy
+    }
+
+    /// Whether it verifies by certificates, names and dates that a rule can say.
+    fn is_sayable(&self) -> bool {
+        let action = self.overridden["authenticTimestamp"].as_str();
+        let is_enforced = action.map_or(self.level == "strict", |action| action == "enforce");
+        let wants_stamps = is_enforced
+            && self.stamps != "afterCertExpiry"
+            && self.stores.iter().any(|store| store.starts_with("tsa:"));
+        ["strict", "permissive"].contains(&self.level)
+            && self.stores.contains(&"ca:acme")
+            && !self.stores.contains(&"ca:gone")
+            && self
+                .identities
+                .iter()
+                .any(|one| *one == "*" || *one == ACME)
+            && !wants_stamps
+            && !self.more
+    }
+}
+
 proptest! {
     #[test]
     fn a_repository_is_admitted_only_where_one_trust_policy_that_verifies_has_it(
-        scopes in prop::collection::vec((prop::collection::btree_set(0..5_usize, 0..4), 0..4_usize, 0..3_usize), 0..4),
+        stated in prop::collection::vec(Stated::some(), 0..4),
     ) {
-        const NAMES: [&str; 5] = ["r.example/a", "r.example/a/b", "s.example/a", "r.example/c", "*"];
-        const LEVELS: [&str; 4] = ["strict", "permissive", "audit", "skip"];
-        const STORES: [&str; 3] = ["ca:acme", "ca:gone", "tsa:acme"];
-        let policies: Vec<Value> = scopes
-            .iter()
-            .map(|(names, level, store)| {
-                let names: Vec<&str> = names.iter().map(|at| NAMES[*at]).collect();
-                policy(&names, LEVELS[*level], STORES[*store], "*")
-            })
-            .collect();
-        let mut having: BTreeMap<&str, Vec<bool>> = BTreeMap::new();
-        for (names, level, store) in &scopes {
-            for at in names {
-                having.entry(NAMES[*at]).or_default().push(*level < 2 && *store == 0);
+        let policies: Vec<Value> = stated.iter().map(Stated::json).collect();
+        let mut having: BTreeMap<&str, Vec<&Stated>> = BTreeMap::new();
+        for one in &stated {
+            for name in one.scopes() {
+                having.entry(name).or_default().push(one);
             }
         }
         // Names of statements are their scopes here, so two of one name share a scope, or have none.
-        let is_valid = !scopes.is_empty()
-            && scopes.iter().all(|(names, ..)| names.len() == 1 || (names.len() > 1 && !names.contains(&4)))
+        let is_valid = !stated.is_empty()
+            && stated.iter().all(|one| {
+                let scopes = one.scopes();
+                scopes.len() == 1 || (scopes.len() > 1 && !scopes.contains(&"*"))
+            })
             && having.values().all(|all| all.len() == 1);
         let read = read(&json!(policies));
         prop_assert_eq!(read.is_ok(), is_valid, "{:?}", policies);
@@ -293,9 +392,17 @@ proptest! {
             return Ok(());
         };
         let loaded = loaded(&proposal);
-        for name in &NAMES[..4] {
-            let wanted = having.get(name).is_some_and(|all| all.as_slice() == [true]);
-            prop_assert_eq!(ours(&loaded, name).is_some(), wanted, "{} under {:?}", name, policies);
+        for name in Stated::NAMES.iter().filter(|name| **name != "*") {
+            let of = having.get(name).map(|all| all[0]);
+            let wanted = of.is_some_and(Stated::is_sayable);
+            let found = ours(&loaded, name);
+            prop_assert_eq!(found.is_some(), wanted, "{} under {:?}", name, policies);
+            // No identity is left out silently, nor any added.
+            let sayable = |one: &Stated| {
+                let all = one.identities.iter();
+                all.filter(|one| **one != "*" && !one.contains("DC=") && !one.starts_with("spiffe")).count()
+            };
+            prop_assert!(found.is_none_or(|subjects| Some(subjects) == of.map(sayable)), "{:?}", policies);
         }
     }
 }

@@ -87,3 +87,49 @@ fn a_scope_that_its_transport_does_not_have_is_an_error() {
         assert_eq!(read.is_ok(), fits, "{source}");
     }
 }
+
+#[test]
+fn what_is_no_strict_json_is_an_error_whatever_its_tools_make_of_it() {
+    let containers = with("s.example", &json!([{ "type": "reject" }])).to_string();
+    let notation = json!({ "version": "1.0", "trustPolicies": [
+        { "name": "a", "registryScopes": ["r.example/a"], "signatureVerification": { "level": "skip" } },
+    ] })
+    .to_string();
+    let daemon = json!({ "content-trust": { "mode": "enforced" } }).to_string();
+    let notary = json!({ "trust_pinning": { "disable_tofu": true } }).to_string();
+    let is_read = |format: usize, text: &str| {
+        let (text, servers) = (text.as_bytes(), ServerChoice::default());
+        match format {
+            0 => containers_policy("f", text, &read, false).is_ok(),
+            1 => notation_trust_policy("f", text, &|_| Ok(Vec::new())).is_ok(),
+            2 => docker_daemon("f", text, &servers, &TrustDirectory::default()).is_ok(),
+            _ => NotaryConfig::read(text).is_ok(),
+        }
+    };
+    for (format, text) in [containers, notation, daemon, notary].iter().enumerate() {
+        assert!(is_read(format, text), "{text}");
+        let inner = text
+            .trim_start_matches('{')
+            .trim_end_matches('}')
+            .to_owned();
+        let first = text.split('"').nth(1).unwrap();
+        let twice = format!("{{\"{first}\":null,{}", text.trim_start_matches('{'));
+        for broken in [
+            format!("\u{feff}{text}"),
+            format!("// a comment\n{text}"),
+            text.replacen('{', "{/* a comment */", 1),
+            text.replacen('{', "{\n# a comment\n", 1),
+            format!("{text}{text}"),
+            format!("{text} more"),
+            text.replacen('"', "'", 2),
+            format!("{},}}", text.trim_end_matches('}')),
+            format!("[{text}]"),
+            text.replacen(first, &format!("{first}\\ud800"), 1),
+            text.replacen(':', ": NaN, \"x\":", 1),
+            inner,
+            twice,
+        ] {
+            assert!(!is_read(format, &broken), "{broken}");
+        }
+    }
+}

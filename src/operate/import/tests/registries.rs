@@ -306,6 +306,125 @@ fn a_registries_conf_by_which_its_tools_refuse_every_image_is_an_error() {
     }
 }
 
+/// What is left behind and refused, each with why.
+fn words(proposal: &Proposal) -> Vec<(String, String)> {
+    let left = proposal.left_behind.iter();
+    let left = left.map(|left| (left.what.clone(), left.why.clone()));
+    let refused = proposal
+        .rules
+        .iter()
+        .filter_map(|(pattern, rule)| match rule {
+            ImportedRule::Refused(why) => Some((pattern.clone(), why.clone())),
+            _ => None,
+        });
+    left.chain(refused).collect()
+}
+
+#[test]
+fn a_mirror_that_podman_takes_for_no_name_is_named_and_is_why_the_registry_is_refused() {
+    let source = scopes(&["r.example", "s.example"]);
+    for mirror in [
+        "[fd00::1]:5000/x",
+        "m\u{fc}ller.example",
+        "short",
+        "M_X.example",
+        "m.example/Up",
+    ] {
+        let conf = format!(
+            "[[registry]]\nlocation = \"r.example\"\n[[registry.mirror]]\nlocation = \"good.example\"\n[[registry.mirror]]\nlocation = \"{mirror}\"\n"
+        );
+        let proposal = with(&source, &[text("registries.conf", &conf)]).unwrap();
+        let policy = loaded(&proposal);
+        assert!(
+            !by(&policy, "r.example/app") && by(&policy, "s.example/app"),
+            "{mirror}"
+        );
+        let words = words(&proposal);
+        let line = words
+            .iter()
+            .find(|word| word.0 == format!("the mirror {mirror} of r.example"));
+        assert!(line.is_some(), "{words:?}");
+        let rule = words.iter().find(|word| word.0 == "r.example/**").unwrap();
+        assert!(
+            rule.1.contains(&format!("{mirror:?}")) && !rule.1.contains("blocks it"),
+            "{rule:?}"
+        );
+    }
+}
+
+#[test]
+fn each_entry_of_registries_conf_has_an_effect_or_a_line_and_what_it_blocks_stays_blocked() {
+    let source = scopes(&["r.example", "docker.io"]);
+    let block = |location: &str| registry(&format!("location = {location:?}\nblocked = true"));
+    let digest = format!("r.example@sha256:{}", "0".repeat(64));
+    let v1 = |list: &str| format!("[registries.{list}]\nregistries = [\"*\", \"r.example/Up\"]\n");
+    // Each with what is left behind, and a name that may not be let in.
+    for (conf, lines, refused) in [
+        (v1("block"), vec!["blocked *", "blocked r.example/Up"], ""),
+        (
+            v1("insecure"),
+            vec!["the registry *", "the registry r.example/Up"],
+            "",
+        ),
+        (
+            block("DOCKER.IO"),
+            vec!["blocked DOCKER.IO"],
+            "docker.io/library/alpine",
+        ),
+        (
+            block("DOCKER.IO/library"),
+            vec!["blocked DOCKER.IO/library"],
+            "docker.io/library/alpine",
+        ),
+        (
+            block("R.example/team/app:1"),
+            vec!["blocked R.example/team/app:1"],
+            "r.example/team/app",
+        ),
+        (
+            registry("prefix = \"*.EXAMPLE\"\nblocked = true"),
+            vec!["blocked *.EXAMPLE"],
+            "r.example/app",
+        ),
+        (block(&digest), vec![&*format!("blocked {digest}")], ""),
+        (
+            block("r.example:latest"),
+            vec!["blocked r.example:latest"],
+            "",
+        ),
+        (
+            block("index.docker.io"),
+            vec!["blocked index.docker.io"],
+            "",
+        ),
+        (block("myhost"), vec!["blocked myhost"], ""),
+        (block("r.example"), vec![], "r.example/app"),
+        (
+            registry("location = \"r.example\"\ninsecure = true"),
+            vec!["insecure r.example"],
+            "",
+        ),
+        (
+            registry("location = \"R.example\"\n[[registry.mirror]]\nlocation = \"m.example\""),
+            vec!["where R.example is fetched from"],
+            "",
+        ),
+    ] {
+        let conf = &conf;
+        let proposal = with(&source, &[text("registries.conf", conf)]).unwrap();
+        assert_eq!(left(&proposal), lines, "{conf}");
+        let policy = loaded(&proposal);
+        for name in [
+            "r.example/app",
+            "r.example/team/app",
+            "docker.io/library/alpine",
+        ] {
+            let is_within = name == refused || refused == "r.example/app" && name.starts_with("r.");
+            assert_eq!(by(&policy, name), !is_within, "{name} under {conf}");
+        }
+    }
+}
+
 const PREFIXES: [&str; 12] = [
     "r.example",
     "r.example:5000",

@@ -89,7 +89,8 @@ fn theirs(policy: &Value, (repository, tag): Pulled<'_>, signatures: &[Signature
         shorter = start;
         names.push(start.to_owned());
     }
-    let mut domain = shorter;
+    // A port is no part of a domain (`DockerReferenceNamespaces` of containers/image).
+    let mut domain = shorter.split(':').next().unwrap();
     while let Some((_, rest)) = domain.split_once('.') {
         names.push(format!("*.{rest}"));
         domain = rest;
@@ -149,7 +150,7 @@ fn names_it(identity: &Value, (repository, tag): Pulled<'_>, reference: &str) ->
 /// Of the image that is pulled by it.
 const DIGEST: &str = "sha256:0000000000000000000000000000000000000000000000000000000000000001";
 
-const SCOPES: [&str; 17] = [
+const SCOPES: [&str; 20] = [
     "r.example",
     "r.example/team",
     "r.example/team/app",
@@ -162,6 +163,9 @@ const SCOPES: [&str; 17] = [
     "m.example:5000/hub",
     "m.example:5000/hub/library",
     "*.example",
+    "*.hub.example",
+    "a.hub.example",
+    "a.hub.example:8443",
     "docker.io",
     "docker.io/library",
     "docker.io/library/alpine",
@@ -169,7 +173,7 @@ const SCOPES: [&str; 17] = [
     "R.Example/team",
 ];
 
-const NAMES: [&str; 9] = [
+const NAMES: [&str; 11] = [
     "r.example/team",
     "r.example/team/app",
     "r.example/team/app/web",
@@ -179,7 +183,51 @@ const NAMES: [&str; 9] = [
     "m.example:5000/hub/alpine",
     "docker.io/library/alpine",
     "s.example/x",
+    "a.hub.example/x",
+    "a.hub.example:8443/x",
 ];
+
+/// Scopes of transports by which no engine pulls.
+const OTHER_TRANSPORTS: [(&str, &str); 6] = [
+    ("docker-daemon", ""),
+    ("docker-daemon", "r.example/team"),
+    ("atomic", "r.example/team/app"),
+    ("oci", "/srv/images"),
+    ("dir", "/srv"),
+    ("containers-storage", ""),
+];
+
+/// The file as it gives its keys in these members: paths, data, or one of either alone.
+fn with_keys_in(policy: &Value, as_data: bool, alone: bool) -> Value {
+    use base64::Engine as _;
+    let mut policy = policy.clone();
+    let transports = policy["transports"].as_object_mut().unwrap();
+    let scopes = transports.values_mut().flat_map(|scopes| {
+        let scopes = scopes.as_object_mut().unwrap();
+        scopes.values_mut()
+    });
+    let lists = scopes.filter_map(Value::as_array_mut).flatten();
+    for requirement in lists.filter_map(Value::as_object_mut) {
+        let Some(Value::Array(paths)) = requirement.remove("keyPaths") else {
+            continue;
+        };
+        let data = |path: &Value| {
+            let file = read(path.as_str().unwrap()).unwrap();
+            json!(base64::engine::general_purpose::STANDARD.encode(file))
+        };
+        let given: Vec<Value> = if as_data {
+            paths.iter().map(data).collect()
+        } else {
+            paths
+        };
+        let name = if as_data { "keyData" } else { "keyPath" };
+        match given.as_slice() {
+            [one] if alone => requirement.insert(name.to_owned(), one.clone()),
+            _ => requirement.insert(format!("{name}s"), json!(given)),
+        };
+    }
+    policy
+}
 
 fn identities() -> impl Strategy<Value = Value> {
     prop_oneof![
@@ -246,16 +294,27 @@ proptest! {
     fn a_policy_of_containers_admits_nothing_that_its_tools_refuse(
         scopes in prop::collection::btree_map(0..SCOPES.len(), requirements(), 0..6),
         default in requirements(),
+        elsewhere in prop::collection::btree_map(0..OTHER_TRANSPORTS.len(), requirements(), 0..2),
+        (as_data, alone) in any::<(bool, bool)>(),
     ) {
         let docker: BTreeMap<&str, Value> =
             scopes.into_iter().map(|(at, value)| (SCOPES[at], value)).collect();
-        let source = json!({ "default": default, "transports": { "docker": docker } });
-        let text = source.to_string();
+        let mut source = json!({ "default": default, "transports": { "docker": docker } });
+        for (at, requirements) in &elsewhere {
+            let (transport, scope) = OTHER_TRANSPORTS[*at];
+            source["transports"][transport][scope] = requirements.clone();
+        }
+        let text = with_keys_in(&source, as_data, alone).to_string();
         let read = containers_policy("policy.json", text.as_bytes(), &read, false);
         prop_assert_eq!(read.is_err(), is_refused_whole(&text), "{}", text);
         let Ok(proposal) = read else {
             return Ok(());
         };
+        for at in elsewhere.keys() {
+            let (transport, scope) = OTHER_TRANSPORTS[*at];
+            let what = format!("{transport} {scope}");
+            prop_assert!(left(&proposal).contains(&what.trim_end()), "{}: {:?}", what, left(&proposal));
+        }
         let policy = loaded(&proposal);
         let references: BTreeSet<String> = NAMES
             .iter()

@@ -17,7 +17,8 @@ async fn what_was_revoked_here_by_hand_stays_out_whatever_notary_goes_on_to_say(
         leaving.server.publish(&leaving.notary);
         let said = leaving.take_over();
         assert!(
-            said.contains(&format!("stays out: {name} was revoked here by hand")),
+            said.contains(&format!("stays out: {name} is at Notary"))
+                && said.contains(&format!("--again {name} takes it over again")),
             "{said}"
         );
         assert_ne!(leaving.verify("v1", "one"), "allowed");
@@ -63,4 +64,51 @@ async fn what_was_revoked_here_by_hand_stays_out_whatever_notary_goes_on_to_say(
     assert!(!listed.out.contains(&role), "{listed:?}");
     assert_ne!(leaving.verify("v3", "three"), "allowed");
     assert_eq!(leaving.verify("old", "old"), "allowed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_revoked_here_by_hand_is_taken_over_again_once_that_is_asked_for_by_its_name() {
+    let mut leaving = Leaving::new().await;
+    leaving.take_over();
+    // A tag that was taken over, one that was signed here by hand, and the signers' role.
+    let (tag, by_hand) = (format!("{GUN}:v1"), format!("{GUN}:v9"));
+    let signed = leaving.org.sign("main", &by_hand, "nine");
+    assert_eq!(signed.code, 0, "{signed:?}");
+    leaving.org.ok("main", &["revoke", &tag, &by_hand]);
+    leaving.notary.tag("v9", &digest("nine"), 7);
+    leaving.notary.tag("v1", &digest("one, moved"), 7);
+    leaving.notary.tick();
+    leaving.server.publish(&leaving.notary);
+    leaving.take_over();
+    assert_ne!(leaving.verify("v9", "nine"), "allowed");
+    let again = leaving.run("take-over", &[GUN, "--again", &tag, "--again", &by_hand]);
+    assert_eq!(again.code, 0, "{again:?}");
+    let line = format!(": kept out of lists and take-overs: {by_hand}\n");
+    let is_said = again.out.contains(&line) && again.out.contains("\n- notary-");
+    assert!(is_said, "{again:?}");
+    assert_eq!(leaving.verify("v1", "one, moved"), "allowed");
+    assert_eq!(leaving.verify("v9", "nine"), "allowed");
+    // It follows Notary as before.
+    leaving.notary.tag("v1", &digest("one, moved twice"), 7);
+    leaving.notary.tick();
+    leaving.server.publish(&leaving.notary);
+    leaving.take_over();
+    assert_eq!(leaving.verify("v1", "one, moved twice"), "allowed");
+    assert_eq!(leaving.compare().1, 0);
+    let never = leaving.run("take-over", &[GUN, "--again", &tag]);
+    let said = format!("{tag} was not taken out here by hand");
+    assert!(never.code == 2 && never.err.contains(&said), "{never:?}");
+
+    let listed = leaving.org.json("main", &["delegate", "list"]);
+    let role = listed["delegations"][0]["role"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    leaving.org.ok("main", &["delegate", "remove", &role]);
+    let said = leaving.take_over();
+    assert!(said.contains(&format!("--again {role} takes")), "{said}");
+    let again = leaving.run("take-over", &[GUN, "--again", &role]);
+    assert_eq!(again.code, 0, "{again:?}");
+    assert_eq!(leaving.verify("v2", "two"), "allowed");
+    assert_eq!(leaving.compare().1, 0);
 }

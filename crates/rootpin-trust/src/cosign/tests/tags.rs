@@ -1,4 +1,4 @@
-//! One digest under several tags: an answer is for the tag that is asked for.
+//! Tags: which signatures bind one, and an answer is for the tag that is asked for.
 
 use super::*;
 use crate::image::Tag;
@@ -35,6 +35,67 @@ fn of_tag_under(
         every_signer: false,
     };
     verify(image, pins, revoked, files)
+}
+
+fn only(annotation: &str) -> CosignPins {
+    let binds_tag = Some(TagBinding::Annotation(annotation.to_owned()));
+    CosignPins {
+        binds_tag,
+        ..pins(&["p256"], 1)
+    }
+}
+
+#[test]
+fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
+    for name in ["simple-annotated", "bundle-annotated"] {
+        let collection = outcome(&only("tag"), &files(name)).result.unwrap();
+        let collection = collection.get();
+        assert!(collection.untagged.is_empty());
+        assert_eq!(collection.targets.keys().collect::<Vec<_>>(), ["v1"]);
+        assert_eq!(said(&only("other"), &files(name)), "bad-signature");
+    }
+    for name in ["simple-p256", "bundle-p256"] {
+        assert_eq!(said(&only("tag"), &files(name)), "bad-signature");
+    }
+    let reference = CosignPins {
+        binds_tag: Some(TagBinding::Reference),
+        ..pins(&["p256"], 1)
+    };
+    let collection = outcome(&reference, &files("simple-reference"))
+        .result
+        .unwrap();
+    assert_eq!(collection.get().targets.keys().collect::<Vec<_>>(), ["v1"]);
+    // cosign 2 writes the repository alone, and a bundle no reference.
+    for name in ["simple-p256", "bundle-p256"] {
+        assert_eq!(said(&reference, &files(name)), "bad-signature");
+    }
+    let elsewhere = Repository::from_full("127.0.0.1:5000/team/other").unwrap();
+    let image = SignedImage {
+        repository: &elsewhere,
+        digest: IMAGE.parse().unwrap(),
+        tag: None,
+        every_signer: false,
+    };
+    assert!(
+        verify(
+            image,
+            &reference,
+            &BTreeSet::new(),
+            &files("simple-reference")
+        )
+        .result
+        .is_err()
+    );
+}
+
+#[test]
+fn a_tag_needs_as_many_keys_as_the_image() {
+    let same = [tagged(1, "v1"), tagged(2, "v1")];
+    assert_eq!(said(&binding(2), &same), "signed");
+    let different = [tagged(1, "v1"), tagged(2, "v2")];
+    assert_eq!(said(&binding(2), &different), "no-statement");
+    let both = outcome(&binding(1), &different).result.unwrap();
+    assert_eq!(both.get().targets.len(), 2);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::budget::{TUF_SNAPSHOT_BYTES, TUF_TARGETS_BYTES};
-use crate::envelope::Format;
+use crate::format::Format;
 use crate::meta;
 use crate::{Answer, FetchFrom, Floor, Listed, Refusal, Step};
 

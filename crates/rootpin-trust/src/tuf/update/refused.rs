@@ -7,7 +7,8 @@ use crate::{Answer, Code, FetchFrom, Refusal, Request, Step};
 use jiff::Timestamp;
 
 use super::{At, Update};
-use crate::envelope::{Envelope, Format};
+use crate::envelope::Envelope;
+use crate::format::Format;
 use crate::tuf::trusted::Trusted;
 
 impl Update {

@@ -44,6 +44,45 @@ fn each_setting_that_makes_cri_pull_by_itself_is_named() {
 }
 
 #[test]
+fn a_setting_of_a_main_file_of_version_2_is_named_with_its_file_and_line() {
+    let main = |facts: &mut ContainerdFacts, text: &str| {
+        let text = format!("version = 2\nimports = [\"/etc/containerd/conf.d/*.toml\"]\n{text}");
+        config(facts).files = files(&[("/etc/containerd/config.toml", &text)]);
+    };
+    for key in ["mirrors", "configs", "auths"] {
+        let found = hole("2.1.9", |facts| {
+            let path = ["plugins", IMAGES, "registry", key, "localhost:5001", "x"];
+            put(&mut config(facts).effective, &path, "y".into());
+            main(
+                facts,
+                &format!(
+                    "[plugins.\"io.containerd.grpc.v1.cri\".registry.{key}.\"localhost:5001\"]\n  x = \"y\"\n"
+                ),
+            );
+        });
+        assert_eq!(
+            found,
+            format!(
+                "open cri-local-pull: registry.{key} is not empty, set by /etc/containerd/config.toml:3"
+            )
+        );
+    }
+    // rootpin's own line for 1.7, read by the containerd that followed.
+    let found = hole("2.1.9", |facts| {
+        let path = ["plugins", IMAGES, "disable_snapshot_annotations"];
+        put(&mut config(facts).effective, &path, false.into());
+        main(
+            facts,
+            "[plugins.\"io.containerd.grpc.v1.cri\".containerd]\n  disable_snapshot_annotations = false\n",
+        );
+    });
+    assert_eq!(
+        found,
+        "open cri-local-pull: disable_snapshot_annotations = false, set by /etc/containerd/config.toml:4"
+    );
+}
+
+#[test]
 fn before_2_1_cri_should_tell_the_gate_the_name() {
     let path = [
         "plugins",

@@ -1,14 +1,12 @@
 //! The same procedure over statements that are only supposed, for `policy simulate` and `policy
-//! diff`. It makes no [`Admission`](super::Admission): what it returns lets nothing in.
+//! diff`. It makes no [`Admission`](crate::judge::Admission): what it returns lets nothing in.
 
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_trust::Collection;
 
-use super::answer::Denial;
-use super::question::Question;
-use super::{Ask, Heard, Judge, Need, Step};
+use crate::judge::{Ask, Denial, Heard, Judge, Question, Step};
 use crate::{Mode, Policy};
 
 /// A judge of a supposed question.
@@ -48,10 +46,7 @@ impl<'a> Supposing<'a> {
         let judge = &mut self.0;
         let heard = match supposed {
             Some(Supposed::Says(collection)) => {
-                let wanted = judge.wanted.take();
-                judge
-                    .supposed
-                    .extend(wanted.map(|(need, _)| (need, collection)));
+                judge.suppose(collection);
                 None
             }
             Some(Supposed::Heard(heard)) => Some(heard),
@@ -64,13 +59,5 @@ impl<'a> Supposing<'a> {
                 mode: judgement.mode,
             }),
         }
-    }
-}
-
-impl Judge<'_> {
-    pub(super) fn supposed(&self, need: &Need) -> Option<&Collection> {
-        let mut supposed = self.supposed.iter();
-        let (_, collection) = supposed.find(|(known, _)| known == need)?;
-        Some(collection)
     }
 }

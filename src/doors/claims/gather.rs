@@ -1,0 +1,168 @@
+//! The three ways to what a namespace knows of a layer: by hints, by an index that follows
+//! containerd's events, and by a listing of the whole namespace.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use tonic::Status;
+
+use super::{ClaimSearch, LayerUnknown, NameLookup, annotation};
+use crate::decide::{NameSource, NamespaceView};
+use crate::doors::store_index::StoreIndex;
+use crate::engines::containerd::{BlobInfo, ContainerdClient, RecordedName};
+use rootpin_trust::image::{Descriptor, Digest};
+
+/// A layer in a namespace of a containerd, and what else tells of it.
+pub(in crate::doors) struct LayerQuestion<'a> {
+    pub(in crate::doors) containerd: &'a ContainerdClient,
+    pub(in crate::doors) names: &'a (dyn NameLookup + Sync),
+    pub(in crate::doors) index: &'a StoreIndex,
+    pub(in crate::doors) namespace: &'a str,
+    pub(in crate::doors) layer: &'a Descriptor,
+    pub(in crate::doors) annotations: &'a HashMap<String, String>,
+}
+
+impl LayerQuestion<'_> {
+    /// Gathers what a namespace knows of a layer.
+    ///
+    /// # Errors
+    /// containerd's own; or what it says contradicts itself.
+    pub(in crate::doors) async fn gather(&self) -> Result<NamespaceView, LayerUnknown> {
+        match self.gather_by_index().await {
+            Some(Err(LayerUnknown::Containerd(_))) | None => self.gather_by_listing().await,
+            Some(gathered) => gathered,
+        }
+    }
+
+    async fn gather_by_listing(&self) -> Result<NamespaceView, LayerUnknown> {
+        let Self {
+            containerd,
+            namespace,
+            ..
+        } = *self;
+        // Both at once: most of a question's time is spent waiting for containerd.
+        let (blobs, records) = tokio::try_join!(
+            containerd.blobs(namespace),
+            containerd.image_records(namespace)
+        )?;
+        let place = self.view(&blobs, &records).await?;
+        let document = |digest: &Digest| containerd.known_document(digest);
+        self.index.learn(namespace, &blobs, &records, document);
+        Ok(place)
+    }
+
+    /// What a listing would give, from what the index leads to: all documents above the layer and
+    /// its variants, the records that stand for them, and the blobs whose labels tell where they
+    /// came from. The index knows these by the documents' bytes, so that it leads to no less than
+    /// labels do; and of what it leads to, only what a listing would look at counts, since the same
+    /// code looks at it, with labels asked for anew. `None`: the index doesn't follow the namespace,
+    /// or leads to so much that a listing costs less.
+    async fn gather_by_index(&self) -> Option<Result<NamespaceView, LayerUnknown>> {
+        let Self {
+            containerd,
+            namespace,
+            layer,
+            ..
+        } = *self;
+        if !self.index.is_up_to_date(containerd, namespace).await {
+            return None;
+        }
+        let own = containerd.info(namespace, &layer.digest).await.ok()?;
+        let variants = own.as_ref().and_then(BlobInfo::variants);
+        let mut wanted: BTreeSet<Digest> = variants.into_iter().flatten().collect();
+        wanted.insert(layer.digest);
+        let layers: Vec<Digest> = wanted.iter().copied().collect();
+        let (documents, names) = self.index.way(namespace, &layers)?;
+        let (_, manifest) = annotation(self.annotations);
+        wanted.extend(documents.into_iter().chain(manifest));
+        let found = async {
+            let mut blobs = BTreeMap::new();
+            for digest in &wanted {
+                let Some(info) = containerd.info(namespace, digest).await? else {
+                    continue;
+                };
+                let document = containerd.document(namespace, &info).await?;
+                if let Some(config) = document.and_then(|document| document.config())
+                    && let Some(info) = containerd.info(namespace, &config).await?
+                {
+                    blobs.insert(config, info);
+                }
+                blobs.insert(*digest, info);
+            }
+            let mut records = Vec::new();
+            for name in &names {
+                records.extend(containerd.recorded_name(namespace, name).await?);
+            }
+            // In the order of a listing, which is that of digests and names.
+            Ok::<_, Status>((blobs.into_values().collect::<Vec<_>>(), records))
+        };
+        let (blobs, records) = found.await.ok()?;
+        Some(self.view(&blobs, &records).await)
+    }
+
+    /// What these blobs and records say of the layer.
+    async fn view(
+        &self,
+        blobs: &[BlobInfo],
+        records: &[RecordedName],
+    ) -> Result<NamespaceView, LayerUnknown> {
+        let search = ClaimSearch::of(self.containerd, self.namespace, blobs);
+        let place = search.place(self.names, records, self.layer, self.annotations);
+        let mut place = place.await?;
+        let variants = search
+            .by_digest
+            .get(&self.layer.digest)
+            .map_or(Some(Vec::new()), |info| info.variants());
+        place.is_cut_short |= variants.is_none();
+        for variant in variants.unwrap_or_default() {
+            let of_variant = search.variant(self.names, records, variant).await?;
+            place.variants.push((variant, of_variant));
+        }
+        Ok(place)
+    }
+
+    /// A part of what a namespace knows of a layer: documents and names that the index hints at,
+    /// asked for anew, and of the names those of the most believed source that there can be. None:
+    /// the hints don't lead to such a name.
+    pub(in crate::doors) async fn gather_by_hints(&self) -> Option<NamespaceView> {
+        let Self {
+            containerd,
+            namespace,
+            layer,
+            annotations,
+            ..
+        } = *self;
+        let (annotated, manifest) = annotation(annotations);
+        let (documents, recorded) = self.index.hints(namespace, &layer.digest, manifest)?;
+        // An annotation is believed before all else, and comes with the question; without one,
+        // nothing is believed before a record.
+        let (most_believed, recorded) = match annotated {
+            Some(_) => (NameSource::Annotation, Vec::new()),
+            None => (NameSource::Record, recorded),
+        };
+        if documents.is_empty() || most_believed == NameSource::Record && recorded.is_empty() {
+            return None;
+        }
+        let (blobs, records) = tokio::try_join!(
+            async {
+                let mut blobs = Vec::new();
+                for digest in &documents {
+                    blobs.extend(containerd.info(namespace, digest).await?);
+                }
+                Ok::<_, Status>(blobs)
+            },
+            async {
+                let mut records = Vec::new();
+                for name in &recorded {
+                    records.extend(containerd.recorded_name(namespace, name).await?);
+                }
+                Ok(records)
+            }
+        )
+        .ok()?;
+        let search = ClaimSearch::of(containerd, namespace, &blobs);
+        let place = search.place(self.names, &records, layer, annotations).await;
+        let mut place = place.ok()?;
+        place.claims.retain(|claim| claim.told_by == most_believed);
+        (!place.claims.is_empty()).then_some(place)
+    }
+}

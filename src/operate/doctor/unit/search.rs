@@ -1,0 +1,251 @@
+//! Which units of a host start an engine, whatever their names are.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use super::engine_unit::EngineUnit;
+use super::files::{UnitFiles, UnitFolders};
+use super::service::Service;
+use super::words::{PREFIXES, split};
+
+/// Programs that start another one, which their command line has.
+const WRAPPERS: [&str; 28] = [
+    "ash",
+    "bash",
+    "busybox",
+    "catatonit",
+    "chroot",
+    "chrt",
+    "dash",
+    "dumb-init",
+    "env",
+    "exec",
+    "flock",
+    "ionice",
+    "nice",
+    "nohup",
+    "nsenter",
+    "numactl",
+    "runuser",
+    "setpriv",
+    "setsid",
+    "sh",
+    "stdbuf",
+    "sudo",
+    "systemd-run",
+    "taskset",
+    "timeout",
+    "tini",
+    "unshare",
+    "zsh",
+];
+/// Words of a shell after which a command stands.
+const BEFORE_COMMANDS: [&str; 10] = [
+    "!", "command", "do", "else", "exec", "if", "nohup", "then", "time", "while",
+];
+/// What an engine is given to do something else than to serve.
+const OTHER_USES: [&str; 10] = [
+    "--help",
+    "--validate",
+    "--version",
+    "-h",
+    "-v",
+    "config",
+    "help",
+    "oci-hook",
+    "publish",
+    "version",
+];
+/// The most of a script that is read.
+const MAX_SCRIPT: u64 = 256 << 10;
+const SCRIPT: &[u8] = b"#!";
+/// Where systemd looks for a program without a folder, in this order.
+const PROGRAMS: [&str; 4] = ["usr/local/sbin", "usr/local/bin", "usr/sbin", "usr/bin"];
+
+/// One name of each unit that starts the engine, or may; the usual unit first.
+pub(super) fn units(folders: &UnitFolders, engine: &EngineUnit) -> Vec<String> {
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    let services = folders.services();
+    let usual = services.get(engine.unit).copied();
+    for unit in usual.into_iter().chain(services.iter().copied()) {
+        let is_one = match folders.find(unit) {
+            Ok(None) => false,
+            Ok(Some(files)) => {
+                // Its other names are the same unit.
+                let is_new = seen.insert(files.names.clone());
+                is_new && (unit == engine.unit || may_start(folders.root(), &files, engine.program))
+            }
+            Err(_) => unit.contains(engine.program),
+        };
+        if is_one && !found.iter().any(|known| known == unit) {
+            found.push(unit.to_owned());
+        }
+    }
+    found
+}
+
+/// Whether one of a unit's commands starts that program, as far as words tell.
+fn may_start(root: &Path, files: &UnitFiles, program: &str) -> bool {
+    // What is wrong with its files is told of a unit that is named like the engine.
+    let Ok(service) = Service::of(files) else {
+        return files.names.iter().any(|name| name.contains(program));
+    };
+    // A drop-in of all services says nothing of one.
+    let of_all = |file: &Path| {
+        file.parent()
+            .is_some_and(|folder| folder.ends_with("service.d"))
+    };
+    let own = service.commands.iter().filter(|(file, _)| !of_all(file));
+    own.map(|(_, line)| line).any(|line| {
+        let line = line.trim_start_matches(PREFIXES);
+        let words: Vec<String> = split(line, true)
+            .into_iter()
+            .map(|(word, _)| word)
+            .collect();
+        let Some((first, rest)) = words.split_first() else {
+            return false;
+        };
+        let by_path = |word: &String| word.starts_with('/') && is_program(word, program);
+        starts(&words, program)
+            || rest.iter().any(by_path)
+            || is_wrapper(first) && rest.iter().any(|word| calls(word, program))
+            || snap(&words, program).is_some()
+            || script(root, first).is_some_and(|text| calls(&text, program))
+    })
+}
+
+/// Whether a word is that program, or a release of it: `/opt/containerd-2.1`.
+fn is_program(word: &str, program: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    let Some(rest) = name.strip_prefix(program) else {
+        return false;
+    };
+    let release = rest.trim_start_matches(['-', '_', 'v']);
+    (rest.is_empty() || release.starts_with(|sign: char| sign.is_ascii_digit()))
+        && !word.contains(':')
+}
+
+fn is_wrapper(word: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    WRAPPERS.contains(&name)
+}
+
+/// Whether these words are a command that has the program serve, by a wrapper or not.
+fn starts<T: AsRef<str>>(words: &[T], program: &str) -> bool {
+    let mut words = words.iter().map(AsRef::as_ref);
+    let is_there = match words.next() {
+        Some(first) if is_wrapper(first) => is_wrapped(&mut words, program),
+        Some(first) => is_program(first, program),
+        None => false,
+    };
+    is_there && words.next().is_none_or(|next| !OTHER_USES.contains(&next))
+}
+
+/// Whether a wrapper's words have the program, before any other command. Stops behind it.
+fn is_wrapped<'a>(words: &mut impl Iterator<Item = &'a str>, program: &str) -> bool {
+    let mut is_value = false;
+    for word in words {
+        if is_program(word, program) {
+            return true;
+        }
+        let is_option = word.starts_with('-');
+        let is_command =
+            word.starts_with(|sign: char| sign.is_ascii_alphabetic()) && !word.contains('=');
+        if is_command && !is_value && !is_wrapper(word) {
+            return false;
+        }
+        is_value = is_option && !word.contains('=');
+    }
+    false
+}
+
+/// Whether a text of a shell has that program serve. Its own words, as for a `systemctl restart`,
+/// do not count.
+fn calls(text: &str, program: &str) -> bool {
+    let is_assignment = |word: &str| {
+        let name = word.split_once('=').map(|(name, _)| name);
+        name.is_some_and(super::words::is_name)
+    };
+    let text = text.replace("\\\n", " ");
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    lines
+        .flat_map(|line| line.split([';', '&', '|', '(', ')', '`']))
+        .any(|command| {
+            let words = command
+                .split_ascii_whitespace()
+                .map(|word| word.trim_matches(['"', '\'']))
+                .skip_while(|word| BEFORE_COMMANDS.contains(word) || is_assignment(word));
+            starts(&words.collect::<Vec<_>>(), program)
+        })
+}
+
+/// The snap whose service these words start, if the service is that engine: `snap run docker.dockerd`.
+pub(super) fn snap<'a>(words: &'a [String], program: &str) -> Option<&'a str> {
+    let [first, run, .., name] = words else {
+        return None;
+    };
+    let is_snap = first.rsplit('/').next() == Some("snap") && run == "run";
+    let (snap, service) = name.split_once('.').filter(|_| is_snap)?;
+    (service.strip_prefix("daemon-").unwrap_or(service) == program).then_some(snap)
+}
+
+/// The file of a program as systemd finds it.
+fn program_file(root: &Path, word: &str) -> Option<PathBuf> {
+    let path = Path::new(word);
+    if path.is_absolute() {
+        return Some(root.join(path.strip_prefix("/").unwrap_or(path)));
+    }
+    let mut found = PROGRAMS.iter().map(|folder| root.join(folder).join(path));
+    found.find(|file| file.is_file())
+}
+
+/// The text of a program that is a script.
+pub(super) fn script(root: &Path, word: &str) -> Option<String> {
+    let file = File::open(program_file(root, word)?).ok()?;
+    let mut file = io::BufReader::new(file.take(MAX_SCRIPT));
+    if !io::BufRead::fill_buf(&mut file).ok()?.starts_with(SCRIPT) {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes).ok()?;
+    Some(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_of_the_engine_is_told_from_other_uses_of_its_name() {
+        for (text, wanted) in [
+            ("exec /usr/bin/containerd --config /x", true),
+            ("set -e\nA=b exec containerd", true),
+            ("if true; then containerd -c /x & fi", true),
+            ("/opt/cd/containerd \\\n --config /x", true),
+            ("nice -n 5 /usr/bin/containerd", true),
+            ("runuser -u root -- containerd -c /x", true),
+            ("env A=b taskset -c 0,1 containerd", true),
+            ("sudo systemctl restart containerd", false),
+            ("timeout 5 systemctl restart containerd", false),
+            ("env -i systemctl restart containerd", false),
+            ("exec \"/opt/bin/containerd-2.1\" -c /x", true),
+            ("# exec containerd", false),
+            ("systemctl restart containerd", false),
+            ("containerd --version", false),
+            (
+                "/usr/bin/containerd config default >/etc/containerd/config.toml",
+                false,
+            ),
+            ("pkill containerd; journalctl -u containerd", false),
+            ("exec containerd-shim-runc-v2", false),
+            ("exec containerd-stargz-grpc", false),
+            ("ctr -a /run/containerd/containerd.sock images ls", false),
+        ] {
+            assert_eq!(calls(text, "containerd"), wanted, "{text}");
+        }
+    }
+}

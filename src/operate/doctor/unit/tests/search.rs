@@ -1,0 +1,349 @@
+//! Engines are found by whatever unit starts them.
+
+use super::*;
+
+const CONTAINERD: EngineUnit = EngineUnit {
+    unit: "containerd.service",
+    program: "containerd",
+    options: &["config", "c", "address", "a"],
+    sockets: &["address", "a"],
+};
+
+fn units(root: &Path, links: &[(&str, &str)]) -> HostUnits {
+    for (link, target) in links {
+        let link = root.join(link);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(target, link).unwrap();
+    }
+    HostUnits::in_root(root, false)
+}
+
+fn service(command: &str) -> String {
+    format!("[Service]\nType=notify\nExecStart={command}\n")
+}
+
+/// The files of what was found, and its configuration where that is known.
+fn told(start: &UnitStart) -> String {
+    let file = |command: &UnitCommand| {
+        let name = command.file.file_name().unwrap().to_string_lossy();
+        name.into_owned()
+    };
+    match start {
+        UnitStart::Absent => "absent".to_owned(),
+        UnitStart::Known(command) => format!(
+            "{} {}",
+            file(command),
+            command.path(&CONFIG_OPTIONS).unwrap_or_default().display()
+        ),
+        UnitStart::Unclear(command, why) => format!("{} unclear: {why}", file(command)),
+        UnitStart::Several(all) => {
+            let all: Vec<_> = all.iter().map(file).collect();
+            format!("several: {}", all.join(" "))
+        }
+    }
+}
+
+const OTHER: &str = "/usr/bin/containerd --config /etc/own.toml";
+
+#[test]
+fn a_unit_that_starts_the_engine_is_found_by_whatever_name_and_in_whatever_folder() {
+    let (null, link) = ("/dev/null", "/usr/lib/systemd/system/k8s-cd.service");
+    let usual = "usr/lib/systemd/system/containerd.service";
+    let masked = ("etc/systemd/system/containerd.service", null);
+    for (files, links, wanted) in [
+        (
+            &[("etc/systemd/system/k8s-cd.service", OTHER)][..],
+            &[][..],
+            "k8s-cd.service /etc/own.toml",
+        ),
+        (
+            &[("usr/local/lib/systemd/system/cd.service", OTHER)],
+            &[],
+            "cd.service /etc/own.toml",
+        ),
+        (
+            &[("run/systemd/generator/cd.service", OTHER)],
+            &[],
+            "cd.service /etc/own.toml",
+        ),
+        (
+            &[(
+                "etc/systemd/system/cd.service",
+                "/usr/bin/env A=b /opt/containerd -c /x",
+            )],
+            &[],
+            "cd.service /x",
+        ),
+        // A link, and a second name of one unit.
+        (
+            &[("usr/lib/systemd/system/k8s-cd.service", OTHER)],
+            &[("etc/systemd/system/engine.service", link)],
+            "k8s-cd.service /etc/own.toml",
+        ),
+        (
+            &[("srv/cd.service", OTHER)],
+            &[(
+                "etc/systemd/system/engine.service",
+                "../../../srv/cd.service",
+            )],
+            "engine.service /etc/own.toml",
+        ),
+        // What is masked starts nothing.
+        (
+            &[
+                (usual, "/usr/bin/containerd"),
+                ("etc/systemd/system/k8s-cd.service", OTHER),
+            ],
+            &[masked],
+            "k8s-cd.service /etc/own.toml",
+        ),
+        (&[(usual, "/usr/bin/containerd")], &[masked], "absent"),
+        (&[], &[("etc/systemd/system/cd.service", null)], "absent"),
+        // Templates, by themselves and with instances.
+        (
+            &[("etc/systemd/system/containerd@.service", OTHER)],
+            &[],
+            "containerd@.service /etc/own.toml",
+        ),
+        (
+            &[("etc/systemd/system/containerd@.service", OTHER)],
+            &[(
+                "etc/systemd/system/multi-user.target.wants/containerd@a.service",
+                "/etc/systemd/system/containerd@.service",
+            )],
+            "containerd@.service /etc/own.toml",
+        ),
+        (
+            &[(
+                "etc/systemd/system/containerd@.service",
+                "/usr/bin/containerd -c /etc/%i.toml",
+            )],
+            &[],
+            "containerd@.service unclear: its command line has specifiers",
+        ),
+        // Two that say the same are as good as one; two that don't are not.
+        (
+            &[(usual, OTHER), ("etc/systemd/system/cd.service", OTHER)],
+            &[],
+            "containerd.service /etc/own.toml",
+        ),
+        (
+            &[
+                (usual, "/usr/bin/containerd"),
+                ("etc/systemd/system/cd.service", OTHER),
+            ],
+            &[],
+            "several: containerd.service cd.service",
+        ),
+    ] {
+        let texts: Vec<_> = files
+            .iter()
+            .map(|(path, command)| (*path, service(command)))
+            .collect();
+        let texts: Vec<_> = texts
+            .iter()
+            .map(|(path, text)| (*path, text.as_str()))
+            .collect();
+        let root = root(&texts);
+        let found = told(&units(root.path(), links).start(&CONTAINERD, None, None));
+        assert!(found.starts_with(wanted), "{files:?} {links:?}: {found}");
+    }
+}
+
+#[test]
+fn an_instance_has_the_drop_ins_of_its_template_and_its_own() {
+    let drop_in = |config: &str| {
+        format!("[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config {config}\n")
+    };
+    let (of_all, own) = (drop_in("/all.toml"), drop_in("/own.toml"));
+    let unit = (
+        "etc/systemd/system/k8s-cd@.service",
+        &service("/usr/bin/containerd") as &str,
+    );
+    let wanted_by = (
+        "etc/systemd/system/multi-user.target.wants/k8s-cd@a-b.service",
+        "/etc/systemd/system/k8s-cd@.service",
+    );
+    for folder in ["k8s-cd@.service.d", "k8s-@.service.d", "k8s-@a-b.service.d"] {
+        let path = format!("etc/systemd/system/{folder}/10.conf");
+        let root = root(&[unit, (&path, &of_all)]);
+        let found = told(&units(root.path(), &[wanted_by]).start(&CONTAINERD, None, None));
+        assert_eq!(found, "10.conf /all.toml", "{folder}");
+    }
+    let root = root(&[
+        unit,
+        ("etc/systemd/system/k8s-cd@.service.d/10.conf", &of_all),
+        ("etc/systemd/system/k8s-cd@a-b.service.d/10.conf", &own),
+    ]);
+    let found = told(&units(root.path(), &[wanted_by]).start(&CONTAINERD, None, None));
+    assert_eq!(found, "10.conf /own.toml");
+}
+
+#[test]
+fn a_unit_that_starts_the_engine_in_its_own_way_is_named_and_not_guessed() {
+    for (command, wanted) in [
+        (
+            "/bin/sh -c 'exec containerd --config /x'",
+            "it starts /bin/sh, which may",
+        ),
+        (
+            "/usr/bin/nice -n 5 containerd",
+            "it starts /usr/bin/nice, which may",
+        ),
+        (
+            "/opt/run --with /usr/bin/containerd",
+            "it starts /opt/run, which may",
+        ),
+        (
+            "/usr/local/bin/start-cd",
+            "it starts /usr/local/bin/start-cd, which may",
+        ),
+        ("/opt/containerd-2.1/bin/containerd-2.1", "which may"),
+        (
+            "/usr/bin/snap run microk8s.daemon-containerd",
+            "it is of the snap microk8s",
+        ),
+        (
+            "/usr/bin/containerd ; /bin/true",
+            "it starts more than one command",
+        ),
+    ] {
+        let root = root(&[
+            ("etc/systemd/system/cd.service", &service(command)),
+            (
+                "usr/local/bin/start-cd",
+                "#!/bin/sh\nset -e\nexec /usr/bin/containerd -c /x\n",
+            ),
+        ]);
+        let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
+        assert!(
+            found.starts_with("cd.service unclear: ") && found.contains(wanted),
+            "{command}: {found}"
+        );
+    }
+    let unit = service("/usr/bin/snap run docker.dockerd");
+    let root = root(&[("etc/systemd/system/snap.docker.dockerd.service", &unit)]);
+    let found = told(&units(root.path(), &[]).start(&DOCKER, None, None));
+    assert!(
+        found.contains("it is of the snap docker, whose dockerd sees other files"),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_unit_that_only_names_the_engine_starts_none() {
+    for command in [
+        "/usr/bin/systemctl restart containerd",
+        "/bin/sh -c 'systemctl is-active containerd || systemctl start containerd'",
+        "/usr/bin/dockerd --containerd=/run/containerd/containerd.sock",
+        "/usr/bin/kubelet --container-runtime-endpoint unix:///run/containerd/containerd.sock",
+        "/usr/bin/containerd-shim-runc-v2",
+        "/usr/bin/containerd-stargz-grpc --log-level=debug",
+        "/usr/bin/docker run -v /usr/bin/containerd:/usr/bin/containerd x",
+        "/usr/bin/containerd config default",
+        "/usr/local/bin/check",
+        "/usr/bin/snap run docker.dockerd",
+    ] {
+        let root = root(&[
+            ("etc/systemd/system/x.service", &service(command)),
+            (
+                "usr/local/bin/check",
+                "#!/bin/bash\n# containerd -c /x\ncontainerd --version && systemctl restart containerd\n",
+            ),
+        ]);
+        let found = units(root.path(), &[]).start(&CONTAINERD, None, None);
+        assert_eq!(found, UnitStart::Absent, "{command}");
+    }
+    let root = root(&[
+        ("etc/systemd/system/x.service", &service("/bin/true")),
+        ("etc/systemd/system/service.d/x.conf", &service(OTHER)),
+    ]);
+    let found = units(root.path(), &[]).start(&CONTAINERD, None, None);
+    assert_eq!(found, UnitStart::Absent, "a drop-in of all services");
+    // A link of another unit that leads nowhere, and one that is named like the engine.
+    let empty = tempfile::tempdir().unwrap();
+    let links = [("etc/systemd/system/x.service", "/none/x.service")];
+    let found = units(empty.path(), &links).start(&CONTAINERD, None, None);
+    assert_eq!(found, UnitStart::Absent);
+    let links = [(
+        "etc/systemd/system/my-containerd.service",
+        "/none/y.service",
+    )];
+    let found = told(&units(empty.path(), &links).start(&CONTAINERD, None, None));
+    assert!(found.contains("its files can't be found"), "{found}");
+}
+
+#[test]
+fn of_units_with_sockets_of_their_own_the_one_counts_that_listens_where_it_is_wanted() {
+    let (a, b) = (
+        service("/usr/bin/containerd --config /a.toml"),
+        service("/usr/bin/containerd --config /b.toml --address /run/b.sock"),
+    );
+    let root = root(&[
+        ("etc/systemd/system/a.service", &a),
+        ("etc/systemd/system/b.service", &b),
+    ]);
+    let units = units(root.path(), &[]);
+    let at = |socket: &str| told(&units.start(&CONTAINERD, Some(Path::new(socket)), None));
+    assert_eq!(at("/run/containerd/containerd.sock"), "a.service /a.toml");
+    assert_eq!(at("/run/b.sock"), "b.service /b.toml");
+    assert_eq!(
+        told(&units.start(&CONTAINERD, None, None)),
+        "several: a.service b.service"
+    );
+}
+
+#[test]
+fn an_option_that_a_script_of_another_service_manager_gives_makes_it_unclear() {
+    let openrc = "#!/sbin/openrc-run\ncommand=\"${command:-/usr/bin/containerd}\"\ncommand_args=\"${containerd_opts}\"\n";
+    let sysv = "#!/bin/sh\nDAEMON=/usr/bin/dockerd\nstart-stop-daemon --start --exec $DAEMON -- $DOCKER_OPTS\n";
+    let runit = "#!/bin/sh\nexec containerd --config /etc/own.toml 2>&1\n";
+    let plain = "# containerd_opts=\"--config /x\"\n";
+    for (files, engine, wanted) in [
+        (
+            &[("etc/init.d/containerd", openrc)][..],
+            &CONTAINERD,
+            "absent",
+        ),
+        (
+            &[
+                ("etc/init.d/containerd", openrc),
+                ("etc/conf.d/containerd", plain),
+            ],
+            &CONTAINERD,
+            "absent",
+        ),
+        (
+            &[
+                ("etc/init.d/containerd", openrc),
+                ("etc/conf.d/containerd", "containerd_opts='--config /x'\n"),
+            ],
+            &CONTAINERD,
+            "containerd unclear: it has --config,",
+        ),
+        (&[("etc/init.d/docker", sysv)], &DOCKER, "absent"),
+        (
+            &[
+                ("etc/init.d/docker", sysv),
+                ("etc/default/docker", "DOCKER_OPTS=--config-file=/x\n"),
+            ],
+            &DOCKER,
+            "docker unclear: it has --config-file,",
+        ),
+        (
+            &[("etc/sv/cd/run", runit)],
+            &CONTAINERD,
+            "run unclear: it has --config,",
+        ),
+        (&[("etc/sv/cd/run", runit)], &DOCKER, "absent"),
+    ] {
+        let root = root(files);
+        let units = HostUnits::in_root(root.path(), true);
+        assert!(units.by_scripts, "there is no systemd");
+        let found = told(&units.start(engine, None, None));
+        assert!(found.starts_with(wanted), "{files:?}: {found}");
+    }
+    let with_systemd = root(&[("etc/sv/cd/run", runit), ("usr/lib/systemd/systemd", "")]);
+    let units = HostUnits::in_root(with_systemd.path(), true);
+    assert_eq!(units.start(&CONTAINERD, None, None), UnitStart::Absent);
+}

@@ -1,0 +1,30 @@
+//! The canonical form of JSON, which is what metadata's signatures and key IDs are made of.
+
+use serde_json::Value;
+
+use rootpin_trust::canonical::{self, Limits};
+use rootpin_trust::{KeyId, tuf};
+
+/// A publisher's own files: above what any host takes.
+const LIMITS: Limits = Limits {
+    bytes: 64 << 20,
+    depth: 32,
+    values: 8_000_000,
+};
+
+/// The canonical ID of a key as metadata lists it, whatever tool made the listing; none, where its
+/// kind or scheme is not known here.
+#[must_use]
+pub fn material(keyid: &str, key: &Value) -> Option<KeyId> {
+    tuf::key_id(keyid, &canonical_text(key)?)
+}
+
+/// The canonical text of JSON that is written already.
+pub(super) fn canonical_bytes(json: &[u8]) -> Option<Vec<u8>> {
+    canonical::rewrite_doubles(json, LIMITS).ok()
+}
+
+/// The canonical text of a value.
+pub(super) fn canonical_text(value: &Value) -> Option<Vec<u8>> {
+    canonical_bytes(&serde_json::to_vec(value).ok()?)
+}
