@@ -185,7 +185,6 @@ fn an_image_without_signatures_or_with_another_digest_is_not_signed() {
 }
 
 #[test]
-#[test]
 fn only_what_may_be_an_ed25519_signature_is_said_to_be_in_a_form_that_does_not_count() {
     let pins = pins(&["ed25519", "p256"], 1);
     for (fixture, wanted) in [
