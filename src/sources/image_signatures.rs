@@ -59,8 +59,8 @@ pub(crate) struct SignatureSearch<'a> {
     by_http: Option<SourceError>,
     /// Whether the present way answered anything.
     answered: bool,
-    /// Until when it may take; `None`: nothing was asked there yet.
-    way_until: Option<Instant>,
+    /// Whether nothing was asked there yet.
+    is_new_way: bool,
 }
 
 impl<'a> SignatureSearch<'a> {
@@ -95,7 +95,7 @@ impl<'a> SignatureSearch<'a> {
             goes_on: false,
             by_http: None,
             answered: false,
-            way_until: None,
+            is_new_way: true,
         };
         search.begin();
         Ok(search)
