@@ -391,12 +391,16 @@ fn each_command_in_a_unit_is_taken_as_it_is_typed() {
                 .1
                 .strip_prefix("/usr/bin/")
         });
-        typed.extend(commands.map(|text| Typed {
-            place: path.display().to_string(),
-            // What the administrator's file gives.
-            text: text.replace("${UNTIL}", "2027-01-01T00:00:00Z"),
-            whole: true,
-            command: true,
+        typed.extend(commands.map(|text| {
+            Typed {
+                place: path.display().to_string(),
+                // What the administrator's file gives.
+                text: text
+                    .replace("${UNTIL}", "2027-01-01T00:00:00Z")
+                    .replace(" $OPTIONS", " --skip-refused"),
+                whole: true,
+                command: true,
+            }
         }));
     }
     assert!(

@@ -368,7 +368,18 @@ fn the_judgement_has_the_documented_members_and_ends_by_its_exit_code() {
     let digest = &image.index.digest;
     let (allowed, code) = world.rootpin_json(&["verify", &format!("{V1}@{digest}")]);
     let members = [
-        "code", "digest", "found", "hint", "name", "outcome", "roots", "rule", "version", "wanted",
+        "code",
+        "digest",
+        "found",
+        "hint",
+        "let_through",
+        "let_through_by",
+        "name",
+        "outcome",
+        "roots",
+        "rule",
+        "version",
+        "wanted",
     ];
     assert_eq!(
         allowed

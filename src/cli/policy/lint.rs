@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> u8 {
         Ok(policy) => policy,
         Err(findings) => return unloaded(&arguments.dir, findings, output),
     };
-    let mut inventory = Inventory::default();
+    let mut inventory = Inventory::at(now);
     for path in &arguments.inventory {
         inventory.path(path);
     }

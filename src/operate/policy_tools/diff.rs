@@ -141,7 +141,7 @@ fn shown(answer: &Answer) -> String {
 
 impl Reports for Comparison<'_> {
     fn report(&mut self, origin: &str, bytes: &[u8]) {
-        let FromHost { host, at, item } = match fleet::read(bytes) {
+        let FromHost { host, at, item } = match fleet::read(bytes, self.now) {
             Ok(read) => read,
             Err(why) => return self.unreadable(origin, &why),
         };

@@ -32,16 +32,16 @@ pub(super) struct FromHost<'a> {
     pub(super) item: FleetItem<'a>,
 }
 
-/// Reads one report or one line.
+/// Reads one report or one line, at this time.
 ///
 /// # Errors
 /// Why it is none that can be relied on.
-pub(super) fn read(bytes: &[u8]) -> Result<FromHost<'_>, String> {
+pub(super) fn read(bytes: &[u8], now: Timestamp) -> Result<FromHost<'_>, String> {
     let why = match serde_json::from_slice::<Report<'_>>(bytes) {
         Ok(report) => {
             let (host, at) = head(report.version, &report.host, &report.at)?;
             // It would stand in the place of all that its host reports until then.
-            if is_ahead(at, Timestamp::now()) {
+            if is_ahead(at, now) {
                 return Err(format!("its time, {at}, is in the future"));
             }
             if host.is_empty() {
@@ -189,7 +189,8 @@ mod tests {
                 r#"{{"version":1,"host":"h","time":"2026-11-30T10:00:00Z","policy":null,"name":null,"digest":null,"outcome":"allowed","code":null,"ground":null,"rule":null,"roots":[],"found":null,"let_through":true{more}}}"#
             )
         };
-        let kind = |line: &str| match read(line.as_bytes()) {
+        let kind = |line: &str| match read(line.as_bytes(), "2026-12-01T00:00:00Z".parse().unwrap())
+        {
             Ok(read) => match read.item {
                 FleetItem::Report(_) => "report",
                 FleetItem::Record(_) => "record",

@@ -18,8 +18,10 @@ const MAX_IMAGES: usize = 1_000_000;
 type FleetImage = (ImageRef, Option<Digest>);
 
 /// What the hosts of a fleet say.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Inventory {
+    /// No report is later.
+    now: Timestamp,
     numbers: HashMap<FleetImage, usize>,
     /// Numbers of the images of each host, by its latest reports.
     latest: LatestReports<Vec<usize>>,
@@ -35,9 +37,26 @@ pub struct Inventory {
     pub left_out: LeftOut,
 }
 
+impl Inventory {
+    /// Nothing yet, at this time.
+    #[must_use]
+    pub fn at(now: Timestamp) -> Self {
+        Self {
+            now,
+            numbers: HashMap::new(),
+            latest: LatestReports::default(),
+            asked: BTreeSet::new(),
+            signed: BTreeMap::new(),
+            validity: BTreeMap::new(),
+            root_expires: BTreeMap::new(),
+            left_out: LeftOut::default(),
+        }
+    }
+}
+
 impl Reports for Inventory {
     fn report(&mut self, origin: &str, bytes: &[u8]) {
-        let FromHost { host, at, item } = match fleet::read(bytes) {
+        let FromHost { host, at, item } = match fleet::read(bytes, self.now) {
             Ok(read) => read,
             Err(why) => return self.unreadable(origin, &why),
         };

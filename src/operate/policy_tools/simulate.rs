@@ -439,7 +439,7 @@ impl Simulated {
 impl Reports for Simulation<'_> {
     fn report(&mut self, origin: &str, bytes: &[u8]) {
         self.reports += 1;
-        match fleet::read(bytes) {
+        match fleet::read(bytes, self.now) {
             Ok(FromHost { host, at, item }) => match item {
                 FleetItem::Report(report) => self.whole_report(origin, (host, at), report),
                 FleetItem::Record(record) => self.record(origin, (host, at), record),

@@ -43,7 +43,7 @@ fn linted_at(now: &str, policy: &str, reports: &[Value]) -> Linted {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         panic!("{}\n{text}", errors.join("\n"))
     });
-    let mut inventory = Inventory::default();
+    let mut inventory = Inventory::at(now);
     for (at, report) in reports.iter().enumerate() {
         inventory.report(&at.to_string(), report.to_string().as_bytes());
     }
