@@ -98,7 +98,7 @@ const PARTS: [(&str, &[&str], usize); 6] = [
     (
         "what the formats share: keys, JSON, floors, manifests",
         &["rootpin-trust/src/"],
-        3_800,
+        3_900,
     ),
     ("the judge", &["rootpin-policy/src/judge/"], 1_400),
     (
