@@ -403,17 +403,23 @@ impl NamespaceIndex {
         numbers.filter_map(|number| self.documents.get(number).copied())
     }
 
-    /// Names of records that stood for one of these, so many at most, in the order of the names.
+    /// Distinct names of records that stood for one of these, so many at most, in the order of the
+    /// names. Fewer than that are all.
     fn names(&self, digests: &BTreeSet<Digest>, most: usize) -> Vec<String> {
         let of_digest = |digest| {
             let digest = short(digest);
             let pairs = self.named.range((digest, Box::from(""))..);
             let own = pairs.take_while(move |(known, _)| *known == digest);
-            own.map(|(_, name)| name.to_string())
+            own.map(|(_, name)| &**name)
         };
-        let names = digests.iter().flat_map(of_digest).take(most);
-        let sorted: BTreeSet<String> = names.collect();
-        sorted.into_iter().collect()
+        let mut found = BTreeSet::new();
+        for name in digests.iter().flat_map(of_digest) {
+            if found.len() == most {
+                break;
+            }
+            found.insert(name);
+        }
+        found.into_iter().map(str::to_owned).collect()
     }
 }
 
@@ -588,6 +594,41 @@ mod tests {
             "it is true for good"
         );
         assert!(!index.has("default", &manifest(4).digest()));
+    }
+
+    #[test]
+    fn a_way_has_the_name_of_the_last_document_however_many_records_of_others_share_their_names() {
+        for (documents, shared) in [
+            (MAX_WAY / 2 + 1, 2),
+            (MAX_WAY, 1),
+            (2, MAX_WAY - 1),
+            (MAX_WAY, 60),
+        ] {
+            let index = StoreIndex::default();
+            index.connect();
+            assert!(index.begin("default"));
+            let tops: BTreeSet<Digest> = (10..10 + documents).map(digest).collect();
+            for top in &tops {
+                let layers = [digest(1)].into_iter();
+                index.change("default", |index| index.add_pairs(*top, layers));
+                for number in 0..shared {
+                    let name = format!("r.other/app:v{number}");
+                    index.add_record("default", &record(&name, *top));
+                }
+            }
+            let claimant = record("r.test/team/app:v1", *tops.last().unwrap());
+            index.add_record("default", &claimant);
+            index.finish("default");
+            let (found, names) = index.way("default", &[digest(1)]).unwrap();
+            assert_eq!((found, names.len()), (tops, shared + 1));
+            assert!(names.contains(&claimant.name), "{documents} {shared}");
+            // One name too many: no way, rather than a part of it.
+            for number in 0..MAX_WAY {
+                let name = format!("r.other/more:v{number}");
+                index.add_record("default", &record(&name, digest(10)));
+            }
+            assert!(index.way("default", &[digest(1)]).is_none());
+        }
     }
 
     #[test]
