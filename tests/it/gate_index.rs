@@ -388,3 +388,35 @@ fn a_layer_of_more_images_than_are_asked_for_one_by_one_is_found_by_a_listing() 
     assert_eq!(shown, "allowed");
     assert!(listings > 0);
 }
+
+#[test]
+fn a_record_that_is_renamed_while_the_index_leads_to_it_is_found_by_a_listing() {
+    let Some((world, image)) = world("gi-renamed") else {
+        return;
+    };
+    let _daemon = following(&world);
+    let before = "r.other/app:v1";
+    world
+        .containerd
+        .hold("default", |held| image.hold_as(held, before));
+    // Hints lead to the record first.
+    let new = format!("{GUN}:v2");
+    world.containerd.renames(before, &new, 1);
+    let (shown, listings) = answer(&world, image.unpack());
+    assert!(shown.contains("no-statement") && listings > 0, "{shown}");
+    assert_eq!(world.containerd.names("default"), [new]);
+}
+
+#[test]
+fn a_containerd_that_does_not_say_what_it_has_of_one_blob_is_asked_for_a_listing_in_time() {
+    let Some((world, image)) = world("gi-slow") else {
+        return;
+    };
+    let _daemon = following(&world);
+    world.containerd.hold("default", |held| {
+        image.hold_as(held, &format!("{GUN}:v2"));
+    });
+    world.containerd.hang_on("content.v1.Content/Info");
+    let (shown, listings) = answer(&world, image.unpack());
+    assert!(shown.contains("no-statement") && listings > 0, "{shown}");
+}
