@@ -420,3 +420,54 @@ fn a_containerd_that_does_not_say_what_it_has_of_one_blob_is_asked_for_a_listing
     let (shown, listings) = answer(&world, image.unpack());
     assert!(shown.contains("no-statement") && listings > 0, "{shown}");
 }
+
+/// The image, with so much white space before its manifest, and an index that says of the manifest
+/// that it has this size.
+fn padded(image: &Image, padding: usize, size: Option<usize>) -> (Image, Blob) {
+    let mut bytes = b" ".repeat(padding);
+    bytes.extend(&image.manifest.bytes);
+    let manifest = blob(bytes);
+    let index = |size: usize| {
+        let mut index: serde_json::Value = serde_json::from_slice(&image.index.bytes).unwrap();
+        index["manifests"][0]["digest"] = json!(manifest.digest);
+        index["manifests"][0]["size"] = json!(size);
+        blob(index.to_string().into_bytes())
+    };
+    let whole = manifest.bytes.len();
+    let (own, other) = (index(whole), index(size.unwrap_or(whole)));
+    let image = Image {
+        layer: image.layer.clone(),
+        config: image.config.clone(),
+        manifest,
+        index: own,
+    };
+    (image, other)
+}
+
+#[test]
+fn an_index_that_gives_a_manifest_another_size_hides_it_from_no_question() {
+    let cases = [(1, Some(1)), (20_000, Some(17_000)), (20_000, None)];
+    for (number, (padding, size)) in cases.into_iter().enumerate() {
+        let Some((world, image)) = world(&format!("gi-size-{number}")) else {
+            return;
+        };
+        let (image, other) = padded(&image, padding, size);
+        world.sign(&image.index.digest);
+        let daemon = world.start();
+        world.containerd.hold("default", |held| {
+            held.images
+                .push(("r.other/app:v1".to_owned(), other.digest.clone()));
+            held.blobs.extend([image.manifest.clone(), other.clone()]);
+        });
+        // It looks at each record's documents.
+        world.rootpin_json(&["sweep"]);
+        world.containerd.hold("default", |held| {
+            held.blobs.clear();
+            image.hold_as(held, V1);
+            unlabelled(held);
+        });
+        let (shown, _) = answer(&world, image.unpack());
+        assert_eq!(shown, "allowed", "{padding} {size:?}");
+        assert_eq!(daemon.stop().0, 0);
+    }
+}
