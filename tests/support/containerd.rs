@@ -119,7 +119,7 @@ struct Inner {
     publishes: AtomicBool,
     moved: Mutex<HashMap<String, String>>,
     renamed: Mutex<Option<Renamed>>,
-    hung_call: Mutex<Option<&'static str>>,
+    hung_call: Mutex<Option<(&'static str, &'static str)>>,
 }
 
 /// A record that gets another name while it is asked for.
@@ -302,9 +302,9 @@ impl Containerd {
         *self.inner.renamed.lock().unwrap() = Some(Renamed { name, new, after });
     }
 
-    /// From now on this call is not answered.
-    pub fn hang_on(&self, call: &'static str) {
-        *self.inner.hung_call.lock().unwrap() = Some(call);
+    /// From now on this call is not answered in this namespace.
+    pub fn hang_on(&self, namespace: &'static str, call: &'static str) {
+        *self.inner.hung_call.lock().unwrap() = Some((namespace, call));
     }
 
     /// Whether the record of that name was renamed right now.
@@ -393,11 +393,13 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
     if inner.hung.load(Ordering::Relaxed) {
         std::future::pending::<()>().await;
     }
+    let namespace = header(request.headers(), "containerd-namespace");
     let hung_call = *inner.hung_call.lock().unwrap();
-    if hung_call.is_some_and(|call| request.uri().path().ends_with(call)) {
+    if hung_call.is_some_and(|(hung, call)| {
+        namespace.as_deref() == Some(hung) && request.uri().path().ends_with(call)
+    }) {
         std::future::pending::<()>().await;
     }
-    let namespace = header(request.headers(), "containerd-namespace");
     let lease = header(request.headers(), "containerd-lease");
     let known = inner.held.lock().unwrap().clone();
     let held = namespace
