@@ -245,10 +245,8 @@ impl Gate {
             places,
             begun,
         };
-        (
-            self.engine.decider.unpack(&unpack, Timestamp::now()).await,
-            namespace,
-        )
+        let verdict = self.engine.decider.unpack(&unpack, Timestamp::now()).await;
+        (verdict, namespace)
     }
 
     fn unjudged(&self, layer: &Descriptor, refusal: Refusal, begun: Instant) -> Verdict {
@@ -294,6 +292,7 @@ impl Gate {
             namespace,
             layer,
             annotations: annotations.unwrap_or(&NONE),
+            share: self.engine.decider.deadline() / 8,
         }
     }
 

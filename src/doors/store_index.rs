@@ -10,19 +10,25 @@ mod follow;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use crate::engines::containerd::{BlobInfo, RecordedName};
 use rootpin_trust::image::{Blob, Digest, ImageRef, MAX_INDEXES};
 
 pub(super) use follow::follow;
 
-/// A namespace with more pairs than this is not indexed, and each of its layers costs a listing.
-/// 6 MB.
-const MAX_PAIRS: usize = 200_000;
-/// So many namespaces are indexed: those that layers were unpacked in last, or that came first
-/// among those that are followed.
+/// The memory of the index of all namespaces together. If they need more, the largest is given up,
+/// and each of its layers costs a listing.
+const MAX_BYTES: usize = 16 << 20;
+/// What a pair of a digest and a document, or a record beside its name, needs of it at most.
+const PAIR: usize = 64;
+/// And a document beside its pairs.
+const DOCUMENT: usize = 128;
+/// After so long a namespace that had too much is read anew: what was deleted is then forgotten.
+const ANEW: Duration = Duration::from_secs(60 * 60);
+/// So many namespaces are indexed: those that layers were unpacked in last.
 const MAX_NAMESPACES: usize = 16;
 /// So many documents are looked at one by one for a hint; a layer that more list may need more.
 const MAX_DOCUMENTS: usize = 8;
@@ -30,7 +36,7 @@ const MAX_DOCUMENTS: usize = 8;
 const MAX_NAMES: usize = 4;
 /// Documents and records above a layer that are asked for one by one. With more, one listing is
 /// cheaper.
-const MAX_WAY: usize = 256;
+const MAX_WAY: usize = 64;
 
 /// The index of one containerd, by namespace.
 #[derive(Debug, Default)]
@@ -38,6 +44,8 @@ pub(super) struct StoreIndex {
     known: Mutex<KnownNamespaces>,
     /// A namespace is wanted that is not followed.
     wants: Notify,
+    /// How many questions list a namespace now.
+    listings: watch::Sender<usize>,
 }
 
 #[derive(Debug, Default)]
@@ -49,10 +57,12 @@ struct KnownNamespaces {
     is_connected: bool,
     /// What to follow next.
     wanted: BTreeSet<String>,
-    /// Namespaces that can't be followed, by this stream.
-    given_up: BTreeSet<String>,
+    /// Namespaces that can't be followed, by this stream, until then.
+    given_up: BTreeMap<String, Instant>,
     /// Marks that were published, and who waits for each to come back.
     marks: HashMap<String, oneshot::Sender<()>>,
+    /// The last mark that was waited for in vain and has not come back, and since when.
+    late: Option<(String, Instant)>,
 }
 
 /// Where a namespace's index comes from.
@@ -73,12 +83,16 @@ enum Knows {
 #[derive(Debug, Default)]
 struct NamespaceIndex {
     knows: Knows,
+    /// When it was begun to follow the namespace.
+    begun: Option<Instant>,
     documents: Vec<Digest>,
     numbers: HashMap<Digest, u32>,
     /// A digest, and the place of a document that lists it.
     listed_in: BTreeSet<(u64, u32)>,
     /// A digest, and the name of a record that stands for it.
     named: BTreeSet<(u64, Box<str>)>,
+    /// The bytes of these names.
+    name_bytes: usize,
 }
 
 /// Documents above a layer, and names of records that stand for them.
@@ -106,14 +120,20 @@ impl StoreIndex {
     /// All that may lie above these layers, in a namespace that is followed; none where it isn't,
     /// or where it is much.
     pub(super) fn way(&self, namespace: &str, layers: &[Digest]) -> Option<Way> {
-        let known = self.lock();
-        let (_, index) = known.all.get(namespace)?;
+        let mut known = self.lock();
+        let KnownNamespaces { uses, all, .. } = &mut *known;
+        let (last, index) = all.get_mut(namespace)?;
         if index.knows != Knows::All {
             return None;
         }
-        let documents = index.all_above(layers)?;
-        let names = index.names(&documents, MAX_WAY + 1);
-        (names.len() <= MAX_WAY).then_some((documents, names))
+        *uses += 1;
+        *last = *uses;
+        let way = index.way(layers);
+        // Much of it may be deleted since. The next question has the namespace read anew.
+        if way.is_none() && index.begun.is_some_and(|begun| begun.elapsed() >= ANEW) {
+            all.remove(namespace);
+        }
+        way
     }
 
     /// Takes the place of what an earlier listing showed. `document` gives what was read already.
@@ -150,6 +170,7 @@ impl StoreIndex {
         let mut known = self.lock();
         known.is_connected = true;
         known.given_up.clear();
+        known.late = None;
     }
 
     /// The stream has ended: nothing is followed any more.
@@ -165,25 +186,24 @@ impl StoreIndex {
     }
 
     /// From now on, what comes into the namespace is added. False: it is followed already, or is
-    /// not to be.
+    /// not to be. Of too many, the one that was used least recently is no longer followed.
     fn begin(&self, namespace: &str) -> bool {
         let mut known = self.lock();
-        let followed = |all: &BTreeMap<String, (u64, NamespaceIndex)>| {
-            let followed = all.values().filter(|(_, index)| index.is_followed());
-            followed.count()
-        };
-        if !known.is_connected
-            || known.given_up.contains(namespace)
-            || known.is_followed(namespace)
-            || followed(&known.all) >= MAX_NAMESPACES
-        {
+        let until = known.given_up.get(namespace);
+        let is_given_up = until.is_some_and(|until| *until > Instant::now());
+        if !known.is_connected || is_given_up || known.is_followed(namespace) {
             return false;
+        }
+        let all = known.all.values();
+        if all.filter(|(_, index)| index.is_followed()).count() >= MAX_NAMESPACES {
+            known.drop_oldest(true);
         }
         let before = known.all.remove(namespace).map(|(_, index)| index);
         let mut index = before
             .filter(|index| index.knows == Knows::Documents)
             .unwrap_or_default();
         index.knows = Knows::Begun;
+        index.begun = Some(Instant::now());
         known.insert(namespace, index);
         true
     }
@@ -197,13 +217,9 @@ impl StoreIndex {
         }
     }
 
-    /// The namespace is not followed by this stream.
-    fn give_up(&self, namespace: &str) {
-        let mut known = self.lock();
-        known.all.remove(namespace);
-        if known.given_up.len() < MAX_PAIRS {
-            known.given_up.insert(namespace.to_owned());
-        }
+    /// The namespace is not followed for so long.
+    fn give_up(&self, namespace: &str, pause: Duration) {
+        self.lock().give_up(namespace, pause);
     }
 
     fn is_followed(&self, namespace: &str) -> bool {
@@ -231,10 +247,7 @@ impl StoreIndex {
             && index.is_followed()
         {
             change(index);
-            if index.is_too_large() {
-                drop(known);
-                self.give_up(namespace);
-            }
+            known.give_up_largest();
         }
     }
 
@@ -269,9 +282,28 @@ impl StoreIndex {
     }
 
     fn hear(&self, mark: &str) {
-        if let Some(heard) = self.lock().marks.remove(mark) {
+        let mut known = self.lock();
+        if known.late.as_ref().is_some_and(|(late, _)| late == mark) {
+            known.late = None;
+        }
+        if let Some(heard) = known.marks.remove(mark) {
             let _ = heard.send(());
         }
+    }
+
+    /// The mark was waited for in vain.
+    fn missed(&self, mark: &str) {
+        let mut known = self.lock();
+        if known.marks.remove(mark).is_some() {
+            known.late = Some((mark.to_owned(), Instant::now()));
+        }
+    }
+
+    /// Whether a mark is late that was missed within that time: another would come after it.
+    fn is_behind(&self, within: Duration) -> bool {
+        let known = self.lock();
+        let late = known.late.as_ref();
+        late.is_some_and(|(_, since)| since.elapsed() < within)
     }
 }
 
@@ -284,19 +316,40 @@ impl KnownNamespaces {
     /// Adds an index in place of the one that was used least recently, of those that are not
     /// followed.
     fn insert(&mut self, namespace: &str, index: NamespaceIndex) {
-        if self.all.len() >= MAX_NAMESPACES {
-            let others = self
-                .all
-                .iter()
-                .filter(|(_, (_, index))| !index.is_followed());
-            let oldest = others.min_by_key(|(_, (last, _))| *last);
-            let Some(oldest) = oldest.map(|(name, _)| name.clone()) else {
-                return;
-            };
-            self.all.remove(&oldest);
+        if self.all.len() >= MAX_NAMESPACES && !self.drop_oldest(false) {
+            return;
         }
         self.uses += 1;
         self.all.insert(namespace.to_owned(), (self.uses, index));
+        self.give_up_largest();
+    }
+
+    /// Drops the index that was used least recently, of those that are followed or of the others.
+    fn drop_oldest(&mut self, followed: bool) -> bool {
+        let all = self.all.iter();
+        let those = all.filter(|(_, (_, index))| index.is_followed() == followed);
+        let oldest = those.min_by_key(|(_, (last, _))| *last);
+        let oldest = oldest.map(|(name, _)| name.clone());
+        oldest.is_some_and(|oldest| self.all.remove(&oldest).is_some())
+    }
+
+    /// Until all together fit.
+    fn give_up_largest(&mut self) {
+        let size = |(_, index): &(u64, NamespaceIndex)| index.size();
+        while self.all.values().map(size).sum::<usize>() > MAX_BYTES {
+            let largest = self.all.iter().max_by_key(|(_, index)| size(index));
+            let Some(largest) = largest.map(|(name, _)| name.clone()) else {
+                return;
+            };
+            self.give_up(&largest, ANEW);
+        }
+    }
+
+    fn give_up(&mut self, namespace: &str, pause: Duration) {
+        let now = Instant::now();
+        self.all.remove(namespace);
+        self.given_up.retain(|_, until| *until > now);
+        self.given_up.insert(namespace.to_owned(), now + pause);
     }
 }
 
@@ -316,22 +369,24 @@ impl NamespaceIndex {
             } else if let Some(document) = document(&info.digest) {
                 index.add_document(&document);
             }
-            if index.is_too_large() {
+            if index.size() > MAX_BYTES {
                 return None;
             }
         }
         for record in records {
             index.add_record(record);
         }
-        (!index.is_too_large()).then_some(index)
+        (index.size() <= MAX_BYTES).then_some(index)
     }
 
     fn is_followed(&self) -> bool {
         matches!(self.knows, Knows::Begun | Knows::All)
     }
 
-    fn is_too_large(&self) -> bool {
-        self.listed_in.len() > MAX_PAIRS || self.named.len() > MAX_PAIRS
+    /// In bytes, roughly.
+    fn size(&self) -> usize {
+        let pairs = self.listed_in.len() + self.named.len();
+        pairs * PAIR + self.documents.len() * DOCUMENT + self.name_bytes
     }
 
     fn add_document(&mut self, document: &Blob) {
@@ -357,12 +412,14 @@ impl NamespaceIndex {
     fn add_record(&mut self, record: &RecordedName) {
         if record.is_of_registry || ImageRef::from_full(&record.name).is_ok() {
             let name = record.name.as_str().into();
-            self.named.insert((short(&record.target), name));
+            if self.named.insert((short(&record.target), name)) {
+                self.name_bytes += record.name.len();
+            }
         }
     }
 
-    /// Documents that list the layer, and those above them, some of each where there are many. With
-    /// a manifest, that one of them alone; none where it is not known to list the layer.
+    /// Documents that list the layer, and those above them, the last of each where there are many:
+    /// the first may be deleted since. With a manifest, that one of them alone; none where it is not known to list the layer.
     fn above(&self, layer: &Digest, manifest: Option<Digest>) -> BTreeSet<Digest> {
         let mut found = BTreeSet::new();
         let mut level: Vec<Digest> = self
@@ -377,6 +434,13 @@ impl NamespaceIndex {
                 .collect();
         }
         found
+    }
+
+    /// All documents above these layers and their names, unless they are many.
+    fn way(&self, layers: &[Digest]) -> Option<Way> {
+        let documents = self.all_above(layers)?;
+        let names = self.names(&documents, MAX_WAY + 1);
+        (names.len() <= MAX_WAY).then_some((documents, names))
     }
 
     /// All documents above these layers, unless they are many.
@@ -396,24 +460,31 @@ impl NamespaceIndex {
         Some(found)
     }
 
+    /// Documents that list it, the last first.
     fn listing(&self, child: &Digest) -> impl Iterator<Item = Digest> + '_ {
         let child = short(child);
-        let pairs = self.listed_in.range((child, 0)..=(child, u32::MAX));
+        let pairs = self.listed_in.range((child, 0)..=(child, u32::MAX)).rev();
         let numbers = pairs.filter_map(|(_, number)| usize::try_from(*number).ok());
         numbers.filter_map(|number| self.documents.get(number).copied())
     }
 
-    /// Names of records that stood for one of these, so many at most, in the order of the names.
+    /// Distinct names of records that stood for one of these, so many at most, in the order of the
+    /// names. Fewer than that are all.
     fn names(&self, digests: &BTreeSet<Digest>, most: usize) -> Vec<String> {
         let of_digest = |digest| {
             let digest = short(digest);
             let pairs = self.named.range((digest, Box::from(""))..);
             let own = pairs.take_while(move |(known, _)| *known == digest);
-            own.map(|(_, name)| name.to_string())
+            own.map(|(_, name)| &**name)
         };
-        let names = digests.iter().flat_map(of_digest).take(most);
-        let sorted: BTreeSet<String> = names.collect();
-        sorted.into_iter().collect()
+        let mut found = BTreeSet::new();
+        for name in digests.iter().flat_map(of_digest) {
+            if found.len() == most {
+                break;
+            }
+            found.insert(name);
+        }
+        found.into_iter().map(str::to_owned).collect()
     }
 }
 
@@ -538,9 +609,22 @@ mod tests {
     }
 
     #[test]
+    fn a_hint_leads_to_documents_that_came_last() {
+        let count = 3 * MAX_DOCUMENTS;
+        let manifests = 10..10 + count;
+        let blobs: Vec<_> = manifests
+            .map(|number| document(number, &[("l.0", 1)]))
+            .collect();
+        let above = listed(&blobs, &[]).unwrap().above(&digest(1), None);
+        let last = 10 + count - MAX_DOCUMENTS..10 + count;
+        assert_eq!(above, last.map(digest).collect());
+    }
+
+    #[test]
     fn a_namespace_of_too_many_pairs_has_no_hints_rather_than_some() {
+        let most = (MAX_BYTES - DOCUMENT) / PAIR;
         let entry = |number: usize| (format!("l.{number}"), number);
-        let entries: Vec<_> = (0..=MAX_PAIRS).map(entry).collect();
+        let entries: Vec<_> = (0..=most).map(entry).collect();
         let labels: Vec<_> = entries
             .iter()
             .map(|(kind, child)| (kind.as_str(), *child))
@@ -591,34 +675,163 @@ mod tests {
     }
 
     #[test]
-    fn a_namespace_that_became_too_large_is_not_followed_again_before_another_stream() {
+    fn a_way_has_the_name_of_the_last_document_however_many_records_of_others_share_their_names() {
+        for (documents, shared) in [
+            (MAX_WAY / 2 + 1, 2),
+            (MAX_WAY, 1),
+            (2, MAX_WAY - 1),
+            (MAX_WAY, 60),
+        ] {
+            let index = StoreIndex::default();
+            index.connect();
+            assert!(index.begin("default"));
+            let tops: BTreeSet<Digest> = (10..10 + documents).map(digest).collect();
+            for top in &tops {
+                let layers = [digest(1)].into_iter();
+                index.change("default", |index| index.add_pairs(*top, layers));
+                for number in 0..shared {
+                    let name = format!("r.other/app:v{number}");
+                    index.add_record("default", &record(&name, *top));
+                }
+            }
+            let claimant = record("r.test/team/app:v1", *tops.last().unwrap());
+            index.add_record("default", &claimant);
+            index.finish("default");
+            let (found, names) = index.way("default", &[digest(1)]).unwrap();
+            assert_eq!((found, names.len()), (tops, shared + 1));
+            assert!(names.contains(&claimant.name), "{documents} {shared}");
+            // One name too many: no way, rather than a part of it.
+            for number in 0..MAX_WAY {
+                let name = format!("r.other/more:v{number}");
+                index.add_record("default", &record(&name, digest(10)));
+            }
+            assert!(index.way("default", &[digest(1)]).is_none());
+        }
+    }
+
+    /// One that follows these namespaces.
+    fn following(namespaces: &[&str]) -> StoreIndex {
         let index = StoreIndex::default();
         index.connect();
-        assert!(index.begin("default"));
-        index.finish("default");
-        for number in 0..=MAX_PAIRS {
-            let name = format!("r.test/app:v{number}");
-            index.add_record("default", &record(&name, digest(1)));
+        for namespace in namespaces {
+            assert!(index.begin(namespace));
+            index.finish(namespace);
         }
-        assert!(index.way("default", &[digest(1)]).is_none());
-        assert!(!index.begin("default"));
-        index.disconnect();
-        index.connect();
-        assert!(index.begin("default"));
+        index
+    }
+
+    /// Lets time pass.
+    fn age(index: &StoreIndex, by: Duration) {
+        let mut known = index.lock();
+        let earlier = |at: &mut Instant| *at = at.checked_sub(by).unwrap();
+        known.given_up.values_mut().for_each(earlier);
+        let all = known.all.values_mut();
+        all.filter_map(|(_, index)| index.begun.as_mut())
+            .for_each(earlier);
+        known.late.iter_mut().for_each(|(_, since)| earlier(since));
     }
 
     #[test]
-    fn no_namespace_takes_the_place_of_one_that_is_followed() {
-        let index = StoreIndex::default();
-        index.connect();
-        for number in 0..MAX_NAMESPACES {
-            assert!(index.begin(&format!("n{number}")));
+    fn the_largest_of_namespaces_that_are_too_large_together_is_given_up_for_a_while() {
+        type Fill = fn(&StoreIndex, &str, usize);
+        let records: Fill = |index, namespace, share| {
+            for number in 0..share / (PAIR + 16) {
+                let name = format!("r.test/a:v{number:06}");
+                index.add_record(namespace, &record(&name, digest(1)));
+            }
+        };
+        let names: Fill = |index, namespace, share| {
+            let long = "a".repeat(share / 4);
+            for number in 0..4 {
+                let mut odd = record(&format!("r.test/{long}:v{number}"), digest(1));
+                odd.is_of_registry = true;
+                index.add_record(namespace, &odd);
+            }
+        };
+        let documents: Fill = |index, namespace, share| {
+            for number in 0..share / DOCUMENT {
+                let none = std::iter::empty();
+                index.change(namespace, |index| index.add_pairs(digest(number), none));
+            }
+        };
+        for fill in [records, names, documents] {
+            let index = following(&["large", "small"]);
+            fill(&index, "large", MAX_BYTES * 5 / 8);
+            assert!(index.is_followed("large"));
+            fill(&index, "small", MAX_BYTES / 2);
+            assert!(index.is_followed("small") && !index.is_followed("large"));
+            assert!(!index.begin("large"));
+            age(&index, ANEW);
+            assert!(index.begin("large"));
+            index.give_up("large", ANEW);
+            index.disconnect();
+            index.connect();
+            assert!(index.begin("large"));
         }
-        assert!(!index.begin("more"));
+    }
+
+    #[test]
+    fn a_namespace_that_has_much_above_a_layer_is_read_anew_after_a_while_without_what_is_gone() {
+        let index = following(&["default"]);
+        for number in 0..=MAX_WAY {
+            let layers = [digest(1)].into_iter();
+            index.change("default", |index| {
+                index.add_pairs(digest(10 + number), layers);
+            });
+        }
+        let way = || index.way("default", &[digest(1)]);
+        assert!(way().is_none() && index.is_followed("default"));
+        age(&index, ANEW);
+        assert!(index.way("default", &[digest(2)]).is_some());
+        assert!(index.is_followed("default"), "of another layer");
+        assert!(way().is_none() && !index.is_followed("default"));
+        assert!(index.begin("default"));
+        index.finish("default");
+        assert_eq!(way(), Some(Way::default()));
+    }
+
+    #[test]
+    fn of_too_many_namespaces_the_one_that_was_asked_about_longest_ago_is_no_longer_followed() {
+        let names: Vec<String> = (0..MAX_NAMESPACES).map(|n| format!("n{n:02}")).collect();
+        let index = following(&names.iter().map(String::as_str).collect::<Vec<_>>());
         index.learn("more", &[document(10, &[("l.0", 1)])], &[], |_| None);
-        for number in 0..MAX_NAMESPACES {
-            assert!(index.is_followed(&format!("n{number}")), "{number}");
-        }
+        assert!(
+            names.iter().all(|name| index.is_followed(name)),
+            "a listing takes no place"
+        );
+        assert!(index.way("n00", &[digest(1)]).is_some());
+        assert!(index.begin("more"));
+        assert!(index.is_followed("more") && index.is_followed("n00"));
+        let gone: Vec<_> = names
+            .iter()
+            .filter(|name| !index.is_followed(name))
+            .collect();
+        assert_eq!(gone, ["n01"]);
+    }
+
+    #[test]
+    fn while_a_mark_is_late_no_other_is_waited_for_until_it_comes_or_is_given_up() {
+        let index = following(&["default"]);
+        let long = Duration::from_secs(30);
+        let _waiting = index.expect("one");
+        assert!(!index.is_behind(long));
+        index.missed("one");
+        assert!(index.is_behind(long));
+        index.hear("another");
+        assert!(index.is_behind(long));
+        index.hear("one");
+        assert!(!index.is_behind(long));
+        index.missed("one");
+        assert!(!index.is_behind(long), "it came in the meantime");
+        let _waiting = index.expect("lost");
+        index.missed("lost");
+        age(&index, long);
+        assert!(!index.is_behind(long));
+        let _waiting = index.expect("lost");
+        index.missed("lost");
+        index.disconnect();
+        index.connect();
+        assert!(!index.is_behind(long), "another stream");
     }
 
     #[tokio::test]

@@ -339,7 +339,9 @@ impl ContainerdClient {
         else {
             return Ok(None);
         };
-        let json = bytes.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+        // No more than white space may be the beginning of one: the size may be less than the blob's.
+        let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+        let json = first.is_none_or(|first| *first == b'{');
         if json && info.size > READ_WHOLE {
             let Some(whole) = self.read(namespace, &info.digest, info.size).await? else {
                 return Ok(None);

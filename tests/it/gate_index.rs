@@ -21,10 +21,14 @@ fn answer_in(world: &World, namespace: &str, message: ApplyRequest) -> (Code, St
     (status.code(), status.message().to_owned())
 }
 
-/// The answer, and how often blobs were listed for it.
+/// The answer in the first namespace, and how often blobs were listed for it.
 fn answer(world: &World, message: ApplyRequest) -> (String, usize) {
+    counted(world, "default", message)
+}
+
+fn counted(world: &World, namespace: &str, message: ApplyRequest) -> (String, usize) {
     let before = world.containerd.blobs_listed();
-    let (code, text) = answer_in(world, "default", message);
+    let (code, text) = answer_in(world, namespace, message);
     let shown = match code {
         Code::Unimplemented => "allowed".to_owned(),
         // The layer, then the code of the refusal.
@@ -36,15 +40,15 @@ fn answer(world: &World, message: ApplyRequest) -> (String, usize) {
 /// A daemon that follows the namespace.
 fn following(world: &World) -> Daemon {
     let daemon = world.start();
-    until_followed(world);
+    until_followed(world, "default");
     daemon
 }
 
 /// Asks until nothing is listed for a layer that is nowhere.
-fn until_followed(world: &World) {
+fn until_followed(world: &World, namespace: &str) {
     let nowhere = Image::named("nowhere");
     let begun = Instant::now();
-    while answer(world, nowhere.unpack()).1 > 0 {
+    while counted(world, namespace, nowhere.unpack()).1 > 0 {
         assert!(begun.elapsed() < PATIENCE, "the namespace is not followed");
     }
 }
@@ -329,7 +333,7 @@ fn what_came_while_the_events_were_cut_off_is_found_by_a_listing() {
         .hold("default", |held| image.hold_as(held, V1));
     assert_eq!(answer(&world, image.unpack()).0, "allowed");
     // It follows again, and knows what it missed.
-    until_followed(&world);
+    until_followed(&world, "default");
     let manifest = image.manifest.digest.clone();
     world.containerd.hold("default", |held| {
         held.images = vec![(format!("{GUN}:v2"), manifest)];
@@ -387,4 +391,151 @@ fn a_layer_of_more_images_than_are_asked_for_one_by_one_is_found_by_a_listing() 
     let (shown, listings) = answer(&world, image.unpack());
     assert_eq!(shown, "allowed");
     assert!(listings > 0);
+}
+
+#[test]
+fn a_record_that_is_renamed_while_the_index_leads_to_it_is_found_by_a_listing() {
+    let Some((world, image)) = world("gi-renamed") else {
+        return;
+    };
+    let _daemon = following(&world);
+    let before = "r.other/app:v1";
+    world
+        .containerd
+        .hold("default", |held| image.hold_as(held, before));
+    // Hints lead to the record first.
+    let new = format!("{GUN}:v2");
+    world.containerd.renames(before, &new, 1);
+    let (shown, listings) = answer(&world, image.unpack());
+    assert!(shown.contains("no-statement") && listings > 0, "{shown}");
+    assert_eq!(world.containerd.names("default"), [new]);
+}
+
+#[test]
+fn a_containerd_that_does_not_say_what_it_has_of_one_blob_is_asked_for_a_listing_in_time() {
+    let Some((world, image)) = world("gi-slow") else {
+        return;
+    };
+    let _daemon = following(&world);
+    world.containerd.hold("default", |held| {
+        image.hold_as(held, &format!("{GUN}:v2"));
+    });
+    world
+        .containerd
+        .hang_on("default", "content.v1.Content/Info");
+    let (shown, listings) = answer(&world, image.unpack());
+    assert!(shown.contains("no-statement") && listings > 0, "{shown}");
+}
+
+#[test]
+fn a_read_that_hangs_in_one_namespace_ends_the_following_of_no_other() {
+    let Some((world, image)) = world("gi-hangs") else {
+        return;
+    };
+    world
+        .containerd
+        .hold("tenant", |held| Image::named("tenant").hold(held));
+    let _daemon = following(&world);
+    until_followed(&world, "tenant");
+    world
+        .containerd
+        .hang_on("tenant", "content.v1.Content/Read");
+    world
+        .containerd
+        .hold("tenant", |held| pulled_before(held, 1));
+    world
+        .containerd
+        .hold("default", |held| image.hold_as(held, &format!("{GUN}:v2")));
+    let (shown, listings) = answer(&world, image.unpack());
+    assert!(shown.contains("no-statement") && listings > 0, "{shown}");
+    until_followed(&world, "default");
+    let (shown, listings) = answer(&world, image.unpack());
+    assert!(shown.contains("no-statement") && listings == 0, "{shown}");
+}
+
+#[test]
+fn while_a_question_lists_the_follower_reads_little() {
+    const DOCUMENTS: usize = 1000;
+    let Some(world) = World::new("gi-stands-back") else {
+        return;
+    };
+    world.containerd.hold("default", |held| {
+        (0..DOCUMENTS).for_each(|number| pulled_before(held, number));
+        held.images.clear();
+    });
+    world
+        .containerd
+        .hold("tenant", |held| pulled_before(held, 0));
+    world
+        .containerd
+        .hang_on("tenant", "content.v1.Content/Read");
+    let _daemon = world.start();
+    let meanwhile = std::thread::scope(|scope| {
+        let asked = || answer_in(&world, "tenant", Image::named("tenant").unpack());
+        let (listed, begun) = (world.containerd.blobs_listed(), Instant::now());
+        let question = scope.spawn(asked);
+        while world.containerd.blobs_listed() == listed {
+            assert!(begun.elapsed() < PATIENCE, "nothing is listed");
+            std::thread::yield_now();
+        }
+        // The follower begins only now.
+        let (before, _) = world.containerd.load();
+        world.containerd.publishes();
+        let (code, text) = question.join().unwrap();
+        assert_eq!(code, Code::FailedPrecondition, "{text}");
+        world.containerd.load().0 - before
+    });
+    assert!(meanwhile < DOCUMENTS / 2, "{meanwhile} requests");
+    until_followed(&world, "default");
+}
+
+/// The image, with so much white space before its manifest, and an index that says of the manifest
+/// that it has this size.
+fn padded(image: &Image, padding: usize, size: Option<usize>) -> (Image, Blob) {
+    let mut bytes = b" ".repeat(padding);
+    bytes.extend(&image.manifest.bytes);
+    let manifest = blob(bytes);
+    let index = |size: usize| {
+        let mut index: serde_json::Value = serde_json::from_slice(&image.index.bytes).unwrap();
+        index["manifests"][0]["digest"] = json!(manifest.digest);
+        index["manifests"][0]["size"] = json!(size);
+        blob(index.to_string().into_bytes())
+    };
+    let whole = manifest.bytes.len();
+    let (own, other) = (index(whole), index(size.unwrap_or(whole)));
+    let image = Image {
+        layer: image.layer.clone(),
+        config: image.config.clone(),
+        manifest,
+        index: own,
+    };
+    (image, other)
+}
+
+#[test]
+fn an_index_that_gives_a_manifest_another_size_hides_it_from_no_question() {
+    let cases = [(1, Some(1)), (20_000, Some(17_000)), (20_000, None)];
+    for (number, (padding, size)) in cases.into_iter().enumerate() {
+        let Some((world, image)) = world(&format!("gi-size-{number}")) else {
+            return;
+        };
+        let (image, other) = padded(&image, padding, size);
+        world.sign(&image.index.digest);
+        let daemon = world.start();
+        world.containerd.hold("default", |held| {
+            held.images
+                .push(("r.other/app:v1".to_owned(), other.digest.clone()));
+            held.blobs.extend([image.manifest.clone(), other.clone()]);
+        });
+        // It looks at each record's documents.
+        world.rootpin_json(&["sweep"]);
+        world.containerd.hold("default", |held| {
+            held.blobs.clear();
+            image.hold_as(held, V1);
+            unlabelled(held);
+        });
+        let (shown, _) = answer(&world, image.unpack());
+        assert_eq!(shown, "allowed", "{padding} {size:?}");
+        assert_eq!(daemon.stop().0, 0);
+    }
 }

@@ -118,6 +118,16 @@ struct Inner {
     compares: AtomicBool,
     publishes: AtomicBool,
     moved: Mutex<HashMap<String, String>>,
+    renamed: Mutex<Option<Renamed>>,
+    hung_call: Mutex<Option<(&'static str, &'static str)>>,
+}
+
+/// A record that gets another name while it is asked for.
+struct Renamed {
+    name: String,
+    new: String,
+    /// After so many requests for it.
+    after: usize,
 }
 
 impl Containerd {
@@ -138,6 +148,8 @@ impl Containerd {
             compares: AtomicBool::new(true),
             publishes: AtomicBool::new(false),
             moved: Mutex::default(),
+            renamed: Mutex::default(),
+            hung_call: Mutex::default(),
         };
         let this = Self {
             inner: Arc::new(inner),
@@ -283,6 +295,41 @@ impl Containerd {
             .insert(name.to_owned(), digest.to_owned());
     }
 
+    /// After so many requests for this record it gets another name, just before it is asked for
+    /// again.
+    pub fn renames(&self, name: &str, new: &str, after: usize) {
+        let (name, new) = (name.to_owned(), new.to_owned());
+        *self.inner.renamed.lock().unwrap() = Some(Renamed { name, new, after });
+    }
+
+    /// From now on this call is not answered in this namespace.
+    pub fn hang_on(&self, namespace: &'static str, call: &'static str) {
+        *self.inner.hung_call.lock().unwrap() = Some((namespace, call));
+    }
+
+    /// Whether the record of that name was renamed right now.
+    fn is_renamed(&self, namespace: &str, name: &str) -> bool {
+        let renamed = {
+            let mut renamed = self.inner.renamed.lock().unwrap();
+            if let Some(renamed) = renamed.as_mut().filter(|one| one.name == name)
+                && renamed.after > 0
+            {
+                renamed.after -= 1;
+                return false;
+            }
+            renamed.take_if(|one| one.name == name)
+        };
+        let Some(Renamed { new, .. }) = renamed else {
+            return false;
+        };
+        self.hold(namespace, |held| {
+            for record in held.images.iter_mut().filter(|record| record.0 == name) {
+                record.0.clone_from(&new);
+            }
+        });
+        true
+    }
+
     /// Forgets every namespace.
     pub fn clear(&self) {
         self.inner.held.lock().unwrap().clear();
@@ -347,6 +394,12 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         std::future::pending::<()>().await;
     }
     let namespace = header(request.headers(), "containerd-namespace");
+    let hung_call = *inner.hung_call.lock().unwrap();
+    if hung_call.is_some_and(|(hung, call)| {
+        namespace.as_deref() == Some(hung) && request.uri().path().ends_with(call)
+    }) {
+        std::future::pending::<()>().await;
+    }
     let lease = header(request.headers(), "containerd-lease");
     let known = inner.held.lock().unwrap().clone();
     let held = namespace
@@ -419,6 +472,12 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         }
         "images.v1.Images/Get" => {
             unary(request, |asked: GetImageRequest| {
+                let this = Containerd {
+                    inner: Arc::clone(&inner),
+                };
+                if this.is_renamed(&namespace.unwrap_or_default(), &asked.name) {
+                    return Err(Status::not_found("no such image"));
+                }
                 let found = held
                     .images
                     .iter()

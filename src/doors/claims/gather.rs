@@ -2,6 +2,7 @@
 //! containerd's events, and by a listing of the whole namespace.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use tonic::Status;
 
@@ -19,7 +20,12 @@ pub(in crate::doors) struct LayerQuestion<'a> {
     pub(in crate::doors) namespace: &'a str,
     pub(in crate::doors) layer: &'a Descriptor,
     pub(in crate::doors) annotations: &'a HashMap<String, String>,
+    /// What each shorter way may take of the question's time, so that the listing has the most.
+    pub(in crate::doors) share: Duration,
 }
+
+/// What containerd shows of a namespace.
+type Shown = (Vec<BlobInfo>, Vec<RecordedName>);
 
 impl LayerQuestion<'_> {
     /// Gathers what a namespace knows of a layer.
@@ -39,6 +45,7 @@ impl LayerQuestion<'_> {
             namespace,
             ..
         } = *self;
+        let _listing = self.index.lists();
         // Both at once: most of a question's time is spent waiting for containerd.
         let (blobs, records) = tokio::try_join!(
             containerd.blobs(namespace),
@@ -55,25 +62,33 @@ impl LayerQuestion<'_> {
     /// came from. The index knows these by the documents' bytes, so that it leads to no less than
     /// labels do; and of what it leads to, only what a listing would look at counts, since the same
     /// code looks at it, with labels asked for anew. `None`: the index doesn't follow the namespace,
-    /// or leads to so much that a listing costs less.
+    /// or leads to so much that a listing costs less, or elsewhere than a moment ago.
     async fn gather_by_index(&self) -> Option<Result<NamespaceView, LayerUnknown>> {
+        let is_up_to_date = self.index.is_up_to_date(self.containerd, self.namespace);
+        if !is_up_to_date.await {
+            return None;
+        }
+        let shown = tokio::time::timeout(self.share, self.shown_by_index()).await;
+        let (blobs, records) = shown.ok().flatten()?;
+        Some(self.view(&blobs, &records).await)
+    }
+
+    async fn shown_by_index(&self) -> Option<Shown> {
         let Self {
             containerd,
             namespace,
             layer,
             ..
         } = *self;
-        if !self.index.is_up_to_date(containerd, namespace).await {
-            return None;
-        }
         let own = containerd.info(namespace, &layer.digest).await.ok()?;
         let variants = own.as_ref().and_then(BlobInfo::variants);
         let mut wanted: BTreeSet<Digest> = variants.into_iter().flatten().collect();
         wanted.insert(layer.digest);
         let layers: Vec<Digest> = wanted.iter().copied().collect();
-        let (documents, names) = self.index.way(namespace, &layers)?;
+        let way = self.index.way(namespace, &layers)?;
+        let (documents, names) = &way;
         let (_, manifest) = annotation(self.annotations);
-        wanted.extend(documents.into_iter().chain(manifest));
+        wanted.extend(documents.iter().copied().chain(manifest));
         let found = async {
             let mut blobs = BTreeMap::new();
             for digest in &wanted {
@@ -89,14 +104,17 @@ impl LayerQuestion<'_> {
                 blobs.insert(*digest, info);
             }
             let mut records = Vec::new();
-            for name in &names {
+            for name in names {
                 records.extend(containerd.recorded_name(namespace, name).await?);
             }
             // In the order of a listing, which is that of digests and names.
             Ok::<_, Status>((blobs.into_values().collect::<Vec<_>>(), records))
         };
-        let (blobs, records) = found.await.ok()?;
-        Some(self.view(&blobs, &records).await)
+        let shown = found.await.ok()?;
+        // A record that was renamed between two of these requests is under none of its names.
+        let is_same = self.index.is_up_to_date(containerd, namespace).await
+            && self.index.way(namespace, &layers)? == way;
+        is_same.then_some(shown)
     }
 
     /// What these blobs and records say of the layer.

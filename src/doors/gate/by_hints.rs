@@ -23,7 +23,10 @@ impl Gate {
             decider: &engine.decider,
         };
         let question = self.layer_question(&names, namespace, message, layer);
-        let place = question.gather_by_hints().await?;
+        // containerd or a source that keeps this waiting must leave the listing its time.
+        let share = question.share;
+        let hinted = tokio::time::timeout(share, question.gather_by_hints());
+        let place = hinted.await.ok().flatten()?;
         let unpack = Unpack {
             door: self.door,
             engine: engine.name.clone(),
@@ -32,8 +35,6 @@ impl Gate {
             begun,
         };
         let now = Timestamp::now();
-        // A source that keeps this waiting must leave the listing its time.
-        let share = engine.decider.deadline() / 8;
         let verdict = engine.decider.unpack_by_part(&unpack, now);
         tokio::time::timeout(share, verdict).await.ok().flatten()
     }

@@ -3,8 +3,9 @@
 //!
 //! containerd broadcasts events in one order, each before the call that caused it returns. So a
 //! question publishes a mark of its own and waits until that comes back: then all that whoever asks
-//! had written before is in the index. What another client writes at the same time may be
-//! missing, as it may be in a listing.
+//! had written before is in the index. What another client writes at the same time may be missing,
+//! as it may be in a listing. So may a blob that whoever asks did not write itself, since it came
+//! first from another client whose call has not returned: `AlreadyExists` can precede its event.
 
 use std::time::Duration;
 
@@ -19,8 +20,11 @@ use crate::nonce;
 const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
 /// How long the first mark is waited for: the subscription may not stand yet.
 const FIRST: Duration = Duration::from_millis(20);
-/// A mark that takes longer to come back costs more than a listing.
+/// A mark that takes longer to come back costs more than a listing. And so long the follower stands
+/// back for each blob that it reads while questions list.
 const SOON: Duration = Duration::from_millis(500);
+/// A read that takes longer must not hold up what follows.
+const READ: Duration = Duration::from_secs(5);
 
 /// Keeps the index of one containerd up to date, for ever.
 pub(in crate::doors) async fn follow(containerd: &ContainerdClient, index: &StoreIndex) {
@@ -64,7 +68,22 @@ impl StoreIndex {
             self.want(namespace);
             return false;
         }
-        self.mark_comes_back(containerd, SOON).await
+        !self.is_behind(AGAIN.1) && self.mark_comes_back(containerd, SOON).await
+    }
+
+    /// While it lives, a question lists a namespace.
+    pub(in crate::doors) fn lists(&self) -> Listing<'_> {
+        self.listings
+            .send_modify(|listings| *listings = listings.saturating_add(1));
+        Listing(self)
+    }
+
+    /// Stands back for questions that list, which need what the follower would read meanwhile, and
+    /// have less time.
+    async fn until_nothing_is_listed(&self) {
+        let mut listings = self.listings.subscribe();
+        let none = listings.wait_for(|listings| *listings == 0);
+        let _ = tokio::time::timeout(SOON, none).await;
     }
 
     async fn mark_comes_back(&self, containerd: &ContainerdClient, within: Duration) -> bool {
@@ -74,9 +93,22 @@ impl StoreIndex {
         let heard = self.expect(&mark);
         let comes_back =
             async { publish_mark(containerd, &mark).await.is_ok() && heard.await.is_ok() };
-        tokio::time::timeout(within, comes_back)
-            .await
-            .unwrap_or(false)
+        let came = tokio::time::timeout(within, comes_back).await;
+        if came.is_err() {
+            self.missed(&mark);
+        }
+        came.unwrap_or(false)
+    }
+}
+
+/// A listing that is under way.
+pub(in crate::doors) struct Listing<'a>(&'a StoreIndex);
+
+impl Drop for Listing<'_> {
+    fn drop(&mut self) {
+        self.0
+            .listings
+            .send_modify(|listings| *listings = listings.saturating_sub(1));
     }
 }
 
@@ -94,9 +126,14 @@ async fn hear(containerd: &ContainerdClient, index: &StoreIndex) -> Result<(), S
                     cannot(index, &namespace, &status);
                 }
             }
+            StoreChange::Unreadable(namespace, status) => {
+                if index.is_followed(&namespace) {
+                    cannot(index, &namespace, &status);
+                }
+            }
             StoreChange::Record(namespace, name) => {
                 if index.is_followed(&namespace) {
-                    match containerd.recorded_name(&namespace, &name).await {
+                    match in_time(READ, containerd.recorded_name(&namespace, &name)).await {
                         Ok(Some(record)) => index.add_record(&namespace, &record),
                         // Deleted since.
                         Ok(None) => {}
@@ -109,8 +146,18 @@ async fn hear(containerd: &ContainerdClient, index: &StoreIndex) -> Result<(), S
 }
 
 fn cannot(index: &StoreIndex, namespace: &str, status: &Status) {
-    log::debug!("namespace {namespace:?} is no longer followed: {status}");
-    index.give_up(namespace);
+    log::debug!("namespace {namespace:?} is not followed for a while: {status}");
+    index.give_up(namespace, AGAIN.1);
+}
+
+/// An answer of containerd, if it comes in time.
+async fn in_time<T>(
+    time: Duration,
+    answer: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    tokio::time::timeout(time, answer)
+        .await
+        .unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")))
 }
 
 /// Once the stream stands, reads what is in the namespaces that containerd has, and then in those
@@ -139,16 +186,20 @@ async fn read_all(containerd: &ContainerdClient, index: &StoreIndex, namespace: 
         return;
     }
     let all = async {
-        let (blobs, records) = tokio::try_join!(
-            containerd.blob_sizes(namespace),
-            containerd.image_records(namespace)
-        )?;
+        let (blobs, records) = in_time(AGAIN.1, async {
+            tokio::try_join!(
+                containerd.blob_sizes(namespace),
+                containerd.image_records(namespace)
+            )
+        })
+        .await?;
         for record in &records {
             index.add_record(namespace, record);
         }
-        // A question that lists the namespace meanwhile reads from the other end.
+        // A question that listed the namespace meanwhile has read from the other end.
         for (digest, size) in blobs.into_iter().rev() {
             if !index.has(namespace, &digest) {
+                index.until_nothing_is_listed().await;
                 let info = BlobInfo::without_labels(digest, size);
                 read(containerd, index, namespace, &info).await?;
             }
@@ -167,7 +218,7 @@ async fn read(
     namespace: &str,
     info: &BlobInfo,
 ) -> Result<(), Status> {
-    if let Some(document) = containerd.glance(namespace, info).await? {
+    if let Some(document) = in_time(READ, containerd.glance(namespace, info)).await? {
         index.add(namespace, &document);
     }
     Ok(())
@@ -184,4 +235,40 @@ async fn read_before_asked(containerd: &ContainerdClient) -> Result<(), Status> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_follower_stands_back_until_no_question_lists_any_more() {
+        let index = StoreIndex::default();
+        index.until_nothing_is_listed().await;
+        let (one, other) = (index.lists(), index.lists());
+        let waiting = index.until_nothing_is_listed();
+        tokio::pin!(waiting);
+        let now = Duration::ZERO;
+        assert!(tokio::time::timeout(now, &mut waiting).await.is_err());
+        drop(one);
+        assert!(tokio::time::timeout(now, &mut waiting).await.is_err());
+        drop(other);
+        assert!(tokio::time::timeout(now, &mut waiting).await.is_ok());
+        // But not for ever.
+        let _always = index.lists();
+        index.until_nothing_is_listed().await;
+    }
+
+    #[test]
+    fn a_namespace_that_could_not_be_read_is_followed_again_after_a_while() {
+        let index = StoreIndex::default();
+        index.connect();
+        assert!(index.begin("default"));
+        cannot(&index, "default", &Status::unavailable("once"));
+        assert!(!index.is_followed("default") && !index.begin("default"));
+        for until in index.lock().given_up.values_mut() {
+            *until = until.checked_sub(AGAIN.1).unwrap();
+        }
+        assert!(index.begin("default"));
+    }
 }

@@ -82,6 +82,8 @@ pub(crate) enum StoreChange {
     Record(String, String),
     /// A mark came back.
     Mark(String),
+    /// Something of this namespace that can't be read.
+    Unreadable(String, Status),
 }
 
 /// The changes of a store, in the order in which containerd published them.
@@ -107,12 +109,12 @@ impl StoreEvents {
     /// The next change.
     ///
     /// # Errors
-    /// Why the stream ended, or an event that can't be read.
+    /// Why the stream ended.
     pub(crate) async fn next(&mut self) -> Result<StoreChange, Status> {
         loop {
             let envelope = self.0.message().await?;
             let envelope = envelope.ok_or_else(|| Status::unavailable("the stream ended"))?;
-            if let Some(change) = change(envelope)? {
+            if let Some(change) = change(envelope) {
                 return Ok(change);
             }
         }
@@ -120,26 +122,29 @@ impl StoreEvents {
 }
 
 /// None: a blob of another digest than sha256, which no listing shows either.
-fn change(envelope: Envelope) -> Result<Option<StoreChange>, Status> {
-    let unreadable = |error: prost::DecodeError| Status::data_loss(error.to_string());
+fn change(envelope: Envelope) -> Option<StoreChange> {
     let value = envelope.event.unwrap_or_default().value;
     let namespace = envelope.namespace;
     if let Some(mark) = envelope.topic.strip_prefix(MARK) {
-        return Ok(Some(StoreChange::Mark(mark.to_owned())));
+        return Some(StoreChange::Mark(mark.to_owned()));
     }
-    Ok(match envelope.topic.as_str() {
-        BLOB => {
-            let blob = ContentCreate::decode(value.as_slice()).map_err(unreadable)?;
-            blob.digest.parse().ok().map(|digest| {
+    let unreadable = |error: prost::DecodeError| {
+        let status = Status::data_loss(error.to_string());
+        StoreChange::Unreadable(namespace.clone(), status)
+    };
+    match envelope.topic.as_str() {
+        BLOB => match ContentCreate::decode(value.as_slice()) {
+            Ok(blob) => blob.digest.parse().ok().map(|digest| {
                 StoreChange::Blob(namespace, BlobInfo::without_labels(digest, blob.size))
-            })
-        }
+            }),
+            Err(error) => Some(unreadable(error)),
+        },
         // Of both the name is the first field.
-        _ => {
-            let image = ImageCreate::decode(value.as_slice()).map_err(unreadable)?;
-            Some(StoreChange::Record(namespace, image.name))
-        }
-    })
+        _ => Some(match ImageCreate::decode(value.as_slice()) {
+            Ok(image) => StoreChange::Record(namespace, image.name),
+            Err(error) => unreadable(error),
+        }),
+    }
 }
 
 /// Publishes a mark of letters and digits, which comes back to whoever follows the events, after
@@ -182,6 +187,31 @@ fn version(text: &str) -> Option<(u32, u32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_event_that_cannot_be_read_is_of_its_namespace_alone() {
+        for topic in [BLOB, "/images/create", "/images/update"] {
+            let event = |value: &[u8]| Envelope {
+                namespace: "tenant".to_owned(),
+                topic: topic.to_owned(),
+                event: Some(prost_types::Any {
+                    type_url: String::new(),
+                    value: value.to_vec(),
+                }),
+                ..Envelope::default()
+            };
+            let odd = change(event(&[0xff]));
+            assert!(
+                matches!(&odd, Some(StoreChange::Unreadable(namespace, _)) if namespace == "tenant"),
+                "{odd:?}"
+            );
+            let empty = change(event(&[]));
+            assert!(
+                !matches!(empty, Some(StoreChange::Unreadable(..))),
+                "{empty:?}"
+            );
+        }
+    }
 
     #[test]
     fn versions_since_2_1_tell_of_blobs_and_no_text_that_is_no_version_does() {
