@@ -140,7 +140,9 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     let allowing = loaded.rules.iter().filter(|rule| !rule.roots.is_empty());
     let allowing = allowing.count();
     let mut report = report::proposed(&proposal, &shown, &confirmed, &files, (out, &next));
-    report["allowing_rules"] = allowing.into();
+    if let Some(report) = report.as_object_mut() {
+        report.insert("allowing_rules".to_owned(), allowing.into());
+    }
     output.value(&report, report::proposed_text);
     let code = u8::from(waiting || allowing == 0);
     Ok(if proposal.unread { 2 } else { code })

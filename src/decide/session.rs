@@ -113,7 +113,8 @@ impl<'a> JudgeSession<'a> {
             }
             Need::Registry(name) => {
                 let deadline = share(Instant::now(), self.sources_until, ask.sharers);
-                Heard::Registry(self.repositories.sources().resolve(name, deadline).await)
+                // On the heap: every door's future would be as large otherwise.
+                Heard::Registry(Box::pin(self.repositories.sources().resolve(name, deadline)).await)
             }
         };
         self.heard.push((ask.need, ask.again, heard.clone()));

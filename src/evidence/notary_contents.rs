@@ -112,23 +112,21 @@ impl Repositories {
         let mut collections = Vec::new();
         let mut targets = Some(targets);
         for role in asked {
-            let known = targets.take_if(|_| role == "targets");
-            collections.push(match known {
-                Some(known) => known,
-                None => {
-                    let read = self.read_role(source, pins, &role, now, updates).await?;
-                    let files = std::mem::take(&mut updates.files);
-                    let known = delegations.iter().find(|(known, _)| known.name == role);
-                    let file = files
-                        .iter()
-                        .find(|(name, _)| *name == format!("{role}.json"));
-                    if let Some(((known, _), (_, bytes))) = known.zip(file) {
-                        let inspected = Inspection::default().targets(known, bytes)?;
-                        without_sha256.extend(named(&role, inspected.without_sha256));
-                    }
-                    read
-                }
-            });
+            if let Some(known) = targets.take_if(|_| role == "targets") {
+                collections.push(known);
+                continue;
+            }
+            let read = self.read_role(source, pins, &role, now, updates).await?;
+            let files = std::mem::take(&mut updates.files);
+            let known = delegations.iter().find(|(known, _)| known.name == role);
+            let file = files
+                .iter()
+                .find(|(name, _)| *name == format!("{role}.json"));
+            if let Some(((known, _), (_, bytes))) = known.zip(file) {
+                let inspected = Inspection::default().targets(known, bytes)?;
+                without_sha256.extend(named(&role, inspected.without_sha256));
+            }
+            collections.push(read);
         }
         without_sha256.retain(|(role, _)| {
             let mut read = collections.iter();

@@ -225,7 +225,7 @@ impl Repositories {
         image: SignedImage<'_>,
     ) -> Vec<SignatureFile> {
         let cached = self.cached_beside(root, image.repository, &file_name(image.digest));
-        let files = cached.iter().flat_map(|bytes| read_cached(bytes));
+        let files = cached.iter().filter_map(|bytes| read_cached(bytes));
         files.flatten().collect()
     }
 

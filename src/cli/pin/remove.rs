@@ -119,12 +119,11 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
     } else {
         None
     };
-    let (key, value, named) = match digest {
-        Some(digest) => ("digest", digest.to_string(), None),
-        None => {
-            let named = key_of(policy.as_ref(), &arguments.what)?;
-            ("key", named.text.clone(), Some(named))
-        }
+    let (key, value, named) = if let Some(digest) = digest {
+        ("digest", digest.to_string(), None)
+    } else {
+        let named = key_of(policy.as_ref(), &arguments.what)?;
+        ("key", named.text.clone(), Some(named))
     };
     let (file, fresh) = (
         change.file()?,

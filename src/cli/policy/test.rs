@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         Err(findings) => return Ok(unloaded(&policy, findings, output)),
     };
     super::super::block_on(async {
-        let tested = test(loaded, &cases, now).await;
+        let tested = Box::pin(test(loaded, &cases, now)).await;
         let exit = tested.exit_code();
         let value = serde_json::to_value(&tested).map_err(|error| error.to_string())?;
         let why = || {

@@ -50,8 +50,10 @@ fn step_json(before: &Metadata, next: &Metadata, step: &FileToSign, keyring: &Ke
                 let names = keys.iter();
                 names.map(|keyid| key_name(keyid, metadata, keyring)).collect()
             };
-            change["keys_added"] = named(&came, next).into();
-            change["keys_removed"] = named(&gone, before).into();
+            let keys = json!({ "keys_added": named(&came, next), "keys_removed": named(&gone, before) });
+            if let (Some(change), Value::Object(keys)) = (change.as_object_mut(), keys) {
+                change.extend(keys);
+            }
         }
         change
     });
@@ -179,16 +181,16 @@ fn change_text(role: &str, change: &Value) -> String {
             .iter()
             .filter_map(Value::as_str)
             .collect();
-        let keys = |member: &str, sign: char| {
+        let keys = |member: &str, sign: &'static str| {
             let keys = list(change, member).iter().filter_map(Value::as_str);
-            keys.map(|key| format!("\n  {sign} key of {key}"))
+            keys.flat_map(|key| ["\n  ", sign, " key of ", key])
                 .collect::<String>()
         };
         return format!(
             "{sign} {role}: delegation to {name}: {}{}{}",
             paths.join(" "),
-            keys("keys_removed", '-'),
-            keys("keys_added", '+')
+            keys("keys_removed", "-"),
+            keys("keys_added", "+")
         );
     }
     match (before, after) {

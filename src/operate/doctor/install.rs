@@ -187,8 +187,7 @@ mod tests {
         assert!(
             check::containerd(&in_order("2.1.9"), super::super::wanted(&rootpin, &tools))
                 .iter()
-                .filter_map(stays_open)
-                .next()
+                .find_map(stays_open)
                 .is_none()
         );
     }

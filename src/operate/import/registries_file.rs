@@ -204,17 +204,16 @@ fn of_v1(block: &[String], insecure: &[String]) -> Result<Vec<Registry>, String>
             return Err("a registry without location".to_owned());
         }
         let known = places.get(location).and_then(|at| registries.get_mut(*at));
-        match known {
-            Some(known) => known.insecure |= !blocked,
-            None => {
-                places.insert(location, registries.len());
-                registries.push(Registry {
-                    blocked,
-                    insecure: !blocked,
-                    ..Registry::blocked(location.to_owned())
-                });
-            }
+        if let Some(known) = known {
+            known.insecure |= !blocked;
+            continue;
         }
+        places.insert(location, registries.len());
+        registries.push(Registry {
+            blocked,
+            insecure: !blocked,
+            ..Registry::blocked(location.to_owned())
+        });
     }
     Ok(registries)
 }

@@ -165,7 +165,7 @@ fn clean(value: &mut Value) {
             let end = if text.ends_with('\n') { "" } else { "\n" };
             let clean = clean.strip_suffix(end).unwrap_or(&clean);
             if clean != text.as_str() {
-                *text = clean.to_owned();
+                clean.clone_into(text);
             }
         }
         Value::Array(all) => {

@@ -156,10 +156,9 @@ impl Poll<'_> {
             while agreeing.len() >= enough && speaking(agreeing).len() < enough {
                 // Another signer of one root may be the only one of a third.
                 let shared = shared_keys(agreeing);
-                let mut votes = agreeing.iter_mut();
-                let next = votes.find(|vote| {
-                    let shares = !vote.signers.keys.is_disjoint(&shared);
-                    shares && !vote.root.lists_tags() && !asked.contains(&vote.root.id)
+                let next = agreeing.iter_mut().find(|vote| {
+                    let is_sharing = !vote.signers.keys.is_disjoint(&shared);
+                    is_sharing && !vote.root.lists_tags() && !asked.contains(&vote.root.id)
                 });
                 let Some(vote) = next else { break };
                 let (id, need) = (vote.root.id.clone(), self.need(&vote.root, true));
@@ -169,19 +168,17 @@ impl Poll<'_> {
                 {
                     return Err(Ask::of(need, true, self.name, 1));
                 }
-                match self.vote(&vote.root, need, 1)? {
-                    Err(refusal) if !refusal.code.judged() => {
-                        _ = silent.insert(id.clone(), refusal)
-                    }
-                    said => {
-                        silent.remove(&id);
-                        if let Ok(of_all) = said {
-                            let statement = of_all.statement.as_ref();
-                            let unseen = statement.and_then(|said| said.unseen.clone());
-                            silent.extend(unseen.map(|unseen| (id.clone(), unseen)));
-                            **vote = of_all;
-                        }
-                    }
+                let said = self.vote(&vote.root, need, 1)?;
+                let unheard = match &said {
+                    Ok(all) => all.statement.as_ref().and_then(|said| said.unseen.clone()),
+                    Err(refusal) => (!refusal.code.judged()).then(|| refusal.clone()),
+                };
+                match unheard {
+                    Some(why) => silent.insert(id.clone(), why),
+                    None => silent.remove(&id),
+                };
+                if let Ok(of_all) = said {
+                    **vote = of_all;
                 }
                 asked.insert(id);
             }

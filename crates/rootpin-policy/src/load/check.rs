@@ -316,8 +316,8 @@ impl All<'_, '_> {
 
     fn roots_of(&self, rule: &RuleDraft<'_>) -> impl Iterator<Item = &Root> {
         let names = rule.roots.iter();
-        let named = names.filter_map(|name| self.roots_by_id.get(name.value.as_str()));
-        let places: BTreeSet<usize> = named.flatten().copied().collect();
+        let places = names.filter_map(|name| self.roots_by_id.get(name.value.as_str()));
+        let places: BTreeSet<usize> = places.flatten().copied().collect();
         let known = places.into_iter().filter_map(|at| self.roots.get(at));
         known.filter_map(|root| root.root.as_ref())
     }

@@ -71,7 +71,7 @@ fn root_file(root: &str, others: &str) -> Vec<u8> {
     let keys: serde_json::Map<_, _> = pairs
         .iter()
         .map(|(id, pair)| {
-            let public: String = pair.public_key().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let public = rootpin_trust::hex::encode(pair.public_key().as_ref());
             let key = json!({ "keytype": "ed25519", "scheme": "ed25519", "keyval": { "public": public } });
             ((*id).to_owned(), key)
         })
@@ -80,11 +80,7 @@ fn root_file(root: &str, others: &str) -> Vec<u8> {
     let roles = json!({ "root": role(root), "timestamp": role(others), "snapshot": role(others), "targets": role(others) });
     let signed = json!({ "_type": "root", "spec_version": "1.0.34", "version": 1, "expires": "2040-01-01T00:00:00Z", "consistent_snapshot": true, "keys": keys, "roles": roles });
     let signature = pairs[0].1.sign(signed.to_string().as_bytes());
-    let sig: String = signature
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let sig = rootpin_trust::hex::encode(signature.as_ref());
     json!({ "signatures": [{ "keyid": root, "sig": sig }], "signed": signed })
         .to_string()
         .into_bytes()

@@ -1,4 +1,4 @@
-//! Hosts on which another program than systemd starts services: OpenRC, sysvinit, runit. Their
+//! Hosts on which another program than systemd starts services: `OpenRC`, sysvinit, runit. Their
 //! scripts are not run and not understood: they are looked through for an engine's options.
 
 use std::fs;
@@ -30,17 +30,17 @@ pub(super) fn counts(root: &Path, is_image: bool) -> bool {
 /// The file by which an engine gets one of its options, and that option. None: it is started
 /// without, or no script starts it.
 pub(super) fn option(root: &Path, engine: &EngineUnit) -> Option<(PathBuf, String)> {
-    let names = |folder: &str| {
+    let files_of = |folder: &str| {
         let entries = fs::read_dir(root.join(folder)).into_iter().flatten();
         entries
             .filter_map(Result::ok)
             .map(|entry| entry.path())
             .collect::<Vec<_>>()
     };
-    let scripts = SCRIPTS.iter().flat_map(|folder| names(folder));
+    let scripts = SCRIPTS.iter().flat_map(|folder| files_of(folder));
     let runs = FOLDERS
         .iter()
-        .flat_map(|folder| names(folder))
+        .flat_map(|folder| files_of(folder))
         .map(|service| service.join("run"));
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     for script in scripts.chain(runs) {

@@ -156,10 +156,8 @@ fn an_instance_has_the_drop_ins_of_its_template_and_its_own() {
         format!("[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config {config}\n")
     };
     let (of_all, own) = (drop_in("/all.toml"), drop_in("/own.toml"));
-    let unit = (
-        "etc/systemd/system/k8s-cd@.service",
-        &service("/usr/bin/containerd") as &str,
-    );
+    let service: &str = &service("/usr/bin/containerd");
+    let unit = ("etc/systemd/system/k8s-cd@.service", service);
     let wanted_by = (
         "etc/systemd/system/multi-user.target.wants/k8s-cd@a-b.service",
         "/etc/systemd/system/k8s-cd@.service",
