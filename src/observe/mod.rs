@@ -141,7 +141,16 @@ impl Observer {
         }
     }
 
-    /// When a door was last asked.
+    /// Forgets when an engine's doors were asked, as it may have started anew by another configuration.
+    /// The verifier does not say for which engine it asks.
+    pub(crate) fn engine_ended(&self, engine: &str) {
+        self.last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(door, of), _| *door != Door::Verifier && of.as_deref() != Some(engine));
+    }
+
+    /// When a door was last asked, since its engine started.
     #[must_use]
     pub(crate) fn last_question(&self, door: Door, engine: Option<&str>) -> Option<Timestamp> {
         let key = (door, engine.map(str::to_owned));

@@ -114,6 +114,18 @@ pub(super) fn remove(arguments: &RemovePin, output: Output) -> Result<u8, Failur
 pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failure> {
     let change = PolicyChange::begin(arguments.changing.clone())?;
     let policy = change.policy()?;
+    // A pinned key's fingerprint in the form of a digest would revoke no bytes that there are.
+    let hex = arguments.what.strip_prefix("sha256:").unwrap_or_default();
+    let is_key = key_of(policy.as_ref(), hex).is_ok_and(|named| named.is_known);
+    if is_key {
+        return Err(Failure::Usage(Problem::hinted(
+            format!(
+                "{} is the fingerprint of a pinned key, and no digest of an image",
+                arguments.what
+            ),
+            format!("rootpin pin revoke {hex}"),
+        )));
+    }
     let digest = if arguments.what.starts_with("sha256:") {
         arguments.what.parse::<Digest>().ok()
     } else {

@@ -141,6 +141,9 @@ impl Watch {
                 (pause * 2).min(RECONNECT.1)
             };
             self.status.watching(&self.name, Err(why));
+            if connected {
+                self.observer.engine_ended(&self.name);
+            }
             tokio::time::sleep(pause * (192 + chance() / 2) / 256).await;
         }
     }

@@ -73,3 +73,32 @@ fn a_key_is_revoked_by_its_file_or_any_hash_and_a_chain_or_a_name_of_none_is_sai
         "{ended:?}"
     );
 }
+
+#[test]
+fn a_pinned_key_s_fingerprint_in_the_form_of_a_digest_revokes_no_digest() {
+    let Some(world) = World::new("p-revoke-digest") else {
+        return;
+    };
+    let data = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/signatures/keys/p384.pub"
+    );
+    let file = world.path("policy").join("roots/p384.pub");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::copy(data, &file).unwrap();
+    let pinned = "[[root]]\nid = \"builder\"\ntype = \"cosign\"\nkeys = [\"roots/p384.pub\"]\n\
+                  [[rule]]\nmatch = \"r.example/app\"\nroots = [\"builder\"]\ntags = \"unbound\"\n";
+    let folder = world.path("policy").join("policy.d");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("50-builder.toml"), pinned).unwrap();
+    let key = signature_keys(&fs::read(data).unwrap()).unwrap().remove(0);
+    let hex = Fingerprint::of(&key).unwrap().hex();
+    let revoke = |what: &str| world.pin(&["revoke", what, "--reason", "lost", "--dry-run"]);
+    let ended = revoke(&format!("sha256:{hex}"));
+    assert!(
+        ended.code == 64 && ended.err.contains(&format!("rootpin pin revoke {hex}")),
+        "{ended:?}"
+    );
+    assert_eq!(revoke(&hex).code, 0);
+    assert_eq!(revoke(&format!("sha256:{}", "a".repeat(64))).code, 0);
+}

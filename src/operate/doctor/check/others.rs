@@ -315,7 +315,15 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
         .filter(|policy| policy.local.allow)
         .map(|policy| &policy.local.namespaces)
     {
-        let found = format!("[local] content = \"allow\" in {namespaces:?}");
+        let namespaces = match namespaces {
+            Some(some) => some
+                .iter()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", "),
+            None => "every namespace".to_owned(),
+        };
+        let found = format!("[local] content = \"allow\" in {namespaces}");
         holes.push(
             Hole::new(Code::PolicyLocal, "", found)
                 .change("content = \"deny\", where nothing is built on this host"),
