@@ -50,7 +50,7 @@ pub(super) struct UnitFolders {
     folders: Vec<PathBuf>,
     /// Each name of a service, and the file that its first path leads to.
     mains: BTreeMap<String, PathBuf>,
-    /// Instances of templates that another unit wants.
+    /// Instances of templates that another unit wants, or that have drop-ins.
     wanted: BTreeSet<String>,
 }
 
@@ -79,6 +79,9 @@ impl UnitFolders {
                     let all = entries(&path)?.into_iter();
                     let names = all.map(|path| file_name(&path));
                     wanted.extend(names.filter(|name| template(name).is_some()));
+                } else if let Some(unit) = name.strip_suffix(".d") {
+                    // An instance that only a command starts.
+                    wanted.extend(template(unit).map(|_| unit.to_owned()));
                 }
             }
         }

@@ -83,17 +83,25 @@ impl UnitCommand {
         if is_usual { usual } else { found() }
     }
 
-    /// What keeps two units from being the same for this program: the values that count.
-    fn values(&self, engine: &EngineUnit) -> Vec<Option<String>> {
-        let value = |name: &&str| self.option(&[*name]);
-        engine.options.iter().map(value).collect()
+    /// What keeps two units from being the same for this program: the program, as two releases of
+    /// one may read a file differently, and the values that count, from where the service begins.
+    fn values(&self, engine: &EngineUnit) -> (Option<&String>, Vec<Option<PathBuf>>) {
+        let value = |name: &&str| self.path(&[*name]);
+        (
+            self.words.first(),
+            engine.options.iter().map(value).collect(),
+        )
     }
 
-    /// Whether it listens there; none: its command line doesn't say where.
-    fn listens(&self, engine: &EngineUnit, socket: &Path) -> Option<bool> {
-        let given = self.option(engine.sockets)?;
-        let path = Path::new(given.strip_prefix("unix://").unwrap_or(&given));
-        path.is_absolute().then(|| same_socket(path, socket))
+    /// Whether its command line has it listen in other places only. Without an option, or with a
+    /// socket of systemd's, it may listen anywhere.
+    fn is_elsewhere(&self, engine: &EngineUnit, socket: &Path) -> bool {
+        let given = super::process::options(&self.words, engine.sockets);
+        let is_other = |given: &String| {
+            let path = Path::new(given.strip_prefix("unix://").unwrap_or(given));
+            path.is_absolute() && !same_socket(path, socket)
+        };
+        !given.is_empty() && given.iter().all(is_other)
     }
 }
 
@@ -253,11 +261,12 @@ fn choose(
     if let Some(at) = all.iter().position(|start| runs(start) == Some(true)) {
         return all.swap_remove(at);
     }
-    let listens = |start: &UnitStart| start.command()?.listens(engine, socket?);
-    if all.iter().any(|start| listens(start) == Some(true)) {
-        all.retain(|start| listens(start) == Some(true));
-    } else if all.iter().any(|start| listens(start).is_none()) {
-        all.retain(|start| listens(start).is_none());
+    let may_listen = |start: &UnitStart| match (start.command(), socket) {
+        (Some(command), Some(socket)) => !command.is_elsewhere(engine, socket),
+        _ => true,
+    };
+    if all.iter().any(may_listen) {
+        all.retain(may_listen);
     }
     // Those that say the same are one.
     let mut kept: Vec<UnitStart> = Vec::new();
