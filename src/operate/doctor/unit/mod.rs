@@ -71,6 +71,21 @@ impl UnitCommand {
         Some(self.folder.join(self.option(names)?))
     }
 
+    /// Whether this unit's service, once it is started, listens there. `usual`: where it does
+    /// without an option.
+    pub(crate) fn will_listen(&self, names: &[&str], usual: &Path, socket: &Path) -> bool {
+        let given = super::process::options(&self.words, names);
+        let mut paths = given
+            .iter()
+            .map(|given| Path::new(given.strip_prefix("unix://").unwrap_or(given)))
+            .filter(|path| path.is_absolute())
+            .peekable();
+        if paths.peek().is_none() {
+            return same_socket(usual, socket);
+        }
+        paths.any(|path| same_socket(path, socket))
+    }
+
     /// Whether systemd started that process as this unit's service.
     pub(crate) fn runs(&self, pid: u32) -> bool {
         service_of(pid).is_some_and(|service| self.names.contains(&service))
@@ -199,8 +214,21 @@ impl HostUnits {
         }
         let units = self.units(engine);
         let all = units.iter().map(|unit| self.start_of(unit, engine));
-        let all = all.filter(|start| *start != UnitStart::Absent).collect();
+        let all = all.filter(|start| *start != UnitStart::Absent);
+        let all = all.chain(self.script(engine)).collect();
         choose(all, engine, socket, pid)
+    }
+
+    /// A script that systemd makes a unit of at boot.
+    fn script(&self, engine: &EngineUnit) -> Option<UnitStart> {
+        let has = |unit: &str| self.folders.as_ref().is_ok_and(|folders| folders.has(unit));
+        let file = init_script::without_unit(&self.root, engine, has);
+        let command = UnitCommand {
+            file: file.filter(|_| !self.by_scripts)?,
+            ..UnitCommand::of(engine.unit)
+        };
+        let why = "it is a script, and only units of systemd are read".to_owned();
+        Some(UnitStart::Unclear(command, why))
     }
 
     fn start_of(&self, unit: &str, engine: &EngineUnit) -> UnitStart {

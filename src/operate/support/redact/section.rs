@@ -7,16 +7,20 @@ use super::{NAMES, is_secret};
 pub(super) fn section(line: &str) -> Option<bool> {
     let bare = line.trim_start_matches([' ', '\t', '#']);
     let is_comment = line.trim_start().starts_with('#');
-    let (inner, after) = bare.strip_prefix('[')?.rsplit_once(']')?;
-    let inner = inner.trim_start_matches('[').trim_end_matches(']');
-    let ends = after.trim_start();
-    let path = toml_edit::Key::parse(inner.trim()).ok()?;
+    let inside = bare.trim_start_matches('[');
+    // A comment behind it, or a key in quotes, may have brackets, too.
+    let mut ends = inside.match_indices(']').filter_map(|(at, _)| {
+        let (inner, after) = inside.split_at(at);
+        let after = after.trim_start_matches(']').trim_start();
+        let is_one = after.is_empty() || after.starts_with('#');
+        is_one.then(|| toml_edit::Key::parse(inner.trim()).ok())?
+    });
+    let path = ends.next().filter(|_| bare.starts_with('['))?;
     // rootpin's own section has files and folders.
-    let is_own = inner.trim() == "credentials";
+    let is_own = matches!(&path[..], [key] if key.get() == "credentials");
     let last = path.last().is_some_and(|key| is_secret(key.get()));
     let is_secret = !is_own && (last || path.iter().any(|key| is_name(key.get())));
-    let is_one = ends.is_empty() || ends.starts_with('#');
-    (is_one && (is_secret || !is_comment)).then_some(is_secret)
+    (is_secret || !is_comment).then_some(is_secret)
 }
 
 /// Whether a key of TOML is below one that has a secret: `registry.headers."Api"`.

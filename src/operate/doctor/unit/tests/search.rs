@@ -322,6 +322,33 @@ fn an_option_that_a_script_of_another_service_manager_gives_makes_it_unclear() {
             &CONTAINERD,
             "containerd unclear: it has --config,",
         ),
+        (
+            &[
+                ("etc/init.d/containerd", openrc),
+                (
+                    "etc/conf.d/containerd",
+                    "CONTAINERD_OPTS=\"-c /srv/x.toml\"\n",
+                ),
+            ],
+            &CONTAINERD,
+            "containerd unclear: it has -c,",
+        ),
+        (
+            &[
+                ("etc/init.d/containerd", openrc),
+                (
+                    "etc/conf.d/containerd",
+                    "CONTAINERD_OPTS=-config=/srv/x.toml\n",
+                ),
+            ],
+            &CONTAINERD,
+            "containerd unclear: it has -config,",
+        ),
+        (
+            &[("etc/init.d/x", "#!/bin/sh\nsh -c 'exec containerd'\n")],
+            &CONTAINERD,
+            "absent",
+        ),
         (&[("etc/init.d/docker", sysv)], &DOCKER, "absent"),
         (
             &[
@@ -497,4 +524,94 @@ fn a_unit_is_found_by_a_scripts_variable_a_specifier_and_an_instances_drop_in() 
     ]);
     let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
     assert_eq!(found, "x.conf /etc/own.toml");
+}
+
+#[test]
+fn a_mask_below_run_is_gone_at_the_next_boot_and_does_not_count() {
+    let usual = ("usr/lib/systemd/system/containerd.service", service(OTHER));
+    let drop_in = "[Service]\nExecStart=\nExecStart=/usr/bin/containerd -c /x\n";
+    let root = root(&[
+        (usual.0, &usual.1),
+        (
+            "usr/lib/systemd/system/containerd.service.d/x.conf",
+            drop_in,
+        ),
+    ]);
+    let null = "/dev/null";
+    let links = [
+        ("run/systemd/system/containerd.service", null),
+        ("run/systemd/system/containerd.service.d/x.conf", null),
+    ];
+    let found = told(&units(root.path(), &links).start(&CONTAINERD, None, None));
+    assert_eq!(found, "x.conf /x");
+    let links = [("etc/systemd/system/containerd.service", null)];
+    let found = units(root.path(), &links).start(&CONTAINERD, None, None);
+    assert_eq!(found, UnitStart::Absent);
+}
+
+#[test]
+fn a_script_without_a_unit_of_its_name_makes_it_unclear_under_systemd_too() {
+    let script = "#!/bin/sh\nstart-stop-daemon --exec /usr/bin/containerd\n";
+    let (systemd, unit) = (
+        ("usr/lib/systemd/systemd", ""),
+        ("usr/lib/systemd/system/cd.service", &*service(OTHER)),
+    );
+    for (files, wanted) in [
+        (
+            &[systemd, ("etc/init.d/containerd", script)][..],
+            "containerd unclear: it is a script",
+        ),
+        (
+            &[systemd, ("etc/init.d/cd", script), unit],
+            "cd.service /etc/own.toml",
+        ),
+        (
+            &[systemd, ("etc/init.d/other", script), unit],
+            "several: cd.service other",
+        ),
+        (
+            &[systemd, ("etc/init.d/x", "#!/bin/sh\n# containerd\n")],
+            "absent",
+        ),
+    ] {
+        let root = root(files);
+        let found = told(&HostUnits::in_root(root.path(), true).start(&CONTAINERD, None, None));
+        assert!(found.starts_with(wanted), "{files:?}: {found}");
+    }
+}
+
+#[test]
+fn a_link_of_an_instance_to_a_unit_without_one_is_no_second_unit() {
+    let unit = service("/usr/bin/containerd -c ${UNKNOWN}") + "EnvironmentFile=/none\n";
+    let root = root(&[("usr/lib/systemd/system/containerd.service", &unit)]);
+    let links = [(
+        "etc/systemd/system/cd@a.service",
+        "/usr/lib/systemd/system/containerd.service",
+    )];
+    let found = told(&units(root.path(), &links).start(&CONTAINERD, None, None));
+    assert!(found.starts_with("containerd.service unclear: "), "{found}");
+}
+
+#[test]
+fn a_units_socket_is_the_usual_one_where_it_names_no_path() {
+    let usual = Path::new("/run/docker.sock");
+    for (line, wanted) in [
+        ("dockerd", true),
+        ("dockerd -H fd:// -H tcp://127.0.0.1:2376", true),
+        ("dockerd -H unix:///run/o.sock", false),
+        (
+            "dockerd -H unix:///run/o.sock -H unix:///run/docker.sock",
+            true,
+        ),
+    ] {
+        let command = UnitCommand {
+            words: line.split(' ').map(str::to_owned).collect(),
+            ..UnitCommand::of("docker.service")
+        };
+        assert_eq!(
+            command.will_listen(&["host", "H"], usual, usual),
+            wanted,
+            "{line}"
+        );
+    }
 }
