@@ -14,23 +14,39 @@ const MOST: usize = 65_536;
 /// They are of the bytes, which change: the kernel makes them anew (evm(7), IMA appraisal).
 const OF_BYTES: [&CStr; 2] = [c"security.ima", c"security.evm"];
 
-/// Gives a file the extended attributes of another one, and no others. To be called after the
-/// owner is set, which takes capabilities away, and before the mode.
+/// `SELinux`'s label. The kernel gives one to every file and lets nobody take it away
+/// (`selinux_inode_removexattr`), and where the mount says which one it is, it can't be set.
+const LABEL: &CStr = c"security.selinux";
+
+/// Gives a file the extended attributes of another one, and no others but a label. To be called
+/// after the owner is set, which takes capabilities away, and before the mode.
 ///
 /// # Errors
 /// One of them can't be read or given, which is named.
 pub fn copy_attributes(from: &File, to: &File) -> io::Result<()> {
     let (wanted, now) = (attributes(from)?, attributes(to)?);
     for (name, value) in &wanted {
-        if now.get(name) != Some(value) {
+        // A file may have one that its list lacks.
+        if now.get(name) != Some(value) && value_of(to, name).as_ref() != Ok(value) {
             fsetxattr(to, name.as_c_str(), value, XattrFlags::empty())
                 .map_err(|error| failed(name, error))?;
         }
     }
-    for name in now.keys().filter(|name| !wanted.contains_key(*name)) {
+    for name in now.keys().filter(|name| is_to_go(name, &wanted)) {
         fremovexattr(to, name.as_c_str()).map_err(|error| failed(name, error))?;
     }
     Ok(())
+}
+
+fn is_to_go(name: &CStr, wanted: &BTreeMap<CString, Vec<u8>>) -> bool {
+    name != LABEL && !wanted.contains_key(name)
+}
+
+fn value_of(file: &File, name: &CStr) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0_u8; MOST];
+    let length = fgetxattr(file, name, &mut value)?;
+    value.truncate(length);
+    Ok(value)
 }
 
 fn attributes(file: &File) -> io::Result<BTreeMap<CString, Vec<u8>>> {
@@ -47,9 +63,7 @@ fn attributes(file: &File) -> io::Result<BTreeMap<CString, Vec<u8>>> {
         if OF_BYTES.contains(&name) {
             continue;
         }
-        let mut value = vec![0_u8; MOST];
-        let length = fgetxattr(file, name, &mut value).map_err(|error| failed(name, error))?;
-        value.truncate(length);
+        let value = value_of(file, name).map_err(|error| failed(name, error))?;
         found.insert(name.to_owned(), value);
     }
     Ok(found)
@@ -69,6 +83,13 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
+
+    #[test]
+    fn a_label_is_never_taken_away() {
+        let wanted = BTreeMap::from([(c"user.kept".to_owned(), Vec::new())]);
+        assert!(!is_to_go(c"security.selinux", &wanted));
+        assert!(is_to_go(c"user.other", &wanted) && !is_to_go(c"user.kept", &wanted));
+    }
 
     #[test]
     fn a_file_gets_the_attributes_of_the_one_before_it_and_no_others() {

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::config::{Config, Engine};
 use crate::problem::Problem;
+use crate::trusted_path::{Owner, check_way};
 
 /// Plans what the engines lack; those of these names, or all.
 pub async fn install(
@@ -36,10 +37,11 @@ pub async fn install(
             Ok(facts) if facts.version < OLDEST => left.push(Problem::hinted(format!("{}: containerd {} is too old: diff plugins came with {OLDEST}, and an older one panics when it reads of them", engine.name, facts.version), format!("upgrade \
                  containerd to {OLDEST} or later: the one of Debian 13, or containerd.io from Docker"))),
             Ok(facts) => {
-                let (of_it, open): (Vec<Hole>, Vec<Hole>) = check::containerd(&facts, super::wanted(config, tools)).into_iter().partition(|hole| hole.fix.is_some());
+                let all = check::containerd(&facts, super::wanted(config, tools));
+                let (of_it, open): (Vec<Hole>, Vec<Hole>) = all.into_iter().partition(is_mended);
                 left.extend(open.iter().filter_map(stays_open));
-                let of_it = of_it.into_iter();
-                holes.extend(of_it.filter(|hole| !matches!(hole.fix, Some(Fix::Mode(..)))));
+                left.extend(writable_folder(&facts, &tools.folder));
+                holes.extend(of_it);
                 // What is there may be of an earlier version of rootpin.
                 holes.push(Hole::new(Code::GateMissing, &engine.name, "").fix(Fix::DropIn));
                 containerds.push(facts);
@@ -48,7 +50,17 @@ pub async fn install(
         }
     }
     let mut edits = Vec::new();
+    let engines = config.engines.iter();
+    let sockets: Vec<PathBuf> = engines.map(|engine| engine.containerd.clone()).collect();
     for docker in config.dockers.iter().filter(|docker| wanted(&docker.name)) {
+        let asked = if idle.is_image {
+            Err(String::new())
+        } else {
+            probe::docker(docker).await
+        };
+        if let Ok((facts, _)) = &asked {
+            left.extend(open_of_docker(facts, &sockets));
+        }
         let Some(socket) = &docker.authz else {
             continue;
         };
@@ -64,11 +76,6 @@ pub async fn install(
             )),
             hole => holes.extend(hole),
         }
-        let asked = if idle.is_image {
-            Err(String::new())
-        } else {
-            probe::docker(docker).await
-        };
         match asked {
             Ok((facts, process)) => {
                 let plugin = plugin_name::to_be(socket);
@@ -108,6 +115,41 @@ pub async fn install(
     plan
 }
 
+/// Whether the plan of this verb closes it: nobody's modes are changed without being asked.
+fn is_mended(hole: &Hole) -> bool {
+    hole.fix
+        .as_ref()
+        .is_some_and(|fix| !matches!(fix, Fix::Mode(..)))
+}
+
+/// A folder that rootpin-verifier will be asked in, where that is another one than now.
+fn writable_folder(facts: &ContainerdFacts, folder: &Path) -> Option<Problem> {
+    let now = facts.verifier.as_ref()?;
+    let program = folder.join(check::PROGRAM);
+    let present = [program.as_path(), folder]
+        .into_iter()
+        .find(|path| path.exists());
+    let present = present.filter(|_| now.path == Path::new(check::SHARED))?;
+    let fault = check_way(present, Owner::Root).err()?;
+    let (engine, code) = (&facts.engine.name, Code::VerifierWritable.as_str());
+    Some(Problem::hinted(
+        format!("{engine}: {code}: {}", fault.message),
+        fault.hint,
+    ))
+}
+
+/// The same of a dockerd: of its holes this verb mends that it doesn't ask the plugin, and tells of
+/// that where it can't. `engines` are the containerds of rootpin.toml.
+fn open_of_docker(facts: &DockerFacts, engines: &[PathBuf]) -> Vec<Problem> {
+    let holes = check::dockerd(facts, engines);
+    let is_left = |hole: &&Hole| hole.code != Code::DockerNoAuthz || facts.docker.authz.is_none();
+    holes
+        .iter()
+        .filter(is_left)
+        .filter_map(stays_open)
+        .collect()
+}
+
 /// What a door is open by and nothing that is written can close: a person must. A restart, of which
 /// is told anyway, is what this verb is followed by.
 fn stays_open(hole: &Hole) -> Option<Problem> {
@@ -141,7 +183,108 @@ pub(super) async fn found(engine: &Engine, idle: Idle<'_>) -> Result<ContainerdF
 #[cfg(test)]
 mod tests {
     use super::super::check::tests::{in_order, set};
+    use super::super::facts::Writable;
+    use super::super::version::Version;
     use super::*;
+    use crate::config::Dockerd;
+
+    fn tools() -> Tools {
+        Tools {
+            verifier: "/usr/bin/rootpin-verifier".into(),
+            folder: "/usr/libexec/rootpin/verifier".into(),
+            control: None,
+            deadline: std::time::Duration::from_secs(8),
+            platform: None,
+        }
+    }
+
+    #[test]
+    fn a_verifier_that_others_can_change_is_left_to_a_person_too() {
+        let mut facts = in_order("2.1.9");
+        let folder = facts.verifier.as_mut().unwrap();
+        folder.writable = Some(Writable {
+            why: "others can write".to_owned(),
+            hint: String::new(),
+            own: Some(folder.path.clone()),
+        });
+        let (rootpin, tools) = (crate::config::none().unwrap(), tools());
+        let holes = check::containerd(&facts, super::super::wanted(&rootpin, &tools));
+        let (mended, left): (Vec<Hole>, Vec<Hole>) = holes.into_iter().partition(is_mended);
+        let left: Vec<String> = left
+            .iter()
+            .filter_map(stays_open)
+            .map(|why| why.to_string())
+            .collect();
+        assert!(
+            matches!(&left[..], [one] if one.contains("verifier-writable: others can write") && one.contains("hint: chown root:root")),
+            "{left:?}"
+        );
+        assert!(
+            !mended
+                .iter()
+                .any(|hole| hole.code == Code::VerifierWritable)
+        );
+    }
+
+    #[test]
+    fn a_folder_that_the_verifier_moves_to_is_looked_at_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut facts = in_order("2.1.9");
+        let now = facts.verifier.as_mut().unwrap();
+        now.path = check::SHARED.into();
+        assert_eq!(writable_folder(&facts, &dir.path().join("none")), None);
+        let everybodys = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+        std::fs::set_permissions(dir.path(), everybodys).unwrap();
+        let why = writable_folder(&facts, dir.path()).map(|why| why.to_string());
+        assert!(
+            why.as_ref()
+                .is_some_and(|why| why.starts_with("main: verifier-writable: ")),
+            "{why:?}"
+        );
+        facts.verifier.as_mut().unwrap().path = dir.path().to_owned();
+        assert_eq!(writable_folder(&facts, dir.path()), None);
+    }
+
+    #[test]
+    fn the_open_holes_of_a_dockerd_are_left_to_a_person_except_what_is_written() {
+        let mut facts = DockerFacts {
+            docker: Dockerd {
+                accept_grpc: false,
+                name: "docker".to_owned(),
+                socket: "/run/docker.sock".into(),
+                authz: Some("/run/rootpin/docker.authz.sock".into()),
+            },
+            version: Version(28, 5, 2),
+            containerd_store: true,
+            driver: "overlayfs".to_owned(),
+            containerd: Some("/run/docker/containerd/containerd.sock".into()),
+            authorization: Vec::new(),
+            warnings: vec!["API is accessible on http://0.0.0.0:2375".to_owned()],
+            config: "/etc/docker/daemon.json".into(),
+            authorization_by_flag: false,
+            answers_grpc: Some(false),
+            mirrors: Vec::new(),
+            features: Vec::new(),
+            features_by_flag: Vec::new(),
+            swarm: None,
+        };
+        let engines = [PathBuf::from("/run/containerd/containerd.sock")];
+        let codes = |facts: &DockerFacts| -> Vec<String> {
+            let left = open_of_docker(facts, &engines).into_iter();
+            left.map(|why| why.to_string().split(": ").nth(1).unwrap().to_owned())
+                .collect()
+        };
+        assert_eq!(
+            codes(&facts),
+            ["docker-unknown-containerd", "docker-exposed"]
+        );
+        facts.containerd = Some(engines[0].clone());
+        facts.warnings.clear();
+        facts.containerd_store = false;
+        assert_eq!(codes(&facts), [""; 0]);
+        facts.docker.authz = None;
+        assert_eq!(codes(&facts), ["docker-no-authz"]);
+    }
 
     #[test]
     fn what_stays_open_is_left_to_a_person_and_a_restart_is_not() {
@@ -156,13 +299,7 @@ mod tests {
         }
         let config = facts.config.as_mut().unwrap();
         config.changed = Some("/etc/containerd/config.toml".into());
-        let tools = Tools {
-            verifier: "/usr/bin/rootpin-verifier".into(),
-            folder: "/usr/libexec/rootpin/verifier".into(),
-            control: None,
-            deadline: std::time::Duration::from_secs(8),
-            platform: None,
-        };
+        let tools = tools();
         let rootpin = crate::config::none().unwrap();
         let holes = check::containerd(&facts, super::super::wanted(&rootpin, &tools));
         assert!(

@@ -108,7 +108,7 @@ pub(crate) fn plan(
         config: config::parse(&text)?,
         text,
         texts,
-        program: program::is_to_be_copied(own, &to).then(|| (own.to_owned(), to)),
+        program: program::is_to_be_copied(own, &to)?.then(|| (own.to_owned(), to)),
         restart: kubelet.restart,
     })
 }

@@ -7,7 +7,7 @@ use super::facts::{ContainerdFacts, DockerFacts, Idle};
 use super::process::Process;
 use super::unit::{ADDRESS_OPTIONS, CONFIG_OPTIONS, UnitCommand};
 use super::{AUTHORIZATION, fix, probe};
-use crate::operate::platform::{DAEMON_JSON, MAIN, same_socket};
+use crate::operate::platform::{CONTAINERD, DAEMON_JSON, DOCKER, MAIN, same_socket};
 use crate::problem::Problem;
 
 /// Compares a containerd with its unit, or with its configuration.
@@ -32,10 +32,11 @@ pub(super) async fn containerd(facts: &ContainerdFacts, idle: Idle<'_>) -> Resul
     let Some(unit) = idle.containerd_unit else {
         return Ok(());
     };
+    // Whoever started this one: the unit is what starts it at the next boot.
     let is_of_unit = probe::listener(socket)
         .await
         .is_ok_and(|process| unit.runs(process.pid));
-    if !is_of_unit {
+    if !is_of_unit && !unit.will_listen(&ADDRESS_OPTIONS, Path::new(CONTAINERD), socket) {
         return Ok(());
     }
     let main = unit.path(&CONFIG_OPTIONS).unwrap_or_else(|| MAIN.into());
@@ -60,7 +61,10 @@ pub(super) fn dockerd(
     idle: Idle<'_>,
     plugin: &str,
 ) -> Result<(), Problem> {
-    let of_unit = |unit: &&UnitCommand| process.is_some_and(|process| unit.runs(process.pid));
+    let of_unit = |unit: &&UnitCommand| {
+        process.is_some_and(|process| unit.runs(process.pid))
+            || unit.will_listen(&["host", "H"], Path::new(DOCKER), &facts.docker.socket)
+    };
     let Some(unit) = idle.docker_unit.filter(of_unit) else {
         return Ok(());
     };
@@ -96,4 +100,96 @@ fn elsewhere(address: &Path, facts: &ContainerdFacts) -> Problem {
             "write containerd = \"{address}\" into its [[engine]] in rootpin.toml, or name its own configuration by --containerd-config FILE, and run this again"
         ),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::check::tests::in_order;
+    use super::super::version::Version;
+    use super::*;
+    use crate::config::Dockerd;
+
+    fn unit(line: &str) -> UnitCommand {
+        UnitCommand {
+            words: line.split(' ').map(str::to_owned).collect(),
+            file: "/u.service".into(),
+            folder: "/".into(),
+            names: vec!["u.service".to_owned()],
+        }
+    }
+
+    fn idle<'a>(containerd: Option<&'a UnitCommand>, docker: Option<&'a UnitCommand>) -> Idle<'a> {
+        Idle {
+            containerd: Path::new("containerd"),
+            main: Path::new(MAIN),
+            daemon_json: Path::new(DAEMON_JSON),
+            authorization_by_flag: None,
+            containerd_unclear: None,
+            docker_unclear: None,
+            containerd_unit: containerd,
+            docker_unit: docker,
+            tells_socket: true,
+            is_image: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_containerd_that_somebody_started_is_compared_with_the_unit_of_its_socket() {
+        let mut facts = in_order("2.1.9");
+        facts.runs = true;
+        facts.engine.containerd = CONTAINERD.into();
+        facts.config.as_mut().unwrap().main = MAIN.into();
+        for (line, wanted) in [
+            ("containerd", None),
+            (
+                "containerd -c /srv/x",
+                Some("/u.service starts it with /srv/x"),
+            ),
+            ("containerd -c /srv/x -a /run/other.sock", None),
+        ] {
+            let unit = unit(line);
+            let found = containerd(&facts, idle(Some(&unit), None)).await;
+            let why = found.err().map(|why| why.to_string()).unwrap_or_default();
+            assert_eq!(why.is_empty(), wanted.is_none(), "{line}: {why}");
+            assert!(why.contains(wanted.unwrap_or_default()), "{line}: {why}");
+        }
+    }
+
+    #[test]
+    fn a_dockerd_that_somebody_started_is_compared_with_the_unit_of_its_socket() {
+        let facts = DockerFacts {
+            docker: Dockerd {
+                accept_grpc: false,
+                name: "docker".to_owned(),
+                socket: DOCKER.into(),
+                authz: None,
+            },
+            version: Version(28, 5, 2),
+            containerd_store: true,
+            driver: "overlayfs".to_owned(),
+            containerd: None,
+            authorization: Vec::new(),
+            warnings: Vec::new(),
+            config: DAEMON_JSON.into(),
+            authorization_by_flag: false,
+            answers_grpc: Some(false),
+            mirrors: Vec::new(),
+            features: Vec::new(),
+            features_by_flag: Vec::new(),
+            swarm: None,
+        };
+        for (line, is_same) in [
+            ("dockerd -H fd://", true),
+            ("dockerd -H fd:// --config-file /srv/d.json", false),
+            ("dockerd -H fd:// --authorization-plugin=opa", false),
+            (
+                "dockerd -H unix:///run/o.sock --config-file /srv/d.json",
+                true,
+            ),
+        ] {
+            let unit = unit(line);
+            let found = dockerd(&facts, None, idle(None, Some(&unit)), "rootpin");
+            assert_eq!(found.is_ok(), is_same, "{line}: {found:?}");
+        }
+    }
 }

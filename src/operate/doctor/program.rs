@@ -6,7 +6,7 @@ use std::fmt::Display;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
 use std::os::unix::ffi::OsStringExt as _;
-use std::os::unix::fs::{MetadataExt as _, chown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
@@ -14,12 +14,14 @@ use std::time::Duration;
 use std::{fs, io};
 
 use rustix::fs::{Mode, OFlags};
+use tempfile::TempDir;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 
 use super::config_files::ConfigFiles;
 use super::probe;
 use super::process::Process;
+use crate::problem::Problem;
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -116,10 +118,7 @@ impl Program {
         files: &ConfigFiles,
         wanted: impl Fn(&Path) -> bool,
     ) -> Result<toml::Table, ProgramFailure> {
-        let folder = tempfile::Builder::new()
-            .prefix("rootpin-")
-            .tempdir()
-            .map_err(|error| format!("a folder for a copy: {error}"))?;
+        let folder = private_folder()?;
         let main = files.copy(folder.path(), wanted)?;
         self.show(folder.path())
             .map_err(|error| format!("a copy for the image's containerd: {error}"))?;
@@ -290,6 +289,16 @@ impl Program {
     }
 }
 
+/// A folder for copies of configurations: they may have secrets in them, and nobody else may read
+/// it.
+pub(super) fn private_folder() -> Result<TempDir, String> {
+    tempfile::Builder::new()
+        .prefix("rootpin-")
+        .permissions(fs::Permissions::from_mode(0o700))
+        .tempdir()
+        .map_err(|error| format!("a folder for a copy: {error}"))
+}
+
 fn variables(bytes: &[u8]) -> Vec<(OsString, OsString)> {
     let pairs = bytes.split(|byte| *byte == 0).filter_map(|pair| {
         let at = pair
@@ -306,19 +315,40 @@ fn variables(bytes: &[u8]) -> Vec<(OsString, OsString)> {
 }
 
 /// Whether a program of rootpin's is not there yet, or is there as another release's. A script is
-/// somebody's own way to call it, and a link is a package's, which brings what it leads to: both
-/// stay.
-pub(super) fn is_to_be_copied(own: &Path, to: &Path) -> bool {
-    if !is_program(to) {
-        return true;
+/// somebody's own way to call it, and a link to a program of that name is a package's, which brings
+/// it: both stay.
+///
+/// # Errors
+/// It is another link. A copy would take the place of the program that it leads to.
+pub(super) fn is_to_be_copied(own: &Path, to: &Path) -> Result<bool, Problem> {
+    let same = || matches!((fs::read(own), fs::read(to)), (Ok(own), Ok(now)) if own == now);
+    if let Ok(about) = fs::symlink_metadata(to).map(|about| (about.is_symlink(), about.uid()))
+        && about.0
+    {
+        let end = fs::canonicalize(to).ok();
+        let ours = [0, rustix::process::geteuid().as_raw()].contains(&about.1);
+        let by_name = |end: &PathBuf| end.file_name() == own.file_name();
+        if ours && is_program(to) && (end.as_ref().is_some_and(by_name) || same()) {
+            return Ok(false);
+        }
+        let to = to.display();
+        let end = end.map_or_else(|| "nothing".to_owned(), |end| end.display().to_string());
+        return Err(Problem::hinted(
+            format!(
+                "{to} is a link of user {} to {end}, which is not {}",
+                about.1,
+                own.display()
+            ),
+            format!("look who made it; then: rm '{to}', and run this again"),
+        ));
     }
-    if to.is_symlink() {
-        return false;
+    if !is_program(to) {
+        return Ok(true);
     }
     let (Ok(own), Ok(present)) = (fs::read(own), fs::read(to)) else {
-        return false;
+        return Ok(false);
     };
-    own != present && !present.starts_with(b"#!")
+    Ok(own != present && !present.starts_with(b"#!"))
 }
 
 /// Whether the file is a program that this user can run.
@@ -328,8 +358,6 @@ pub(super) fn is_program(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn script(text: &str) -> (tempfile::TempDir, Program) {
@@ -457,14 +485,61 @@ mod tests {
         };
         let (own, other) = (program("own", "new"), program("other", "old"));
         let script = program("script", "#!/bin/sh\n");
-        assert!(is_to_be_copied(&own, Path::new("/nonexistent")));
-        assert!(is_to_be_copied(&own, &other));
-        assert!(!is_to_be_copied(&own, &own));
-        assert!(!is_to_be_copied(&own, &script));
-        let link = folder.path().join("link");
-        std::os::unix::fs::symlink(&other, &link).unwrap();
-        assert!(!is_to_be_copied(&own, &link));
+        let is_to_be = |own: &Path, to: &Path| is_to_be_copied(own, to).unwrap();
+        assert!(is_to_be(&own, Path::new("/nonexistent")));
+        assert!(is_to_be(&own, &other));
+        assert!(!is_to_be(&own, &own));
+        assert!(!is_to_be(&own, &script));
         // There is nothing to copy from.
-        assert!(!is_to_be_copied(Path::new("/nonexistent"), &other));
+        assert!(!is_to_be(Path::new("/nonexistent"), &other));
+    }
+
+    #[test]
+    fn a_link_stays_that_leads_to_a_program_of_that_name_and_another_one_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let program = |name: &str, text: &str| {
+            let file = folder.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            file
+        };
+        let own = program("own/rootpin-verifier", "new");
+        let link = folder.path().join("link");
+        let lead = |to: &Path| {
+            let _ = fs::remove_file(&link);
+            std::os::unix::fs::symlink(to, &link).unwrap();
+            is_to_be_copied(&own, &link)
+        };
+        for known in [
+            program("package/rootpin-verifier", "old"),
+            program("copy", "new"),
+            own.clone(),
+        ] {
+            assert_eq!(lead(&known), Ok(false), "{}", known.display());
+        }
+        for (other, named) in [
+            (program("true", "old"), "true"),
+            (program("script", "#!/bin/sh\n"), "script"),
+            ("/nonexistent/rootpin-verifier".into(), "nothing"),
+        ] {
+            let why = lead(&other).unwrap_err().to_string();
+            assert!(
+                why.contains(named) && why.contains("hint: look who made it"),
+                "{why}"
+            );
+        }
+        // Somebody else's, who may have it lead elsewhere.
+        if lead(&own).is_ok() && std::os::unix::fs::lchown(&link, Some(NOBODY), None).is_ok() {
+            let why = is_to_be_copied(&own, &link).unwrap_err().to_string();
+            assert!(why.contains("of user 65534"), "{why}");
+        }
+    }
+
+    #[test]
+    fn copies_of_configurations_lie_where_nobody_else_reads() {
+        let folder = private_folder().unwrap();
+        let mode = folder.path().metadata().unwrap().mode();
+        assert_eq!(mode & 0o7777, 0o700);
     }
 }

@@ -1,7 +1,11 @@
 //! Takes secrets out of texts of any form: configurations, logs, JSON. What is taken out too much is
 //! asked for again; what is left in can't be taken back.
 
+mod section;
+
 use serde_json::Value;
+
+use section::{is_below_secret, section};
 
 const REMOVED: &str = "[removed]";
 
@@ -100,6 +104,8 @@ enum Until {
     Text(&'static str),
     /// So many of the second sign, less those of the first.
     Closed(char, char, usize),
+    /// A line that is indented no deeper than this, as YAML ends a block.
+    Shallower(usize),
 }
 
 fn goes_on(until: Until, line: &str) -> Option<Until> {
@@ -110,17 +116,39 @@ fn goes_on(until: Until, line: &str) -> Option<Until> {
             let depth = (depth + count(open)).saturating_sub(count(close));
             (depth > 0).then_some(Until::Closed(open, close, depth))
         }
+        Until::Shallower(indent) => {
+            let here = indent_of(line, &[' ', '\t', '#']);
+            let is_item =
+                here == indent && line.get(here..).is_some_and(|rest| rest.starts_with('-'));
+            (line.trim().is_empty() || here > indent || is_item).then_some(until)
+        }
     }
+}
+
+fn indent_of(line: &str, signs: &[char]) -> usize {
+    line.len() - line.trim_start_matches(signs).len()
 }
 
 /// The text without secrets, line by line.
 pub(super) fn redacted(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut until = None;
+    // Whether this is a section whose values are all secret.
+    let mut is_secret_section = false;
     for line in text.lines() {
         // A private key, or a value of several lines, goes to its end.
         if let Some(end) = until {
             until = goes_on(end, line);
+            if until.is_some() || !matches!(end, Until::Shallower(_)) {
+                continue;
+            }
+        }
+        let section = section(line);
+        is_secret_section = section.unwrap_or(is_secret_section);
+        let is_value = is_secret_section && section.is_none() && !line.trim().is_empty();
+        if is_value && !line.contains([':', '=']) {
+            out.push_str(REMOVED);
+            out.push('\n');
             continue;
         }
         if let Some(document) = document(line) {
@@ -135,7 +163,7 @@ pub(super) fn redacted(text: &str) -> String {
             }
             continue;
         }
-        let (line, opens) = line_of(line);
+        let (line, opens) = line_of(line, is_value);
         until = opens;
         out.push_str(&line);
         out.push('\n');
@@ -192,8 +220,9 @@ fn clean(value: &mut Value) {
     }
 }
 
-/// One line, and what ends a value that goes on in the next ones.
-fn line_of(line: &str) -> (String, Option<Until>) {
+/// One line, and what ends a value that goes on in the next ones. `is_value`: its value is secret
+/// whatever its key is.
+fn line_of(line: &str, is_value: bool) -> (String, Option<Until>) {
     let mut kept = String::new();
     let mut rest = line;
     // `rest` begins after the separator of a key that was looked at.
@@ -202,11 +231,19 @@ fn line_of(line: &str) -> (String, Option<Until>) {
         let after = after.get(1..).unwrap_or_default();
         kept.push_str(before);
         kept.push_str(rest.get(at..=at).unwrap_or_default());
-        if !is_secret(key_of(before)) {
+        let is_first = rest.len() == line.len();
+        let is_hidden = is_value || is_first && is_below_secret(before);
+        if !is_hidden && !is_secret(key_of(before)) {
             rest = after;
             continue;
         }
         let value = after.trim_start();
+        if kept.ends_with(':') && (value.is_empty() || value.starts_with(['|', '>', '&', '!', '#']))
+        {
+            kept.push_str(REMOVED);
+            let indent = indent_of(line, &[' ', '\t', '#', '-']);
+            return (words(&kept), Some(Until::Shallower(indent)));
+        }
         kept.push_str(after.get(..after.len() - value.len()).unwrap_or_default());
         if let Some(tail) = in_string(&kept).then(|| closing(value)).flatten() {
             kept.push_str(REMOVED);
@@ -485,6 +522,22 @@ mod tests {
             "fetching https://u:§@r.example/v2/ failed",
             "X-JFrog-Art-Api = [\"§\"]",
             "[plugins.\"io.containerd.grpc.v1.cri\".registry.headers]\n  X-Api-Auth = [\"§\"]",
+            "[plugins.\"io.containerd.grpc.v1.cri\".registry.headers]\n  Api = ['§']",
+            "[host.'https://r.example'.header] # theirs\n  a = [\n    '§',\n  ]\n  b = '§'",
+            "[registry.headers] # see [x]\nApi = '§'",
+            "[ registry . headers . 'a]' ]\nApi = '§'",
+            "[[registry.headers.more]]\nApi = '§'",
+            "[registry.auths.'r.example']\nx = '§'",
+            "# [registry.headers]\n#   Api = ['§']",
+            "[registry.headers]\n# [a]\nApi = ['§']",
+            "[registry.headers]\nApi = ['x',\n'§']\n§",
+            "registry.headers.\"Api\" = ['§']",
+            "headers.Api = '§'",
+            "headers:\n  Api: §\n  other:\n    - §",
+            "a:\n  - headers:\n      Api: §\n",
+            "headers:\n- §",
+            "password: |\n  §\n\n  §",
+            "# headers:\n#   Api: §",
             "\"http-proxy\": \"http://user:p,§@proxy:3128\"",
             "\"https-proxy\": \"http://user:pa#§@proxy:3128\"",
             "\"http-proxy\": \"user:§@proxy:3128\"",
@@ -532,6 +585,26 @@ mod tests {
             let planted = text.replace('§', SECRET);
             let clean = redacted(&planted);
             assert!(!clean.contains(SECRET), "{planted}\n{clean}");
+        }
+    }
+
+    #[test]
+    fn a_secret_section_or_block_ends_where_its_form_ends_it() {
+        for (text, wanted) in [
+            (
+                "[registry.headers]\nApi = 'x'\n[other] # y\nname = 'kept'\n",
+                "[registry.headers]\nApi = '[removed]'\n[other] # y\nname = 'kept'\n",
+            ),
+            (
+                "a:\n  - headers:\n      Api: x\n  - name: kept\nb: kept\n",
+                "a:\n  - headers:[removed]\n  - name: kept\nb: kept\n",
+            ),
+            (
+                "[credentials]\nkubelet-config = '/etc/x'\n",
+                "[credentials]\nkubelet-config = '/etc/x'\n",
+            ),
+        ] {
+            assert_eq!(redacted(text), wanted);
         }
     }
 

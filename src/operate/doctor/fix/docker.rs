@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::super::facts::{DockerFacts, Idle};
-use super::super::program::Program;
+use super::super::program::{self, Program};
 use super::super::unit::service_of;
 use super::super::version::Version;
 use super::super::{plugin_name, probe};
@@ -168,10 +168,7 @@ async fn validate_idle(words: &[String], edit: &FileEdit) -> Result<(), Problem>
 }
 
 async fn ask(program: &Program, words: &[String], edit: &FileEdit) -> Result<(), Problem> {
-    let folder = tempfile::Builder::new()
-        .prefix("rootpin-")
-        .tempdir()
-        .map_err(|error| format!("a folder for a copy: {error}"))?;
+    let folder = program::private_folder()?;
     let copy = folder.path().join("daemon.json");
     std::fs::write(&copy, &edit.after).map_err(|error| format!("{}: {error}", copy.display()))?;
     let mut arguments = vec![

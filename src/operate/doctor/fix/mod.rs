@@ -370,7 +370,8 @@ impl RepairPlan {
             verifier, control, ..
         } = tools;
         let to = folder.join(super::check::PROGRAM);
-        if control.is_none() && !program::is_to_be_copied(verifier, &to) {
+        let is_to_be_copied = program::is_to_be_copied(verifier, &to)?;
+        if control.is_none() && !is_to_be_copied {
             return Ok(());
         }
         if !program::is_program(verifier) {

@@ -15,7 +15,7 @@ use containerd_client::services::v1::version_client::VersionClient;
 use super::super::config_files::{ConfigFiles, Pattern, at, is_ours};
 use super::super::facts::{ContainerdFacts, EngineConfig, PluginFacts, ProgramFolder, Writable};
 use super::super::process::Process;
-use super::super::program::{Program, ProgramFailure};
+use super::super::program::{self, Program, ProgramFailure};
 use super::super::version::{VERIFIER, Version};
 use crate::config::Engine;
 use crate::engines;
@@ -161,7 +161,7 @@ pub(super) async fn read(program: Program, main: &Path) -> Result<EngineConfig, 
         (Ok(files), Err(ProgramFailure::Refused(why)))
             if files.files.iter().any(|file| is_ours(&file.path)) =>
         {
-            let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
+            let folder = program::private_folder()?;
             let without = files.copy(folder.path(), |path| !is_ours(path))?;
             let effective = program
                 .dump(&without)

@@ -126,10 +126,7 @@ pub(in super::super) fn process(pid: u32) -> Option<Process> {
         .take(MAX_WORDS)
         .read_to_end(&mut bytes)
         .ok()?;
-    let words = bytes
-        .split(|byte| *byte == 0)
-        .filter(|word| !word.is_empty())
-        .map(|word| String::from_utf8_lossy(word).into_owned());
+    let words = words(&bytes);
     let place = |path: PathBuf| {
         fs::metadata(path)
             .ok()
@@ -140,9 +137,21 @@ pub(in super::super) fn process(pid: u32) -> Option<Process> {
         pid,
         name,
         uid,
-        words: words.collect(),
+        words,
         contained,
     })
+}
+
+/// The words of a command line as /proc has it. One may be empty, and counts.
+fn words(bytes: &[u8]) -> Vec<String> {
+    let whole = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if whole.iter().all(|byte| *byte == 0) {
+        return Vec::new();
+    }
+    let words = whole.split(|byte| *byte == 0);
+    words
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .collect()
 }
 
 /// The user of a process by its `status`; of several, as a set-user-ID program has, one that is not
@@ -205,6 +214,22 @@ mod tests {
     use std::os::unix::process::CommandExt as _;
 
     use super::*;
+
+    #[test]
+    fn an_empty_word_of_a_command_line_stays_one() {
+        for (bytes, wanted) in [
+            (
+                &b"containerd\0\0--config\0/a\0"[..],
+                &["containerd", "", "--config", "/a"][..],
+            ),
+            (b"containerd\0-c\0\0", &["containerd", "-c", ""]),
+            (b"containerd", &["containerd"]),
+            (b"", &[]),
+            (b"\0\0", &[]),
+        ] {
+            assert_eq!(words(bytes), wanted, "{bytes:?}");
+        }
+    }
 
     #[test]
     fn options_are_found_however_they_are_written() {

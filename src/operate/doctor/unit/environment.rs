@@ -88,7 +88,14 @@ impl Variables {
                             .to_owned()
                     }
                 },
-                Err(error) if optional && error.kind() == ErrorKind::NotFound => return,
+                // What is below /run, the service or one before it may write at boot.
+                Err(error)
+                    if optional
+                        && error.kind() == ErrorKind::NotFound
+                        && !["/run/", "/var/run/"].iter().any(|run| name.starts_with(run)) =>
+                {
+                    return;
+                }
                 Err(error) => format!("can't be read: {error}"),
             }
         };

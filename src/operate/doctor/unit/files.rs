@@ -50,7 +50,7 @@ pub(super) struct UnitFolders {
     folders: Vec<PathBuf>,
     /// Each name of a service, and the file that its first path leads to.
     mains: BTreeMap<String, PathBuf>,
-    /// Instances of templates that another unit wants.
+    /// Instances of templates that another unit wants, or that have drop-ins.
     wanted: BTreeSet<String>,
 }
 
@@ -69,9 +69,14 @@ impl UnitFolders {
         for folder in &folders {
             for path in entries(folder)? {
                 let name = file_name(&path);
+                if is_masked_until_boot(root, &path) {
+                    continue;
+                }
                 if name.ends_with(".service") && !mains.contains_key(&name) {
                     let main = end(root, (&folders, &real), &path);
-                    mains.insert(name, main);
+                    if !is_invalid_alias(&folders, &name, &main) {
+                        mains.insert(name, main);
+                    }
                 } else if [".wants", ".requires", ".upholds"]
                     .iter()
                     .any(|kind| name.ends_with(kind))
@@ -79,6 +84,9 @@ impl UnitFolders {
                     let all = entries(&path)?.into_iter();
                     let names = all.map(|path| file_name(&path));
                     wanted.extend(names.filter(|name| template(name).is_some()));
+                } else if let Some(unit) = name.strip_suffix(".d") {
+                    // An instance that only a command starts.
+                    wanted.extend(template(unit).map(|_| unit.to_owned()));
                 }
             }
         }
@@ -119,12 +127,17 @@ impl UnitFolders {
             names.extend(same.filter(|name| template(name).is_none()));
             names.extend(is_unit(&self.folders, main).then(|| file_name(main)));
         }
-        let drop_ins = drop_ins(&self.folders, unit, &names)?;
+        let drop_ins = drop_ins(&self.root, &self.folders, (unit, &names))?;
         Ok(Some(UnitFiles {
             main: main.clone(),
             drop_ins,
             names,
         }))
+    }
+
+    /// Whether a file has that unit's name, or masks it.
+    pub(super) fn has(&self, unit: &str) -> bool {
+        self.mains.contains_key(unit)
     }
 
     /// Where these folders are.
@@ -144,7 +157,10 @@ pub(super) fn default_environment(root: &Path) -> io::Result<BTreeMap<String, St
     let folders = OWN_FOLDERS.map(|folder| below(root, folder));
     let mains = folders.iter().map(|folder| folder.join("system.conf"));
     let main = mains.into_iter().find(|path| path.exists());
-    let drop_ins = by_name(folders.iter().map(|folder| folder.join("system.conf.d")))?;
+    let drop_ins = by_name(
+        root,
+        folders.iter().map(|folder| folder.join("system.conf.d")),
+    )?;
     let mut found = BTreeMap::new();
     for path in main.into_iter().chain(drop_ins) {
         for (section, key, value) in settings(&path)? {
@@ -170,6 +186,17 @@ fn file_name(path: &Path) -> String {
 /// An empty file masks a unit as a link to /dev/null does.
 fn is_masked(main: &Path) -> io::Result<bool> {
     Ok(is_null(main) || fs::metadata(main)?.len() == 0)
+}
+
+/// Whether it masks something by a file below /run, which the next boot takes away.
+fn is_masked_until_boot(root: &Path, path: &Path) -> bool {
+    path.starts_with(root.join("run")) && is_null(path)
+}
+
+/// An instance can't be another name of a unit without one: systemd passes over such a link
+/// (`unit_validate_alias_symlink_or_warn` in src/shared/install.c).
+fn is_invalid_alias(folders: &[PathBuf], name: &str, main: &Path) -> bool {
+    name.contains('@') && !file_name(main).contains('@') && is_unit(folders, main)
 }
 
 fn is_unit(folders: &[PathBuf], path: &Path) -> bool {
@@ -205,17 +232,25 @@ fn end(root: &Path, (folders, real): (&[PathBuf], &[Option<PathBuf>]), path: &Pa
     at
 }
 
-fn drop_ins(folders: &[PathBuf], unit: &str, names: &BTreeSet<String>) -> io::Result<Vec<PathBuf>> {
+/// For each of the unit's names folder by folder, and last what is for all services
+/// (`unit_file_find_dropin_paths` in src/shared/dropin.c).
+fn drop_ins(
+    root: &Path,
+    folders: &[PathBuf],
+    (unit, names): (&str, &BTreeSet<String>),
+) -> io::Result<Vec<PathBuf>> {
     let others = names.iter().filter(|name| *name != unit);
     let kinds = std::iter::once(unit)
         .chain(others.map(String::as_str))
-        .flat_map(with_prefixes)
-        .chain(["service".to_owned()]);
-    by_name(kinds.flat_map(|kind| {
-        folders
-            .iter()
-            .map(move |folder| folder.join(format!("{kind}.d")))
-    }))
+        .map(with_prefixes)
+        .chain([vec!["service".to_owned()]]);
+    let of_kinds = |kinds: Vec<String>| {
+        folders.iter().flat_map(move |folder| {
+            let kinds = kinds.clone().into_iter();
+            kinds.map(move |kind| folder.join(format!("{kind}.d")))
+        })
+    };
+    by_name(root, kinds.flat_map(of_kinds))
 }
 
 /// A unit's name, and for `a-b.service` also `a-.service`; of an instance also its template's.
@@ -237,12 +272,13 @@ fn with_prefixes(name: &str) -> Vec<String> {
 }
 
 /// The drop-ins of these folders in the order of their names; of one name the first folder's.
-fn by_name(folders: impl Iterator<Item = PathBuf>) -> io::Result<Vec<PathBuf>> {
+fn by_name(root: &Path, folders: impl Iterator<Item = PathBuf>) -> io::Result<Vec<PathBuf>> {
     let mut found: BTreeMap<String, PathBuf> = BTreeMap::new();
     for folder in folders {
         for path in entries(&folder)? {
             let name = file_name(&path);
-            if path.extension().is_some_and(|end| end == "conf") && !name.starts_with('.') {
+            let is_one = path.extension().is_some_and(|end| end == "conf");
+            if is_one && !name.starts_with('.') && !is_masked_until_boot(root, &path) {
                 found.entry(name).or_insert(path);
             }
         }

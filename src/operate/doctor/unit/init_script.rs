@@ -4,8 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::super::config_files::read;
 use super::engine_unit::EngineUnit;
+use crate::plain_file::read;
+
+/// Nobody writes a longer one by hand.
+const MAX_FILE: u64 = 1 << 20;
 
 /// systemd itself, on a host or in an image.
 const SYSTEMD: [&str; 2] = ["usr/lib/systemd/systemd", "lib/systemd/systemd"];
@@ -27,25 +30,51 @@ pub(super) fn counts(root: &Path, is_image: bool) -> bool {
     OTHERS.contains(&first.trim_end())
 }
 
+/// The script of sysvinit that starts an engine under systemd: no unit has its name.
+pub(super) fn without_unit(
+    root: &Path,
+    engine: &EngineUnit,
+    has: impl Fn(&str) -> bool,
+) -> Option<PathBuf> {
+    let scripts = names(root, SCRIPTS[0]).into_iter();
+    let mut found = scripts.filter(|script| {
+        let name = script.file_name().unwrap_or_default().to_string_lossy();
+        !has(&format!("{name}.service")) && has_program(&text(script), engine)
+    });
+    found.next()
+}
+
+fn names(root: &Path, folder: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(root.join(folder)).into_iter().flatten();
+    entries
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// What is no UTF-8 in it mostly stands in a comment.
+fn text(path: &Path) -> String {
+    let read = read(path, MAX_FILE);
+    read.map(|(bytes, _)| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default()
+}
+
+fn has_program(text: &str, engine: &EngineUnit) -> bool {
+    words(text).any(|word| word.rsplit('/').next() == Some(engine.program))
+}
+
 /// The file by which an engine gets one of its options, and that option. None: it is started
 /// without, or no script starts it.
 pub(super) fn option(root: &Path, engine: &EngineUnit) -> Option<(PathBuf, String)> {
-    let files_of = |folder: &str| {
-        let entries = fs::read_dir(root.join(folder)).into_iter().flatten();
-        entries
-            .filter_map(Result::ok)
-            .map(|entry| entry.path())
-            .collect::<Vec<_>>()
-    };
-    let scripts = SCRIPTS.iter().flat_map(|folder| files_of(folder));
+    let scripts = SCRIPTS.iter().flat_map(|folder| names(root, folder));
     let runs = FOLDERS
         .iter()
-        .flat_map(|folder| files_of(folder))
+        .flat_map(|folder| names(root, folder))
         .map(|service| service.join("run"));
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     for script in scripts.chain(runs) {
-        let text = read(&script).unwrap_or_default();
-        if !words(&text).any(|word| word.rsplit('/').next() == Some(engine.program)) {
+        let text_of_it = text(&script);
+        if !has_program(&text_of_it, engine) {
             continue;
         }
         let named = match script.file_name() {
@@ -55,17 +84,22 @@ pub(super) fn option(root: &Path, engine: &EngineUnit) -> Option<(PathBuf, Strin
         let name = named.unwrap_or_default().to_owned();
         let settings = SETTINGS.iter().map(|folder| root.join(folder).join(&name));
         for path in settings {
-            files.push((read(&path).unwrap_or_default(), path));
+            files.push((text(&path), path));
         }
-        files.push((text, script));
+        files.push((text_of_it, script));
     }
     files.iter().find_map(|(text, path)| {
-        let is_option = |word: &&str| {
-            let name = word.strip_prefix("--");
-            name.is_some_and(|name| engine.options.contains(&name))
-        };
-        let found = words(text).find(is_option)?;
-        Some((path.clone(), found.to_owned()))
+        let all: Vec<&str> = words(text).filter(|word| !word.is_empty()).collect();
+        let mut following = all.iter().skip(1);
+        let found = all.iter().find(|word| {
+            // Programs of a script have options of one letter, too, but none with a path.
+            let next = following
+                .next()
+                .is_some_and(|next| next.starts_with(['/', '$']));
+            let name = word.strip_prefix("--").or_else(|| word.strip_prefix('-'));
+            name.is_some_and(|name| engine.options.contains(&name) && (name.len() > 1 || next))
+        })?;
+        Some((path.clone(), (*found).to_owned()))
     })
 }
 

@@ -71,6 +71,21 @@ impl UnitCommand {
         Some(self.folder.join(self.option(names)?))
     }
 
+    /// Whether this unit's service, once it is started, listens there. `usual`: where it does
+    /// without an option.
+    pub(crate) fn will_listen(&self, names: &[&str], usual: &Path, socket: &Path) -> bool {
+        let given = super::process::options(&self.words, names);
+        let mut paths = given
+            .iter()
+            .map(|given| Path::new(given.strip_prefix("unix://").unwrap_or(given)))
+            .filter(|path| path.is_absolute())
+            .peekable();
+        if paths.peek().is_none() {
+            return same_socket(usual, socket);
+        }
+        paths.any(|path| same_socket(path, socket))
+    }
+
     /// Whether systemd started that process as this unit's service.
     pub(crate) fn runs(&self, pid: u32) -> bool {
         service_of(pid).is_some_and(|service| self.names.contains(&service))
@@ -83,17 +98,25 @@ impl UnitCommand {
         if is_usual { usual } else { found() }
     }
 
-    /// What keeps two units from being the same for this program: the values that count.
-    fn values(&self, engine: &EngineUnit) -> Vec<Option<String>> {
-        let value = |name: &&str| self.option(&[*name]);
-        engine.options.iter().map(value).collect()
+    /// What keeps two units from being the same for this program: the program, as two releases of
+    /// one may read a file differently, and the values that count, from where the service begins.
+    fn values(&self, engine: &EngineUnit) -> (Option<&String>, Vec<Option<PathBuf>>) {
+        let value = |name: &&str| self.path(&[*name]);
+        (
+            self.words.first(),
+            engine.options.iter().map(value).collect(),
+        )
     }
 
-    /// Whether it listens there; none: its command line doesn't say where.
-    fn listens(&self, engine: &EngineUnit, socket: &Path) -> Option<bool> {
-        let given = self.option(engine.sockets)?;
-        let path = Path::new(given.strip_prefix("unix://").unwrap_or(&given));
-        path.is_absolute().then(|| same_socket(path, socket))
+    /// Whether its command line has it listen in other places only. Without an option, or with a
+    /// socket of systemd's, it may listen anywhere.
+    fn is_elsewhere(&self, engine: &EngineUnit, socket: &Path) -> bool {
+        let given = super::process::options(&self.words, engine.sockets);
+        let is_other = |given: &String| {
+            let path = Path::new(given.strip_prefix("unix://").unwrap_or(given));
+            path.is_absolute() && !same_socket(path, socket)
+        };
+        !given.is_empty() && given.iter().all(is_other)
     }
 }
 
@@ -191,8 +214,21 @@ impl HostUnits {
         }
         let units = self.units(engine);
         let all = units.iter().map(|unit| self.start_of(unit, engine));
-        let all = all.filter(|start| *start != UnitStart::Absent).collect();
+        let all = all.filter(|start| *start != UnitStart::Absent);
+        let all = all.chain(self.script(engine)).collect();
         choose(all, engine, socket, pid)
+    }
+
+    /// A script that systemd makes a unit of at boot.
+    fn script(&self, engine: &EngineUnit) -> Option<UnitStart> {
+        let has = |unit: &str| self.folders.as_ref().is_ok_and(|folders| folders.has(unit));
+        let file = init_script::without_unit(&self.root, engine, has);
+        let command = UnitCommand {
+            file: file.filter(|_| !self.by_scripts)?,
+            ..UnitCommand::of(engine.unit)
+        };
+        let why = "it is a script, and only units of systemd are read".to_owned();
+        Some(UnitStart::Unclear(command, why))
     }
 
     fn start_of(&self, unit: &str, engine: &EngineUnit) -> UnitStart {
@@ -253,11 +289,12 @@ fn choose(
     if let Some(at) = all.iter().position(|start| runs(start) == Some(true)) {
         return all.swap_remove(at);
     }
-    let listens = |start: &UnitStart| start.command()?.listens(engine, socket?);
-    if all.iter().any(|start| listens(start) == Some(true)) {
-        all.retain(|start| listens(start) == Some(true));
-    } else if all.iter().any(|start| listens(start).is_none()) {
-        all.retain(|start| listens(start).is_none());
+    let may_listen = |start: &UnitStart| match (start.command(), socket) {
+        (Some(command), Some(socket)) => !command.is_elsewhere(engine, socket),
+        _ => true,
+    };
+    if all.iter().any(may_listen) {
+        all.retain(may_listen);
     }
     // Those that say the same are one.
     let mut kept: Vec<UnitStart> = Vec::new();

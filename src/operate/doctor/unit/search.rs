@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::engine_unit::EngineUnit;
 use super::files::{UnitFiles, UnitFolders};
 use super::service::Service;
-use super::words::{PREFIXES, split};
+use super::words::{MARKS, PREFIXES, split};
 
 /// Programs that start another one, which their command line has.
 const WRAPPERS: [&str; 28] = [
@@ -109,6 +109,7 @@ fn may_start(root: &Path, files: &UnitFiles, program: &str) -> bool {
         };
         let by_path = |word: &String| word.starts_with('/') && is_program(word, program);
         starts(&words, program)
+            || may_be(first, program)
             || rest.iter().any(by_path)
             || is_wrapper(first) && rest.iter().any(|word| calls(word, program))
             || snap(&words, program).is_some()
@@ -125,6 +126,14 @@ fn is_program(word: &str, program: &str) -> bool {
     let release = rest.trim_start_matches(['-', '_', 'v']);
     (rest.is_empty() || release.starts_with(|sign: char| sign.is_ascii_digit()))
         && !word.contains(':')
+}
+
+/// Whether a word with a specifier or an escape in its last part may be that program:
+/// `/usr/bin/%p`.
+fn may_be(word: &str, program: &str) -> bool {
+    let name = word.rsplit('/').next().unwrap_or(word);
+    name.split_once(MARKS)
+        .is_some_and(|(begin, _)| program.starts_with(begin))
 }
 
 fn is_wrapper(word: &str) -> bool {
@@ -161,8 +170,32 @@ fn is_wrapped<'a>(words: &mut impl Iterator<Item = &'a str>, program: &str) -> b
     false
 }
 
-/// Whether a text of a shell has that program serve. Its own words, as for a `systemctl restart`,
-/// do not count.
+/// Whether a text of a shell names the program by its whole path, as for a variable, and not only to
+/// look whether it is there or for another use.
+fn names_path(text: &str, program: &str) -> bool {
+    let ends = |sign: char| sign.is_ascii_whitespace() || "\"';&|()`{}$=<>".contains(sign);
+    let is_path = |word: &str| {
+        let (before, path) = word.split_at(word.find('/').unwrap_or(word.len()));
+        // `${CD:-/usr/bin/containerd}`
+        (before.is_empty() || before.ends_with(['-', '+', '?'])) && is_program(path, program)
+    };
+    let lines = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with('#'));
+    lines.into_iter().any(|line| {
+        let words: Vec<&str> = line.split(ends).filter(|word| !word.is_empty()).collect();
+        let word = |at: usize| words.get(at).copied().unwrap_or_default();
+        (0..words.len()).any(|at| {
+            let before = at.checked_sub(1).map_or("", word);
+            is_path(word(at))
+                && !["-e", "-f", "-x"].contains(&before)
+                && !OTHER_USES.contains(&word(at + 1))
+        })
+    })
+}
+
+/// Whether a text of a shell has that program serve, or may. Its own words, as for a
+/// `systemctl restart`, do not count.
 fn calls(text: &str, program: &str) -> bool {
     let is_assignment = |word: &str| {
         let name = word.split_once('=').map(|(name, _)| name);
@@ -172,15 +205,16 @@ fn calls(text: &str, program: &str) -> bool {
     let lines = text
         .lines()
         .filter(|line| !line.trim_start().starts_with('#'));
-    lines
-        .flat_map(|line| line.split([';', '&', '|', '(', ')', '`']))
-        .any(|command| {
-            let words = command
-                .split_ascii_whitespace()
-                .map(|word| word.trim_matches(['"', '\'']))
-                .skip_while(|word| BEFORE_COMMANDS.contains(word) || is_assignment(word));
-            starts(&words.collect::<Vec<_>>(), program)
-        })
+    names_path(&text, program)
+        || lines
+            .flat_map(|line| line.split([';', '&', '|', '(', ')', '`']))
+            .any(|command| {
+                let words = command
+                    .split_ascii_whitespace()
+                    .map(|word| word.trim_matches(['"', '\'']))
+                    .skip_while(|word| BEFORE_COMMANDS.contains(word) || is_assignment(word));
+                starts(&words.collect::<Vec<_>>(), program)
+            })
 }
 
 /// The snap whose service these words start, if the service is that engine: `snap run docker.dockerd`.
@@ -236,6 +270,16 @@ mod tests {
             ("# exec containerd", false),
             ("systemctl restart containerd", false),
             ("containerd --version", false),
+            ("BIN=/usr/bin/containerd\nexec \"$BIN\" --config /x", true),
+            ("BIN='/opt/cd/containerd-2.1'; $BIN", true),
+            ("exec ${CD:-/usr/bin/containerd} --config /x", true),
+            ("exec ${CD-/usr/bin/containerd}", true),
+            ("exec ${CD:=/usr/bin/containerd}", true),
+            ("start-stop-daemon --exec=/usr/bin/containerd", true),
+            ("[ -x /usr/bin/containerd ] || exit 0", false),
+            ("X=/usr/bin/containerd-shim-runc-v2", false),
+            ("docker run -v /usr/bin/containerd:/x y", false),
+            ("# BIN=/usr/bin/containerd", false),
             (
                 "/usr/bin/containerd config default >/etc/containerd/config.toml",
                 false,

@@ -4,8 +4,11 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
-use super::super::config_files::read;
-use super::words::{is_name, split};
+use super::words::{ESCAPE, is_name, split};
+use crate::plain_file::read;
+
+/// Nobody writes a longer one by hand.
+const MAX_FILE: u64 = 1 << 20;
 
 /// `NAME=VALUE` of each word.
 pub(super) fn pairs(value: &str) -> Vec<(String, String)> {
@@ -17,10 +20,17 @@ pub(super) fn pairs(value: &str) -> Vec<(String, String)> {
     pairs.collect()
 }
 
+/// Bytes that are no UTF-8 mostly stand in a comment; in a word they are as little known as an
+/// escape.
+fn lossy(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    text.replace(char::REPLACEMENT_CHARACTER, &ESCAPE.to_string())
+}
+
 /// Each line of a file of systemd's: section, key, value. A file that is masked or gone has none.
 pub(super) fn settings(path: &Path) -> io::Result<Vec<(String, String, String)>> {
-    let text = match read(path) {
-        Ok(text) => text,
+    let text = match read(path, MAX_FILE) {
+        Ok((bytes, _)) => lossy(&bytes),
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(_) if is_null(path) => return Ok(Vec::new()),
         Err(error) => return Err(error),

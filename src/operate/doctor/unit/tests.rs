@@ -151,6 +151,14 @@ fn what_is_not_known_of_words_that_count_makes_a_unit_unclear() {
     for (text, wanted) in [
         (lines("EnvironmentFile=/none"), "/none, which can't be read"),
         (
+            lines("ExecStartPre=/opt/env\nEnvironmentFile=-/run/cd/env"),
+            "/run/cd/env, which can't be read",
+        ),
+        (
+            lines("EnvironmentFile=-/var/run/cd/env"),
+            "/var/run/cd/env, which can't be read",
+        ),
+        (
             lines("EnvironmentFile=/etc/*.env"),
             "/etc/*.env, which is a pattern",
         ),
@@ -341,6 +349,17 @@ fn of_one_name_a_units_own_drop_in_hides_that_of_all_services() {
         ("etc/systemd/system/docker.service.d/.20.conf", &of_all),
     ]);
     assert_eq!(words.unwrap().last().unwrap(), "/own");
+    // Folder by folder: the administrator's for more units hides the package's own.
+    let root = root(&[
+        (
+            "usr/lib/systemd/system/my-docker.service",
+            "[Service]\nExecStart=/usr/bin/dockerd\n",
+        ),
+        ("etc/systemd/system/my-.service.d/10.conf", &of_all),
+        ("usr/lib/systemd/system/my-docker.service.d/10.conf", &own),
+    ]);
+    let found = in_root(root.path());
+    assert_eq!(found.command().unwrap().words.last().unwrap(), "/all");
 }
 
 #[test]

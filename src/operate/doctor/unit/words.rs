@@ -6,7 +6,7 @@ pub(super) const PREFIXES: [char; 6] = ['@', '-', ':', '+', '!', '|'];
 /// What stands in a word for what only systemd knows: its specifiers (systemd.unit(5)), escapes, and
 /// variables whose value is not known.
 pub(super) const SPECIFIER: char = '\u{1}';
-const ESCAPE: char = '\u{2}';
+pub(super) const ESCAPE: char = '\u{2}';
 pub(super) const VARIABLE: char = '\u{3}';
 pub(super) const MARKS: [char; 3] = [SPECIFIER, ESCAPE, VARIABLE];
 

@@ -272,7 +272,7 @@ fn a_unit_that_only_names_the_engine_starts_none() {
 }
 
 #[test]
-fn of_units_with_sockets_of_their_own_the_one_counts_that_listens_where_it_is_wanted() {
+fn of_units_those_count_that_may_listen_where_the_engine_is_wanted() {
     let (a, b) = (
         service("/usr/bin/containerd --config /a.toml"),
         service("/usr/bin/containerd --config /b.toml --address /run/b.sock"),
@@ -284,7 +284,8 @@ fn of_units_with_sockets_of_their_own_the_one_counts_that_listens_where_it_is_wa
     let units = units(root.path(), &[]);
     let at = |socket: &str| told(&units.start(&CONTAINERD, Some(Path::new(socket)), None));
     assert_eq!(at("/run/containerd/containerd.sock"), "a.service /a.toml");
-    assert_eq!(at("/run/b.sock"), "b.service /b.toml");
+    // The first one's configuration may have it listen there.
+    assert_eq!(at("/run/b.sock"), "several: a.service b.service");
     assert_eq!(
         told(&units.start(&CONTAINERD, None, None)),
         "several: a.service b.service"
@@ -319,6 +320,33 @@ fn an_option_that_a_script_of_another_service_manager_gives_makes_it_unclear() {
             &CONTAINERD,
             "containerd unclear: it has --config,",
         ),
+        (
+            &[
+                ("etc/init.d/containerd", openrc),
+                (
+                    "etc/conf.d/containerd",
+                    "CONTAINERD_OPTS=\"-c /srv/x.toml\"\n",
+                ),
+            ],
+            &CONTAINERD,
+            "containerd unclear: it has -c,",
+        ),
+        (
+            &[
+                ("etc/init.d/containerd", openrc),
+                (
+                    "etc/conf.d/containerd",
+                    "CONTAINERD_OPTS=-config=/srv/x.toml\n",
+                ),
+            ],
+            &CONTAINERD,
+            "containerd unclear: it has -config,",
+        ),
+        (
+            &[("etc/init.d/x", "#!/bin/sh\nsh -c 'exec containerd'\n")],
+            &CONTAINERD,
+            "absent",
+        ),
         (&[("etc/init.d/docker", sysv)], &DOCKER, "absent"),
         (
             &[
@@ -344,4 +372,244 @@ fn an_option_that_a_script_of_another_service_manager_gives_makes_it_unclear() {
     let with_systemd = root(&[("etc/sv/cd/run", runit), ("usr/lib/systemd/systemd", "")]);
     let units = HostUnits::in_root(with_systemd.path(), true);
     assert_eq!(units.start(&CONTAINERD, None, None), UnitStart::Absent);
+}
+
+#[test]
+fn a_socket_on_one_units_command_line_hides_no_unit_that_may_listen_there_too() {
+    let usual = "usr/lib/systemd/system/";
+    for (engine, socket, commands, wanted) in [
+        (
+            &CONTAINERD,
+            "/run/containerd/containerd.sock",
+            [
+                "/usr/bin/containerd",
+                "/usr/bin/containerd --address /run/containerd/containerd.sock -c /x",
+            ],
+            "several: containerd.service old.service",
+        ),
+        (
+            &DOCKER,
+            "/run/docker.sock",
+            [
+                "/usr/bin/dockerd -H fd://",
+                "/usr/bin/dockerd -H unix:///run/docker.sock --config-file /x",
+            ],
+            "several: docker.service old.service",
+        ),
+        (
+            &DOCKER,
+            "/run/docker.sock",
+            [
+                "/usr/bin/dockerd -H fd://",
+                "/usr/bin/dockerd -H unix:///run/docker.sock -H unix:///run/o.sock --config-file /x",
+            ],
+            "several: docker.service old.service",
+        ),
+        (
+            &DOCKER,
+            "/run/docker.sock",
+            [
+                "/usr/bin/dockerd -H fd://",
+                "/usr/bin/dockerd -H unix:///run/o.sock --config-file /x",
+            ],
+            "docker.service ",
+        ),
+    ] {
+        let [first, second] = commands.map(service);
+        let root = root(&[
+            (&format!("{usual}{}", engine.unit), &first),
+            (&format!("{usual}old.service"), &second),
+        ]);
+        let start = units(root.path(), &[]).start(engine, Some(Path::new(socket)), None);
+        assert_eq!(told(&start), wanted, "{commands:?}");
+    }
+}
+
+#[test]
+fn units_are_one_only_with_one_program_and_one_place_of_their_files() {
+    let (usual, other) = (
+        "usr/lib/systemd/system/containerd.service",
+        "etc/systemd/system/cd.service",
+    );
+    let (plain, relative) = (
+        service("/usr/bin/containerd -c /x"),
+        service("/usr/bin/containerd -c x"),
+    );
+    let newer = service("/opt/cd17/containerd -c /x");
+    let (in_a, in_b) = (
+        format!("{relative}WorkingDirectory=/a\n"),
+        format!("{relative}WorkingDirectory=/b\n"),
+    );
+    let several = "several: containerd.service cd.service";
+    for (first, second, wanted) in [
+        (&plain, &plain, "containerd.service /x"),
+        (&plain, &newer, several),
+        (&in_a, &in_b, several),
+        (&in_a, &in_a, "containerd.service /a/x"),
+    ] {
+        let root = root(&[(usual, first), (other, second)]);
+        let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
+        assert_eq!(found, wanted, "{first}{second}");
+    }
+}
+
+#[test]
+fn an_empty_word_ends_containerds_options_in_a_unit_too() {
+    let unit = format!(
+        "{}Environment=O=\n",
+        service("/usr/bin/containerd ${O} --config /x")
+    );
+    let root = root(&[("etc/systemd/system/containerd.service", &unit)]);
+    let found = units(root.path(), &[]).start(&CONTAINERD, None, None);
+    assert_eq!(found.command().unwrap().option(&CONFIG_OPTIONS), None);
+    assert_eq!(told(&found), "containerd.service ");
+}
+
+#[test]
+fn a_unit_is_found_whose_comment_is_no_utf_8() {
+    for (comment, command, wanted) in [
+        (
+            &b"# caf\xe9\n"[..],
+            &b"/usr/bin/containerd -c /x"[..],
+            "engine.service /x",
+        ),
+        (
+            b"",
+            b"/usr/bin/containerd -c /caf\xe9",
+            "engine.service unclear: ",
+        ),
+    ] {
+        let root = root(&[("etc/systemd/system/x", "")]);
+        let text = [comment, b"[Service]\nExecStart=", command, b"\n"].concat();
+        let file = root.path().join("etc/systemd/system/engine.service");
+        fs::write(file, text).unwrap();
+        let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
+        assert!(found.starts_with(wanted), "{found}");
+    }
+}
+
+#[test]
+fn a_unit_is_found_by_a_scripts_variable_a_specifier_and_an_instances_drop_in() {
+    let folder = "etc/systemd/system";
+    let script = "#!/bin/sh\nBIN=/usr/bin/containerd\nexec \"$BIN\" --config /x\n";
+    let drop_in = format!("[Service]\nExecStart=\nExecStart={OTHER}\n");
+    for (unit, command, wanted) in [
+        (
+            "cd.service",
+            "/usr/local/bin/start",
+            "cd.service unclear: it starts /usr/local",
+        ),
+        (
+            "cd.service",
+            "/bin/sh -c 'exec ${CD:-/usr/bin/containerd} -c /x'",
+            "cd.service unclear: it starts /bin/sh",
+        ),
+        (
+            "containerd@.service",
+            "/usr/bin/%p -c /x",
+            "containerd@.service unclear: ",
+        ),
+        ("cd@.service", "/usr/bin/other-%i", "absent"),
+    ] {
+        let unit = format!("{folder}/{unit}");
+        let root = root(&[(&unit, &service(command)), ("usr/local/bin/start", script)]);
+        let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
+        assert!(found.starts_with(wanted), "{unit} {command}: {found}");
+    }
+    let root = root(&[
+        (&format!("{folder}/cd@.service"), &service("/bin/true")),
+        (&format!("{folder}/cd@a.service.d/x.conf"), &drop_in),
+    ]);
+    let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
+    assert_eq!(found, "x.conf /etc/own.toml");
+}
+
+#[test]
+fn a_mask_below_run_is_gone_at_the_next_boot_and_does_not_count() {
+    let usual = ("usr/lib/systemd/system/containerd.service", service(OTHER));
+    let drop_in = "[Service]\nExecStart=\nExecStart=/usr/bin/containerd -c /x\n";
+    let root = root(&[
+        (usual.0, &usual.1),
+        (
+            "usr/lib/systemd/system/containerd.service.d/x.conf",
+            drop_in,
+        ),
+    ]);
+    let null = "/dev/null";
+    let links = [
+        ("run/systemd/system/containerd.service", null),
+        ("run/systemd/system/containerd.service.d/x.conf", null),
+    ];
+    let found = told(&units(root.path(), &links).start(&CONTAINERD, None, None));
+    assert_eq!(found, "x.conf /x");
+    let links = [("etc/systemd/system/containerd.service", null)];
+    let found = units(root.path(), &links).start(&CONTAINERD, None, None);
+    assert_eq!(found, UnitStart::Absent);
+}
+
+#[test]
+fn a_script_without_a_unit_of_its_name_makes_it_unclear_under_systemd_too() {
+    let script = "#!/bin/sh\nstart-stop-daemon --exec /usr/bin/containerd\n";
+    let (systemd, unit) = (
+        ("usr/lib/systemd/systemd", ""),
+        ("usr/lib/systemd/system/cd.service", &*service(OTHER)),
+    );
+    for (files, wanted) in [
+        (
+            &[systemd, ("etc/init.d/containerd", script)][..],
+            "containerd unclear: it is a script",
+        ),
+        (
+            &[systemd, ("etc/init.d/cd", script), unit],
+            "cd.service /etc/own.toml",
+        ),
+        (
+            &[systemd, ("etc/init.d/other", script), unit],
+            "several: cd.service other",
+        ),
+        (
+            &[systemd, ("etc/init.d/x", "#!/bin/sh\n# containerd\n")],
+            "absent",
+        ),
+    ] {
+        let root = root(files);
+        let found = told(&HostUnits::in_root(root.path(), true).start(&CONTAINERD, None, None));
+        assert!(found.starts_with(wanted), "{files:?}: {found}");
+    }
+}
+
+#[test]
+fn a_link_of_an_instance_to_a_unit_without_one_is_no_second_unit() {
+    let unit = service("/usr/bin/containerd -c ${UNKNOWN}") + "EnvironmentFile=/none\n";
+    let root = root(&[("usr/lib/systemd/system/containerd.service", &unit)]);
+    let links = [(
+        "etc/systemd/system/cd@a.service",
+        "/usr/lib/systemd/system/containerd.service",
+    )];
+    let found = told(&units(root.path(), &links).start(&CONTAINERD, None, None));
+    assert!(found.starts_with("containerd.service unclear: "), "{found}");
+}
+
+#[test]
+fn a_units_socket_is_the_usual_one_where_it_names_no_path() {
+    let usual = Path::new("/run/docker.sock");
+    for (line, wanted) in [
+        ("dockerd", true),
+        ("dockerd -H fd:// -H tcp://127.0.0.1:2376", true),
+        ("dockerd -H unix:///run/o.sock", false),
+        (
+            "dockerd -H unix:///run/o.sock -H unix:///run/docker.sock",
+            true,
+        ),
+    ] {
+        let command = UnitCommand {
+            words: line.split(' ').map(str::to_owned).collect(),
+            ..UnitCommand::of("docker.service")
+        };
+        assert_eq!(
+            command.will_listen(&["host", "H"], usual, usual),
+            wanted,
+            "{line}"
+        );
+    }
 }
