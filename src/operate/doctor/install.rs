@@ -151,9 +151,11 @@ fn open_of_docker(facts: &DockerFacts, engines: &[PathBuf]) -> Vec<Problem> {
 }
 
 /// What a door is open by and nothing that is written can close: a person must. A restart, of which
-/// is told anyway, is what this verb is followed by.
+/// is told anyway, is what this verb is followed by. A snapshotter that is configured need not be used
+/// (kind's `fuse`): the doctor names it, and who keeps it acknowledges it there.
 fn stays_open(hole: &Hole) -> Option<Problem> {
-    let is_left = hole.severity == HoleSeverity::Open && hole.code != Code::RestartPending;
+    let is_apart = matches!(hole.code, Code::RestartPending | Code::RemoteSnapshotter);
+    let is_left = hole.severity == HoleSeverity::Open && !is_apart;
     let what = || format!("{}: {}: {}", hole.engine, hole.code.as_str(), hole.found);
     is_left.then(|| Problem::hinted(what(), hole.change.clone()))
 }
