@@ -104,7 +104,7 @@ const PARTS: [(&str, &[&str], usize); 6] = [
     (
         "the policy and its loading",
         &["rootpin-policy/src/"],
-        3_000,
+        3_100,
     ),
 ];
 
