@@ -39,7 +39,7 @@ pub(crate) struct SignatureSearch<'a> {
     wanted: SignatureKind,
     ways: VecDeque<Endpoint>,
     steps: VecDeque<Step>,
-    /// Manifests that were read, at whichever way.
+    /// Manifests that were read, at the present way.
     read: BTreeSet<Digest>,
     /// How many lists there were, and how many files were read of each.
     lists: usize,
@@ -192,8 +192,13 @@ impl<'a> SignatureSearch<'a> {
         share(Instant::now(), self.list_until, if goes_on { 2 } else { 1 })
     }
 
+    /// The next way is asked for all of it: this one may not have given what it lists, and says
+    /// nothing of what the registry itself has.
     fn next_way(&mut self) {
         self.ways.pop_front();
+        self.read.clear();
+        self.failed = None;
+        (self.looked_at, self.left_out, self.goes_on) = (0, 0, false);
         self.answered = false;
         self.begin();
     }
