@@ -17,7 +17,7 @@ use super::replies::RegistryReplies;
 use super::signature_list::{
     CutLists, SignatureKind, WithoutReferrers, is_json, is_of_repository, listed, wrong,
 };
-use super::signature_manifest::{Layer, NotRead, SignatureManifest};
+use super::signature_manifest::{Layer, NotRead, SignatureManifest, take_files};
 use super::signature_requests::SignatureRequests;
 use super::signature_steps::{INDEX, ListPart, Step};
 use super::{SourceError, share};
@@ -455,14 +455,7 @@ impl<'a> SignatureSearch<'a> {
             self.blobs = (list, BTreeMap::new());
         }
         self.read_blobs(endpoint, &layers, deadline).await;
-        let read = |(descriptor, signature): Layer| {
-            Some(SignatureFile {
-                bytes: self.blobs.1.get(&descriptor.digest)?.clone(),
-                media_type: descriptor.media_type,
-                signature,
-            })
-        };
-        layers.into_iter().filter_map(read).collect()
+        take_files(&mut self.blobs.1, layers)
     }
 
     /// Reads the blobs of layers, which several layers may share.
