@@ -250,3 +250,35 @@ async fn that_a_mirror_fails_makes_a_no_of_the_registry_no_less_of_one() {
     mirror.put_sig(&[layer(b"gone", "AAAA")], "");
     assert_eq!(server.answer_behind(&mirror).await, "refused no-statement");
 }
+
+#[tokio::test]
+async fn a_root_that_has_another_id_finds_what_it_had_beside_whatever_others_have() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let many: Vec<Value> = (0..64)
+        .map(|at: u32| {
+            let bytes = cosign::bundle_of(SIGN, IMAGE, &json!({ "at": at.to_string() }), 2);
+            let layer = described(BUNDLE, &bytes);
+            server.put(&format!("blobs/{}", Digest::of(&bytes)), bytes);
+            layer
+        })
+        .collect();
+    let many: Vec<Value> = many.chunks(8).map(|some| server.referrer(some)).collect();
+    let good = server.referrer(&[server.good()]);
+    let of = |id: &str, key: &str| {
+        let policy = policy(&server, "").replace("\"own\"", &format!("\"{id}\""));
+        policy.replace("own1.pub", key)
+    };
+    for (list, policy) in [
+        (many, of("a", "own2.pub")),
+        (vec![good], of("b", "own1.pub")),
+    ] {
+        server.list(Place::Referrers, &list);
+        let verdict = pull(&decider(&host, &policy), &server.name(), digest()).await;
+        assert_eq!(said(&verdict), "allowed signed");
+    }
+    server.asked();
+    let decider = decider(&host, &of("c", "own1.pub"));
+    let verdict = pull(&decider, &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "allowed signed");
+    assert_eq!(server.asked_of_registry(), 0);
+}
