@@ -149,7 +149,8 @@ impl Decider {
         manifest: Option<Digest>,
         listing: &mut Listing,
     ) {
-        let known = self.repositories.cached_signatures(look.root, image);
+        let known = self.repositories.cached_signatures(look, image).await;
+        let known = known.unwrap_or_default();
         match self.repositories.search(look, image, known, true).await {
             Ok(found) => {
                 let findings = found.outcome.findings.iter();

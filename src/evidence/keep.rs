@@ -218,10 +218,10 @@ impl Unkept {
                 writer.cache(origin, files);
             }
             for evidence in &evidence {
-                let unsaved = evidence.unsaved.lock();
-                let unsaved = unsaved.unwrap_or_else(PoisonError::into_inner);
-                if let Some(files) = &*unsaved {
-                    writer.cache(&evidence.origin, files);
+                // Writing waits for `merging`, and who holds that waits for `unsaved`: it is free then.
+                let files = evidence.unsaved_files();
+                if !files.is_empty() {
+                    writer.cache(&evidence.origin, &files);
                 }
             }
         })
@@ -372,6 +372,14 @@ pub(crate) fn lost(why: &dyn fmt::Display) -> Refusal {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use rootpin_policy::RootKind;
+    use rootpin_trust::image::Repository;
+    use rootpin_trust::{SignatureFile, SignedImage, cosign};
+
     use super::*;
     use crate::evidence::signature_cache::read_cached;
 
@@ -424,5 +432,89 @@ mod tests {
             .try_cache(&origin, &vec![("root.json".to_owned(), file(&["Ag=="]))])
             .unwrap();
         assert_eq!(cached("root.json"), [2]);
+    }
+
+    /// Evidence of a signature of the fixtures, with files that are not written yet.
+    fn unsaved_evidence() -> Arc<Evidence> {
+        const KEY: &[u8] = include_bytes!("../../tests/data/signatures/keys/p256.pub");
+        const BUNDLE: &[u8] = include_bytes!(
+            "../../tests/data/signatures/bundle-p256/3158670dbbe02d9c5af0f225b970321160d6345834cc31cb63b3cb2a0155c5b6"
+        );
+        let now: Timestamp = "2030-01-01T00:00:00Z".parse().unwrap();
+        let text = "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"own\"\ntype = \"cosign\"\nkeys = [\"roots/own.pub\"]\n[[rule]]\nmatch = \"r.example/**\"\nroots = [\"own\"]\ntags = \"unbound\"\n";
+        let policy = BTreeMap::from([
+            ("policy.toml".to_owned(), text.as_bytes().to_vec()),
+            ("roots/own.pub".to_owned(), KEY.to_vec()),
+        ]);
+        let policy = rootpin_policy::load(&policy, now).unwrap();
+        let RootKind::Cosign(pins) = &policy.roots["own"].kind else {
+            panic!("not cosign")
+        };
+        let image = SignedImage {
+            repository: &Repository::from_full("r.example/app").unwrap(),
+            digest: "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a1b3324fe5c19"
+                .parse()
+                .unwrap(),
+            tag: None,
+            every_signer: false,
+        };
+        let signature = SignatureFile {
+            media_type: cosign::BUNDLE.to_owned(),
+            bytes: BUNDLE.into(),
+            signature: None,
+        };
+        let outcome = cosign::verify(image, pins, &BTreeSet::new(), &[signature]);
+        let name = format!("sha256-{}.json", "0".repeat(64));
+        Arc::new(Evidence {
+            verified: Arc::new(outcome.result.unwrap()),
+            progress: Vec::new(),
+            origin: MetadataOrigin {
+                source: "signatures for root own".to_owned(),
+                subject: Subject::parse("r.example/app").unwrap(),
+            },
+            contact: now,
+            asked: Mutex::new(now),
+            valid_until: Timestamp::MAX,
+            unseen: None,
+            is_partly_at_hand: false,
+            unsaved: Mutex::new(Some(vec![(name, file(&["AQ=="]))])),
+        })
+    }
+
+    #[test]
+    fn an_unanswered_question_that_is_kept_while_a_decision_is_written_holds_neither_up() {
+        const ROUNDS: usize = 100;
+        let (done, rounds) = mpsc::channel();
+        // Threads that wait for each other never end: they are left behind.
+        thread::spawn(move || {
+            let dir = tempfile::tempdir().unwrap();
+            let store = Arc::new(Store::open(dir.path()).unwrap());
+            let cache = Cache::new(dir.path()).unwrap();
+            let writer = FloorWriter::new(store, Some(cache), true);
+            for _ in 0..ROUNDS {
+                let evidence = unsaved_evidence();
+                let mut unkept = Unkept {
+                    writer: writer.clone(),
+                    now: evidence.contact,
+                    progress: Vec::new(),
+                    evidence: vec![Arc::clone(&evidence)],
+                    updated: None,
+                    roots: None,
+                };
+                let keeping = thread::spawn(unkept.take().unwrap());
+                // A decision that is written locks in this order.
+                while !keeping.is_finished() {
+                    let merging = writer.merging();
+                    assert!(evidence.is_unsaved());
+                    drop(merging);
+                    thread::yield_now();
+                }
+                done.send(()).unwrap();
+            }
+        });
+        for round in 0..ROUNDS {
+            let ended = rounds.recv_timeout(Duration::from_secs(60));
+            assert_eq!(ended, Ok(()), "round {round}");
+        }
     }
 }

@@ -104,7 +104,7 @@ impl Repositories {
         if let Some(known) = slot.as_ref().and_then(|known| known.answer(look)) {
             return known;
         }
-        let cached = self.cached_signatures(look.root, image);
+        let cached = self.cached_signatures(look, image).await?;
         let (cached, outcome) = verify(look, image, cached).await?;
         if !look.again
             && let Ok(verified) = outcome.result
@@ -213,20 +213,33 @@ impl Repositories {
         look: RootLook<'_>,
         image: SignedImage<'_>,
     ) -> Option<Vec<SignatureFinding>> {
-        let cached = self.cached_signatures(look.root, image);
+        let cached = self.cached_signatures(look, image).await.ok()?;
         let (_, outcome) = verify(look, image, cached).await.ok()?;
         outcome.result.is_ok().then_some(outcome.findings)
     }
 
-    /// The signatures of an image that counted before.
-    pub(crate) fn cached_signatures(
+    /// The signatures of an image that counted before. Of several roots' files, each may have as many
+    /// as are looked at: those that count here come first.
+    pub(crate) async fn cached_signatures(
         &self,
-        root: &Root,
+        look: RootLook<'_>,
         image: SignedImage<'_>,
-    ) -> Vec<SignatureFile> {
-        let cached = self.cached_beside(root, image.repository, &file_name(image.digest));
-        let files = cached.iter().filter_map(|bytes| read_cached(bytes));
-        files.flatten().collect()
+    ) -> Result<Vec<SignatureFile>, Refusal> {
+        let cached = self.cached_beside(look.root, image.repository, &file_name(image.digest));
+        let mut files: Vec<_> = cached
+            .iter()
+            .filter_map(|bytes| read_cached(bytes))
+            .collect();
+        if files.len() <= 1 {
+            return Ok(files.pop().unwrap_or_default());
+        }
+        let mut found: Vec<FoundSignature> = Vec::new();
+        for files in files {
+            let (files, outcome) = verify(look, image, files).await?;
+            found.extend(files.into_iter().zip(outcome.findings));
+            found = weightiest(found, image.tag);
+        }
+        Ok(found.into_iter().map(|(file, _)| file).collect())
     }
 
     /// The file of that name that the cache has for this root, or else for others, in the files of each:

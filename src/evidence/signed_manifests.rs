@@ -29,7 +29,9 @@ impl Repositories {
         }
         let name = file_name(image.digest);
         let cached = self.cached_beside(look.root, image.repository, &name);
-        let said = match cached.into_iter().next().filter(|_| !look.again) {
+        let index = cached.into_iter().next().filter(|_| !look.again);
+        let is_signed = index.is_some() && self.enough_cached(look, image).await.is_some();
+        let said = match index.filter(|_| !is_signed) {
             // It may come from a bundle that whoever brings it made: it hides no signature of the
             // index itself.
             Some(index) => {
@@ -133,6 +135,8 @@ impl Repositories {
         index: Vec<u8>,
         name: Option<String>,
     ) -> Result<Arc<Evidence>, Refusal> {
+        // Of an index that is cached, the index's own signers were not looked at.
+        let is_of_part = image.every_signer && name.is_none();
         let Ok(Document::Index { manifests, .. }) = Document::parse(&index) else {
             return Err(super::signatures::not_of_digests());
         };
@@ -173,7 +177,7 @@ impl Repositories {
             contact: look.now,
             asked: Mutex::new(look.now),
             unseen: signed.iter().find_map(|one| one.unseen.clone()),
-            is_partly_at_hand: signed.iter().any(|one| one.is_at_hand()),
+            is_partly_at_hand: is_of_part || signed.iter().any(|one| one.is_at_hand()),
             unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
         }))
     }

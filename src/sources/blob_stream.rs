@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use super::SourceError;
 use super::hosts::Capability;
 use super::http::{self, Ask, HttpClient};
 use super::registry::{self, Endpoint, REDIRECTS};
+use super::threads::WaitingRequest;
 use rootpin_trust::image::{Digest, Repository};
 
 /// A registry that sends nothing for so long in the midst of an answer has stopped.
@@ -65,6 +67,8 @@ pub struct Flow {
     body: reqwest::Body,
     idle: Pin<Box<Sleep>>,
     place: Option<OwnedSemaphorePermit>,
+    /// The thread that it comes from lasts as long.
+    _waiting: Option<Arc<WaitingRequest>>,
 }
 
 /// Why a body broke off: the one who reads it sees that it is not whole.
@@ -135,7 +139,8 @@ async fn pass_from(
 }
 
 impl BlobStream {
-    fn of(response: Response) -> Self {
+    pub(super) fn of(mut response: Response) -> Self {
+        let waiting = response.extensions_mut().remove();
         let mut headers = HeaderMap::new();
         for name in HEADERS {
             for value in response.headers().get_all(&name) {
@@ -153,6 +158,7 @@ impl BlobStream {
                 body,
                 idle: Box::pin(sleep(IDLE)),
                 place: None,
+                _waiting: waiting,
             },
         }
     }

@@ -269,7 +269,14 @@ impl HttpClient {
             cause,
         };
         match timeout_at(deadline, sent).await {
-            Ok(Ok(Some(answer))) => answer.map_err(|error| failed(url, &error)),
+            Ok(Ok(Some((answer, waiting)))) => {
+                let mut response = answer.map_err(|error| failed(url, &error))?;
+                // Its thread lasts until the body was read.
+                if let Some(waiting) = waiting {
+                    response.extensions_mut().insert(waiting);
+                }
+                Ok(response)
+            }
             Ok(Ok(None)) => Err(other("the request ended without an answer".to_owned())),
             Ok(Err(error)) => Err(other(format!("no thread for its connections: {error}"))),
             Err(_) => Err(late(url)),

@@ -17,7 +17,7 @@ use super::replies::RegistryReplies;
 use super::signature_list::{
     CutLists, SignatureKind, WithoutReferrers, is_json, is_of_repository, listed, wrong,
 };
-use super::signature_manifest::{Layer, NotRead, SignatureManifest};
+use super::signature_manifest::{Layer, NotRead, SignatureManifest, take_files};
 use super::signature_requests::SignatureRequests;
 use super::signature_steps::{INDEX, ListPart, Step};
 use super::{SourceError, share};
@@ -39,7 +39,7 @@ pub(crate) struct SignatureSearch<'a> {
     wanted: SignatureKind,
     ways: VecDeque<Endpoint>,
     steps: VecDeque<Step>,
-    /// Manifests that were read, at whichever way.
+    /// Manifests that were read, at the present way.
     read: BTreeSet<Digest>,
     /// How many lists there were, and how many files were read of each.
     lists: usize,
@@ -192,8 +192,13 @@ impl<'a> SignatureSearch<'a> {
         share(Instant::now(), self.list_until, if goes_on { 2 } else { 1 })
     }
 
+    /// The next way is asked for all of it: this one may not have given what it lists, and says
+    /// nothing of what the registry itself has.
     fn next_way(&mut self) {
         self.ways.pop_front();
+        self.read.clear();
+        self.failed = None;
+        (self.looked_at, self.left_out, self.goes_on) = (0, 0, false);
         self.answered = false;
         self.begin();
     }
@@ -450,14 +455,7 @@ impl<'a> SignatureSearch<'a> {
             self.blobs = (list, BTreeMap::new());
         }
         self.read_blobs(endpoint, &layers, deadline).await;
-        let read = |(descriptor, signature): Layer| {
-            Some(SignatureFile {
-                bytes: self.blobs.1.get(&descriptor.digest)?.clone(),
-                media_type: descriptor.media_type,
-                signature,
-            })
-        };
-        layers.into_iter().filter_map(read).collect()
+        take_files(&mut self.blobs.1, layers)
     }
 
     /// Reads the blobs of layers, which several layers may share.

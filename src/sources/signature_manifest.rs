@@ -1,11 +1,11 @@
 //! One manifest of signatures: which of its layers are looked at.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use super::signature_list::SignatureKind;
-use rootpin_trust::SIGNATURE_BYTES;
 use rootpin_trust::canonical::{Text, rewrite_doubles};
 use rootpin_trust::image::{Descriptor, Digest, Document};
+use rootpin_trust::{SIGNATURE_BYTES, SignatureFile};
 
 /// Where cosign puts the signature over a payload.
 const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
@@ -13,6 +13,12 @@ const SIGNATURE: &str = "dev.cosignproject.cosign/signature";
 /// Signatures that one manifest of a list may have, so that one can't use up the whole list's: tools
 /// write one or two.
 const MOST_LAYERS: usize = 8;
+
+/// Bytes of a signature in an annotation: an RSA key of 8192 bits has 1368.
+const MOST_SIGNATURE: usize = 2048;
+
+/// Bytes of a blob that is kept while its list is read.
+const SHARED_BYTES: usize = 16 << 10;
 
 /// A layer that may be a signature, and what its annotation says is that.
 pub(super) type Layer = (Descriptor, Option<String>);
@@ -62,8 +68,10 @@ impl SignatureManifest {
             .retain(|(descriptor, signature)| known.insert((descriptor.digest, signature.clone())));
         // A signature is small. An attestation may be large, and is no signature.
         let all = layers.len();
-        layers.retain(|(descriptor, _)| {
+        let is_small = |signature: &String| signature.len() <= MOST_SIGNATURE;
+        layers.retain(|(descriptor, signature)| {
             usize::try_from(descriptor.size).is_ok_and(|size| size <= SIGNATURE_BYTES)
+                && signature.as_ref().is_none_or(is_small)
         });
         let mut left_out = if SignatureKind::is_last(order) {
             0
@@ -90,4 +98,95 @@ fn layer(layer: Text<'_>, wanted: SignatureKind) -> Option<Layer> {
         .and_then(|annotations| annotations.get(SIGNATURE)?.as_str());
     let is_meant = wanted.takes(&descriptor.media_type);
     is_meant.then(|| (descriptor, signature.map(std::borrow::Cow::into_owned)))
+}
+
+/// The files of layers whose blobs were read. Payloads of cosign are small, and several signatures
+/// share one: they stay for later layers. A larger blob is there once, and read again for others.
+pub(super) fn take_files(
+    blobs: &mut BTreeMap<Digest, Vec<u8>>,
+    layers: Vec<Layer>,
+) -> Vec<SignatureFile> {
+    let mut uses: BTreeMap<Digest, usize> = BTreeMap::new();
+    for (descriptor, _) in &layers {
+        *uses.entry(descriptor.digest).or_default() += 1;
+    }
+    let mut file = |(descriptor, signature): Layer| {
+        let digest = descriptor.digest;
+        let others = uses.get_mut(&digest)?;
+        *others -= 1;
+        let is_large = blobs.get(&digest)?.len() > SHARED_BYTES;
+        let bytes = if is_large && *others == 0 {
+            blobs.remove(&digest)
+        } else {
+            blobs.get(&digest).cloned()
+        };
+        Some(SignatureFile {
+            bytes: bytes?,
+            media_type: descriptor.media_type,
+            signature,
+        })
+    };
+    layers.into_iter().filter_map(&mut file).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    const SIMPLE: &str = "application/vnd.dev.cosign.simplesigning.v1+json";
+
+    #[test]
+    fn a_large_blob_is_kept_once_and_each_layer_that_shares_a_blob_has_it() {
+        let (large, small) = (vec![1; SHARED_BYTES + 1], vec![2; SHARED_BYTES]);
+        let digests = [&large, &small].map(|bytes| Digest::of(bytes));
+        let mut blobs = BTreeMap::from([(digests[0], large.clone()), (digests[1], small.clone())]);
+        let layer = |digest: Digest, signature: &str| -> Layer {
+            let descriptor = Descriptor {
+                media_type: SIMPLE.to_owned(),
+                digest,
+                size: 1,
+            };
+            (descriptor, Some(signature.to_owned()))
+        };
+        let layers = vec![
+            layer(digests[0], "a"),
+            layer(digests[1], "b"),
+            layer(digests[0], "c"),
+            layer(Digest::of(b"not read"), "d"),
+        ];
+        let files = take_files(&mut blobs, layers);
+        let read: Vec<_> = files
+            .iter()
+            .map(|file| (file.signature.as_deref().unwrap(), &file.bytes))
+            .collect();
+        assert_eq!(read, [("a", &large), ("b", &small), ("c", &large)]);
+        assert_eq!(blobs.into_keys().collect::<Vec<_>>(), [digests[1]]);
+    }
+
+    #[test]
+    fn a_layer_with_a_signature_that_no_key_makes_is_left_out_and_hides_no_other_one() {
+        let layer = |content: &str, length: usize| {
+            let digest = Digest::of(content.as_bytes()).to_string();
+            let annotations = json!({ SIGNATURE: "A".repeat(length) });
+            json!({ "mediaType": SIMPLE, "digest": digest, "size": 9, "annotations": annotations })
+        };
+        let layers = [layer("one", 1368), layer("two", 62_000), layer("three", 96)];
+        let image = Digest::of(b"image");
+        let subject = json!({ "digest": image.to_string() });
+        let manifest = json!({ "schemaVersion": 2, "subject": subject, "layers": layers });
+        for subject in [Some(image), None] {
+            let bytes = manifest.to_string().into_bytes();
+            let read = SignatureManifest::read(&bytes, SignatureKind::Cosign, subject);
+            let Ok(read) = read else { panic!("not read") };
+            let lengths = read.layers.iter().map(|(_, signature)| {
+                let signature = signature.as_ref().unwrap();
+                signature.len()
+            });
+            let mut lengths: Vec<usize> = lengths.collect();
+            lengths.sort_unstable();
+            assert_eq!((lengths, read.left_out), (vec![96, 1368], 1));
+        }
+    }
 }

@@ -4,12 +4,12 @@
 //! tokio interrupts it after 128 reads, each of up to 400 kB. Only then does it see that nobody waits
 //! any more. So a server that sends nothing else keeps a thread busy. That thread is no door's and no
 //! other server's, and it ends, with its connections, once a question was given up on it and no other
-//! one waits. A server that leads to others, by redirects or to token services, has threads for few of
+//! one waits or reads an answer. A server that leads to others, by redirects or to token services, has threads for few of
 //! them: else it could take all.
 
 use std::collections::HashMap;
 use std::io;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use reqwest::Url;
@@ -44,7 +44,7 @@ struct ServerThread {
     used: Instant,
     /// The server that led to this one, which was not asked for itself yet.
     led_by: Option<String>,
-    /// The requests that wait for an answer.
+    /// The requests that wait for an answer, or for the rest of one.
     waiting: usize,
     /// Whether one was given up.
     given_up: bool,
@@ -69,16 +69,17 @@ pub(super) async fn beginning_at<T>(url: &Url, asking: impl Future<Output = T>) 
 }
 
 /// Runs a request on the thread of the server that the URL names, or here where there are no such
-/// threads. It is given up with the future. `None`: it panicked.
+/// threads. It is given up with the future. `None`: it panicked. The thread, and each connection on
+/// it, lasts at least as long as what comes with the answer: a body may still be read there.
 ///
 /// # Errors
 /// The system gives no thread, or the server that was asked leads to too many others.
 pub(super) async fn on_threads<T: Send + 'static>(
     url: &Url,
     request: impl Future<Output = T> + Send + 'static,
-) -> io::Result<Option<T>> {
+) -> io::Result<Option<(T, Option<Arc<WaitingRequest>>)>> {
     let Some(threads) = THREADS.get() else {
-        return Ok(Some(request.await));
+        return Ok(Some((request.await, None)));
     };
     let origin = url.origin().ascii_serialization();
     let asked = ASKED.try_with(String::clone).ok();
@@ -97,11 +98,12 @@ pub(super) async fn on_threads<T: Send + 'static>(
     running.spawn_on(request, &runtime);
     let answer = running.join_next().await.and_then(Result::ok);
     waiting.is_answered = true;
-    Ok(answer)
+    let waiting = Some(Arc::new(waiting));
+    Ok(answer.map(|answer| (answer, waiting)))
 }
 
-/// A request on a server's thread, until it is answered or given up.
-struct WaitingRequest {
+/// A request on a server's thread, until its whole answer was read, or it is given up.
+pub(super) struct WaitingRequest {
     threads: &'static Mutex<ServerThreads>,
     origin: String,
     is_answered: bool,

@@ -82,6 +82,8 @@ pub struct KeyEntry {
     pub text: String,
     /// The pinned keys, with the fingerprint where a file contains the key itself.
     pub keys: Vec<(KeyId, Option<Fingerprint>)>,
+    /// The hashes by which tools name the keys of its file, each with the canonical ID.
+    pub(crate) names: Vec<(KeyId, KeyId)>,
 }
 
 /// A repository of The Update Framework 1.0, known by its root file.
@@ -179,10 +181,17 @@ impl Root {
 impl KeyEntry {
     /// One that names a file with these keys.
     pub(crate) fn of_file(text: String, keys: &[PublicKey]) -> Self {
-        let keys = keys.iter().map(|key| (key.id(), Fingerprint::of(key)));
+        let names = |key: &PublicKey| {
+            let (names, id) = (key.names(), key.id());
+            names.into_iter().map(move |name| (name, id))
+        };
         Self {
             text,
-            keys: keys.collect(),
+            names: keys.iter().flat_map(names).collect(),
+            keys: keys
+                .iter()
+                .map(|key| (key.id(), Fingerprint::of(key)))
+                .collect(),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `rootpin pin remove` and `rootpin pin revoke`: what trusts less.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use serde_json::json;
@@ -288,7 +288,16 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<NamedKey, Failure> {
     let roots = policy.into_iter().flat_map(|policy| policy.roots.values());
     let names: Vec<(KeyId, KeyId)> = roots.clone().flat_map(|root| root.key_names()).collect();
     let name = key_name(text);
-    let known = names.iter().find(|(known, _)| Some(*known) == name);
+    let known = names.iter().filter(|(known, _)| Some(*known) == name);
+    let known: BTreeSet<KeyId> = known.map(|(_, id)| *id).collect();
+    // A file of TUF may list its key by another key's hash: the policy revokes all that it names.
+    if let Some(key) = name.filter(|_| known.len() > 1) {
+        return Ok(NamedKey {
+            key,
+            text: text.to_owned(),
+            is_known: true,
+        });
+    }
     // Metadata may list a key by whatever text.
     let listed = || {
         let mut listed = roots.flat_map(|root| root.listed_keys());
@@ -296,7 +305,7 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<NamedKey, Failure> {
             .find(|key| !text.is_empty() && key.scoped_id() == text)
             .map(|key| key.id())
     };
-    if let Some(id) = known.map(|(_, id)| *id).or_else(listed) {
+    if let Some(id) = known.first().copied().or_else(listed) {
         return Ok(NamedKey {
             key: id,
             text: id.to_string(),

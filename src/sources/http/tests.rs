@@ -1,5 +1,14 @@
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
+use std::sync::mpsc;
+
+use http_body_util::BodyExt as _;
+use tokio::sync::mpsc::UnboundedSender;
+
 use super::setup::{looking_up, names_of};
 use super::*;
+use crate::sources::blob_stream::BlobStream;
+use crate::sources::threads::use_threads;
 
 fn reply(at: &str, location: &str) -> Reply {
     let headers = HeaderMap::from_iter([(LOCATION, location.parse().unwrap())]);
@@ -128,5 +137,76 @@ fn a_private_ca_without_a_certificate_is_an_error_and_not_the_system_s_store() {
     ] {
         let client = HttpClient::new(Some(pem), Arc::new(Credentials::none()));
         assert!(client.is_err(), "{}", String::from_utf8_lossy(pem));
+    }
+}
+
+/// A server that sends one half of `/half`, and the other one when it is told to, and says when it is
+/// asked for anything else, which it does not answer. Returns its address.
+fn half_server(other_half: mpsc::Receiver<()>, unanswered: UnboundedSender<()>) -> Url {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    let other_half = Arc::new(Mutex::new(other_half));
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let (mut connection, other_half) = (connection.unwrap(), Arc::clone(&other_half));
+            let unanswered = unanswered.clone();
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(connection.try_clone().unwrap()).lines();
+                let asked = lines.next().unwrap().unwrap();
+                for line in lines.by_ref() {
+                    if line.unwrap().is_empty() {
+                        break;
+                    }
+                }
+                if asked.contains("/half") {
+                    let begin =
+                        b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 4\r\n\r\nab";
+                    connection.write_all(begin).unwrap();
+                    other_half.lock().unwrap().recv().unwrap();
+                    let _ = connection.write_all(b"cd");
+                } else {
+                    unanswered.send(()).unwrap();
+                    // Until the client closes it.
+                    lines.for_each(drop);
+                }
+            });
+        }
+    });
+    url.parse().unwrap()
+}
+
+#[tokio::test]
+async fn a_request_that_is_given_up_breaks_no_answer_of_its_server_that_is_still_read() {
+    use_threads();
+    let (tell, told) = mpsc::channel();
+    let (unanswered, mut waits) = tokio::sync::mpsc::unbounded_channel();
+    let server = half_server(told, unanswered);
+    let client = HttpClient::new(None, Arc::new(Credentials::none())).unwrap();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let ask = |path: &str| Ask {
+        method: Method::GET,
+        url: server.join(path).unwrap(),
+        accept: "*/*",
+        cap: 16,
+        scope: "",
+        redirects: 0,
+        send: None,
+    };
+    for is_stream in [false, true] {
+        let half = ask("half");
+        let (url, response) = client.begin(&half, None, None, deadline).await.unwrap();
+        let other = ask("other");
+        tokio::select! {
+            _ = client.begin(&other, None, None, deadline) => panic!("it was answered"),
+            one = waits.recv() => one.unwrap(),
+        }
+        tell.send(()).unwrap();
+        let body = if is_stream {
+            let body = BlobStream::of(response).body;
+            body.collect().await.unwrap().to_bytes().to_vec()
+        } else {
+            read(response, url, 16, deadline).await.unwrap().body
+        };
+        assert_eq!(body, b"abcd", "{is_stream}");
     }
 }

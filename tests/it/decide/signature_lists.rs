@@ -5,12 +5,11 @@ use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rootpin::sources::Credentials;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 use super::setup::{Host, Manner, Server, after, pull, pull_at, rule, said};
-use super::signatures::{IMAGE, Place, decider, decider_of, decider_with, digest};
+use super::signatures::{IMAGE, Place, decider, decider_of, decider_with, digest, mirrored_by};
 use crate::cosign::{self, BUNDLE, SIGN, SIGNATURE, SIMPLE};
 
 const OWN: &str = "[[root]]\nid = \"own\"\ntype = \"cosign\"\nkeys = [\"roots/own1.pub\"]\n";
@@ -223,13 +222,7 @@ async fn a_silent_mirror_leaves_the_registry_an_equal_part_of_the_time() {
     mirror.behave(Manner::Hangs);
     server.behave(Manner::HangsAt("/referrers/"));
     server.sign_simply(&[1]);
-    let hosts = host.path("hosts");
-    let address = server.url().replace("http://", "");
-    let folder = hosts.join(address);
-    std::fs::create_dir_all(&folder).unwrap();
-    let text = format!("server = {:?}\n[host.{:?}]\n", server.url(), mirror.url());
-    std::fs::write(folder.join("hosts.toml"), text).unwrap();
-    let credentials = Credentials::none().with_hosts(Some(hosts));
+    let credentials = mirrored_by(&host, &server, &mirror);
     let time = Duration::from_secs(6);
     let decider = decider_with(&host, &server.unbound(), time, credentials);
     let begun = Instant::now();

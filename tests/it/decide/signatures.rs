@@ -143,6 +143,16 @@ pub(super) fn decider_with(
     )
 }
 
+/// Has a host ask a mirror of a server first.
+pub(super) fn mirrored_by(host: &Host, server: &Server, mirror: &Server) -> Credentials {
+    let hosts = host.path("hosts");
+    let folder = hosts.join(server.url().replace("http://", ""));
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = format!("server = {:?}\n[host.{:?}]\n", server.url(), mirror.url());
+    std::fs::write(folder.join("hosts.toml"), text).unwrap();
+    Credentials::none().with_hosts(Some(hosts))
+}
+
 pub(super) fn decider(host: &Host, text: &str) -> Decider {
     decider_of(host, text, Duration::from_secs(30))
 }

@@ -216,3 +216,24 @@ async fn an_index_that_engines_would_read_as_another_one_is_refused() {
     .await;
     assert_eq!(said(&verdict), "allowed signed");
 }
+
+#[tokio::test]
+async fn an_index_that_another_root_left_in_the_cache_sends_no_root_past_its_own_signature() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let (one, two) = (server.platform("one"), server.platform("two"));
+    let index = server.index(&[&one, &two]);
+    server.sign_by(2, Digest::of(&one));
+    server.sign_by(2, Digest::of(&two));
+    server.sign_in_a_bundle(1, index);
+    let other = server.policy(TAKEN).replace("signer", "other");
+    let other = other.replace("own1", "own2");
+    for policy in [other, server.policy(UNBOUND)] {
+        let verdict = pull(&decider(&host, &policy), &server.name(), index).await;
+        assert_eq!(said(&verdict), "allowed signed");
+    }
+    server.asked();
+    let decider = decider(&host, &server.policy(TAKEN));
+    let verdict = pull(&decider, &server.name(), index).await;
+    assert_eq!(said(&verdict), "allowed signed");
+    assert_eq!(server.asked_of_registry(), 0);
+}

@@ -1,11 +1,13 @@
 //! What a registry lists beside an image and can't give, or gives too large: it hides no signature
 //! that is there, and is no proof that there is none.
 
+use std::time::Duration;
+
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 use super::setup::{Host, Manner, Server, after, pull, pull_at, rule, said};
-use super::signatures::{IMAGE, Place, decider, digest};
+use super::signatures::{IMAGE, Place, decider, decider_with, digest, mirrored_by};
 use crate::cosign::{self, BUNDLE, SIGN, SIGNATURE, SIMPLE};
 
 const OWN: &str = "[[root]]\nid = \"own\"\ntype = \"cosign\"\nkeys = [\"roots/own1.pub\"]\n";
@@ -62,6 +64,21 @@ impl Server {
         let verdict = pull(&decider(&host, &policy(self, "")), &self.name(), digest()).await;
         let refusal = verdict.decision.denial().map(|no| no.refusal.to_string());
         (said(&verdict), refusal.unwrap_or_default())
+    }
+
+    /// The answer of such a host that asks a mirror first.
+    async fn answer_behind(&self, mirror: &Server) -> String {
+        let host = Host::new();
+        let credentials = mirrored_by(&host, self, mirror);
+        let decider = decider_with(
+            &host,
+            &policy(self, ""),
+            Duration::from_secs(20),
+            credentials,
+        );
+        let verdict = pull(&decider, &self.name(), digest()).await;
+        assert!(!mirror.asked().is_empty());
+        said(&verdict)
     }
 }
 
@@ -201,4 +218,67 @@ async fn a_page_that_fails_hides_no_page_before_it() {
     assert_eq!(server.answer().await.0, "allowed signed");
     server.list(Place::Referrers, &[]);
     assert_eq!(server.answer().await.0, "unjudged source-unreachable");
+}
+
+#[tokio::test]
+async fn a_mirror_that_has_a_manifest_without_its_signature_hides_nothing_that_the_registry_has() {
+    for place in [Place::Referrers, Place::IndexTag] {
+        let (mirror, server) = (Server::empty().await, Server::empty().await);
+        let layers = [server.good()];
+        for one in [&mirror, &server] {
+            one.list(place, &[one.referrer(&layers)]);
+        }
+        let said = server.answer_behind(&mirror).await;
+        assert_eq!(said, "allowed signed", "{place:?}");
+    }
+}
+
+#[tokio::test]
+async fn that_a_mirror_fails_makes_a_no_of_the_registry_no_less_of_one() {
+    for manner in [Manner::Status(500), Manner::Status(403), Manner::Garbage] {
+        let (mirror, server) = (Server::empty().await, Server::empty().await);
+        mirror.behave(manner);
+        let said = server.answer_behind(&mirror).await;
+        assert_eq!(said, "refused no-statement", "{manner:?}");
+        // Where the registry fails too, nothing is known.
+        server.behave(Manner::Status(500));
+        let said = server.answer_behind(&mirror).await;
+        assert_eq!(said, "unjudged source-unreachable", "{manner:?}");
+    }
+    // What it lists and can't give is the mirror's alone.
+    let (mirror, server) = (Server::empty().await, Server::empty().await);
+    mirror.put_sig(&[layer(b"gone", "AAAA")], "");
+    assert_eq!(server.answer_behind(&mirror).await, "refused no-statement");
+}
+
+#[tokio::test]
+async fn a_root_that_has_another_id_finds_what_it_had_beside_whatever_others_have() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let many: Vec<Value> = (0..64)
+        .map(|at: u32| {
+            let bytes = cosign::bundle_of(SIGN, IMAGE, &json!({ "at": at.to_string() }), 2);
+            let layer = described(BUNDLE, &bytes);
+            server.put(&format!("blobs/{}", Digest::of(&bytes)), bytes);
+            layer
+        })
+        .collect();
+    let many: Vec<Value> = many.chunks(8).map(|some| server.referrer(some)).collect();
+    let good = server.referrer(&[server.good()]);
+    let of = |id: &str, key: &str| {
+        let policy = policy(&server, "").replace("\"own\"", &format!("\"{id}\""));
+        policy.replace("own1.pub", key)
+    };
+    for (list, policy) in [
+        (many, of("a", "own2.pub")),
+        (vec![good], of("b", "own1.pub")),
+    ] {
+        server.list(Place::Referrers, &list);
+        let verdict = pull(&decider(&host, &policy), &server.name(), digest()).await;
+        assert_eq!(said(&verdict), "allowed signed");
+    }
+    server.asked();
+    let decider = decider(&host, &of("c", "own1.pub"));
+    let verdict = pull(&decider, &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "allowed signed");
+    assert_eq!(server.asked_of_registry(), 0);
 }

@@ -109,7 +109,8 @@ impl Poll<'_> {
                     }
                     let mut agreeing: Vec<_> = votes.iter_mut().collect();
                     agreeing.retain(|vote| vote.digest == digest);
-                    silent = self.hear_all_signers(&mut agreeing, rule.quorum)?;
+                    let sharers = rule.roots.len() - at;
+                    silent = self.hear_all_signers(&mut agreeing, rule.quorum, sharers)?;
                     let speaking = speaking(&agreeing);
                     if speaking.len() >= rule.quorum {
                         let speaks = |vote: &Vote| speaking.contains(&vote.root.id);
@@ -125,7 +126,7 @@ impl Poll<'_> {
         if !unjudged.is_empty() {
             let enough = rule.quorum.saturating_sub(unjudged.len());
             let mut heard: Vec<_> = votes.iter_mut().collect();
-            silent = self.hear_all_signers(&mut heard, enough)?;
+            silent = self.hear_all_signers(&mut heard, enough, 1)?;
         }
         unjudged.append(&mut silent);
         let speaking = speaking(&votes);
@@ -148,8 +149,13 @@ impl Poll<'_> {
 
     /// Where roots that agree share signers, so that not enough of them speak, asks for all signers of
     /// the image: each root may rest on others of them. First of what is at hand, then of the registry.
-    /// Returns why some could not be heard.
-    fn hear_all_signers(&self, agreeing: &mut [&mut Vote], enough: usize) -> Asked<Vec<Refusal>> {
+    /// Roots that were not asked yet have their share of the time. Returns why some could not be heard.
+    fn hear_all_signers(
+        &self,
+        agreeing: &mut [&mut Vote],
+        enough: usize,
+        sharers: usize,
+    ) -> Asked<Vec<Refusal>> {
         let mut silent = BTreeMap::new();
         for again in [false, true] {
             let mut asked = BTreeSet::new();
@@ -166,9 +172,9 @@ impl Poll<'_> {
                     && let Some((false, Heard::Root(Ok(statement)))) = self.judge.heard(&need)
                     && statement.at_hand
                 {
-                    return Err(Ask::of(need, true, self.name, 1));
+                    return Err(Ask::of(need, true, self.name, sharers));
                 }
-                let said = self.vote(&vote.root, need, 1)?;
+                let said = self.vote(&vote.root, need, sharers)?;
                 let unheard = match &said {
                     Ok(all) => all.statement.as_ref().and_then(|said| said.unseen.clone()),
                     Err(refusal) => (!refusal.code.judged()).then(|| refusal.clone()),

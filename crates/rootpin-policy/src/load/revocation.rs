@@ -1,7 +1,7 @@
 //! Names of revoked keys: a revocation may name a pinned key by each hash that tools print of it, and then
 //! its canonical ID is revoked too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rootpin_trust::{Fingerprint, KeyId, PublicKey, RootFile};
 
@@ -17,16 +17,27 @@ pub(super) fn add_canonical(drafts: &mut [Draft<'_>]) {
     }
     let roots = drafts.iter().flat_map(|draft| &draft.roots);
     let roots = roots.filter_map(|root| root.root.as_ref());
-    let names: BTreeMap<KeyId, KeyId> = roots.flat_map(Root::key_names).collect();
-    let canonical = |one: &RevokedDraft| match one.revoked {
-        Some(Revoked::Key(name)) => Some(RevokedDraft {
-            revoked: Some(Revoked::Key(*names.get(&name).filter(|id| **id != name)?)),
-            reason: one.reason.clone(),
-        }),
-        _ => None,
+    // Who writes a file of TUF lists its keys by any ID, also by another key's.
+    let mut names: BTreeMap<KeyId, BTreeSet<KeyId>> = BTreeMap::new();
+    for (name, id) in roots
+        .flat_map(Root::key_names)
+        .filter(|(name, id)| name != id)
+    {
+        names.entry(name).or_default().insert(id);
+    }
+    let canonical = |one: &RevokedDraft| {
+        let ids = match &one.revoked {
+            Some(Revoked::Key(name)) => names.get(name),
+            _ => None,
+        };
+        let reason = one.reason.clone();
+        ids.into_iter().flatten().map(move |id| RevokedDraft {
+            revoked: Some(Revoked::Key(*id)),
+            reason: reason.clone(),
+        })
     };
     for draft in drafts {
-        let more: Vec<RevokedDraft> = draft.revoked.iter().filter_map(canonical).collect();
+        let more: Vec<RevokedDraft> = draft.revoked.iter().flat_map(canonical).collect();
         draft.revoked.extend(more);
     }
 }
@@ -45,14 +56,13 @@ impl Root {
         };
         let entries = self.entries.iter().flat_map(|entry| &entry.keys);
         let mut names: Vec<_> = entries.flat_map(of_entry).flatten().collect();
+        names.extend(self.entries.iter().flat_map(|entry| &entry.names));
         names.extend(self.listed_keys().iter().flat_map(of_key));
-        match &self.kind {
-            RootKind::Cosign(pins) => names.extend(pins.keys.iter().flat_map(of_key)),
-            RootKind::Notation(pins) => names.extend(pins.certificates.iter().map(|pin| {
+        if let RootKind::Notation(pins) = &self.kind {
+            names.extend(pins.certificates.iter().map(|pin| {
                 let certificate = pin.certificate.sha256;
                 (KeyId::from_bytes(*certificate.as_bytes()), pin.key)
-            })),
-            RootKind::Notary(_) | RootKind::Tuf(_) => {}
+            }));
         }
         names
     }

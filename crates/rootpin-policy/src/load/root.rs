@@ -133,8 +133,11 @@ fn read_notary<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
 /// Exactly 64 lower-case hex digits are a canonical key ID, anything else is a path.
 fn read_entry(text: String, place: Place<'_>) -> KeyEntry {
     if let Ok(id) = text.parse::<KeyId>() {
-        let keys = vec![(id, None)];
-        return KeyEntry { text, keys };
+        return KeyEntry {
+            text,
+            keys: vec![(id, None)],
+            names: Vec::new(),
+        };
     }
     let hint = "the file must hold a PEM public key or certificate";
     let found = read_key_file(&text, place, key_file::public_keys, hint);

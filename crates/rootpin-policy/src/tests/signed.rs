@@ -3,6 +3,7 @@
 use super::*;
 use crate::RootKind;
 use rootpin_trust::cosign::{CosignFormat, TagBinding};
+use rootpin_trust::key_file;
 
 const P256: &[u8] = include_bytes!("../../../../tests/data/signatures/keys/p256.pub");
 const RSA: &[u8] = include_bytes!("../../../../tests/data/signatures/keys/rsa.pub");
@@ -280,4 +281,28 @@ fn a_revoked_key_of_a_signature_root_is_named_and_so_is_a_root_that_nobody_can_s
         two.iter().all(|text| text.starts_with("revoked-pin")),
         "{two:?}"
     );
+}
+
+#[test]
+fn a_key_of_a_notary_root_is_revoked_by_each_hash_of_the_certificate_that_pins_it() {
+    for (file, certificate) in [("leaf.crt", LEAF), ("other.crt", OTHER), ("ca.crt", CA)] {
+        let key = key_file::public_keys(certificate).unwrap().remove(0);
+        let sha256 = key.certificates()[0].sha256;
+        assert!(
+            key.names()
+                .iter()
+                .any(|name| name.to_string() == sha256.hex())
+        );
+        for name in key.names() {
+            let pinned = root("a").replace("\"KEY\"", &format!("\"roots/{file}\""));
+            let revoked = format!("[[revoked]]\nkey = \"{name}\"\nreason = \"lost\"\n");
+            let mut files = files(&[(
+                "policy.toml",
+                &format!("{HEAD}{pinned}{}{revoked}", rule("r.example/**")),
+            )]);
+            files.insert(format!("roots/{file}"), certificate.to_vec());
+            let policy = load(&files, now()).unwrap();
+            assert!(policy.revoked_keys().contains(&key.id()), "{file} {name}");
+        }
+    }
 }

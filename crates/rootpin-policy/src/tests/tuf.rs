@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{MetadataUrl, RootKind};
-use rootpin_trust::{Floor, FloorOwner, KeyId};
+use rootpin_trust::{Fingerprint, Floor, FloorOwner, KeyId, key_file};
 
 const ROOT: &[u8] = include_bytes!("../../../../tests/data/tuf/1.root.json");
 
@@ -107,6 +107,26 @@ fn a_key_that_a_pinned_file_lists_by_a_revoked_id_is_revoked_by_its_canonical_id
     assert!(revoked.iter().all(|key| policy.revoked_key(key).is_some()));
     // Of another key nothing is known but the ID.
     assert_eq!(revoking(&unknown).revoked_keys().len(), 1);
+}
+
+#[test]
+fn a_pinned_file_that_lists_its_key_by_another_one_s_hash_takes_no_revocation_away() {
+    let key = key_file::public_keys(PEM).unwrap().remove(0);
+    let print = Fingerprint::of(&key).unwrap().hex();
+    assert_ne!(print, key.id().to_string());
+    let file = root_file(&"cd".repeat(32), &print);
+    let tuf = tuf("").replace(&Digest::of(ROOT).hex(), &Digest::of(&file).hex());
+    let notary = root("n").replace("\"KEY\"", "\"roots/acme.pub\"");
+    let notary = format!("{notary}[[rule]]\nmatch = \"n.example/**\"\nroots = [\"n\"]\n");
+    let entry = format!("[[revoked]]\nkey = \"{print}\"\nreason = \"stolen\"\n");
+    for text in [format!("{notary}{tuf}"), format!("{tuf}{notary}")] {
+        let mut files = files(&[("policy.toml", &format!("{HEAD}{text}{entry}"))]);
+        files.insert("roots/acme.json".to_owned(), file.clone());
+        let policy = load(&files, now()).unwrap();
+        assert!(policy.revoked_keys().contains(&key.id()), "{text}");
+        // The hash itself, and the key that the file lists by it.
+        assert_eq!(policy.revoked_keys().len(), 3, "{text}");
+    }
 }
 
 #[test]

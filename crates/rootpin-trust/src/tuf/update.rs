@@ -123,9 +123,15 @@ impl Verification for Update {
         news.then(|| Verified::after_every_check(progress))
     }
 
-    /// Those that came from the source; also of an update that failed.
+    /// Those that came from the source; also of an update that failed. A chain of roots that
+    /// contradicts the floors is another one than the host has seen, and must not replace it.
     fn files(&mut self) -> Vec<(String, Vec<u8>)> {
-        mem::take(&mut self.files)
+        let files = mem::take(&mut self.files);
+        if self.settled || self.settle_floors().is_ok() {
+            files
+        } else {
+            Vec::new()
+        }
     }
 }
 

@@ -50,13 +50,18 @@ fn signed_by(keys: &[usize], needed: usize, at_hand: bool) -> Heard {
 
 /// So many of these roots, whose signatures stand beside the image, and a quorum of all of them.
 fn quorum_of(count: usize) -> Policy {
+    quorum_among(count, count)
+}
+
+/// The same, and a quorum of so many of them.
+fn quorum_among(quorum: usize, count: usize) -> Policy {
     let keys = KEYS.get(..count).unwrap();
     let ids: Vec<&str> = keys.iter().map(|(id, _)| *id).collect();
     let root =
         |id: &&str| format!("[[root]]\nid = \"{id}\"\ntype = \"cosign\"\nkeys = [\"{id}.pub\"]\n");
     let roots: String = ids.iter().map(root).collect();
     let rule = format!(
-        "[[rule]]\nmatch = \"r.example/team/**\"\nroots = {ids:?}\ntags = \"unbound\"\nquorum = {count}\n"
+        "[[rule]]\nmatch = \"r.example/team/**\"\nroots = {ids:?}\ntags = \"unbound\"\nquorum = {quorum}\n"
     );
     let text = format!("version = 1\ndefault = \"deny\"\n{roots}{rule}").into_bytes();
     let keys = keys
@@ -68,6 +73,14 @@ fn quorum_of(count: usize) -> Policy {
 
 /// What was asked of which root, and the answer.
 fn asked(policy: &Policy, said: impl Fn(&str) -> Heard) -> (Vec<String>, Judgement) {
+    asked_among(policy, |text, _| said(text))
+}
+
+/// The same; what is said may depend on how many share the time.
+fn asked_among(
+    policy: &Policy,
+    mut said: impl FnMut(&str, usize) -> Heard,
+) -> (Vec<String>, Judgement) {
     let question = Question::pull(name("r.example/team/app:1"), digest("good"));
     let mut judge = Judge::start(policy, question, now(), None);
     let (mut asked, mut heard) = (Vec::new(), None);
@@ -89,7 +102,7 @@ fn asked(policy: &Policy, said: impl Fn(&str) -> Heard) -> (Vec<String>, Judgeme
                 let again = if ask.again { " again" } else { "" };
                 let text = format!("{}{all}{again}", root.id);
                 assert!(!asked.contains(&text), "{text} twice");
-                heard = Some(said(&text));
+                heard = Some(said(&text, ask.sharers));
                 asked.push(text);
             }
         }
@@ -102,6 +115,21 @@ fn roots_that_share_no_signer_are_asked_once() {
         signed_by(if text == "one" { &[1, 2] } else { &[3] }, 9, true)
     });
     assert_eq!(asked, ["one", "two"]);
+    assert_eq!(code(&judgement), "signed");
+}
+
+#[test]
+fn a_look_at_all_signers_leaves_their_part_of_the_time_to_roots_that_were_not_asked_yet() {
+    let mut shares = Vec::new();
+    let (asked, judgement) = asked_among(&quorum_among(2, 3), |text, sharers| {
+        if text.contains(" all") {
+            shares.push(sharers);
+        }
+        let signer = if text.starts_with("three") { 2 } else { 1 };
+        signed_by(&[signer], 1, true)
+    });
+    assert_eq!(asked.last().unwrap(), "three");
+    assert_eq!(shares, [2; 4], "{asked:?}");
     assert_eq!(code(&judgement), "signed");
 }
 

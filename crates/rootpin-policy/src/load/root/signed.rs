@@ -129,6 +129,7 @@ pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
         let fingerprint = Some(Fingerprint::of_spki(&certificate.certificate.key));
         written.push(KeyEntry {
             keys: vec![(certificate.key, fingerprint)],
+            names: Vec::new(),
             text,
         });
         certificates.push(certificate);

@@ -466,3 +466,28 @@ fn a_delegated_role_can_not_have_a_host_compare_patterns_for_ever() {
     assert_eq!(refusal.code.as_str(), "over-limit", "{}", refusal.found);
     assert_eq!(host.tag(&publisher, &gun, "7"), Some(Digest::of(b"other")));
 }
+
+#[test]
+fn roots_that_fork_from_those_that_were_seen_take_no_place_in_the_cache() {
+    let (_, mut new, mut host) = seen_two();
+    let mut fork = new.clone();
+    new.root = vec![7];
+    new.publish_root(&[1]);
+    new.publish_root(&[]);
+    assert_eq!(host.code(&new), "ok");
+    // Who has the keys of before signs another second root. The cache lost the good one.
+    fork.root = vec![9];
+    fork.publish_root(&[1]);
+    let mut broken = fork.clone();
+    broken
+        .files
+        .insert("3.root.json".to_owned(), b"{}".to_vec());
+    for forked in [fork, broken] {
+        host.cache.remove("2.root.json");
+        host.restart();
+        assert_ne!(host.code(&forked), "ok");
+        assert!(!host.cache.contains_key("2.root.json"));
+        host.restart();
+        assert_eq!(host.code(&new), "ok");
+    }
+}
