@@ -88,9 +88,9 @@ fn a_pinned_key_s_fingerprint_in_the_form_of_a_digest_revokes_no_digest() {
     fs::copy(data, &file).unwrap();
     let pinned = "[[root]]\nid = \"builder\"\ntype = \"cosign\"\nkeys = [\"roots/p384.pub\"]\n\
                   [[rule]]\nmatch = \"r.example/app\"\nroots = [\"builder\"]\ntags = \"unbound\"\n";
-    let folder = world.path("policy").join("policy.d");
-    fs::create_dir_all(&folder).unwrap();
-    fs::write(folder.join("50-builder.toml"), pinned).unwrap();
+    let policy = world.path("policy").join("policy.toml");
+    let text = fs::read_to_string(&policy).unwrap() + pinned;
+    fs::write(&policy, text).unwrap();
     let key = signature_keys(&fs::read(data).unwrap()).unwrap().remove(0);
     let hex = Fingerprint::of(&key).unwrap().hex();
     let revoke = |what: &str| world.pin(&["revoke", what, "--reason", "lost", "--dry-run"]);
