@@ -96,7 +96,9 @@ fn a_pinned_key_s_fingerprint_in_the_form_of_a_digest_revokes_no_digest() {
     let revoke = |what: &str| world.pin(&["revoke", what, "--reason", "lost", "--dry-run"]);
     let ended = revoke(&format!("sha256:{hex}"));
     assert!(
-        ended.code == 64 && ended.err.contains(&format!("rootpin pin revoke {hex}")),
+        ended.code == 64
+            && ended.err.contains("hint: rootpin pin revoke")
+            && ended.err.trim_end().ends_with(&format!(" {hex}")),
         "{ended:?}"
     );
     assert_eq!(revoke(&hex).code, 0);
