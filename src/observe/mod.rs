@@ -223,3 +223,27 @@ pub fn record(verdict: &Verdict) -> Value {
     }
     record
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_engine_asked_before_it_ended_proves_nothing_and_other_engines_keep_theirs() {
+        let observer = Observer::new(None);
+        let asked = [
+            (Door::Gate, Some("main")),
+            (Door::Apply, Some("main")),
+            (Door::Verifier, None),
+            (Door::Gate, Some("other")),
+        ];
+        for (door, engine) in asked {
+            let key = (door, engine.map(str::to_owned));
+            let mut last = observer.last.lock().unwrap();
+            last.insert(key, Timestamp::UNIX_EPOCH);
+        }
+        observer.engine_ended("main");
+        let known = asked.map(|(door, engine)| observer.last_question(door, engine).is_some());
+        assert_eq!(known, [false, false, false, true]);
+    }
+}
