@@ -2,6 +2,7 @@ mod notation;
 mod policy_file;
 mod precedence;
 mod registries;
+mod registries_model;
 mod signed;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,8 +1,5 @@
 //! `registries.conf` beside a `policy.json`: what it blocks, and what makes its tools refuse all.
 
-use std::fmt::Write as _;
-
-use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::super::*;
@@ -10,7 +7,7 @@ use super::loaded;
 use super::signed::{imported, left, ours, signed};
 use rootpin_policy::Policy;
 
-fn text(file: &str, conf: &str) -> RegistriesText {
+pub(super) fn text(file: &str, conf: &str) -> RegistriesText {
     RegistriesText {
         file: file.to_owned(),
         bytes: conf.as_bytes().to_vec(),
@@ -19,7 +16,7 @@ fn text(file: &str, conf: &str) -> RegistriesText {
 }
 
 /// A policy that wants one key for each of these scopes.
-fn scopes(scopes: &[&str]) -> Value {
+pub(super) fn scopes(scopes: &[&str]) -> Value {
     let docker: Map = scopes
         .iter()
         .map(|scope| ((*scope).to_owned(), signed(&["p256"], &Value::Null)))
@@ -29,11 +26,11 @@ fn scopes(scopes: &[&str]) -> Value {
 
 type Map = serde_json::Map<String, Value>;
 
-fn with(source: &Value, texts: &[RegistriesText]) -> Result<Proposal, String> {
+pub(super) fn with(source: &Value, texts: &[RegistriesText]) -> Result<Proposal, String> {
     add_registries(imported(source, false), texts).map(|(proposal, _)| proposal)
 }
 
-fn by(policy: &Policy, name: &str) -> bool {
+pub(super) fn by(policy: &Policy, name: &str) -> bool {
     ours(policy, (name, "v1"), &[("p256", format!("{name}:v1"))])
 }
 
@@ -421,100 +418,6 @@ fn each_entry_of_registries_conf_has_an_effect_or_a_line_and_what_it_blocks_stay
         ] {
             let is_within = name == refused || refused == "r.example/app" && name.starts_with("r.");
             assert_eq!(by(&policy, name), !is_within, "{name} under {conf}");
-        }
-    }
-}
-
-const PREFIXES: [&str; 12] = [
-    "r.example",
-    "r.example:5000",
-    "r.example/team",
-    "r.example/team/app",
-    "r.example/team/",
-    "r.example/tea",
-    "*.example",
-    "*.r.example",
-    "s.example",
-    "s.example/team",
-    "r.example/team:v1",
-    "example",
-];
-
-const NAMES: [&str; 9] = [
-    "r.example/team",
-    "r.example/team/app",
-    "r.example/team/app/web",
-    "r.example/teams",
-    "r.example:5000/team",
-    "a.r.example/team",
-    "s.example/team/app",
-    "s.example/x",
-    "s.example.evil/x",
-];
-
-/// A second reading of what podman pulls: letter by letter.
-fn means(prefix: &str, name: &str) -> Option<usize> {
-    let ends = |at: usize| at == name.len() || ":/@".contains(&name[at..=at]);
-    if let Some(domain) = prefix.strip_prefix('*') {
-        let at = name.find(domain)?;
-        let end = at + domain.len();
-        return (!name[..at].contains('/') && ends(end)).then_some(end);
-    }
-    (name.starts_with(prefix) && ends(prefix.len())).then_some(prefix.len())
-}
-
-fn is_pulled(registries: &[(&str, &str, bool)], name: &str) -> bool {
-    let mut sorted = registries.to_vec();
-    sorted.sort_by_key(|one| one.0);
-    let find = |name: &str| {
-        let mut found: Option<(&str, &str, bool)> = None;
-        for one in &sorted {
-            let longer = found.is_none_or(|known| one.0.len() > known.0.len());
-            if longer && means(one.0, name).is_some() {
-                found = Some(*one);
-            }
-        }
-        found
-    };
-    let Some((prefix, location, _)) = find(name) else {
-        return true;
-    };
-    let rest = &name[means(prefix, name).unwrap()..];
-    let place = if location.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{location}{rest}")
-    };
-    find(&place).is_none_or(|(.., blocked)| !blocked)
-}
-
-proptest! {
-    #[test]
-    fn no_name_is_admitted_that_registries_conf_blocks(
-        registries in prop::collection::btree_map(0..PREFIXES.len(), (0..PREFIXES.len(), any::<bool>(), any::<bool>()), 0..5),
-    ) {
-        let mut conf = String::new();
-        let mut known: Vec<(&str, &str, bool)> = Vec::new();
-        for (at, (location, elsewhere, blocked)) in registries {
-            let prefix = PREFIXES[at].trim_end_matches('/');
-            let elsewhere = elsewhere.then_some(PREFIXES[location].trim_end_matches('/'));
-            let location = match elsewhere.filter(|location| !location.starts_with('*')) {
-                Some(location) => location,
-                None if prefix.starts_with('*') => "",
-                None => prefix,
-            };
-            let _ = write!(conf, "[[registry]]\nprefix = {:?}\nlocation = {location:?}\nblocked = {blocked}\n", PREFIXES[at]);
-            if known.iter().all(|one| one.0 != prefix) {
-                known.push((prefix, location, blocked));
-            }
-        }
-        let source = scopes(&["r.example", "r.example:5000", "r.example/team", "a.r.example", "s.example", "s.example.evil"]);
-        // Conflicts of one location are an error.
-        if let Ok(proposal) = with(&source, &[text("registries.conf", &conf)]) {
-            let policy = loaded(&proposal);
-            for name in NAMES {
-                prop_assert!(!by(&policy, name) || is_pulled(&known, name), "{name} under {conf}");
-            }
         }
     }
 }
