@@ -243,7 +243,7 @@ fn mentioned(typed: &[String]) -> Result<Vec<String>, String> {
             .cloned()
     };
     while let Some(word) = words.next() {
-        if word == "--help" {
+        if matches!(word, "--help" | "--version") {
             break;
         } else if let Some(long) = word.strip_prefix("--") {
             let argument =
