@@ -364,6 +364,32 @@ mod tests {
     }
 
     #[test]
+    fn a_root_is_confirmed_by_the_highest_root_floor_of_its_chain_over_its_very_bytes_alone() {
+        let seen = |role: &str, version: u64, bytes: &str| Floor {
+            version,
+            signed: Digest::of(bytes.as_bytes()),
+            ..floor(role, &[1])
+        };
+        let confirm = |kept: &[Floor], version: u64, bytes: &str| {
+            Floors::of(kept, &keys(&[1])).confirm(version, &Digest::of(bytes.as_bytes()))
+        };
+        let kept = [
+            seen("root", 3, "older root"),
+            seen("root", 4, "root"),
+            seen("timestamp", 9, "timestamp"),
+        ];
+        assert!(confirm(&kept, 4, "root"));
+        assert!(!confirm(&kept, 4, "another root"));
+        assert!(!confirm(&kept, 5, "root"));
+        assert!(!confirm(&kept, 3, "older root"));
+        assert!(!confirm(&kept, 9, "timestamp"));
+        assert!(!confirm(&kept, 7, "never seen"));
+        assert!(!confirm(&[], 4, "root"));
+        assert!(!confirm(&[floor("root", &[2])], 3, ""));
+        assert!(confirm(&[floor("root", &[1])], 3, ""));
+    }
+
+    #[test]
     fn a_role_is_replaced_when_too_few_old_keys_are_left_to_sign_as_before() {
         let two = Floor {
             keys: keys(&[1, 2, 3]),
