@@ -2,9 +2,36 @@
 
 use std::time::Duration;
 
-use tonic::{Code, Status};
+use serde_json::Value;
+use tonic::{Code, Response, Status};
 
+use super::wire::Report;
 use crate::problem::Problem;
+
+/// The most bytes that a client takes. A survey of a host with ten thousand repositories has a fifth
+/// of it.
+pub(super) const MAX_MESSAGE: usize = 64 << 20;
+
+/// What a message has beside its text.
+const AROUND: usize = 64;
+
+/// A report as the daemon sends it.
+pub(super) fn report(json: &Value, exit_code: u32) -> Result<Response<Report>, Status> {
+    within(json.to_string(), exit_code, MAX_MESSAGE - AROUND)
+}
+
+/// The client would refuse more without a word of what helps.
+fn within(json: String, exit_code: u32, most: usize) -> Result<Response<Report>, Status> {
+    if json.len() > most {
+        let found = json.len().div_ceil(1 << 20);
+        let wanted = MAX_MESSAGE >> 20;
+        return Err(Status::out_of_range(format!(
+            "the daemon's answer has {found} MiB, and a message at most {wanted} MiB; hint: stop rootpind, and have the files read without it: \
+             `rootpin state show --state DIR`, or `rootpin audit --policy DIR --state DIR`"
+        )));
+    }
+    Ok(Response::new(Report { json, exit_code }))
+}
 
 /// The daemon may hang at any point of an answer.
 pub(super) async fn in_time<T>(
@@ -32,5 +59,33 @@ pub(super) fn said(status: &Status) -> Problem {
             Problem::hinted(what, "see `journalctl -u rootpind`")
         }
         _ => Problem::from(status.message()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_a_client_would_not_take_is_said_with_its_size_and_what_helps() {
+        let text = |length: usize| "x".repeat(length);
+        let answer = within(text(100), 1, 100).unwrap().into_inner();
+        assert_eq!((answer.json.len(), answer.exit_code), (100, 1));
+        let status = within(text(101), 1, 100).unwrap_err();
+        assert_eq!(status.code(), Code::OutOfRange);
+        let problem = said(&status);
+        assert_eq!(
+            problem.what,
+            "the daemon's answer has 1 MiB, and a message at most 64 MiB"
+        );
+        assert!(problem.hint.unwrap().contains("--state DIR"));
+    }
+
+    #[test]
+    fn the_longest_answer_fits_into_the_message_that_a_client_takes() {
+        use prost::Message as _;
+        let json = "x".repeat(MAX_MESSAGE - AROUND);
+        let answer = within(json, u32::MAX, MAX_MESSAGE - AROUND).unwrap();
+        assert!(answer.into_inner().encoded_len() <= MAX_MESSAGE);
     }
 }

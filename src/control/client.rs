@@ -6,7 +6,7 @@ use std::time::Duration;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use super::answer::{in_time, said};
+use super::answer::{MAX_MESSAGE, in_time, said};
 use super::proof::ProofCall;
 use super::wire::control_client::ControlClient;
 use super::wire::{
@@ -14,9 +14,6 @@ use super::wire::{
     Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest,
 };
 use crate::problem::Problem;
-
-/// A host with thousands of repositories has a long answer to a survey.
-const MAX_MESSAGE: usize = 64 << 20;
 
 /// A connection to the daemon.
 #[derive(Debug)]

@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 pub(crate) use ahead::warn_ahead;
+use answer::report;
 pub(crate) use break_glass::{recall_break_glass, watch_break_glass};
 pub use client::DaemonClient;
 pub use explain::explain;
@@ -270,13 +271,6 @@ fn unreadable(why: &str) -> Refusal {
     )
 }
 
-fn report(json: &Value, exit_code: u32) -> Response<Report> {
-    Response::new(Report {
-        json: json.to_string(),
-        exit_code,
-    })
-}
-
 #[tonic::async_trait]
 impl wire::control_server::Control for ControlService {
     async fn decide(
@@ -345,13 +339,13 @@ impl wire::control_server::Control for ControlService {
         if let Some(members) = explained.as_object_mut() {
             members.insert("break_glass".to_owned(), glass);
         }
-        Ok(report(&explained, 0))
+        report(&explained, 0)
     }
 
     async fn status(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
         self.status.check_now(status::CHECKED_WITHIN).await;
         let (value, exit) = status::report(&self.status, &self.decider, &self.observer);
-        Ok(report(&value, exit))
+        report(&value, exit)
     }
 
     async fn reload(&self, _: Request<Empty>) -> Result<Response<Report>, Status> {
@@ -364,10 +358,10 @@ impl wire::control_server::Control for ControlService {
             .await
             .map_err(|_| Status::unavailable("the daemon is stopping"))?;
         let exit = u32::from(result.is_err());
-        Ok(report(
+        report(
             &json!({ "version": 1, "ok": result.is_ok(), "error": result.err() }),
             exit,
-        ))
+        )
     }
 
     async fn state(&self, request: Request<StateRequest>) -> Result<Response<Report>, Status> {
@@ -390,8 +384,7 @@ impl wire::control_server::Control for ControlService {
         let done = tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| Status::internal(error.to_string()))?;
-        done.map(|value| report(&value, 0))
-            .map_err(Status::failed_precondition)
+        report(&done.map_err(Status::failed_precondition)?, 0)
     }
 
     async fn survey(&self, request: Request<SurveyRequest>) -> Result<Response<Report>, Status> {
@@ -410,7 +403,7 @@ impl wire::control_server::Control for ControlService {
         );
         let value =
             serde_json::to_value(&found).map_err(|error| Status::internal(error.to_string()))?;
-        Ok(report(&value, 0))
+        report(&value, 0)
     }
 
     async fn sweep(&self, request: Request<SweepRequest>) -> Result<Response<Report>, Status> {
@@ -426,7 +419,7 @@ impl wire::control_server::Control for ControlService {
         let (value, exit) = swept
             .await
             .map_err(|_| Status::unavailable("the daemon is stopping"))?;
-        Ok(report(&value, exit))
+        report(&value, exit)
     }
 
     async fn import(
@@ -449,7 +442,7 @@ impl wire::control_server::Control for ControlService {
         };
         import::tell(&result);
         let (value, exit) = import_report(&result);
-        Ok(report(&value, exit.into()))
+        report(&value, exit.into())
     }
 
     type ProveStream = tokio_stream::wrappers::ReceiverStream<Result<ProveResponse, Status>>;
@@ -475,7 +468,7 @@ impl wire::control_server::Control for ControlService {
         request: Request<BreakGlassRequest>,
     ) -> Result<Response<Report>, Status> {
         let (value, exit) = self.break_glass(request)?;
-        Ok(report(&value, exit))
+        report(&value, exit)
     }
 
     async fn metrics(&self, _: Request<Empty>) -> Result<Response<MetricsResponse>, Status> {

@@ -2,6 +2,7 @@
 //! nothing and admits nothing.
 
 mod answer;
+mod held_floors;
 mod shown_root;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -18,8 +19,9 @@ use rootpin_policy::{NotaryRoot, Policy, Root, RootKind, Rule, TufRoot};
 use rootpin_trust::cosign::CosignPins;
 use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::notation::{NotationPins, PinnedCertificate};
-use rootpin_trust::{Fingerprint, Floor, KeyId, RootFile, Subject};
+use rootpin_trust::{Fingerprint, KeyId, RootFile, Subject};
 
+use held_floors::highest;
 pub(crate) use shown_root::shown_root;
 
 pub(crate) use answer::{
@@ -333,7 +335,7 @@ fn held(
         if versions.is_empty() {
             continue;
         }
-        let floors = highest(&floors, &versions);
+        let floors = highest(&floors, &versions, &root.keys);
         let contact = seen
             .contacts
             .iter()
@@ -403,21 +405,6 @@ fn expiry_of(timestamp: &[u8], version: u64) -> Option<String> {
     let Envelope { signed } = serde_json::from_slice(timestamp).ok()?;
     let expires: Timestamp = signed.expires.parse().ok()?;
     (signed.version == version).then(|| expires.to_string())
-}
-
-/// The floors with the highest version of their role.
-fn highest(floors: &[&Floor], versions: &BTreeMap<String, u64>) -> Vec<HeldFloor> {
-    let is_highest = |floor: &&&Floor| versions.get(&floor.role) == Some(&floor.version);
-    let held = floors.iter().filter(is_highest);
-    held.map(|floor| HeldFloor {
-        role: floor.role.clone(),
-        version: floor.version,
-        signed: floor.signed.to_string(),
-        since: floor.since.map(|since| since.to_string()),
-        root_keys: texts(&floor.root_keys),
-        keys: texts(&floor.keys),
-    })
-    .collect()
 }
 
 /// A hash over all of a root that decides what is verified under it: kind, keys, role, floors and

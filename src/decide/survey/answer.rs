@@ -177,8 +177,13 @@ pub struct HeldFloor {
     pub signed: String,
     /// When this host first saw a TUF timestamp of that version.
     pub since: Option<String>,
-    /// Canonical IDs of the root keys that its history belongs to.
+    /// Canonical IDs of the root keys that its history belongs to. Where the root pins very many,
+    /// without the pinned ones that the repository's root role does not list.
     pub root_keys: Vec<String>,
+    /// A hash over the IDs of all pinned keys that its history belongs to, where `root_keys` leaves
+    /// any of them out.
+    #[serde(default)]
+    pub pinned_keys: Option<String>,
     /// Canonical IDs of the role's own keys.
     pub keys: Vec<String>,
 }

@@ -83,6 +83,8 @@ pub(super) struct FloorExtract {
     pub(super) since: Option<String>,
     pub(super) root_keys: Vec<String>,
     #[serde(default)]
+    pub(super) pinned_keys: Option<String>,
+    #[serde(default)]
     pub(super) keys: Vec<String>,
 }
 
@@ -150,12 +152,21 @@ pub(super) struct FindingExtract {
     pub(super) severity: FindingSeverity,
 }
 
+impl FloorExtract {
+    /// The root keys by which its history is compared; the hash over all pinned ones is one of them.
+    pub(super) fn history_keys(&self) -> impl Iterator<Item = &String> {
+        self.root_keys.iter().chain(&self.pinned_keys)
+    }
+}
+
 impl HeldExtract {
     /// The pairs of keys that a merge compares.
     fn items(&self) -> usize {
         let pairs = self.floors.iter();
-        let pairs = pairs.map(|floor| floor.root_keys.len().max(1) * floor.keys.len().max(1));
-        pairs.sum()
+        let root_keys = |floor: &FloorExtract| floor.history_keys().count().max(1);
+        pairs
+            .map(|floor| root_keys(floor) * floor.keys.len().max(1))
+            .sum()
     }
 }
 

@@ -202,7 +202,7 @@ impl Merge {
                 role: self.text(&floor.role),
                 version: floor.version,
                 signed: self.text(&floor.signed),
-                root_keys: floor.root_keys.iter().map(|key| self.text(key)).collect(),
+                root_keys: floor.history_keys().map(|key| self.text(key)).collect(),
                 keys: floor.keys.iter().map(|key| self.text(key)).collect(),
                 since: time(&floor.since),
                 contact: time(&held.contact),

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde_json::{Value, json};
 
-use super::{audit, finding, findings, report, report_by_files};
+use super::{audit, finding, findings, policy_for, report, report_by_files};
 use crate::publisher::Publisher;
 use crate::world::{Daemon, GUN, Image, World};
 
@@ -349,5 +349,46 @@ fn an_image_with_a_revoked_part_is_refused_whether_the_daemon_judges_or_files_do
         "default r.test/team/app:v1 refused revoked"
     );
     assert_eq!(verdicts(&by_daemon)[0], WANTED[0]);
+    assert_eq!(daemon.stop().0, 0);
+}
+
+#[test]
+fn a_root_that_pins_a_key_for_each_of_many_repositories_repeats_none_of_them_for_another() {
+    const REPOSITORIES: usize = 20;
+    let Some(world) = World::new("audit-many") else {
+        return;
+    };
+    let gun = |at: usize| format!("r.test/team/app{at}");
+    let mut publishers: Vec<_> = (0..REPOSITORIES)
+        .map(|at| Publisher::new(&gun(at)))
+        .collect();
+    let keys: Vec<String> = publishers
+        .iter()
+        .map(|publisher| publisher.root_key().id().to_string())
+        .collect();
+    let pins: Vec<&str> = keys.iter().map(String::as_str).collect();
+    world.write_policy(&policy_for(&world, "r.test/team/*", &pins));
+    let image = Image::named("signed");
+    for publisher in &mut publishers {
+        publisher.tag("v1", &image.index.digest, 7);
+        world.notary.publish(publisher);
+    }
+    let daemon = start(&world);
+    for at in 0..REPOSITORIES {
+        let name = format!("{}:v1@{}", gun(at), image.index.digest);
+        assert_eq!(world.rootpin(&["verify", &name]).code, 0);
+    }
+    let (report, _) = report(&world, &[]);
+    let held = report["roots"][0]["held"].as_array().unwrap();
+    assert_eq!(held.len(), REPOSITORIES);
+    for one in held {
+        let at = (0..REPOSITORIES).find(|at| one["repository"] == gun(*at));
+        let own = json!([keys[at.unwrap()]]);
+        for floor in one["floors"].as_array().unwrap() {
+            assert_eq!(floor["root_keys"], own, "{one}");
+            let of_all = &held[0]["floors"][0]["pinned_keys"];
+            assert!(of_all.is_string() && floor["pinned_keys"] == *of_all);
+        }
+    }
     assert_eq!(daemon.stop().0, 0);
 }

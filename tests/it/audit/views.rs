@@ -429,6 +429,25 @@ fn of_two_hosts_with_other_bytes_of_one_version_both_are_named_as_nobody_knows_w
 }
 
 #[test]
+fn hosts_with_the_same_pins_are_compared_across_a_rotation_also_where_not_all_keys_are_listed() {
+    let view = |root_key: &str, pins: &str, bytes: &str| {
+        let mut view = timestamp(40, Some(60), 1);
+        view["floors"][0]["root_keys"] = json!([key(root_key)]);
+        view["floors"][0]["pinned_keys"] = json!(format!("sha256:{}", key(pins)));
+        view["floors"][0]["signed"] = json!(format!("sha256:{}", key(bytes)));
+        view
+    };
+    let both = ["node-0000 split-view", "node-0001 split-view"];
+    let (before, after) = (view("old", "pins", "truth"), view("new", "pins", "lie"));
+    assert_eq!(found(&fleet_of(&[before.clone(), after])), both);
+    let other_pins = view("new", "other pins", "lie");
+    assert_eq!(
+        found(&fleet_of(&[before, other_pins])),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
 fn what_one_host_alone_claims_far_beyond_all_others_holds_nobody_back() {
     for version in [20_000, u64::MAX] {
         for hosts in [2, 20, 1000] {
