@@ -44,6 +44,7 @@ mod waiting;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
 use jiff::Timestamp;
@@ -75,6 +76,8 @@ pub struct Store {
     path: PathBuf,
     /// `None` after a failed write: what the file holds is then known only by opening it again.
     database: RwLock<Option<Database>>,
+    /// Whether no write succeeded since one failed: a full disk lets the file be opened and read.
+    write_failed: AtomicBool,
     /// The name that a new file gets when the first thing is written to it.
     unnamed: Mutex<Option<Unnamed>>,
     /// What holds back, until the first commit, what opening the file writes.
@@ -135,6 +138,7 @@ impl Store {
         Self {
             path,
             database: RwLock::new(Some(opened.database)),
+            write_failed: AtomicBool::new(false),
             unnamed: Mutex::new(opened.unnamed),
             held: Mutex::new(opened.held),
             seen: RwLock::new(Arc::new(opened.seen)),
@@ -154,6 +158,7 @@ impl Store {
         Self {
             path: file::path(dir),
             database: RwLock::new(None),
+            write_failed: AtomicBool::new(false),
             unnamed: Mutex::new(None),
             held: Mutex::new(None),
             seen,
@@ -168,12 +173,12 @@ impl Store {
     /// Why it can't be.
     pub fn usable(&self) -> Result<(), StateError> {
         self.seen()?;
-        let lost = self
-            .database
-            .read()
-            .map_or(true, |database| database.is_none());
-        if lost {
-            Err(self.unusable("a write failed; it is opened again for the next question"))
+        let is_lost = || {
+            let database = self.database.read();
+            database.map_or(true, |database| database.is_none())
+        };
+        if self.write_failed.load(Ordering::Relaxed) || is_lost() {
+            Err(self.unusable("a write failed; the next question tries again"))
         } else {
             Ok(())
         }
@@ -337,7 +342,7 @@ impl Store {
     /// seen; else it is unusable. In each case the decision is no.
     pub fn commit(&self, additions: &Additions<'_>) -> Result<Committed, StateError> {
         let mut pruned = self.pruned.lock().map_err(|_| self.poisoned())?;
-        self.with_database(|database| {
+        let committed = self.with_database(|database| {
             let mut draft = SeenDraft::of(&*self.seen()?);
             let mut shared_signers = Vec::new();
             for verified in &additions.verified {
@@ -357,7 +362,23 @@ impl Store {
                 wrote: true,
                 shared_signers,
             })
-        })
+        })?;
+        if !committed.wrote && self.write_failed.load(Ordering::Relaxed) {
+            self.prove_writable();
+        }
+        Ok(committed)
+    }
+
+    /// After a failed write: writes what is known anew, which says whether there is room by now. No
+    /// decision rests on it.
+    fn prove_writable(&self) {
+        let written = self.with_database(|database| {
+            let draft = SeenDraft::of(&*self.seen()?);
+            self.write(database, draft, &[])
+        });
+        if let Err(error) = written {
+            log::debug!("{error}");
+        }
     }
 
     /// Writes a draft; only then is it what was seen.
@@ -375,6 +396,7 @@ impl Store {
             unnamed.name()?;
         }
         *self.seen.write().map_err(|_| self.poisoned())? = Arc::new(draft.seen);
+        self.write_failed.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -397,6 +419,7 @@ impl Store {
             Ok(value) => Ok(value),
             Err(Trouble::State(error)) => Err(error),
             Err(Trouble::File(fault)) => {
+                self.write_failed.store(true, Ordering::Relaxed);
                 self.database.write().map_err(|_| self.poisoned())?.take();
                 Err(file::from_fault(&self.path, &fault))
             }

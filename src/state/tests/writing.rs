@@ -267,6 +267,12 @@ fn after_a_failed_write_the_file_is_opened_again_with_all_its_checks() {
         (version(&store, "app", "timestamp"), store.trouble()),
         (Some(4), None)
     );
+    // A full disk lets the file be opened and read: only a write says that it is well again.
+    store.with_database(fail).unwrap_err();
+    assert_eq!(store.show().unwrap().repositories.len(), 1);
+    assert!(store.trouble().unwrap().contains("a write failed"));
+    let committed = see(&store, 2, &verified("app", 4)).unwrap();
+    assert_eq!((committed.wrote, store.trouble()), (false, None));
     store.with_database(fail).unwrap_err();
     std::fs::write(dir.path().join("state.redb"), b"gone").unwrap();
     assert_eq!(

@@ -52,10 +52,10 @@ impl Way {
             let took = since.elapsed();
             if self.scene.has_seen(newest) {
                 let time = Duration::from_secs(seconds);
-                assert!(took <= time + super::scene::BUSY, "fresh after {took:?}");
+                assert!(took <= time + self.scene.busy(), "fresh after {took:?}");
                 return Back::FreshWithin(time);
             }
-            assert!(took < PATIENCE, "never fresh again");
+            assert!(took < PATIENCE + self.scene.busy(), "never fresh again");
         }
     }
 
