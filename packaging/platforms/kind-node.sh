@@ -6,6 +6,7 @@
 # It may be run again. Containers that run go on; containerd is restarted, because a kind node has no other work than the cluster's.
 # The node's image brings Kubernetes' own images with it, and the policy must admit them before it enforces: rootpin sweep --dry-run
 set -eu
+[ "${1-}" != --help ] || exec sed -n '1d;/^#/!q;s/^# \{0,1\}//p' "$0"
 files=${ROOTPIN_FILES:-/opt/rootpin-files}
 all() {
   # a rootpin.toml that was changed in the node stays, and nobody is asked
@@ -15,6 +16,8 @@ all() {
   systemctl enable --now rootpind
   rootpin state acknowledge
   rootpin install --platform kind --yes
+  # it reads rootpin.toml at its start
+  systemctl restart rootpind
   systemctl restart containerd
   rootpin doctor
 }

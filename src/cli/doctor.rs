@@ -11,7 +11,7 @@ use super::output::{Output, list, text};
 use super::{EXIT_USAGE, TIMEOUT, fix};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
-use crate::operate::doctor::{self, Accepted, Examination, Tools};
+use crate::operate::doctor::{self, Accepted, Code, Examination, Tools};
 use crate::operate::record::{InstallLock, InstallRecord};
 use crate::problem::Problem;
 
@@ -170,11 +170,49 @@ fn report_text(value: &Value) -> String {
             text(untold, "why")
         );
     }
-    let end = match text(value, "outcome") {
-        "shut" => "every door that rootpin knows of is shut",
-        "open" => "this host has open doors",
-        _ => "no open door was found, and not everything was looked at",
-    };
-    let _ = write!(out, "\n{end}");
+    let _ = write!(out, "\n{}", summary(value));
     out.trim_start().to_owned()
+}
+
+/// All of it in a sentence.
+fn summary(value: &Value) -> &'static str {
+    let has = |wanted: &dyn Fn(&Value) -> bool| list(value, "holes").iter().any(wanted);
+    let is_accepted = |hole: &Value| hole["accepted"] == true && hole["severity"] == "open";
+    match text(value, "outcome") {
+        "open" => "this host has open doors",
+        "shut" if has(&|hole| hole["code"] == Code::PolicyAudit.as_str()) => {
+            "the engines ask at every door that rootpin knows of, and nothing is refused: the policy's mode is audit"
+        }
+        "shut" if has(&is_accepted) => {
+            "every door that rootpin knows of is shut, but for those that you accepted"
+        }
+        "shut" => "every door that rootpin knows of is shut",
+        _ => "no open door was found, and not everything was looked at",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn no_door_is_called_shut_in_audit_mode_or_where_it_was_accepted() {
+        let of = |outcome: &str, code: &str, severity: &str, accepted: bool| {
+            let hole = json!({ "code": code, "severity": severity, "accepted": accepted });
+            summary(&json!({ "outcome": outcome, "holes": [hole] }))
+        };
+        assert_eq!(
+            of("shut", "policy-local", "note", false),
+            "every door that rootpin knows of is shut"
+        );
+        assert!(of("shut", "policy-audit", "note", false).contains("nothing is refused"));
+        assert!(of("shut", "gate-missing", "open", true).contains("that you accepted"));
+        assert_eq!(
+            of("open", "policy-audit", "note", false),
+            "this host has open doors"
+        );
+        assert!(!of("untold", "policy-audit", "note", false).contains("shut"));
+    }
 }

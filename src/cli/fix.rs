@@ -158,15 +158,11 @@ impl Done {
             Self::Failed(why) => Some(why.to_string()),
             Self::Shown | Self::Refused | Self::NobodyToAsk | Self::Written(_) => None,
         };
-        let units = plan
-            .texts
-            .iter()
-            .any(|edit| edit.path.starts_with("/etc/systemd"));
         json!({
             "diff": plan.diff(),
             "written": written,
             "failed": failed,
-            "reload": units,
+            "reload": plan.changes_units(),
             "restart": plan.restart,
             "sandbox-images": plan.sandboxes,
             "left": plan.left.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -225,7 +221,7 @@ pub(super) fn text_of(fix: &Value) -> String {
     }
     if fix["image"] == true && fix["written"].is_array() {
         out.push_str("\nhint: have rootpind start with the image, then run rootpin doctor on a host that was made of it");
-    } else if !restart.is_empty() && fix["written"].is_array() {
+    } else if !restart.is_empty() && (fix["written"].is_array() || text(fix, "diff").is_empty()) {
         let then = fix["then"].as_str().map_or_else(
             || format!("restart {}", restart.join(", ")),
             |then| format!("run {then}"),
@@ -241,9 +237,14 @@ pub(super) fn text_of(fix: &Value) -> String {
         } else {
             ""
         };
+        let why = if fix["written"].is_array() {
+            ""
+        } else {
+            "an engine runs by what it read before: "
+        };
         let _ = write!(
             out,
-            "\nhint: {start} rootpind, {reload}{then}, then run rootpin doctor"
+            "\nhint: {why}{start} rootpind, {reload}{then}, then run rootpin doctor"
         );
     }
     out

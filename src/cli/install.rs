@@ -16,7 +16,7 @@ use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::operate::doctor::kubelet::{self, KubeletPlan, OWN_PROVIDER};
 use crate::operate::doctor::{self, FileEdit, RepairPlan};
 use crate::operate::platform::{
-    self, Entries, HostSigns, PLATFORMS, Platform, SHIPPED, detect, with_entries,
+    Entries, HostSigns, PLATFORMS, Platform, SHIPPED, detect, with_entries,
 };
 use crate::operate::record::{InstallLock, InstallRecord};
 use crate::problem::Problem;
@@ -196,7 +196,10 @@ fn report(plan: &RepairPlan, done: &fix::Done, host: &Host, is_image: bool, outp
         members.insert("image".to_owned(), json!(is_image));
     }
     if let (None, Some(members)) = (host.platform, told.as_object_mut()) {
-        members.insert("then".to_owned(), json!(host.restarts(&plan.restart)));
+        members.insert(
+            "then".to_owned(),
+            json!(host.services.restarts(&host.config, &plan.restart)),
+        );
     }
     if let Some(members) = told.as_object_mut() {
         let is_stale = !is_image && doctor::is_stale(&host.config);
@@ -234,24 +237,6 @@ impl Host {
         if self.platform.is_some() && wanted && edit.before.as_ref() != Some(&edit.after) {
             plan.texts.insert(0, edit);
         }
-    }
-
-    /// How these engines of rootpin.toml are restarted.
-    fn restarts(&self, names: &[String]) -> String {
-        let engines = self.config.engines.iter();
-        let engines = engines.map(|engine| (&engine.name, &engine.containerd));
-        let dockers = self.config.dockers.iter();
-        let dockers = dockers.map(|docker| (&docker.name, &docker.socket));
-        let of_names = engines
-            .chain(dockers)
-            .filter(|(name, _)| names.contains(name));
-        let all: Vec<String> = of_names
-            .map(|(name, socket)| match platform::restart_of(socket) {
-                Some(command) => self.services.in_command(command),
-                None => format!("what restarts the engine {name:?}"),
-            })
-            .collect();
-        all.join(", ")
     }
 
     fn with_kubelet(&mut self, kubelet: KubeletPlan, plan: &mut RepairPlan) {

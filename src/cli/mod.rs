@@ -201,7 +201,10 @@ pub fn main() -> u8 {
         let json = words.iter().any(|word| word == "--json");
         return Output { json }.misused(empty_word(at.checked_sub(1).and_then(given), given(at)));
     }
-    let parsed = command().try_get_matches().and_then(|matches| {
+    let words = std::env::args_os()
+        .take(1)
+        .chain(help_as_option(&command(), words));
+    let parsed = command().try_get_matches_from(words).and_then(|matches| {
         typed_command::remember(&command(), &matches);
         let unclear = whole_paths::from_here_in_an_image(&command(), &matches);
         Ok((Arguments::from_arg_matches(&matches)?, unclear))
@@ -252,6 +255,25 @@ pub fn main() -> u8 {
         output.error(error);
         2
     })
+}
+
+/// `rootpin help VERB` as `rootpin VERB --help`, which prints no more than a screen.
+fn help_as_option(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString> {
+    let mut at = command;
+    for (place, word) in words.iter().enumerate() {
+        let rest = words.get(place + 1..).unwrap_or_default();
+        if word == "help" && at.has_subcommands() && !rest.contains(word) {
+            let verb = words.iter().take(place).chain(rest).cloned();
+            return verb.chain([OsString::from("--help")]).collect();
+        }
+        let is_option = word.as_encoded_bytes().starts_with(b"-");
+        match at.find_subcommand(word) {
+            Some(below) => at = below,
+            None if is_option => {}
+            None => break,
+        }
+    }
+    words
 }
 
 /// Whether a word is nothing, or gives an option nothing: a shell's variable that isn't set. No
@@ -402,6 +424,31 @@ fn block_on<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Prob
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn help_before_a_verb_is_the_same_as_the_option_behind_it() {
+        let command = super::command();
+        let of = |line: &str| {
+            let words = line.split(' ').map(std::ffi::OsString::from).collect();
+            let words = super::help_as_option(&command, words);
+            let words = words.iter().map(|word| word.to_str().unwrap());
+            words.collect::<Vec<_>>().join(" ")
+        };
+        for (line, wanted) in [
+            ("help", "--help"),
+            ("help install", "install --help"),
+            ("help pin add", "pin add --help"),
+            ("pin help add", "pin add --help"),
+            ("--json help install", "--json install --help"),
+            ("pin help", "pin --help"),
+            // No verb of its own, and what is an image's name.
+            ("verify help", "verify help"),
+            ("install --root help", "install --root help"),
+            ("help help", "help help"),
+        ] {
+            assert_eq!(of(line), wanted, "{line}");
+        }
+    }
+
     #[test]
     fn the_policy_is_where_the_commands_that_are_told_look_for_it() {
         assert_eq!(rootpin_policy::DEFAULT_DIR, crate::config::DEFAULT_POLICY);

@@ -7,6 +7,7 @@ pub(crate) mod evidence_folder;
 pub(crate) mod hosts;
 pub(crate) mod import;
 pub mod kubernetes;
+pub(crate) mod leftover;
 pub(crate) mod platform;
 pub mod policy_tools;
 pub mod prove;

@@ -13,6 +13,7 @@ use tempfile::NamedTempFile;
 
 use rootpin_trust::image::Digest;
 
+use crate::operate::leftover::PREFIX;
 use crate::problem::Problem;
 use crate::trusted_path::{self, FileOwner, Owner, check_way};
 
@@ -317,7 +318,7 @@ fn shown(path: &Path) -> String {
 fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let place = trusted_path::place(path)?;
     let folder = place.parent().unwrap_or(Path::new("/"));
-    let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
+    let mut fresh = NamedTempFile::with_prefix_in(PREFIX, folder)?;
     fresh.write_all(bytes)?;
     fresh.as_file().sync_all()?;
     fresh.persist(&place).map_err(|error| error.error)?;

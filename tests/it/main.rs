@@ -71,6 +71,7 @@ mod repo;
 mod repo_keys;
 mod resolver;
 mod schema;
+mod scripts;
 mod service;
 mod sources;
 mod support;

@@ -6,6 +6,7 @@
 # powers off). What the system writes comes to lie in ROOT/written. The network is a loopback of its own. Ends non-zero, and says why, where
 # systemd can't be booted here, or where /guest has not ended after SECONDS.
 set -euo pipefail
+[[ ${1-} != --help ]] || exec sed -n '1d;/^#/!q;s/^# \{0,1\}//p' "$0"
 
 root=$(readlink -f "$1") seconds=$2
 die() { echo "boot.sh: $*" >&2; exit 1; }

@@ -18,6 +18,7 @@ install_with() { # install_with NAME TEXT: what comes of it where the real provi
 
 cp -p "$THEIRS" /root/theirs
 mkfifo /root/never
+step idle rootpin install --platform "$PLATFORM" --credentials --dry-run --json
 # shellcheck disable=SC2046 # words
 kubelet $(eval "$FLAGS") &
 kubelet=$!

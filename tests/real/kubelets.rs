@@ -38,7 +38,7 @@ const SYSTEM: Case = Case {
     theirs: "/etc/kubernetes/credential-providers.json",
     programs: "/opt/credential-provider",
     flags: "(. /etc/default/kubelet && echo $KUBELET_EXTRA_ARGS)",
-    signs: &["/var/lib/kubelet/kubeadm-flags.env", "/etc/default"],
+    signs: &["/var/lib/kubelet", "/etc/default"],
 };
 
 fn cases() -> [Case; 6] {
@@ -155,10 +155,17 @@ impl Case {
         let own = std::env::current_exe().unwrap();
         let bin = Path::new(env!("CARGO_BIN_EXE_rootpin")).parent().unwrap();
         let stand_in = Path::new("/opt/rootpin/bin").join(own.strip_prefix(bin).unwrap());
-        let flags = format!(
-            "echo -n '--image-credential-provider-config={} --image-credential-provider-bin-dir={} '; {}",
-            self.theirs, self.programs, self.flags
+        let own_flags = format!(
+            "--image-credential-provider-config={} --image-credential-provider-bin-dir={}",
+            self.theirs, self.programs
         );
+        if self.platform == "kubeadm" {
+            write(
+                &at("/var/lib/kubelet/kubeadm-flags.env"),
+                format!("KUBELET_KUBEADM_ARGS=\"{own_flags} --v=2\"\n"),
+            );
+        }
+        let flags = format!("echo -n '{own_flags} '; {}", self.flags);
         let mut steps = String::new();
         for (name, value) in [
             ("MAIN", self.main),
@@ -224,7 +231,11 @@ impl Case {
                 return Err(format!("{name} does not say {words}: {said}"));
             }
         }
-        for name in ["gate", "install", "again", "uninstall", "same"] {
+        // Without a kubelet that runs, its files tell.
+        if !text("idle")?.contains("rootpin-credential-provider") {
+            return Err(format!("idle: {}", text("idle")?));
+        }
+        for name in ["idle", "gate", "install", "again", "uninstall", "same"] {
             ended(name, 0)?;
         }
         let asked = |name: &str, wanted: &[&str]| -> Result<(), String> {

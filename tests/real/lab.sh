@@ -29,6 +29,7 @@
 # Nothing is installed: packages come through a private apt root that checks the archive's signature, and are unpacked by dpkg-deb.
 # Outside of LAB_ROOT, containerd itself leaves traces in /run/containerd and dockerd in /run/docker.
 set -euo pipefail
+[[ ${1-} != --help ]] || exec sed -n '1d;/^#/!q;s/^# \{0,1\}//p' "$0"
 
 CACHE=${LAB_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/rootpin-lab}
 ROOT=${LAB_ROOT:-$CACHE/lab}
@@ -527,5 +528,5 @@ case $command in
   notary) exec "$PKG_17/usr/bin/notary" -s "https://127.0.0.1:$NOTARY_PORT" --tlscacert "$ROOT/pki/ca.crt" "$@" ;;
   oras) exec "$PKG_2/usr/bin/oras" "$@" ;;
   skopeo) LD_LIBRARY_PATH=$LIBS exec "$PKG_HOST/usr/bin/skopeo" "$@" ;;
-  *) sed -n '2,/^set -/s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
+  *) sed -n '1d;/^#/!q;s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
 esac

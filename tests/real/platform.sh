@@ -3,6 +3,7 @@
 # system's /usr below what the folder has in usr.
 #   platform.sh ROOT BIN COMMAND...     BIN holds rootpin's programs, at /opt/rootpin/bin there
 set -euo pipefail
+[[ ${1-} != --help ]] || exec sed -n '1d;/^#/!q;s/^# \{0,1\}//p' "$0"
 if [[ -z ${ROOTPIN_PLATFORM_INSIDE:-} ]]; then
   export ROOTPIN_PLATFORM_INSIDE=1
   exec unshare --mount --pid --net --ipc --uts --fork --kill-child --propagation private "$0" "$@"

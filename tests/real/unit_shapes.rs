@@ -19,7 +19,7 @@ const UNIT: &str = "/etc/systemd/system/containerd.service";
 const COMMAND: &str = "ExecStart=/usr/bin/containerd --config /srv/cd/config.toml";
 const CLEAN: &str = "systemctl stop containerd 'k8s-cd*' 2>/dev/null; systemctl reset-failed 2>/dev/null\n\
     rm -rf /{etc,usr/local/lib,run}/systemd/system/k8s-cd* /etc/systemd/system/multi-user.target.wants/k8s-cd* /etc/systemd/system/*containerd.service* /etc/systemd/system/service.d /usr/lib/systemd/system/mycd.service /etc/systemd/system/mycd.service.d \
-    /usr/lib/systemd/system/containerd.service.d /srv/cd /etc/containerd /etc/default/containerd /usr/local/bin/start-containerd\n\
+    /usr/lib/systemd/system/containerd.service.d /srv/cd /etc/containerd /etc/rootpin /usr/libexec/rootpin /etc/default/containerd /usr/local/bin/start-containerd\n\
     systemctl unset-environment OPTIONS\nmkdir -p /srv/cd /etc/containerd /etc/systemd/system\n\
     for file in /srv/cd/config.toml /etc/containerd/config.toml; do printf 'version = 3\\n' >$file; done\n";
 
@@ -129,6 +129,16 @@ fn shapes() -> Vec<Shape> {
             "it starts /usr/local/bin/start-containerd",
         ),
         unclear(
+            "script-with-a-bare-name",
+            service("Environment=BIN=containerd\nExecStart=/usr/local/bin/start-containerd")
+                + &file(
+                    "/usr/local/bin/start-containerd",
+                    "#!/bin/sh\nexec \"$BIN\" --config /srv/cd/config.toml",
+                )
+                + "chmod +x /usr/local/bin/start-containerd\n",
+            "it starts /usr/local/bin/start-containerd",
+        ),
+        unclear(
             "shell",
             service("ExecStart=/bin/sh -c 'exec containerd --config /srv/cd/config.toml'"),
             "it starts /bin/sh",
@@ -214,6 +224,19 @@ fn other_names() -> Vec<Shape> {
             Some("several units start containerd"),
         ),
         shape(
+            "other-name-and-a-script",
+            "k8s-cd",
+            unit(
+                "/etc",
+                "k8s-cd",
+                "ExecStart=/usr/local/bin/start-containerd",
+            ) + &file(
+                "/usr/local/bin/start-containerd",
+                "#!/bin/sh\nBIN=containerd\nexec \"$BIN\" --config /srv/cd/config.toml",
+            ) + "chmod +x /usr/local/bin/start-containerd\n",
+            Some("it starts /usr/local/bin/start-containerd"),
+        ),
+        shape(
             "snap",
             "k8s-cd",
             unit(
@@ -263,7 +286,35 @@ fn what_systemd_starts_is_what_install_writes_for_or_nothing_is_written() {
         service(COMMAND),
         service("ExecStart=/usr/bin/containerd")
     );
-    let told = host.boot(&script, 180);
+    let own = format!(
+        "{}{}",
+        service("ExecStart=/usr/bin/containerd"),
+        file(
+            "/etc/systemd/system/k8s-cd.service",
+            &format!("[Service]\nType=exec\n{COMMAND}")
+        )
+    );
+    let doctor = include_str!("../../packaging/systemd/rootpin-doctor.service");
+    host.unit("rootpin-doctor.service", doctor);
+    host.unit(
+        "rootpin-doctor.service.d/x.conf",
+        "[Service]\nStandardOutput=file:/run/doctor\n",
+    );
+    let _ = writeln!(
+        script,
+        "listens() {{ for ((i = 0; i < 100; i++)); do [[ ! -S /run/containerd/containerd.sock ]] || break; sleep 0.1; done; }}\n\
+         said() {{ \"$@\" 2>&1 | tr '\\n' '|'; echo \" ended ${{PIPESTATUS[0]}}\"; }}\n\
+         {CLEAN}{own}systemctl daemon-reload; systemctl start k8s-cd; listens\n\
+         echo \"two.installed=$(said rootpin install --platform containerd --yes)\"\nsystemctl stop k8s-cd\n\
+         echo \"two.unclear=$(said rootpin install --uninstall --yes)\"; echo \"two.kept=$(grep -c imports /srv/cd/config.toml)\"\n\
+         echo \"two.named=$(said rootpin install --uninstall --containerd-config /srv/cd/config.toml --yes)\"\n\
+         echo \"two.left=$(grep -c imports /srv/cd/config.toml)\"\n\
+         {CLEAN}{}systemctl daemon-reload; systemctl start containerd; listens\n\
+         rootpin install --platform containerd --yes >/dev/null; own=$(ls /srv/cd/conf.d/rootpin.toml /etc/containerd/conf.d/rootpin.toml 2>/dev/null)\n\
+         sed -i 's/^version = .*/version = 99/' $own; systemctl start rootpin-doctor; echo \"unit.doctor=$(tr '\\n' '|' </run/doctor)\"\nsystemctl stop containerd",
+        service(COMMAND)
+    );
+    let told = host.boot(&script, 240);
     for shape in all() {
         let (name, idle) = (shape.name, told.text(&format!("{}.idle", shape.name)));
         let argv = told.text(&format!("{name}.argv"));
@@ -287,6 +338,26 @@ fn what_systemd_starts_is_what_install_writes_for_or_nothing_is_written() {
         let line = format!("containerd = \"{address}\"");
         assert!(idle.contains(&line), "{name}: {idle}");
     }
+    // Of two units that don't run it is not known whose file is taken back, unless that is named.
+    let two = |name: &str| told.text(&format!("two.{name}")).to_owned();
+    assert!(
+        two("installed").ends_with(" ended 0"),
+        "{}",
+        two("installed")
+    );
+    let unclear = two("unclear");
+    assert!(
+        unclear.contains("several units start containerd") && unclear.ends_with(" ended 1"),
+        "{unclear}"
+    );
+    assert!(two("named").ends_with(" ended 0"), "{}", two("named"));
+    assert_eq!([two("kept"), two("left")], ["1", "0"]);
+    // The packaged unit has a place for the copies by which a refused configuration is tried.
+    let doctor = told.text("unit.doctor");
+    assert!(
+        doctor.contains("config-refused") && doctor.contains("change (--fix does it)"),
+        "{doctor}"
+    );
     let same = told.text("runs.as-its-unit");
     assert!(same.contains("+++ /srv/cd/config.toml"), "{same}");
     let other = told.text("runs.as-another");

@@ -1,7 +1,7 @@
 //! An image of a host: a folder that becomes this program's root directory, so that every path
 //! means what it will mean on the host, and no link leads out.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -10,13 +10,16 @@ use rustix::fs::{StatVfsMountFlags, statvfs};
 
 use crate::cli::fix;
 use crate::operate::doctor::kubelet::OWN_PROVIDER;
+use crate::operate::leftover::{PREFIX, is_leftover};
 use crate::problem::Problem;
 use crate::trusted_path::{Owner, check_directory};
 
 /// This program is in it from now on.
 pub(super) struct Image {
-    /// A folder at its top, which goes at the end.
+    /// A folder of drafts at its top, which goes at the end.
     staged: PathBuf,
+    /// It is locked as long as this is open.
+    _lock: File,
 }
 
 impl Image {
@@ -36,9 +39,15 @@ impl Image {
                 "name the folder that holds the image's root directory; for this machine leave out --root",
             ));
         }
+        remove_left(&dir).map_err(|error| failed(&error))?;
         let staged = tempfile::Builder::new()
-            .prefix(".rootpin-")
+            .prefix(PREFIX)
             .tempdir_in(&dir)
+            .map_err(|error| failed(&error))?;
+        let lock = File::open(staged.path()).map_err(|error| failed(&error))?;
+        lock.lock().map_err(|error| failed(&error))?;
+        // The user that runs the image's programs passes through it.
+        lock.set_permissions(fs::Permissions::from_mode(0o711))
             .map_err(|error| failed(&error))?;
         for name in [fix::PROGRAM, OWN_PROVIDER] {
             let own = fix::beside(name)?;
@@ -53,8 +62,13 @@ impl Image {
         rustix::process::chroot(&dir).map_err(|error| failed(&error))?;
         let folder = staged.keep();
         let staged = Path::new("/").join(folder.file_name().unwrap_or_default());
-        let image = Self { staged };
+        let image = Self {
+            staged,
+            _lock: lock,
+        };
         std::env::set_current_dir("/").map_err(|error| failed(&error))?;
+        // Copies of configurations that are tried out are drafts, too.
+        let _ = tempfile::env::override_temp_dir(&image.staged);
         // What is run of the image must not get more rights than it has.
         rustix::thread::set_no_new_privs(true).map_err(|error| failed(&error))?;
         Ok(image)
@@ -72,6 +86,27 @@ impl Drop for Image {
     }
 }
 
+/// Removes what a run that was killed has left at the image's top: this user's folders of drafts.
+fn remove_left(dir: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let is_staged = name.to_str().is_some_and(is_leftover);
+        let about = entry.metadata()?;
+        let own = rustix::process::geteuid().as_raw();
+        if !is_staged || !about.is_dir() || about.uid() != own {
+            continue;
+        }
+        // Another run may be at work: it has it locked.
+        let folder = File::open(entry.path())?;
+        if folder.try_lock().is_err() {
+            continue;
+        }
+        fs::remove_dir_all(entry.path())?;
+    }
+    Ok(())
+}
+
 /// Whether a folder is this machine's own root directory, by whatever name.
 fn is_root(dir: &Path) -> io::Result<bool> {
     let (dir, root) = (fs::metadata(dir)?, fs::metadata("/")?);
@@ -86,6 +121,44 @@ pub(super) fn is_read_only(folder: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_run_that_was_killed_has_left_goes_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for (folder, files) in [
+            (".rootpin-Ab3dE9", &["rootpin-verifier", "config.toml"][..]),
+            (".rootpin-xYz012", &[]),
+            (".rootpin-of-others", &[]),
+            (".rootpin-333333", &[]),
+            ("rootpin-Ab3dE9", &[]),
+        ] {
+            fs::create_dir(at(folder)).unwrap();
+            for file in files {
+                fs::write(at(folder).join(file), "x").unwrap();
+            }
+        }
+        fs::write(at(".rootpin-111111"), "a file").unwrap();
+        std::os::unix::fs::symlink("/", at(".rootpin-222222")).unwrap();
+        let at_work = File::open(at(".rootpin-333333")).unwrap();
+        at_work.lock().unwrap();
+        remove_left(dir.path()).unwrap();
+        let mut left: Vec<_> = fs::read_dir(dir.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name())
+            .collect();
+        left.sort();
+        assert_eq!(
+            left,
+            [
+                ".rootpin-111111",
+                ".rootpin-222222",
+                ".rootpin-333333",
+                ".rootpin-of-others",
+                "rootpin-Ab3dE9"
+            ]
+        );
+    }
 
     #[test]
     fn this_machine_s_own_root_directory_is_no_image() {

@@ -98,6 +98,27 @@ impl EngineServices {
         });
         words.collect::<Vec<_>>().join(" ")
     }
+
+    /// How these engines of rootpin.toml are restarted; any other name stays as it is.
+    pub(super) fn restarts(&self, config: &Config, names: &[String]) -> String {
+        let engines = config.engines.iter();
+        let engines = engines.map(|engine| (&engine.name, &engine.containerd));
+        let dockers = config.dockers.iter();
+        let dockers = dockers.map(|docker| (&docker.name, &docker.socket));
+        let all: Vec<(&String, &PathBuf)> = engines.chain(dockers).collect();
+        let restart = |name: &String| {
+            let mut of_name = all.iter().filter(|(known, _)| *known == name);
+            match of_name
+                .next()
+                .map(|(_, socket)| platform::restart_of(socket))
+            {
+                Some(Some(command)) => self.in_command(command),
+                Some(None) => format!("what restarts the engine {name:?}"),
+                None => format!("what restarts {name}"),
+            }
+        };
+        names.iter().map(restart).collect::<Vec<_>>().join(", ")
+    }
 }
 
 /// Where an engine that doesn't run has its parts.

@@ -82,12 +82,23 @@ pub(super) fn run(
         (None, _) if arguments.consent.dry_run => "dry-run",
         (None, _) => "refused",
     };
-    let restart: &[String] = if written.is_some() && !is_image {
-        &plan.restart
-    } else {
-        &[]
+    let service = |name: &String| {
+        let place = places.iter().find(|(engine, _)| engine == name);
+        let services = place.map_or(&other.services, |(_, place)| &place.services);
+        services.restarts(&config, std::slice::from_ref(name))
     };
-    output.value(&told(&plan, outcome, written.as_deref(), restart), report);
+    let is_host = written.is_some() && !is_image;
+    let (restart, then): (&[String], Vec<String>) = if is_host {
+        (&plan.restart, plan.restart.iter().map(service).collect())
+    } else {
+        (&[], Vec::new())
+    };
+    let mut value = told(&plan, outcome, written.as_deref(), restart);
+    if let Some(members) = value.as_object_mut() {
+        members.insert("then".to_owned(), json!(then.join(", ")));
+        members.insert("reload".to_owned(), json!(is_host && plan.changes_units()));
+    }
+    output.value(&value, report);
     Ok(u8::from(["left", "refused"].contains(&outcome)))
 }
 
@@ -127,16 +138,54 @@ fn report(value: &Value) -> String {
     for left in list(value, "left").iter().filter_map(Value::as_str) {
         let _ = write!(out, "\nnot done: {left}");
     }
-    let restart: Vec<&str> = list(value, "restart")
-        .iter()
-        .filter_map(Value::as_str)
-        .collect();
-    if !restart.is_empty() {
-        let _ = write!(
-            out,
-            "\nhint: restart {} now, and stop rootpind only then: until they start anew the gates ask it, and containerd finds no verifier any more",
-            restart.join(", ")
+    let reload = (value["reload"] == true).then_some("systemctl daemon-reload");
+    let then = Some(text(value, "then")).filter(|then| !then.is_empty());
+    let commands: Vec<&str> = reload.into_iter().chain(then).collect();
+    if !commands.is_empty() {
+        let _ = write!(out, "\nhint: run {} now", commands.join(", then "));
+    }
+    if then.is_some() {
+        out.push_str(
+            ", and stop rootpind only then: until they start anew, the engines ask rootpind",
         );
+        let mut written = list(value, "written").iter().filter_map(Value::as_str);
+        if written.any(|path| Path::new(path).ends_with(fix::PROGRAM)) {
+            out.push_str(", and containerd finds no verifier any more");
+        }
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hint_has_the_commands_that_count_and_claims_nothing_that_is_not_so() {
+        let of = |reload: bool, then: &str, written: &str| {
+            let value = json!({ "outcome": "uninstalled", "written": [written], "reload": reload, "then": then });
+            let text = report(&value);
+            text.split_once("\nhint: ").map(|(_, hint)| hint.to_owned())
+        };
+        let verifier = "/usr/libexec/rootpin/verifier/rootpin-verifier";
+        let unit = "/etc/systemd/system/docker.service.d/rootpin.conf";
+        assert_eq!(of(false, "", unit), None);
+        assert_eq!(
+            of(true, "", unit).as_deref(),
+            Some("run systemctl daemon-reload now")
+        );
+        let asks = "and stop rootpind only then: until they start anew, the engines ask rootpind";
+        assert_eq!(
+            of(true, "systemctl restart docker", unit),
+            Some(format!(
+                "run systemctl daemon-reload, then systemctl restart docker now, {asks}"
+            ))
+        );
+        assert_eq!(
+            of(false, "systemctl restart containerd", verifier),
+            Some(format!(
+                "run systemctl restart containerd now, {asks}, and containerd finds no verifier any more"
+            ))
+        );
+    }
 }

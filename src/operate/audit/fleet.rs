@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::drift::{Drift, DriftCode, differs};
+use super::host::second;
 use super::kept_report::{Counts, HostImage, KeptReport, is_ahead};
 use super::merge::{Expected, Merge, Unreadable};
 use super::views;
@@ -144,16 +145,17 @@ impl Merge {
                 } else {
                     ""
                 };
+                let (at, now) = (second(at), second(now));
                 differs(DriftCode::ClockAhead, format!("{at} is after {now}{other}"))
             }));
+            let at = second(seen.at).to_string();
+            let is_silent = limit.is_some_and(|limit| seen.at < limit);
             drift.extend(
-                limit
-                    .filter(|limit| seen.at < *limit)
-                    .map(|_| differs(DriftCode::Silent, format!("no report since {}", seen.at))),
+                is_silent.then(|| differs(DriftCode::Silent, format!("no report since {at}"))),
             );
             FleetHost {
                 host: Arc::clone(name),
-                at: seen.at.to_string(),
+                at,
                 outcome: seen.outcome,
                 policy: seen.policy.as_ref().map(|(hash, _)| Arc::clone(hash)),
                 mode: seen.policy.as_ref().map(|(_, mode)| Arc::clone(mode)),
@@ -171,7 +173,7 @@ impl Merge {
         let unknown = !self.unreadable.is_empty() || hosts.is_empty();
         Fleet {
             version: 1,
-            at: now.to_string(),
+            at: second(now).to_string(),
             outcome: if unknown {
                 "unknown"
             } else if drifts {

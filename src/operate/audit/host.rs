@@ -149,7 +149,7 @@ fn listed(parts: &ImageParts) -> BTreeMap<String, Vec<String>> {
 }
 
 /// Fractions of it mean nothing to those who read it.
-fn second(now: Timestamp) -> Timestamp {
+pub(super) fn second(now: Timestamp) -> Timestamp {
     Timestamp::from_second(now.as_second()).unwrap_or(now)
 }
 

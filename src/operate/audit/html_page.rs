@@ -274,12 +274,25 @@ fn code(text: &str) -> String {
             html(kind),
             html(begin)
         ),
-        None => format!("<code>{}</code>", breakable(text)),
+        None => format!("<code>{}</code>", with_breaks(text)),
     }
 }
 
-/// Text that may be broken into lines after a slash or before an "@", and not within a word.
+/// Text that may be broken into lines after a slash or before an "@", and not within a word, as a
+/// browser does at the hyphens of a host's name.
 fn breakable(text: &str) -> String {
+    let word = |word: &str| {
+        let shown = with_breaks(word);
+        if word.contains('-') {
+            format!("<span class=\"word\">{shown}</span>")
+        } else {
+            shown
+        }
+    };
+    text.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+fn with_breaks(text: &str) -> String {
     html(text).replace('/', "/<wbr>").replace('@', "<wbr>@")
 }
 
@@ -316,6 +329,10 @@ mod tests {
         let name = Cell::text("registry.example/team/app:1").html(&[]);
         assert_eq!(name, "registry.example/<wbr>team/<wbr>app:1");
         assert!(!STYLE.contains("anywhere"), "breaks within a word");
+        let host = Cell::text("on ip-10-0-3-7.example/x").html(&[]);
+        let whole = "on <span class=\"word\">ip-10-0-3-7.example/<wbr>x</span>";
+        assert_eq!(host, whole);
+        assert!(STYLE.contains(".word { white-space: nowrap; }"));
     }
 
     #[test]
@@ -371,8 +388,12 @@ mod tests {
         page.table("Images", "", &["Hosts"], &rows);
         let html = page.html();
         assert_eq!(html.matches("node-19").count(), 1);
-        assert!(html.contains("<details data-hosts=\"4+f\"><summary>16</summary>node-04, node-05, node-06, …</details>"), "{html}");
-        assert_eq!(Cell::Hosts(vec![1, 5]).html(&names), "node-01, node-05");
+        let word = |name: &str| format!("<span class=\"word\">{name}</span>");
+        let first = ["node-04,", "node-05,", "node-06"].map(word).join(" ");
+        let cell = format!("<details data-hosts=\"4+f\"><summary>16</summary>{first}, …</details>");
+        assert!(html.contains(&cell), "{html}");
+        let two = [word("node-01,"), word("node-05")].join(" ");
+        assert_eq!(Cell::Hosts(vec![1, 5]).html(&names), two);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use toml_edit::value;
 use super::credentials::kubelet_flags;
 use super::fix::{self, FileEdit};
 use super::provider::{FILE, own_config};
-use super::unit::assignments;
+use super::unit::{assignments, split};
 use super::{Tools, program};
 use crate::config::{self, Config};
 pub(crate) use crate::credentials::OWN_PROVIDER;
@@ -21,6 +21,8 @@ const THEIRS: &str = "kubelet-credential-providers";
 /// The programs' folder, where the kubelet's flags may name it.
 const PROGRAMS: &str = "/usr/libexec/rootpin/credential-provider";
 const VARIABLE: &str = "KUBELET_EXTRA_ARGS=";
+/// Where kubeadm has the flags that it gives the kubelet.
+const KUBEADMS_FLAGS: &str = "/var/lib/kubelet/kubeadm-flags.env";
 
 /// What is to be written.
 #[derive(Debug)]
@@ -158,6 +160,7 @@ fn real(
     is_image: bool,
 ) -> Result<RealProviders, Problem> {
     let running = (!is_image).then(kubelet_flags).flatten();
+    let running = running.or_else(|| flags_of_files(kubelet));
     let usual = kubelet.configs.iter().map(PathBuf::from);
     let usual = usual
         .map(|config| (config, PathBuf::from(kubelet.programs)))
@@ -167,7 +170,7 @@ fn real(
         .kubelet_config
         .clone()
         .zip(settings.kubelet_bin_dir.clone());
-    let (present, programs) = running.clone().or(usual).or(set.clone()).ok_or_else(|| {
+    let (present, programs) = running.or(usual).or(set.clone()).ok_or_else(|| {
         Problem::hinted(
             "the kubelet has no credential providers that rootpin could stand before",
             "name them by kubelet-config and kubelet-bin-dir in [credentials] of rootpin.toml, and run this again",
@@ -215,6 +218,38 @@ fn check(providers: &[Provider], file: &Path) -> Result<(), Problem> {
             "leave the kubelet's credential providers as they are, and guard containerd",
         )),
     }
+}
+
+/// The flags that a kubelet which does not run will be started with, as kubeadm's drop-in has them:
+/// those that kubeadm wrote, then the administrator's; of a flag the last counts.
+fn flags_of_files(kubelet: &Kubelet) -> Option<(PathBuf, PathBuf)> {
+    let KubeletFlags::ExtraArguments(files) = kubelet.flags else {
+        return None;
+    };
+    let own = Path::new(arguments_file(files, &kubeadms_drop_ins(), &Path::exists));
+    let texts = [Path::new(KUBEADMS_FLAGS), own].map(|file| read(file).ok().flatten());
+    flags_of(&texts.map(Option::unwrap_or_default))
+}
+
+fn flags_of(texts: &[String; 2]) -> Option<(PathBuf, PathBuf)> {
+    let [kubeadms, own] = texts;
+    let value = |text: &str, name: &str| {
+        let all = assignments(text)?.into_iter().rev();
+        let mut of_it = all.filter(|(key, _)| key == name);
+        of_it.next().map(|(_, value)| value)
+    };
+    let all = [
+        value(kubeadms, "KUBELET_KUBEADM_ARGS"),
+        value(own, VARIABLE.trim_end_matches('=')),
+    ];
+    let given = all.iter().flatten().flat_map(|value| split(value, false));
+    let program = std::iter::once("kubelet".to_owned());
+    let words: Vec<String> = program.chain(given.map(|(word, _)| word)).collect();
+    let path = |option| {
+        let path = PathBuf::from(super::process::options(&words, &[option]).pop()?);
+        path.is_absolute().then_some(path)
+    };
+    path("image-credential-provider-config").zip(path("image-credential-provider-bin-dir"))
 }
 
 /// Where the others' file is kept, when rootpin's takes its place.
@@ -376,6 +411,31 @@ mod tests {
         assert_eq!(of(&[], &both), files[1]);
         assert_eq!(of(&[], &["/etc/default"]), files[0]);
         assert_eq!(of(&[], &[]), files[0]);
+    }
+
+    #[test]
+    fn the_flags_of_a_kubelet_that_does_not_run_are_read_as_kubeadm_s_drop_in_gives_them() {
+        let of = |kubeadms: &str, own: &str| {
+            flags_of(&[kubeadms.to_owned(), own.to_owned()])
+                .map(|(config, programs)| [config, programs].map(|path| path.display().to_string()))
+        };
+        let both = |folder: &str| {
+            format!(
+                "--image-credential-provider-config={folder}/c.yaml --image-credential-provider-bin-dir {folder}/bin"
+            )
+        };
+        let paths = |folder: &str| Some([format!("{folder}/c.yaml"), format!("{folder}/bin")]);
+        let kubeadms = format!("KUBELET_KUBEADM_ARGS=\"--v=2 {}\"\n", both("/k"));
+        let own = format!("KUBELET_EXTRA_ARGS='{}'\n", both("/own"));
+        assert_eq!(of(&kubeadms, ""), paths("/k"));
+        assert_eq!(of("", &own), paths("/own"));
+        assert_eq!(of(&kubeadms, &own), paths("/own"), "the last counts");
+        assert_eq!(of(&kubeadms, "KUBELET_EXTRA_ARGS=--v=3\n"), paths("/k"));
+        for one in ["", "KUBELET_KUBEADM_ARGS=\"--v=2\"\n"] {
+            assert_eq!(of(one, ""), None, "{one}");
+        }
+        let relative = "KUBELET_EXTRA_ARGS=\"--image-credential-provider-config=c --image-credential-provider-bin-dir=b\"\n";
+        assert_eq!(of("", relative), None);
     }
 
     #[test]

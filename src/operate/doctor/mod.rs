@@ -13,7 +13,6 @@ mod fix;
 mod hole;
 mod install;
 pub(crate) mod kubelet;
-mod leftover;
 mod metrics;
 mod next_start;
 mod plugin_name;

@@ -124,6 +124,13 @@ impl UninstallPlan {
         self.texts.is_empty() && self.programs.is_empty() && self.modes.is_empty()
     }
 
+    /// Whether systemd must read its units anew.
+    pub(crate) fn changes_units(&self) -> bool {
+        self.texts
+            .iter()
+            .any(|change| fix::is_of_unit(&change.path))
+    }
+
     /// Everything, as a unified diff and a line for what is no text.
     pub(crate) fn diff(&self) -> String {
         let mut out = String::new();

@@ -3,16 +3,19 @@
 //! before writing that a file changed meanwhile.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::FOLDER_HINT;
+use crate::operate::leftover;
 use crate::problem::Problem;
 use crate::trusted_path::{Owner, check_directory};
 
 /// Beside the record, while somebody is at work.
 const FILE: &str = ".installing.lock";
+/// What is in it, if the record's folder was made for it.
+const MADE: &str = "rootpin made this folder\n";
 /// Others are at the same start or end.
 const TRIES: usize = 100;
 
@@ -48,13 +51,14 @@ impl InstallLock {
             .map_err(|fault| Problem::hinted(fault.message, fault.hint))?;
         for _ in 0..TRIES {
             let opened = OpenOptions::new()
+                .read(true)
                 .write(true)
                 .create(true)
                 .truncate(false)
                 .mode(0o600)
                 .custom_flags(nofollow())
                 .open(&path);
-            let file = match opened {
+            let mut file = match opened {
                 Ok(file) => file,
                 Err(error) if nothing_to_write(&error) => return Ok(None),
                 Err(error) => return Err(failed(&error)),
@@ -71,6 +75,10 @@ impl InstallLock {
             }
             // The one before may have removed the file between.
             if is_at(&file, &path) {
+                let made_folder = of_this_or_one_killed(&mut file, made_folder)
+                    .map_err(|error| failed(&error))?;
+                // Of a record that was being written when its writer was killed.
+                let _ = leftover::remove_all(folder);
                 return Ok(Some(Self {
                     file,
                     path,
@@ -98,6 +106,18 @@ impl Drop for InstallLock {
             let _ = fs::remove_dir(folder);
         }
     }
+}
+
+/// Whether the folder was made by this one or by one before it that was killed, which nobody but its
+/// lock's file tells.
+fn of_this_or_one_killed(file: &mut File, made_folder: bool) -> io::Result<bool> {
+    if made_folder {
+        file.write_all(MADE.as_bytes())?;
+        return Ok(true);
+    }
+    let mut text = String::new();
+    file.take(MADE.len() as u64).read_to_string(&mut text)?;
+    Ok(text == MADE)
 }
 
 fn nofollow() -> i32 {
@@ -153,6 +173,30 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect();
         assert_eq!(left, ["installed.json"]);
+    }
+
+    #[test]
+    fn what_one_that_was_killed_made_and_left_goes_with_the_next() {
+        let top = tempfile::tempdir().unwrap();
+        for others in [false, true] {
+            let record = top.path().join("rootpin/installed.json");
+            let folder = record.parent().unwrap();
+            if others {
+                fs::create_dir(folder).unwrap();
+            }
+            let killed = InstallLock::take(&record).unwrap().unwrap();
+            let text = fs::read(folder.join(FILE)).unwrap();
+            drop(killed);
+            // As its end would have been without any of its own code.
+            fs::create_dir_all(folder).unwrap();
+            fs::write(folder.join(FILE), text).unwrap();
+            fs::write(folder.join(".rootpin-Ab3dE9"), "half").unwrap();
+            let next = InstallLock::take(&record).unwrap().unwrap();
+            assert_eq!(next.made_folder, !others);
+            drop(next);
+            assert_eq!(folder.exists(), others);
+        }
+        assert_eq!(fs::read_dir(top.path().join("rootpin")).unwrap().count(), 0);
     }
 
     #[test]

@@ -8,9 +8,9 @@ use super::super::code::Code;
 use super::super::config_files::{ConfigFile, at};
 use super::super::facts::{ContainerdFacts, ProgramFolder};
 use super::super::hole::{Fix, Hole};
-use super::super::leftover::is_leftover;
 use super::super::version::VERIFIER;
 use super::WantedSettings;
+use crate::operate::leftover::is_leftover;
 
 const PLUGIN: &str = "io.containerd.image-verifier.v1.bindir";
 /// The one program that the folder must hold.

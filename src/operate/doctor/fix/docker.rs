@@ -23,6 +23,11 @@ const SYSTEMD: &str = "/usr/lib/systemd/systemd";
 const UNIT: &str = "docker.service";
 const DROP_IN: &str = include_str!("../../../../packaging/docker/docker.service.d/rootpin.conf");
 
+/// Whether systemd must be told that this file changed.
+pub(in super::super) fn is_of_unit(path: &Path) -> bool {
+    path.starts_with(UNITS)
+}
+
 /// The edits, once the dockerd that runs said that it takes them.
 pub(super) async fn edits(facts: &DockerFacts, plugin: &str) -> Result<Vec<FileEdit>, Problem> {
     if facts.authorization_by_flag {

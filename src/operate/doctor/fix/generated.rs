@@ -130,7 +130,7 @@ impl Generated {
             "{} is written anew by {who}, so it is left as it is",
             main.display()
         );
-        if imports && !matches!(way, GeneratorInput::Folder(_)) {
+        if imports && !matches!(way, GeneratorInput::Folder(_) | GeneratorInput::NodeConfig) {
             // A second `imports` would keep containerd from starting.
             let hint = format!(
                 "have {who} add \"{}/*.toml\" to the list of imports there, and run this again",
@@ -161,10 +161,10 @@ impl Generated {
                 "write these lines to {folder}/rootpin.toml, and restart {who}:\n{}",
                 drop_in.trim_end()
             ),
-            GeneratorInput::NodeConfig => format!(
-                "write these lines to /etc/eks/nodeadm.d/rootpin.yaml, boot the node anew, and run this again:\n\
-                 apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  containerd:\n    config: |\n      {line}"
-            ),
+            // It wants more than an import, by containerd's version and the other files there.
+            GeneratorInput::NodeConfig => {
+                "rootpin install --platform eks, which writes nodeadm's input, too".to_owned()
+            }
             GeneratorInput::Unknown => {
                 format!("have {who} write this line at its top, and run this again:\n{line}")
             }
@@ -271,17 +271,14 @@ mod tests {
         )
         .unwrap();
         assert!(micro.contains("at the top of /var/snap/microk8s/current/args/containerd-template.toml, restart microk8s"), "{micro}");
-        let eks = found(
-            "/etc/containerd/config.toml",
-            "version = 2\n",
-            &["/etc/eks/nodeadm.d"],
-        )
-        .unwrap();
-        assert!(
-            eks.contains("/etc/eks/nodeadm.d/rootpin.yaml")
-                && eks.ends_with("    config: |\n      imports = [\"/d/*.toml\"]"),
-            "{eks}"
-        );
+        for text in ["version = 2\n", "version = 3\nimports = [\"/x.toml\"]\n"] {
+            let eks = found("/etc/containerd/config.toml", text, &["/etc/eks/nodeadm.d"]);
+            let eks = eks.unwrap();
+            assert!(
+                eks.contains("hint: rootpin install --platform eks"),
+                "{eks}"
+            );
+        }
         assert!(
             found(
                 "/etc/containerd/config.toml",

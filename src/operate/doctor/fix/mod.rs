@@ -30,11 +30,12 @@ use super::config_files;
 use super::facts::{ContainerdFacts, DockerFacts, EngineConfig};
 use super::hole::{Fix, Hole};
 use super::program;
+use crate::operate::leftover;
 use crate::operate::platform::Platform;
 use crate::operate::record::InstallRecord;
 use crate::problem::Problem;
 
-pub(super) use docker::{by_flag_of, idle_docker};
+pub(super) use docker::{by_flag_of, idle_docker, is_of_unit};
 pub(super) use own_lines::{OwnLines, own_lines};
 pub(super) use taken_back::{with_imports_of, without_ours};
 pub(super) use toml_file::set;
@@ -105,6 +106,11 @@ impl RepairPlan {
             && self.leftovers.is_empty()
     }
 
+    /// Whether systemd must read its units anew.
+    pub(crate) fn changes_units(&self) -> bool {
+        self.texts.iter().any(|edit| is_of_unit(&edit.path))
+    }
+
     /// Everything, as a unified diff and a line for what is no text.
     #[must_use]
     pub fn diff(&self) -> String {
@@ -131,7 +137,7 @@ impl RepairPlan {
             let is_draft = from
                 .parent()
                 .and_then(Path::file_name)
-                .is_some_and(|folder| folder.to_str().is_some_and(super::leftover::is_leftover));
+                .is_some_and(|folder| folder.to_str().is_some_and(leftover::is_leftover));
             let from = match from.file_name() {
                 Some(name) if is_draft => format!("this release's {}", name.to_string_lossy()),
                 _ => from.display().to_string(),
@@ -269,7 +275,8 @@ impl RepairPlan {
         }
     }
 
-    fn restart_too(&mut self, engine: &str) {
+    /// That engine must be restarted as well.
+    pub(super) fn restart_too(&mut self, engine: &str) {
         if !self.restart.iter().any(|known| known == engine) {
             self.restart.push(engine.to_owned());
         }

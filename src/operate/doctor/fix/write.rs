@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use rootpin_trust::image::Digest;
 use tempfile::NamedTempFile;
 
-use super::super::leftover::{PREFIX, is_leftover};
 use super::RepairPlan;
+use crate::operate::leftover::{self, PREFIX};
 use crate::operate::record::{InstallRecord, ModeRecord, ProgramRecord, TextRecord};
 use crate::problem::Problem;
 use crate::sockets::is_dead;
@@ -76,22 +76,9 @@ pub(in super::super) fn remove_leftovers(path: &Path, mode: u32) -> io::Result<(
     let file = trusted_path::place(path)?;
     let folders = BTreeSet::from([workshop(&file, 0), workshop(&file, mode)]);
     for folder in folders.into_iter().filter(|folder| folder.is_dir()) {
-        for entry in fs::read_dir(folder)? {
-            let name = entry?.file_name();
-            if name.to_str().is_some_and(is_leftover) {
-                remove_leftover(&folder.join(name))?;
-            }
-        }
+        leftover::remove_all(folder)?;
     }
     Ok(())
-}
-
-fn remove_leftover(path: &Path) -> io::Result<()> {
-    // A folder or link of that name is nobody's that is known here.
-    if !fs::symlink_metadata(path).is_ok_and(|about| about.is_file()) {
-        return Ok(());
-    }
-    trusted_path::place(path).and_then(fs::remove_file)
 }
 
 /// Where the file is made whole: beside it; a program's beside its folder, as containerd runs
@@ -220,7 +207,7 @@ fn write_all(plan: &RepairPlan, time: &str, done: &mut Vec<WrittenFile>) -> Resu
         }
     }
     for path in &plan.leftovers {
-        remove_leftover(path).map_err(|error| failed(path, &error))?;
+        leftover::remove(path).map_err(|error| failed(path, &error))?;
     }
     let mut files = Vec::new();
     for (from, to) in &plan.programs {

@@ -22,6 +22,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use engine_unit::EngineUnit;
 pub(crate) use environment::assignments;
+pub(super) use words::split;
 
 use command_line::CommandLine;
 use environment::Variables;

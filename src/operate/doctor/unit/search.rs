@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::engine_unit::EngineUnit;
 use super::files::{UnitFiles, UnitFolders};
 use super::service::Service;
-use super::words::{MARKS, PREFIXES, split};
+use super::words::{MARKS, PREFIXES, is_name, split};
 
 /// Programs that start another one, which their command line has.
 const WRAPPERS: [&str; 28] = [
@@ -42,8 +42,8 @@ const WRAPPERS: [&str; 28] = [
     "zsh",
 ];
 /// Words of a shell after which a command stands.
-const BEFORE_COMMANDS: [&str; 10] = [
-    "!", "command", "do", "else", "exec", "if", "nohup", "then", "time", "while",
+const BEFORE_COMMANDS: [&str; 12] = [
+    "!", "command", "do", "else", "eval", "exec", "if", "nohup", "then", "time", "while", "{",
 ];
 /// What an engine is given to do something else than to serve.
 const OTHER_USES: [&str; 10] = [
@@ -98,6 +98,7 @@ fn may_start(root: &Path, files: &UnitFiles, program: &str) -> bool {
             .is_some_and(|folder| folder.ends_with("service.d"))
     };
     let own = service.commands.iter().filter(|(file, _)| !of_all(file));
+    let environment = environment(root, &service);
     own.map(|(_, line)| line).any(|line| {
         let line = line.trim_start_matches(PREFIXES);
         let words: Vec<String> = split(line, true)
@@ -111,10 +112,23 @@ fn may_start(root: &Path, files: &UnitFiles, program: &str) -> bool {
         starts(&words, program)
             || may_be(first, program)
             || rest.iter().any(by_path)
-            || is_wrapper(first) && rest.iter().any(|word| calls(word, program))
+            || is_wrapper(first) && rest.iter().any(|word| calls(word, &environment, program))
             || snap(&words, program).is_some()
-            || script(root, first).is_some_and(|text| calls(&text, program))
+            || script(root, first).is_some_and(|text| calls(&text, &environment, program))
     })
+}
+
+/// The assignments of a service, a line each.
+fn environment(root: &Path, service: &Service) -> String {
+    let set = service.environment.iter();
+    let set = set.map(|(name, value)| format!("{name}={value}"));
+    let files = service.files.iter().filter_map(|(name, _)| {
+        let file = File::open(root.join(name.trim_start_matches('/'))).ok()?;
+        let mut bytes = Vec::new();
+        file.take(MAX_SCRIPT).read_to_end(&mut bytes).ok()?;
+        Some(String::from_utf8_lossy(&bytes).into_owned())
+    });
+    set.chain(files).collect::<Vec<_>>().join("\n")
 }
 
 /// Whether a word is that program, or a release of it: `/opt/containerd-2.1`.
@@ -195,26 +209,78 @@ fn names_path(text: &str, program: &str) -> bool {
 }
 
 /// Whether a text of a shell has that program serve, or may. Its own words, as for a
-/// `systemctl restart`, do not count.
-fn calls(text: &str, program: &str) -> bool {
+/// `systemctl restart`, do not count. `environment`: assignments that hold before it.
+fn calls(text: &str, environment: &str, program: &str) -> bool {
     let is_assignment = |word: &str| {
         let name = word.split_once('=').map(|(name, _)| name);
-        name.is_some_and(super::words::is_name)
+        name.is_some_and(is_name)
     };
-    let text = text.replace("\\\n", " ");
-    let lines = text
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'));
+    let mut text = text.replace("\\\n", " ");
+    for search in ["which", "command -v", "type -P"] {
+        text = text.replace(&format!("$({search} {program})"), program);
+        text = text.replace(&format!("`{search} {program}`"), program);
+    }
+    let is_comment = |line: &&str| !line.trim_start().starts_with('#');
+    let lines: Vec<&str> = text.lines().filter(is_comment).collect();
+    let known: Vec<&str> = environment.lines().chain(lines.iter().copied()).collect();
+    let commands = lines
+        .iter()
+        .flat_map(|line| line.split([';', '&', '|', '(', ')', '`']));
+    let mut commands = commands.map(|command| {
+        let words = command
+            .split_ascii_whitespace()
+            .map(|word| word.trim_matches(['"', '\'']))
+            .skip_while(|word| BEFORE_COMMANDS.contains(word) || is_assignment(word));
+        words.collect::<Vec<_>>()
+    });
     names_path(&text, program)
-        || lines
-            .flat_map(|line| line.split([';', '&', '|', '(', ')', '`']))
-            .any(|command| {
-                let words = command
-                    .split_ascii_whitespace()
-                    .map(|word| word.trim_matches(['"', '\'']))
-                    .skip_while(|word| BEFORE_COMMANDS.contains(word) || is_assignment(word));
-                starts(&words.collect::<Vec<_>>(), program)
-            })
+        || commands.any(|words| starts(&words, program) || starts_value(&words, &known, program))
+}
+
+/// Whether the program of these words is a variable's value, and one of those lines gives it this
+/// program: `BIN=containerd`, `${BIN:-containerd}`, `CMD=(containerd -c /x)`, `set -- containerd`,
+/// `for bin in containerd`.
+fn starts_value(words: &[&str], lines: &[&str], program: &str) -> bool {
+    let of_wrapper = words.first().is_some_and(|first| is_wrapper(first));
+    let has_variable = |word: &&str| word.contains('$');
+    let at = match words.first() {
+        Some(first) if has_variable(first) => Some(0),
+        _ if of_wrapper => words.iter().position(|word| has_variable(&word)),
+        _ => None,
+    };
+    let Some(word) = at.and_then(|at| words.get(at)) else {
+        return false;
+    };
+    let next = at.and_then(|at| words.get(at + 1));
+    if next.is_some_and(|next| OTHER_USES.contains(next)) {
+        return false;
+    }
+    let mut names = word.split('$').skip(1).map(|name| {
+        let name = name.trim_start_matches('{');
+        let ends = |sign: char| sign != '_' && !sign.is_ascii_alphanumeric();
+        name.split(ends).next().unwrap_or_default()
+    });
+    names.any(|name| lines.iter().any(|line| gives(line, name, program)))
+}
+
+/// Whether a line gives a variable a value that has the program; `name` is empty for `$@`.
+fn gives(line: &str, name: &str, program: &str) -> bool {
+    let ends = |sign: char| sign.is_ascii_whitespace() || "\"'&|()`{}".contains(sign);
+    let has_program = |value: &str| {
+        let value = value.split_once(';').map_or(value, |(value, _)| value);
+        value.split(ends).any(|word| is_program(word, program))
+    };
+    let is_apart =
+        |before: &str| !before.ends_with(|sign: char| sign == '_' || sign.is_ascii_alphanumeric());
+    let name = if name.is_empty() { "set" } else { name };
+    line.match_indices(name).any(|(at, _)| {
+        let before = line.get(..at).unwrap_or_default();
+        let after = line.get(at + name.len()..).unwrap_or_default();
+        let value = ["=", "+=", ":=", ":-", "-", ":+", "+", " in ", " -- "]
+            .iter()
+            .find_map(|sign| after.strip_prefix(sign));
+        is_apart(before) && value.is_some_and(has_program)
+    })
 }
 
 /// The snap whose service these words start, if the service is that engine: `snap run docker.dockerd`.
@@ -276,6 +342,27 @@ mod tests {
             ("exec ${CD-/usr/bin/containerd}", true),
             ("exec ${CD:=/usr/bin/containerd}", true),
             ("start-stop-daemon --exec=/usr/bin/containerd", true),
+            ("BIN=containerd; exec \"$BIN\"", true),
+            ("BIN='containerd'\nexec ${BIN} --config /x", true),
+            ("readonly BIN=containerd-2.1\nnice -n 5 $BIN", true),
+            ("exec ${CD:-containerd} -c /x", true),
+            (": \"${CD:=containerd}\"\n\"$CD\" &", true),
+            ("BIN=$(command -v containerd)\nexec \"$BIN\"", true),
+            ("exec \"$(which containerd)\" -c /x", true),
+            ("exec `which containerd`", true),
+            ("CMD=\"containerd --config /x\"\neval $CMD", true),
+            ("cmd=(containerd -c /x)\nexec \"${cmd[@]}\"", true),
+            ("set -- containerd -c /x\nexec \"$@\"", true),
+            ("for bin in buildkitd containerd; do $bin & done", true),
+            ("NAME=containerd\nexec /usr/local/bin/$NAME", true),
+            ("{ BIN=containerd; exec $BIN; }", true),
+            ("UNIT=containerd\nsystemctl restart \"$UNIT\"", false),
+            ("UNIT=containerd\n\"$KUBECTL\" get nodes", false),
+            ("BIN=containerd\n\"$BIN\" --version", false),
+            ("BIN=containerd-shim-runc-v2\nexec $BIN", false),
+            ("X=kubelet; UNIT=containerd\nexec $X", false),
+            ("# BIN=containerd\nexec $BIN", false),
+            ("MYBIN=containerd\nexec $BIN", false),
             ("[ -x /usr/bin/containerd ] || exit 0", false),
             ("X=/usr/bin/containerd-shim-runc-v2", false),
             ("docker run -v /usr/bin/containerd:/x y", false),
@@ -289,7 +376,7 @@ mod tests {
             ("exec containerd-stargz-grpc", false),
             ("ctr -a /run/containerd/containerd.sock images ls", false),
         ] {
-            assert_eq!(calls(text, "containerd"), wanted, "{text}");
+            assert_eq!(calls(text, "", "containerd"), wanted, "{text}");
         }
     }
 }

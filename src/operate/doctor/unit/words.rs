@@ -12,7 +12,7 @@ pub(super) const MARKS: [char; 3] = [SPECIFIER, ESCAPE, VARIABLE];
 
 /// Words, and whether each was in quotes. `of_unit`: of a unit's file, which has specifiers and
 /// escapes of C; else a variable's value, in which a backslash takes the next sign as it is.
-pub(super) fn split(line: &str, of_unit: bool) -> Vec<(String, bool)> {
+pub(in super::super) fn split(line: &str, of_unit: bool) -> Vec<(String, bool)> {
     let mut words = Vec::new();
     let mut word: Option<(String, bool)> = None;
     let mut quote = None;

@@ -416,6 +416,31 @@ fn a_unit_is_found_by_a_scripts_variable_a_specifier_and_an_instances_drop_in() 
         let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
         assert!(found.starts_with(wanted), "{unit} {command}: {found}");
     }
+    // A script's variable is the service's own, or of one of its files.
+    let script = (
+        "usr/local/bin/start",
+        "#!/bin/sh\nexec \"$BIN\" --config /x\n",
+    );
+    for (unit, variables) in [
+        ("Environment=BIN=containerd\n", ""),
+        ("EnvironmentFile=/etc/default/cd\n", "BIN=containerd\n"),
+        ("Environment=BIN=kubelet\n", ""),
+    ] {
+        let is_one = !unit.contains("kubelet");
+        let unit = service("/usr/local/bin/start") + unit;
+        let root = root(&[
+            (&format!("{folder}/cd.service"), &unit),
+            script,
+            ("etc/default/cd", variables),
+        ]);
+        let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
+        assert_eq!(
+            found.starts_with("cd.service unclear: "),
+            is_one,
+            "{unit}: {found}"
+        );
+        assert_eq!(found == "absent", !is_one, "{found}");
+    }
     let root = root(&[
         (&format!("{folder}/cd@.service"), &service("/bin/true")),
         (&format!("{folder}/cd@a.service.d/x.conf"), &drop_in),
