@@ -73,8 +73,11 @@ pub struct FleetImage {
 pub struct Majority {
     /// `majority`, or `policy` where one was given.
     pub of: &'static str,
-    /// The policy's hash; none where no host has one.
+    /// The policy's hash; none where no host has one, or no policy is the most frequent.
     pub policy: Option<Arc<str>>,
+    /// The hashes of policies that equally many hosts have, and no policy is more frequent.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub tied: BTreeSet<Arc<str>>,
     /// The pinned keys.
     pub keys: BTreeSet<Arc<str>>,
 }
@@ -133,35 +136,37 @@ impl Merge {
         let limit = older_than.and_then(|age| now.checked_sub(age).ok());
         let floors = expected.map(floors).unwrap_or_default();
         let mut views = views::differences(&self.hosts);
-        let hosts = self.hosts.iter().map(|(name, seen)| {
-            let mut drift = drift(seen, &majority, &newest, &floors);
-            drift.extend(views.remove(name).into_iter().flatten());
-            let own = Some(seen.at).filter(|at| is_ahead(*at, now));
-            let ahead = own.max(seen.ahead);
-            drift.extend(ahead.map(|at| {
-                let other = if own.is_none() {
-                    ": that report does not count"
-                } else {
-                    ""
-                };
-                differs(DriftCode::ClockAhead, format!("{at} is after {now}{other}"))
-            }));
-            drift.extend(
-                limit
-                    .filter(|limit| seen.at < *limit)
-                    .map(|_| differs(DriftCode::Silent, format!("no report since {}", seen.at))),
-            );
-            FleetHost {
-                host: Arc::clone(name),
-                at: seen.at.to_string(),
-                outcome: seen.outcome,
-                policy: seen.policy.as_ref().map(|(hash, _)| Arc::clone(hash)),
-                mode: seen.policy.as_ref().map(|(_, mode)| Arc::clone(mode)),
-                counts: seen.counts,
-                pins: seen.pins.keys().cloned().collect(),
-                drift,
-            }
-        });
+        let hosts =
+            self.hosts.iter().map(|(name, seen)| {
+                let mut drift = drift(seen, &majority, &newest, &floors);
+                drift.extend(views.remove(name).into_iter().flatten());
+                let own = Some(seen.at).filter(|at| is_ahead(*at, now));
+                let ahead = own.max(seen.ahead);
+                drift.extend(ahead.map(|at| {
+                    let other = if own.is_none() {
+                        ": that report does not count"
+                    } else {
+                        ""
+                    };
+                    differs(
+                        DriftCode::ClockAhead,
+                        format!("{at:.0} is after {now:.0}{other}"),
+                    )
+                }));
+                drift.extend(limit.filter(|limit| seen.at < *limit).map(|_| {
+                    differs(DriftCode::Silent, format!("no report since {:.0}", seen.at))
+                }));
+                FleetHost {
+                    host: Arc::clone(name),
+                    at: seen.at.to_string(),
+                    outcome: seen.outcome,
+                    policy: seen.policy.as_ref().map(|(hash, _)| Arc::clone(hash)),
+                    mode: seen.policy.as_ref().map(|(_, mode)| Arc::clone(mode)),
+                    counts: seen.counts,
+                    pins: seen.pins.keys().cloned().collect(),
+                    drift,
+                }
+            });
         let hosts: Vec<FleetHost> = hosts.collect();
         let mut policies = BTreeMap::new();
         for (hash, _) in self.hosts.values().filter_map(|seen| seen.policy.as_ref()) {
@@ -257,12 +262,18 @@ fn majority(merge: &Merge) -> Majority {
             *keys.entry(key).or_default() += 1;
         }
     }
-    // Of two that are as frequent the first by name, so that the same reports always say the same.
-    let policy = policies
+    let most = policies.values().max();
+    let mut tied: BTreeSet<Arc<str>> = policies
         .iter()
-        .rev()
-        .max_by_key(|(_, count)| **count)
-        .map(|(hash, _)| Arc::clone(hash));
+        .filter(|(_, count)| Some(*count) == most)
+        .map(|(hash, _)| Arc::clone(hash))
+        .collect();
+    // Of two that are as frequent none is the one to hold hosts to.
+    let policy = if tied.len() == 1 {
+        tied.pop_first()
+    } else {
+        None
+    };
     let with_policy = merge
         .hosts
         .values()
@@ -276,6 +287,7 @@ fn majority(merge: &Merge) -> Majority {
     Majority {
         of: "majority",
         policy,
+        tied,
         keys,
     }
 }
@@ -290,6 +302,7 @@ fn demanded(expected: &Expected) -> Majority {
     Majority {
         of: "policy",
         policy: Some(expected.policy.as_str().into()),
+        tied: BTreeSet::new(),
         keys,
     }
 }
@@ -332,7 +345,16 @@ fn drift(
         (Some((hash, _)), Some(wanted)) if hash != wanted => {
             drift.push(differs(DriftCode::PolicyDiffers, format!("policy {hash}")));
         }
-        (None, Some(_)) => drift.push(differs(
+        (Some((hash, _)), None) => {
+            let mut others = majority.tied.clone();
+            let detail = if others.remove(hash) {
+                format!("policy {hash}; as many hosts have {}", joined(&others))
+            } else {
+                format!("policy {hash}; more hosts have {}", joined(&others))
+            };
+            drift.push(differs(DriftCode::PolicyDiffers, detail));
+        }
+        (None, policy) if policy.is_some() || !majority.tied.is_empty() => drift.push(differs(
             DriftCode::PolicyDiffers,
             "no policy in force, or none that could be asked".to_owned(),
         )),
@@ -412,7 +434,7 @@ fn keys(merge: &Merge, majority: &Majority) -> Vec<FleetKey> {
 }
 
 /// A few of them, and how many there are besides.
-fn joined(names: &BTreeSet<Arc<str>>) -> String {
+pub(crate) fn joined(names: &BTreeSet<Arc<str>>) -> String {
     let first: Vec<&str> = names.iter().take(4).map(|name| &**name).collect();
     let more = names.len().saturating_sub(first.len());
     if more == 0 {
