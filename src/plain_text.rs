@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
 /// Longer text is no name, and no sentence for a table.
 const MAX_CHARACTERS: usize = 2000;
@@ -53,6 +53,29 @@ pub(crate) fn time_left(left: SignedDuration) -> String {
     }
 }
 
+/// So many of something, as English has it.
+#[must_use]
+pub(crate) fn counted(count: usize, what: &str) -> String {
+    let stem = what.strip_suffix('y');
+    let stem = stem.filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
+    match stem {
+        _ if count == 1 => format!("1 {what}"),
+        Some(stem) => format!("{count} {stem}ies"),
+        None => format!("{count} {what}s"),
+    }
+}
+
+/// A time as people read it, in whole seconds; the end of what never ends is "never".
+#[must_use]
+pub(crate) fn said_time(time: Timestamp) -> String {
+    // Metadata that is never to expire ends with the year 9999, the last that a timestamp can have.
+    if Timestamp::MAX.duration_since(time) < SignedDuration::from_hours(48) {
+        "never".to_owned()
+    } else {
+        format!("{time:.0}")
+    }
+}
+
 /// The command that shows each mistake of the policy in a folder.
 #[must_use]
 pub(crate) fn policy_check(dir: &Path) -> String {
@@ -96,6 +119,33 @@ mod tests {
             let left = SignedDuration::from_hours(hours) + SignedDuration::from_secs(seconds);
             assert_eq!(time_left(left), said, "{hours} h {seconds} s");
         }
+    }
+
+    #[test]
+    fn one_is_counted_in_the_singular_and_every_other_number_in_the_plural() {
+        for (count, what, said) in [
+            (0, "name", "0 names"),
+            (1, "name", "1 name"),
+            (2, "name", "2 names"),
+            (1, "repository", "1 repository"),
+            (2, "repository", "2 repositories"),
+            (2, "key", "2 keys"),
+            (11, "other host", "11 other hosts"),
+        ] {
+            assert_eq!(counted(count, what), said);
+        }
+    }
+
+    #[test]
+    fn a_time_is_said_in_whole_seconds_and_what_never_ends_ends_never() {
+        for (time, said) in [
+            ("2026-11-26T10:00:00.123456789Z", "2026-11-26T10:00:00Z"),
+            ("2116-01-11T16:58:57Z", "2116-01-11T16:58:57Z"),
+            ("9999-12-30T00:00:00Z", "never"),
+        ] {
+            assert_eq!(said_time(time.parse().unwrap()), said);
+        }
+        assert_eq!(said_time(Timestamp::MAX), "never");
     }
 
     #[test]

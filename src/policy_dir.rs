@@ -191,7 +191,7 @@ impl PolicyDir {
             return error;
         }
         let hint = format!(
-            "write {}, or have `rootpin pin add --policy {}` write it",
+            "write {}, or have `rootpin pin add ID --policy {} --from FILE --match PATTERN` write it",
             path.display(),
             shell_word(&self.dir.to_string_lossy())
         );

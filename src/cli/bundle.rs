@@ -329,7 +329,10 @@ fn import_text(value: &Value) -> String {
         }
         let absent = list(root, "absent").len();
         if absent > 0 {
-            lines.push(format!("  {absent} roles are not in it; names that only they sign are refused while no place answers"));
+            lines.push(format!(
+                "  not in it: {}; names that only they sign are refused while no place answers",
+                counted(absent, "role")
+            ));
         }
         lines.extend(failed_lines(root, "does not hold"));
     }

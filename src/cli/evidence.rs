@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::failure::Failure;
 use super::new_folder;
-use super::output::{Output, list, text, unwritable};
+use super::output::{Output, counted, list, text, unwritable};
 use super::repo::passphrase::Passphrases;
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::operate::evidence_folder::{EvidenceCommand, collect};
@@ -132,7 +132,8 @@ fn report_text(report: &Value) -> String {
         lines.push(format!("{}: {word}", text(command, "file")));
     }
     let files = list(report, "files").len();
-    lines.push(format!("written: {}, {files} files", text(report, "out")));
+    let files = counted(files, "file");
+    lines.push(format!("written: {}, {files}", text(report, "out")));
     lines.push(format!(
         "hint: check it by: cd {} && sha256sum --check SHA256SUMS",
         super::output::shell_word(text(report, "out"))

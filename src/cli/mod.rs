@@ -351,9 +351,7 @@ fn usage(error: &clap::Error) -> u8 {
     let is_option = |word: &OsString| word != "--";
     let mut options = std::env::args_os().take_while(is_option);
     if error.use_stderr() && options.any(|word| word == "--json") {
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        Output::misused_document(first.strip_prefix("error: ").unwrap_or(first));
+        Output::misused_document(&mistake_of(&error.to_string()));
     }
     if error.kind() == ErrorKind::MissingRequiredArgument {
         let command = std::env::args().skip(1).fold(command(), |command, word| {
@@ -366,6 +364,19 @@ fn usage(error: &clap::Error) -> u8 {
             .for_each(|example| Output::example(&example.to_string()));
     }
     if error.use_stderr() { EXIT_USAGE } else { 0 }
+}
+
+/// What is wrong with a command line, in one line: the first paragraph of what clap prints, whose
+/// further lines name the arguments.
+fn mistake_of(printed: &str) -> String {
+    let mut lines = printed.lines().map(str::trim);
+    let first = lines.next().unwrap_or_default();
+    let first = first.strip_prefix("error: ").unwrap_or(first);
+    let arguments: Vec<&str> = lines.take_while(|line| !line.is_empty()).collect();
+    [first, &arguments.join(", ")]
+        .join(" ")
+        .trim_end()
+        .to_owned()
 }
 
 /// A policy has errors, and which command shows them.
@@ -452,6 +463,25 @@ mod tests {
     #[test]
     fn the_policy_is_where_the_commands_that_are_told_look_for_it() {
         assert_eq!(rootpin_policy::DEFAULT_DIR, crate::config::DEFAULT_POLICY);
+    }
+
+    #[test]
+    fn the_mistake_in_a_command_line_is_one_line_that_names_the_arguments() {
+        for (typed, wanted) in [
+            (
+                "pin revoke",
+                "the following required arguments were not provided: --reason <TEXT>, <KEY|DIGEST>",
+            ),
+            (
+                "audit --online --host h merge",
+                "the subcommand 'merge' cannot be used with: --online, --host <NAME>",
+            ),
+            ("verify a b", "unexpected argument 'b' found"),
+        ] {
+            let words = ["rootpin"].into_iter().chain(typed.split(' '));
+            let error = super::command().try_get_matches_from(words).unwrap_err();
+            assert_eq!(super::mistake_of(&error.to_string()), wanted, "{typed}");
+        }
     }
 
     /// The names of the options of a short help, in their order, without those under a heading.

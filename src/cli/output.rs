@@ -9,19 +9,8 @@ use super::EXIT_USAGE;
 use super::typed_command::{completed, completed_text, completed_value};
 use crate::control::wire::Report;
 use crate::observe::plain_lines;
-pub(super) use crate::plain_text::shell_word;
+pub(super) use crate::plain_text::{counted, said_time, shell_word};
 use crate::problem::Problem;
-
-/// So many of something, as English has it.
-pub(super) fn counted(count: usize, what: &str) -> String {
-    let stem = what.strip_suffix('y');
-    let stem = stem.filter(|stem| !stem.ends_with(['a', 'e', 'o', 'u']));
-    match stem {
-        _ if count == 1 => format!("1 {what}"),
-        Some(stem) => format!("{count} {stem}ies"),
-        None => format!("{count} {what}s"),
-    }
-}
 
 /// A file that was named and can't be read, and the command that shows what is there.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::output::{Output, unwritable};
+use super::output::{Output, counted, unwritable};
 use super::{TIMEOUT, block_on, fix};
 use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::operate::support::{SupportQuestion, archive, collect};
@@ -78,7 +78,12 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
     let shown = file.display().to_string();
     output.value(
         &json!({ "version": 1, "file": shown, "contents": names }),
-        |_| format!("written to {shown}: {} files; look into it before you send it: tar -xOf {shown} | less", names.len()),
+        |_| {
+            format!(
+                "written to {shown}: {}; look into it before you send it: tar -xOf {shown} | less",
+                counted(names.len(), "file")
+            )
+        },
     );
     Ok(0)
 }

@@ -11,6 +11,7 @@ use crate::decide::{Decider, Door};
 use crate::observe::{
     CredentialAsker, CredentialCounts, Observer, SelfChecks, StatusBoard, Swept, Unproven,
 };
+use crate::plain_text::counted;
 
 /// What is known of whether an engine asks a door.
 struct DoorProof {
@@ -324,7 +325,8 @@ fn sweep_row(engine: &str, swept: &Swept, watching: Option<&Result<(), String>>)
         unjudged,
         trouble,
     } = swept;
-    let mut detail = format!("{images} names: {refused} refused, {unjudged} not judged");
+    let names = counted(*images, "name");
+    let mut detail = format!("{names}: {refused} refused, {unjudged} not judged");
     detail.extend(trouble.iter().map(|trouble| format!("; {trouble}")));
     let deaf = watching.and_then(|watching| watching.as_ref().err());
     detail.extend(deaf.map(|why| format!("; no events: {why}")));

@@ -177,7 +177,7 @@ fn word(id: &str, statement: &Statement) -> RootWord {
         root_keys: texts(&collection.root_keys),
         signers: texts(&collection.signers),
         versions: collection.versions.clone(),
-        expires: Some(collection.expires.to_string()),
+        expires: (collection.expires < Timestamp::MAX).then(|| collection.expires.to_string()),
         contact: Some(statement.contact.to_string()),
     }
 }

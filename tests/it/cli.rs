@@ -533,7 +533,7 @@ fn a_host_without_a_policy_is_told_how_it_gets_one() {
         assert!(
             ended.code == 2
                 && ended.out.contains(&format!(
-                    "hint: write {dir}/policy.toml, or have `rootpin pin add --policy {dir}` write it"
+                    "hint: write {dir}/policy.toml, or have `rootpin pin add ID --policy {dir} --from FILE --match PATTERN` write it"
                 )),
             "{made}: {ended:?}"
         );

@@ -224,12 +224,12 @@ const WRONG: &[(&str, i32, &str)] = &[
     (
         "policy check nope",
         2,
-        "/nope/policy.toml, or have `rootpin pin add --policy /",
+        "/nope/policy.toml, or have `rootpin pin add ID --policy /",
     ),
     (
         "policy explain r.test/x --policy nope",
         2,
-        "/nope` write it",
+        "/nope --from FILE --match PATTERN` write it",
     ),
     ("repo list --repo nope", 2, "rootpin repo init DIR"),
     (

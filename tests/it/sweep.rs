@@ -128,7 +128,7 @@ fn a_name_that_is_written_past_every_door_is_told_at_once_with_what_would_change
     world.containerd.tell("default", "elsewhere.example/app:1");
     until_counted(&world, "rootpin_resident_refused{engine=\"main\"} 1");
     let row = world.door_when("sweep", |row| {
-        row["detail"] == "1 names: 1 refused, 0 not judged"
+        row["detail"] == "1 name: 1 refused, 0 not judged"
     });
     assert_eq!(
         (row["state"].as_str(), row["engine"].as_str()),

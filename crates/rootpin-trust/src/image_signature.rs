@@ -318,7 +318,7 @@ fn explained(
         .any(|found| !found.is_over && !is_none(&found))
     {
         refusal.hint = format!(
-            "have its publisher sign the image again so that it counts ({command} …); if the publisher's key is another one now, pin that: rootpin pin add"
+            "have its publisher sign the image again so that it counts ({command} …); if the publisher's key is another one now, pin that: rootpin pin add ID --from FILE"
         );
     } else if rejected.any(|found| found.is_over) {
         refusal.code = Code::Expired;

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::output::{counted, list, table, text};
-use crate::operate::audit::Fleet;
+use super::super::output::{counted, list, said_time, table, text};
+use crate::operate::audit::{Fleet, joined};
 
 pub(super) fn host_text(value: &Value) -> String {
     let mut parts = Vec::new();
@@ -14,7 +14,7 @@ pub(super) fn host_text(value: &Value) -> String {
     parts.push(format!(
         "{} at {}\npolicy: {policy}",
         text(value, "host"),
-        text(value, "at")
+        time(text(value, "at"))
     ));
     let mut images = vec![
         [
@@ -136,13 +136,14 @@ fn image_row(image: &Value) -> Vec<String> {
         .map_or("not judged".to_owned(), |outcome| {
             format!("{outcome} ({})", why.unwrap_or("-"))
         });
+    let roots = list(judgement, "roots").iter();
     let of = |name: &str| {
-        list(judgement, "roots")
-            .iter()
-            .filter_map(|word| word.get(name)?.as_str())
-            .collect::<Vec<_>>()
-            .join(",")
+        let named = roots.clone().filter_map(|word| word.get(name)?.as_str());
+        named.collect::<Vec<_>>().join(",")
     };
+    // Of a root that said nothing no role is known, and no end.
+    let spoke = roots.clone().filter(|word| word["role"].is_string());
+    let ends = spoke.map(|word| word["expires"].as_str().map_or("never".to_owned(), time));
     let versions = list(judgement, "roots")
         .iter()
         .filter_map(|word| word.get("versions")?.as_object())
@@ -168,7 +169,7 @@ fn image_row(image: &Value) -> Vec<String> {
         of("root"),
         of("role"),
         versions.join(","),
-        of("expires"),
+        ends.collect::<Vec<_>>().join(","),
     ]
 }
 
@@ -179,11 +180,18 @@ pub(super) fn fleet_text(fleet: &Fleet) -> String {
     } else {
         "the majority's policy"
     };
-    let expected = fleet.expected.policy.as_deref().unwrap_or("none");
+    let expected = match &fleet.expected.policy {
+        Some(policy) => policy.to_string(),
+        None if fleet.expected.tied.is_empty() => "none".to_owned(),
+        None => format!(
+            "none, equally many hosts have {}",
+            joined(&fleet.expected.tied)
+        ),
+    };
     parts.push(format!(
-        "{} hosts, {} reports; {held_to}: {expected}",
-        fleet.hosts.len(),
-        fleet.reports
+        "{}, {}; {held_to}: {expected}",
+        counted(fleet.hosts.len(), "host"),
+        counted(fleet.reports, "report")
     ));
     let mut keys = vec![
         ["root key", "expected", "roots", "pinned by", "unpinned on"]
@@ -212,7 +220,7 @@ pub(super) fn fleet_text(fleet: &Fleet) -> String {
                 host.host.to_string(),
                 drift.code.to_owned(),
                 drift.detail.clone(),
-                host.at.clone(),
+                time(&host.at),
                 host.outcome.to_owned(),
             ]
         }));
@@ -229,13 +237,19 @@ pub(super) fn fleet_text(fleet: &Fleet) -> String {
         .map(|one| format!("could not read: {}: {}", one.origin, one.why))
         .collect();
     parts.extend((!unreadable.is_empty()).then(|| unreadable.join("\n")));
+    let differing = fleet.differing().count();
+    let verb = if differing == 1 { "differs" } else { "differ" };
     parts.push(format!(
-        "{}: {} of {} hosts differ",
+        "{}: {differing} of {} {verb}",
         fleet.outcome,
-        fleet.differing().count(),
-        fleet.hosts.len()
+        counted(fleet.hosts.len(), "host")
     ));
     parts.join("\n\n")
+}
+
+/// A time of the report as people read it.
+fn time(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), said_time)
 }
 
 /// The beginning of an ID; the JSON has the whole.

@@ -334,9 +334,10 @@ fn not_revoked(policy: Option<&Policy>, keys: &[&PublicKey]) -> Result<(), Failu
         Some((key.id(), reason?))
     });
     match why {
-        Some((key, reason)) => Err(Failure::Refused(
-            format!("the policy revokes the key {key}: {reason}; nothing is pinned").into(),
-        )),
+        Some((key, reason)) => Err(Failure::Refused(Problem::hinted(
+            format!("the policy revokes the key {key}: {reason}; nothing is pinned"),
+            "ask the publisher which key signs now; if the revocation was a mistake, take its [[revoked]] out of the policy",
+        ))),
         None => Ok(()),
     }
 }

@@ -34,7 +34,7 @@ pub(super) enum Verb {
     #[command(
         long_about = "Show the root keys that a server presents now: canonical IDs, fingerprints, certificates, versions, expiry.\n\n\
             Nothing is changed, and no decision ever rests on a scan: whoever answers in the server's place can show any key. Compare a \
-            fingerprint with the one that the publisher tells you by another way, and pin it by: rootpin pin add",
+            fingerprint with the one that the publisher tells you by another way, and pin it by: rootpin pin add ID --scan NAME",
         after_help = scan::EXAMPLES
     )]
     Scan(scan::Arguments),

@@ -137,6 +137,21 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
         let named = key_of(policy.as_ref(), &arguments.what)?;
         ("key", named.text.clone(), Some(named))
     };
+    let of_key = |policy: &Policy| -> Option<String> {
+        let key = &named.as_ref()?.key;
+        policy.revoked_key(key).map(str::to_owned)
+    };
+    let of = |policy: &Policy| match &digest {
+        Some(digest) => policy.revoked_digest(digest).map(str::to_owned),
+        None => of_key(policy),
+    };
+    if let Some(reason) = policy.as_ref().and_then(of) {
+        let value = json!({ "version": 1, "outcome": "revoked-already", "revoked": { key: value }, "reason": reason });
+        output.value(&value, |_| {
+            format!("revoked already: {key} {value}: {reason}; nothing is changed")
+        });
+        return Ok(0);
+    }
     let (file, fresh) = (
         change.file()?,
         if change.is_fragment_named() {
@@ -171,11 +186,7 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
         words,
         members,
     };
-    let holds = |policy: &Policy| match digest {
-        Some(digest) => policy.revoked_digest(&digest).is_some(),
-        None => named.is_some_and(|named| policy.revoked_keys().contains(&named.key)),
-    };
-    change.finish(edit, holds, output)
+    change.finish(edit, |policy| of(policy).is_some(), output)
 }
 
 /// The rules that name the root, all of which must stand in its own file: only one file changes at

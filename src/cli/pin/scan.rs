@@ -92,9 +92,13 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
     };
     let sources = Sources::new(Arc::new(arguments.asking.credentials()));
     let (mut scanned, mut texts, mut failed) = (Vec::new(), Vec::new(), None);
+    let mut shows_key = false;
     for target in &targets {
         let (text, value) = match ask(&sources, target, 1).await {
-            Ok(seen) => scan_of(&seen),
+            Ok(seen) => {
+                shows_key = true;
+                scan_of(&seen)
+            }
             Err(refusal) if targets.len() == 1 => return Err(unknown(&refusal)),
             Err(refusal) => {
                 let told = (
@@ -112,6 +116,7 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
         match scan_signatures::scan(&sources, name, Instant::now() + DEADLINE).await {
             Ok(found) => {
                 let (mut text, value) = found.shown(name);
+                shows_key |= found.has_signature();
                 if found.found.is_empty() && !is_covered {
                     text.push_str(&by_no_rule(&name.repository));
                 }
@@ -130,9 +135,14 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
             }
         }
     }
-    let value = json!({ "version": 1, "verified": false, "scanned": scanned, "hint": HINT });
+    let (notice, hint) = if shows_key {
+        (NOTICE, HINT)
+    } else {
+        (NOTHING_NOTICE, NOTHING_HINT)
+    };
+    let value = json!({ "version": 1, "verified": false, "scanned": scanned, "hint": hint });
     output.value(&value, |_| {
-        format!("{}\n{NOTICE}\nhint: {HINT}", texts.join("\n"))
+        format!("{}\n{notice}\nhint: {hint}", texts.join("\n"))
     });
     Ok(if failed.is_some() { 2 } else { 0 })
 }
@@ -427,7 +437,11 @@ fn scan_of(seen: &ScannedRoots) -> (String, Value) {
 const NOTICE: &str = "UNVERIFIED: this is what was answered just now. Whoever answers in the server's place can show any key, \
     so a fingerprint that you copy from here proves nothing.";
 const HINT: &str = "have the publisher tell you the fingerprint by another way (in person, by phone, on paper, from the key file itself), \
-    compare it with this, and give theirs to: rootpin pin add";
+    compare it with this, and give theirs to: rootpin pin add ID --scan NAME --fingerprint FINGERPRINT";
+/// Of an image that nobody signed.
+const NOTHING_NOTICE: &str =
+    "UNVERIFIED: this is what was answered just now. Nothing was shown that could be pinned.";
+const NOTHING_HINT: &str = "ask the publisher whether and where the image is signed; to sign it by a root of your own: rootpin repo init DIR, then rootpin repo endorse NAME";
 
 #[cfg(test)]
 mod tests {

@@ -85,6 +85,11 @@ fn findings(image: SignedImage<'_>, file: &SignatureFile) -> Vec<SignatureFindin
 }
 
 impl ScannedSignatures {
+    /// Whether a signature of the image itself is there; an attestation signs none.
+    pub(super) fn has_signature(&self) -> bool {
+        self.found.iter().any(|found| found.predicate.is_none())
+    }
+
     /// In words, and for programs.
     pub(super) fn shown(&self, name: &ImageRef) -> (String, Value) {
         let object = |found: &SignatureFinding| json!({ "format": found.format, "claimed_key": found.claimed_key, "predicate": found.predicate });

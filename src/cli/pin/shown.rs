@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
+use crate::cli::output::{counted, said_time};
 use rootpin_trust::{Fingerprint, PublicKey, RootFile};
 
 /// An object with the members of another one too.
@@ -49,12 +50,12 @@ pub(super) fn key_json(key: &PublicKey) -> Value {
 
 pub(super) fn root_text(file: &RootFile) -> String {
     let mut out = format!(
-        "  root version {}, expires {}\n  file sha256    {}\n  signed by {} of its {} keys, threshold {}\n",
+        "  root version {}, expires {}\n  file sha256    {}\n  signed by {} of its {}, threshold {}\n",
         file.version,
-        file.expires,
+        said_time(file.expires),
         file.sha256.hex(),
         file.own_signers(),
-        file.keys.len(),
+        counted(file.keys.len(), "key"),
         file.threshold
     );
     for (at, key) in file.keys.iter().enumerate() {

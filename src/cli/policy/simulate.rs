@@ -1,5 +1,6 @@
 //! `rootpin policy simulate` and `policy diff`.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -101,7 +102,7 @@ pub(super) fn simulate(arguments: &SimulateArguments, output: Output) -> Result<
 }
 
 fn text(simulated: &Simulated) -> String {
-    let mut out = String::new();
+    let (mut out, mut hints) = (String::new(), BTreeSet::new());
     let titles = [
         ("refused", "newly refused"),
         ("allowed", "newly let through"),
@@ -113,6 +114,7 @@ fn text(simulated: &Simulated) -> String {
         for image in images {
             // Writing to a String can't fail.
             let _ = writeln!(out, "{title}: {}", change(image));
+            hints.extend(image.hint);
         }
     }
     for host in simulated.hosts.iter().filter(|host| host.newly_refused > 0) {
@@ -148,6 +150,9 @@ fn text(simulated: &Simulated) -> String {
         sum(|host| host.newly_allowed),
         sum(|host| host.unknown),
     );
+    for hint in hints {
+        let _ = writeln!(out, "hint: {hint}");
+    }
     out
 }
 

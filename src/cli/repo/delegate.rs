@@ -8,7 +8,7 @@ use super::Here;
 use super::report::{key_name, of_others};
 use super::signing::{SigningOptions, carry_out, read_draft};
 use super::term::RootTerm;
-use crate::cli::output::{Output, list, table, text};
+use crate::cli::output::{Output, counted, list, table, text};
 use crate::publish::changes::{Edits, EntryEdit, RoleEntry, present};
 use crate::publish::key::SigningError;
 use crate::publish::keyring::read_public_key;
@@ -155,8 +155,8 @@ async fn add(here: &Here, verb: AddDelegation, output: Output) -> Result<u8, Pub
         .filter(|names| !names.is_empty())
     {
         about.push(format!(
-            "  it was delegated to before: what these keys signed then counts again, {} names",
-            names.len()
+            "  it was delegated to before: what these keys signed then counts again, {}",
+            counted(names.len(), "name")
         ));
     }
     let delegation = RoleEntry::Delegation(verb.role);

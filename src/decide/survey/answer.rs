@@ -189,7 +189,7 @@ pub struct HeldFloor {
 }
 
 /// What the policy says of a name and its bytes now.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SurveyJudgement {
     /// `allowed`, `refused` or `unjudged`, whatever the mode.
@@ -235,7 +235,7 @@ pub struct RootWord {
     pub signers: Vec<String>,
     /// Version by role.
     pub versions: BTreeMap<String, u64>,
-    /// The earliest expiry of all that was used.
+    /// The earliest expiry of all that was used; none where nothing of it expires.
     pub expires: Option<String>,
     /// The last good contact.
     pub contact: Option<String>,

@@ -1,5 +1,6 @@
 //! A root in one line.
 
+use crate::plain_text::counted;
 use rootpin_policy::{NotaryRoot, Root, RootKind};
 
 /// Its id, its type, where its metadata is, or what its signatures bind.
@@ -19,13 +20,12 @@ pub(crate) fn shown_root(root: &Root) -> String {
             format!("{id} (tuf at {places}, from root {version}, {binds})")
         }
         RootKind::Notation(notation) => {
-            let certificates = notation.certificates.len();
-            let plural = if certificates == 1 { "" } else { "s" };
-            format!("{id} (notation, {certificates} certificate{plural}, {binds})")
+            let certificates = counted(notation.certificates.len(), "certificate");
+            format!("{id} (notation, {certificates}, {binds})")
         }
         RootKind::Cosign(cosign) => {
-            let (threshold, keys) = (cosign.threshold, cosign.keys.len());
-            format!("{id} (cosign, {threshold} of {keys} keys, {binds})")
+            let (threshold, keys) = (cosign.threshold, counted(cosign.keys.len(), "key"));
+            format!("{id} (cosign, {threshold} of {keys}, {binds})")
         }
     }
 }
@@ -63,7 +63,7 @@ mod tests {
             shown,
             [
                 "a (tuf at nowhere, from root 1, binds digest, name, tag, freshness)",
-                "b (cosign, 1 of 1 keys, binds digest; not name, tag, freshness)",
+                "b (cosign, 1 of 1 key, binds digest; not name, tag, freshness)",
             ]
         );
     }

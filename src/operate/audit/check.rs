@@ -8,8 +8,8 @@ use super::findings::{AuditFinding, FindingCode};
 use super::report::{
     HostReport, ListedKey, ResidentImage, TrustDirectory, TrustedRepository, TrustedRole,
 };
-use crate::decide::survey::{Covered, Survey};
-use rootpin_trust::key_name;
+use crate::decide::survey::{Covered, Survey, SurveyJudgement};
+use rootpin_trust::{Code, key_name};
 
 /// What ends within this time is told before it does.
 pub const SOON: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -107,11 +107,11 @@ pub(super) fn image(image: &ResidentImage, has_name: bool) -> Option<AuditFindin
                 text(&judgement.found),
                 text(&judgement.wanted)
             );
-            Some(AuditFinding::new(
-                FindingCode::ImageRefused,
-                &subject,
-                detail,
-            ))
+            let finding = AuditFinding::new(FindingCode::ImageRefused, &subject, detail);
+            Some(AuditFinding {
+                hint: refused_hint(&finding.hint, judgement),
+                ..finding
+            })
         }
         "allowed" if judgement.ground.as_deref() == Some("exempt") => Some(AuditFinding::new(
             FindingCode::ImageExempt,
@@ -119,6 +119,18 @@ pub(super) fn image(image: &ResidentImage, has_name: bool) -> Option<AuditFindin
             judgement.rule.clone().unwrap_or_default(),
         )),
         _ => None,
+    }
+}
+
+/// What to do with a refused image: to remove it, or what the refusal itself advises. Nothing but
+/// other bytes cures a revocation.
+fn refused_hint(remove: &str, judgement: &SurveyJudgement) -> String {
+    match judgement.hint.as_deref().unwrap_or_default() {
+        "" => remove.to_owned(),
+        advice if judgement.code.as_deref() == Some(Code::Revoked.as_str()) => {
+            format!("{remove}, then {advice}")
+        }
+        advice => format!("{remove}, or: {advice}"),
     }
 }
 
@@ -415,4 +427,32 @@ fn is_past(end: &str, now: Timestamp) -> bool {
 fn is_soon(end: &str, now: Timestamp) -> bool {
     end.parse::<Timestamp>()
         .is_ok_and(|end| end.duration_since(now) < SOON)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_advised_to_have_revoked_bytes_signed() {
+        let remove = FindingCode::ImageRefused.hint();
+        let advised = |code: &str, hint: Option<&str>| {
+            let judgement = SurveyJudgement {
+                code: Some(code.to_owned()),
+                hint: hint.map(str::to_owned),
+                ..SurveyJudgement::default()
+            };
+            refused_hint(remove, &judgement)
+        };
+        let another = "use another version of the image";
+        assert_eq!(
+            advised("revoked", Some(another)),
+            format!("{remove}, then {another}")
+        );
+        assert_eq!(
+            advised("no-statement", Some("have it signed")),
+            format!("{remove}, or: have it signed")
+        );
+        assert_eq!(advised("no-statement", None), remove);
+    }
 }

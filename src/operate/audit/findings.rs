@@ -53,7 +53,7 @@ crate::operate::codes_with_facts! {
     Expired = "expired", "a root, targets or delegation file is past its expiry", (Warning, "have the publisher sign it anew");
     ExpiresSoon = "expires-soon", "a root, targets or delegation file, or a root certificate, ends within 30 days", (Warning, "have the publisher renew it in time");
     ImageExempt = "image-exempt", "an image is let through by an exemption", (Info, "have it signed before the exemption is over");
-    ImageRefused = "image-refused", "the policy refuses an image that is on this host", (Error, "remove the image and what runs of it, or have it signed");
+    ImageRefused = "image-refused", "the policy refuses an image that is on this host", (Error, "remove the image and what runs of it");
     ImageUnnamed = "image-unnamed", "an image has no name, or no digest of a registry, by which it could be judged", (Info, "nothing vouches for local bytes; pull the image by its signed name");
     KeyRevoked = "key-revoked", "a role lists a key that the policy revokes", (Error, "have the publisher rotate the key, and remove the trust data of the repository");
     KeyTwice = "key-twice", "a role lists one key in several certificates, which count once", (Warning, "give the role as many keys as its threshold is meant to need");

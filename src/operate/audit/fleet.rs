@@ -74,8 +74,11 @@ pub struct FleetImage {
 pub struct Majority {
     /// `majority`, or `policy` where one was given.
     pub of: &'static str,
-    /// The policy's hash; none where no host has one.
+    /// The policy's hash; none where no host has one, or no policy is the most frequent.
     pub policy: Option<Arc<str>>,
+    /// The hashes of policies that equally many hosts have, and no policy is more frequent.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub tied: BTreeSet<Arc<str>>,
     /// The pinned keys.
     pub keys: BTreeSet<Arc<str>>,
 }
@@ -259,12 +262,18 @@ fn majority(merge: &Merge) -> Majority {
             *keys.entry(key).or_default() += 1;
         }
     }
-    // Of two that are as frequent the first by name, so that the same reports always say the same.
-    let policy = policies
+    let most = policies.values().max();
+    let mut tied: BTreeSet<Arc<str>> = policies
         .iter()
-        .rev()
-        .max_by_key(|(_, count)| **count)
-        .map(|(hash, _)| Arc::clone(hash));
+        .filter(|(_, count)| Some(*count) == most)
+        .map(|(hash, _)| Arc::clone(hash))
+        .collect();
+    // Of two that are as frequent none is the one to hold hosts to.
+    let policy = if tied.len() == 1 {
+        tied.pop_first()
+    } else {
+        None
+    };
     let with_policy = merge
         .hosts
         .values()
@@ -278,6 +287,7 @@ fn majority(merge: &Merge) -> Majority {
     Majority {
         of: "majority",
         policy,
+        tied,
         keys,
     }
 }
@@ -292,6 +302,7 @@ fn demanded(expected: &Expected) -> Majority {
     Majority {
         of: "policy",
         policy: Some(expected.policy.as_str().into()),
+        tied: BTreeSet::new(),
         keys,
     }
 }
@@ -334,7 +345,16 @@ fn drift(
         (Some((hash, _)), Some(wanted)) if hash != wanted => {
             drift.push(differs(DriftCode::PolicyDiffers, format!("policy {hash}")));
         }
-        (None, Some(_)) => drift.push(differs(
+        (Some((hash, _)), None) => {
+            let mut others = majority.tied.clone();
+            let detail = if others.remove(hash) {
+                format!("policy {hash}; as many hosts have {}", joined(&others))
+            } else {
+                format!("policy {hash}; more hosts have {}", joined(&others))
+            };
+            drift.push(differs(DriftCode::PolicyDiffers, detail));
+        }
+        (None, policy) if policy.is_some() || !majority.tied.is_empty() => drift.push(differs(
             DriftCode::PolicyDiffers,
             "no policy in force, or none that could be asked".to_owned(),
         )),
@@ -414,7 +434,7 @@ fn keys(merge: &Merge, majority: &Majority) -> Vec<FleetKey> {
 }
 
 /// A few of them, and how many there are besides.
-fn joined(names: &BTreeSet<Arc<str>>) -> String {
+pub(crate) fn joined(names: &BTreeSet<Arc<str>>) -> String {
     let first: Vec<&str> = names.iter().take(4).map(|name| &**name).collect();
     let more = names.len().saturating_sub(first.len());
     if more == 0 {

@@ -8,6 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::drift::{Drift, DriftCode};
 use super::kept_report::{HeldView, KeptReport};
+use crate::plain_text::counted;
 
 /// A root without `max-age`: the policy's default for `offline`.
 const MAX_AGE: SignedDuration = SignedDuration::from_hours(14 * 24);
@@ -89,8 +90,9 @@ fn split(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
                 // A host that has both is no other one.
                 let others = all.len() - hosts.len();
                 let detail = format!(
-                    "{role} of {}, version {version}, is {signed}; {others} other hosts have other bytes of that version",
-                    view.repository
+                    "{role} of {}, version {version}, is {signed}; other bytes of that version are on {}",
+                    view.repository,
+                    counted(others, "other host")
                 );
                 let code = DriftCode::SplitView.as_str();
                 let drift = found.entry(Arc::clone(host)).or_default();
@@ -150,7 +152,7 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
                 continue;
             };
             let detail = format!(
-                "timestamp of {} at version {}, although another host had version {version} at {at}",
+                "timestamp of {} at version {}, although another host had version {version} at {at:.0}",
                 view.repository, view.version
             );
             let code = DriftCode::HeldBack.as_str();

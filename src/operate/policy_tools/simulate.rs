@@ -18,7 +18,7 @@ use super::left_out::LeftOut;
 use super::parts::RevokedDigests;
 use super::reported::{Record, Report, Seen, Was};
 use super::settling::Settling;
-use super::suppose::{Answer, PARTS, Proposed, revokes_more, suppose};
+use super::suppose::{Answer, Proposed, revokes_more, suppose};
 use crate::observe::plain;
 use crate::operate::audit::Reports;
 
@@ -89,6 +89,9 @@ impl HostAnswers {
     }
 }
 
+/// How the parts of an image come to be reported.
+const REPORT_PARTS: &str = "have the host report once more: rootpin audit --json";
+
 /// Which of the two policies a host had in force, if one of them.
 #[derive(Debug, Clone, Copy)]
 enum Own {
@@ -111,6 +114,8 @@ pub struct ImageChange {
     pub was_rule: Option<String>,
     /// The entry that would.
     pub now_rule: Option<String>,
+    /// What would let somebody tell.
+    pub hint: Option<&'static str>,
     /// The hosts that have it.
     pub hosts: Vec<Arc<str>>,
 }
@@ -227,7 +232,7 @@ impl<'a> Simulation<'a> {
             host.refused.push(image);
         }
         if !seen.was.is_same(&answer) {
-            let is_without_parts = answer.why == PARTS;
+            let is_without_parts = answer.lacks_parts;
             let change = self.number(&seen, answer);
             host.changes.push(change);
             if is_without_parts {
@@ -295,6 +300,7 @@ impl<'a> Simulation<'a> {
             ),
             was_rule: was.rule.as_deref().map(plain),
             now_rule: answer.rule.clone(),
+            hint: answer.lacks_parts.then_some(REPORT_PARTS),
             hosts: Vec::new(),
         });
         let number = self.changes.len() - 1;

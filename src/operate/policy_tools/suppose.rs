@@ -24,6 +24,8 @@ pub(super) struct Answer {
     pub(super) let_through: bool,
     /// The policy's entry.
     pub(super) rule: Option<String>,
+    /// Nobody can tell because the image's parts are not reported.
+    pub(super) lacks_parts: bool,
 }
 
 /// A policy by which is judged anew, and what its roots prove by a statement.
@@ -68,13 +70,17 @@ pub(super) fn suppose(
     }
     let goes_on = last.let_through || last.outcome == "allowed";
     if goes_on && seen.revoked_parts.is_none() && proposed.policy.revokes_digests() {
-        return unknown(proposed, seen, PARTS);
+        return Answer {
+            lacks_parts: true,
+            ..unknown(proposed, seen, WITHOUT_PARTS)
+        };
     }
     last
 }
 
 /// Why nobody can tell, where an image may have a part that is newly revoked.
-pub(super) const PARTS: &str = "what it is made of is not reported, and a newly revoked digest may be a part of it; hint: rootpin audit --json lists the parts";
+const WITHOUT_PARTS: &str =
+    "what it is made of is not reported, and a newly revoked digest may be a part of it";
 
 fn unknown(proposed: &Proposed<'_>, seen: &Seen, why: &str) -> Answer {
     let rule = proposed.policy.rule_for(&seen.name.repository);
@@ -83,6 +89,7 @@ fn unknown(proposed: &Proposed<'_>, seen: &Seen, why: &str) -> Answer {
         why: why.to_owned(),
         let_through: false,
         rule: rule.map(ToString::to_string),
+        lacks_parts: false,
     }
 }
 
@@ -131,6 +138,7 @@ fn answer(
             why: ground.to_owned(),
             let_through,
             rule: Some(rule),
+            lacks_parts: false,
         },
         Err(denial) => Answer {
             outcome: if denial.refusal.code.judged() {
@@ -141,6 +149,7 @@ fn answer(
             why: denial.refusal.code.as_str().to_owned(),
             let_through,
             rule: denial.rule,
+            lacks_parts: false,
         },
     }
 }

@@ -40,6 +40,7 @@ use engine::ProofEngine;
 use path::Path;
 use rootpin_trust::image::ImageRef;
 use served::Served;
+use verdict::Leniency;
 pub use verdict::{DoorState, ImageOutcome, PathVerdict};
 
 /// How everything begins that a proof makes: the first part of each image's path, and each
@@ -219,7 +220,7 @@ impl ProvenHost {
     ) -> Result<ProofReport, Problem> {
         let served = Served::start().await?;
         let key = OneOff::new(Timestamp::now(), TERM).map_err(|error| error.to_string())?;
-        let local = lets_local_content_pass(client).await?;
+        let leniency = leniency(client).await?;
         let mut call = client.prove(served.port(), key.root()).await?;
         let place = format!("{PREFIX}{}", call.nonce());
         let names = format!("127.0.0.1:{}/{place}/**", served.port());
@@ -237,7 +238,7 @@ impl ProvenHost {
         // What one that was killed has left.
         self.clean().await;
         let concluded = match self.try_all(&place, &offers, stop, progress).await {
-            Some(tried) => self.conclude(&mut call, &offers, &tried, local).await,
+            Some(tried) => self.conclude(&mut call, &offers, &tried, leniency).await,
             None => Err("interrupted".into()),
         };
         let (paths, cut_short) = match concluded {
@@ -330,7 +331,7 @@ impl ProvenHost {
         call: &mut ProofCall,
         offers: &[Vec<Offer>],
         tried: &[Vec<TriedImage>],
-        local: bool,
+        leniency: Leniency,
     ) -> Result<Vec<PathVerdict>, Problem> {
         let asked = call.asked().await?;
         let verdict = |((path, offers), tried): ((&Path, &Vec<Offer>), &Vec<TriedImage>)| {
@@ -341,7 +342,7 @@ impl ProvenHost {
                     tried.took,
                 )
             });
-            verdict::verdict(path, images.collect(), local)
+            verdict::verdict(path, images.collect(), leniency)
         };
         Ok(self
             .paths
@@ -365,12 +366,14 @@ impl ProvenHost {
     }
 }
 
-/// Whether the policy in force has `[local] content = "allow"`, under which a build may bring in
-/// what nobody signed.
-async fn lets_local_content_pass(client: &mut DaemonClient) -> Result<bool, Problem> {
+/// What the policy in force lets in although nobody signed it.
+async fn leniency(client: &mut DaemonClient) -> Result<Leniency, Problem> {
     let status: Value =
         serde_json::from_str(&client.status().await?.json).map_err(|error| error.to_string())?;
-    Ok(status.get("policy").and_then(|policy| policy.get("local")) == Some(&Value::Bool(true)))
+    Ok(Leniency {
+        local: status.pointer("/policy/local") == Some(&Value::Bool(true)),
+        audit: status.pointer("/policy/mode").and_then(Value::as_str) == Some("audit"),
+    })
 }
 
 async fn try_one(path: &Path, namespace: &str, offer: &Offer, end: Instant) -> TriedImage {

@@ -168,6 +168,15 @@ impl Path {
         }
     }
 
+    /// Whether the daemon keeps no record of which door judged the call: dockerd shows it to the
+    /// plugin without an image's name, or with the name of what it makes alone.
+    pub(super) fn leaves_no_trace(&self) -> bool {
+        match &self.way {
+            PathKind::Docker(_, way) => *way != docker::DockerRequest::Pull,
+            _ => false,
+        }
+    }
+
     /// Whether it is `BuildKit` behind dockerd's plugins.
     pub(super) fn is_grpc(&self) -> bool {
         matches!(self.way, PathKind::Grpc(..))

@@ -65,6 +65,15 @@ pub struct PathVerdict {
     pub images: Vec<(Canary, ImageOutcome, Duration)>,
 }
 
+/// What the policy in force lets in although nobody signed it.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Leniency {
+    /// Local content: `[local] content = "allow"`.
+    pub(super) local: bool,
+    /// Whatever a door refuses: its mode is audit.
+    pub(super) audit: bool,
+}
+
 /// How a door's refusal begins, among an engine's own words.
 const REFUSED: &str = "rootpin: refused ";
 /// What is to be said of most paths.
@@ -116,11 +125,11 @@ pub(super) fn fate(offer: &Offer, tried: &TriedImage, asked: &[Asked]) -> ImageO
     }
 }
 
-/// What all of it says of the path. `local`: the policy lets local content pass.
+/// What all of it says of the path.
 pub(super) fn verdict(
     path: &Path,
     images: Vec<(Canary, ImageOutcome, Duration)>,
-    local: bool,
+    leniency: Leniency,
 ) -> PathVerdict {
     let of = |wanted: Canary| {
         images
@@ -133,7 +142,7 @@ pub(super) fn verdict(
         of(Canary::Signed),
         of(Canary::Unsigned),
         of(Canary::Known),
-        local,
+        leniency,
     );
     PathVerdict {
         path: path.name.clone(),
@@ -148,9 +157,9 @@ fn judged(
     signed: &ImageOutcome,
     unsigned: &ImageOutcome,
     known: &ImageOutcome,
-    local: bool,
+    leniency: Leniency,
 ) -> (DoorState, String) {
-    if let Some(verdict) = of_unsigned(path, unsigned, known, local) {
+    if let Some(verdict) = of_unsigned(path, unsigned, known, leniency) {
         return verdict;
     }
     if let Some(verdict) = of_signed(path, signed) {
@@ -171,7 +180,7 @@ fn of_unsigned(
     path: &Path,
     unsigned: &ImageOutcome,
     known: &ImageOutcome,
-    local: bool,
+    leniency: Leniency,
 ) -> Option<(DoorState, String)> {
     match (unsigned, known) {
         (ImageOutcome::Accepted { .. }, _) if path.is_grpc() => {
@@ -189,10 +198,21 @@ fn of_unsigned(
                 "an unsigned image was refused ({code}) and let through: the policy's mode is audit"
             ),
         )),
-        (ImageOutcome::Accepted { .. }, _) if path.control == ControlImage::Optional && local => {
+        (ImageOutcome::Accepted { .. }, _)
+            if path.control == ControlImage::Optional && leniency.local =>
+        {
             Some((
                 DoorState::Open,
                 "an unsigned image came in, as local content: the policy's [local] lets it"
+                    .to_owned(),
+            ))
+        }
+        (ImageOutcome::Accepted { asked: false, .. }, _)
+            if leniency.audit && path.leaves_no_trace() =>
+        {
+            Some((
+                DoorState::Open,
+                "an unsigned image came in: the policy's mode is audit; which door judged a call of this kind is not recorded"
                     .to_owned(),
             ))
         }

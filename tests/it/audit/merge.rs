@@ -160,6 +160,70 @@ fn a_fleet_of_one_mind_is_clean_and_exactly_the_hosts_that_differ_are_named() {
 }
 
 #[test]
+fn of_two_policies_that_equally_many_hosts_have_none_is_the_majority_s_and_both_are_named() {
+    let mut reports: Vec<_> = (0..4).map(host).collect();
+    let hash = |name: &str| format!("sha256:{}", key(name));
+    for report in &mut reports[2..] {
+        report["policy"]["hash"] = json!(hash("other"));
+    }
+    let page = tempfile::NamedTempFile::new().unwrap();
+    let html = page.path().display().to_string();
+    let (fleet, code) = merged(&["--html", &html], &lines(&reports));
+    let mut both = [hash("policy"), hash("other")];
+    both.sort();
+    assert_eq!(
+        (&fleet["expected"]["policy"], &fleet["expected"]["tied"]),
+        (&Value::Null, &json!(both))
+    );
+    let wanted: Vec<_> = (0..4)
+        .map(|at| format!("node-{at:04} policy-differs"))
+        .collect();
+    assert_eq!((drift(&fleet), code), (wanted, 1));
+    for host in fleet["hosts"].as_array().unwrap() {
+        let detail = host["drift"][0]["detail"].as_str().unwrap();
+        assert!(both.iter().all(|hash| detail.contains(hash)), "{detail}");
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    let text = run(command.args(["audit", "merge"]), &lines(&reports)).out;
+    let first = text.lines().next().unwrap();
+    assert!(
+        first.contains("none, equally many hosts have") && first.contains(&both[0]),
+        "{first}"
+    );
+    // A third host of one of them decides.
+    reports.push(host(4));
+    let (fleet, _) = merged(&[], &lines(&reports));
+    assert_eq!(
+        drift(&fleet),
+        ["node-0002 policy-differs", "node-0003 policy-differs"]
+    );
+    assert_eq!(fleet["expected"].get("tied"), None);
+    // A host without a policy differs from both.
+    reports.pop();
+    let mut without = host(4);
+    without["policy"] = Value::Null;
+    reports.push(without);
+    assert_eq!(drift(&merged(&[], &lines(&reports)).0).len(), 5);
+}
+
+#[test]
+fn the_text_of_a_merge_has_no_fractions_of_a_second_and_counts_one_host_as_one() {
+    let mut reports = vec![host(0)];
+    reports[0]["at"] = json!("2026-11-26T10:00:00.123456789Z");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    let words = ["audit", "merge", "--older-than", "1s"];
+    let text = run(command.args(words), &lines(&reports)).out;
+    assert!(
+        text.contains("2026-11-26T10:00:00Z") && !text.contains(".123456789"),
+        "{text}"
+    );
+    assert!(
+        text.starts_with("1 host, 1 report; ") && text.ends_with("drift: 1 of 1 host differs\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn a_report_of_the_future_stands_in_no_other_ones_place_in_whatever_order_they_come() {
     let in_days = |days: i64| {
         let later = jiff::SignedDuration::from_hours(24 * days);
@@ -369,7 +433,7 @@ fn the_page_of_a_fleet_says_by_which_codes_images_are_refused() {
     assert!(row("expired").contains(">2<"), "{}", row("expired"));
     assert!(row("other").contains("a code of another release"));
     assert!(
-        !html.contains("images refused") && html.contains("5 of 9 image names on them are refused")
+        !html.contains("images refused") && html.contains("Refused: 5 of 9 image names on them")
     );
 }
 

@@ -268,7 +268,7 @@ fn two_repositories_of_the_same_keys_are_two_and_one_at_two_addresses_is_one() {
     let (fleet, _) = merged(&[], &lines(&one));
     let text = fleet.to_string();
     assert!(
-        text.contains("root other at https://t.example/prod/") && text.contains("; 4 other hosts"),
+        text.contains("root other at https://t.example/prod/") && text.contains("on 4 other hosts"),
         "{text}"
     );
 }

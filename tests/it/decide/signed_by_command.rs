@@ -261,6 +261,12 @@ async fn an_unsigned_image_is_scanned_before_anything_is_pinned_and_makes_no_bun
     let (code, scanned) = rootpin(&["pin", "scan", &server.name(), "--policy", &nothing]).await;
     let found = &scanned["scanned"][0]["signatures"];
     assert_eq!((code, found), (0, &serde_json::json!([])), "{scanned}");
+    // There is no fingerprint that could be compared.
+    let hint = scanned["hint"].as_str().unwrap();
+    assert!(
+        hint.contains("rootpin repo endorse") && !hint.contains("fingerprint"),
+        "{hint}"
+    );
     let pinned = policy(&dir.path().join("pinned"), &alone(&server), "p256");
     let bundle = dir.path().join("bundle");
     let (code, exported) = rootpin(&[

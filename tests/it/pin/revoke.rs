@@ -104,3 +104,37 @@ fn a_pinned_key_s_fingerprint_in_the_form_of_a_digest_revokes_no_digest() {
     assert_eq!(revoke(&hex).code, 0);
     assert_eq!(revoke(&format!("sha256:{}", "a".repeat(64))).code, 0);
 }
+
+#[test]
+fn what_is_revoked_already_is_said_to_be_that_and_changes_nothing() {
+    let Some(world) = World::new("p-revoke-twice") else {
+        return;
+    };
+    let data = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/data/signatures/keys/p384.pub"
+    );
+    let digest = format!("sha256:{}", "a".repeat(64));
+    let policy = || fs::read_to_string(world.path("policy/policy.toml")).unwrap();
+    for what in [data, &digest] {
+        let revoke = |reason: &str, more: &[&str]| {
+            let words = ["revoke", what, "--reason", reason];
+            world.pin_json(&[&words, more].concat())
+        };
+        let (value, code) = revoke("lost", &[]);
+        assert_eq!((code, &value["outcome"]), (0, &"changed".into()), "{value}");
+        let before = policy();
+        for more in [&[][..], &["--dry-run"], &["--fragment", "10-more.toml"]] {
+            let (value, code) = revoke("again", more);
+            assert_eq!(
+                (code, &value["outcome"], &value["reason"]),
+                (0, &"revoked-already".into(), &"lost".into()),
+                "{value}"
+            );
+            assert_eq!(policy(), before);
+        }
+    }
+    assert!(!world.path("policy/policy.d/10-more.toml").exists());
+    let said = world.pin(&["revoke", &digest, "--reason", "again"]).out;
+    assert!(said.starts_with("revoked already: digest"), "{said}");
+}

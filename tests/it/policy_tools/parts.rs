@@ -148,5 +148,10 @@ fn what_a_line_of_an_audit_file_does_not_tell_of_parts_the_report_of_the_same_ho
         let (value, code) = rootpin(&["simulate", &new, "--old", &old, "--reports", &reports]);
         assert_eq!((changes(&value), code), (vec![format!("unknown {APP}")], 2));
         assert_eq!(value["images"][0]["hosts"], json!(["node-009"]), "{value}");
+        // The reason has no hint inside, and the hint is a command.
+        let image = &value["images"][0];
+        assert!(!image["now"].as_str().unwrap().contains("hint"), "{image}");
+        let hint = image["hint"].as_str().unwrap();
+        assert!(hint.ends_with("rootpin audit --json"), "{hint}");
     }
 }

@@ -47,7 +47,7 @@ fn a_delegated_key_signs_its_names_and_no_others_and_is_cut_off_without_touching
         "r.test/team/a/**",
     ];
     let said = org.ok("main", &add);
-    assert!(said.contains("counts again, 1 names"), "{said}");
+    assert!(said.contains("counts again, 1 name"), "{said}");
     assert_eq!(org.verify("host", "r.test/team/a/app:1", "one"), "allowed");
     // Another key: what the former one signed does not hold until it is signed anew.
     let other = org.key("bob", "bob");

@@ -392,19 +392,22 @@ impl All<'_, '_> {
         let exempt = exempts.flat_map(|exempt| exempt.digests.iter().flatten());
         for digest in bound.chain(exempt).filter(|at| digests.contains(&at.value)) {
             let message = "this digest is revoked, and so refused";
-            let hint = "take it out here, or its [[revoked]]";
+            let hint = "take it out here, and list the digest of a version that is not revoked; or take out its [[revoked]], if it was a mistake";
             digest.place.warning(FindingCode::RevokedPin, message, hint);
         }
         for root in &self.roots {
             let (effect, hint) = match root.root.as_ref().map(|root| &root.kind) {
-                Some(RootKind::Cosign(_)) => ("signatures by it count for nothing", "take it out"),
+                Some(RootKind::Cosign(_)) => (
+                    "signatures by it count for nothing",
+                    "pin the key that the publisher signs with now, and take this one out",
+                ),
                 Some(RootKind::Notation(_)) => (
                     "signatures under its certificate count for nothing",
-                    "take it out",
+                    "pin the certificate that the publisher signs with now, and take this one out",
                 ),
                 _ => (
                     "a root role that lists it is refused",
-                    "take it out once the root role is rotated",
+                    "ask the publisher to rotate the root role and for the fingerprint of the new key, pin that, and take this one out",
                 ),
             };
             let revoked = root.keys.iter().filter(|key| keys.contains(&key.value));

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::Here;
 use super::super::progress::with_progress;
 use super::DEADLINE;
-use crate::cli::output::Output;
+use crate::cli::output::{Output, counted};
 use crate::publish::{Activity, PublishError};
 use crate::sources::{Description, Sources};
 use rootpin_trust::Code;
@@ -58,7 +58,7 @@ pub(super) fn describing(what: &str, described: &Description) -> Vec<String> {
     let platforms = if manifests.is_empty() {
         String::new()
     } else {
-        format!(", {} manifests", manifests.len())
+        format!(", {}", counted(manifests.len(), "manifest"))
     };
     vec![
         what.to_owned(),

@@ -88,7 +88,11 @@ pub(super) fn image(image: &ResidentImage) -> Vec<Cell> {
                 .map(|(role, version)| format!("{role} {version}"))
                 .collect()
         }),
-        of(&|word| word.expires.iter().map(|time| seconds(time)).collect()),
+        of(&|word| {
+            let end = word.expires.as_deref().map(seconds);
+            let never = || word.role.as_ref().map(|_| "never".to_owned());
+            end.or_else(never).into_iter().collect()
+        }),
     ]);
     row
 }

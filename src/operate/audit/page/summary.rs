@@ -8,6 +8,7 @@ use super::super::drift::DriftCode;
 use super::super::fleet::Fleet;
 use super::super::html_page::{Cell, HtmlPage, MAX_HOSTS};
 use super::super::report::ResidentImage;
+use crate::plain_text::counted;
 
 /// How many images are refused, and by which cause.
 pub(super) fn of_images(page: &mut HtmlPage, images: &[ResidentImage]) {
@@ -28,8 +29,8 @@ pub(super) fn of_images(page: &mut HtmlPage, images: &[ResidentImage]) {
     page.paragraph(
         if refused == 0 { "good" } else { "bad" },
         &format!(
-            "{refused} of {} image names are refused; {unjudged} could not be judged.",
-            images.len()
+            "Refused: {refused} of {}; not judged: {unjudged}.",
+            counted(images.len(), "image name")
         ),
     );
     let mut causes: Vec<_> = causes.into_iter().collect();
@@ -72,7 +73,9 @@ pub(super) fn of_fleet(page: &mut HtmlPage, fleet: &Fleet) {
     page.paragraph(
         class,
         &format!(
-            "{differing} of {hosts} hosts differ; {refused} of {images} image names on them are refused, {} could not be judged.",
+            "Differing: {differing} of {}. Refused: {refused} of {} on them; not judged: {}.",
+            counted(hosts, "host"),
+            counted(images, "image name"),
             sum(|counts| counts.unjudged)
         ),
     );

@@ -148,7 +148,7 @@ fn opens(linter: &mut Linter<'_>, rules: &RuleIndex<'_>, rule: &Rule) {
     let (message, hint) = match broader {
         Some(next) => (
             format!("until then it lets in what {next} refused of its names"),
-            "take audit-until out; rootpin policy simulate shows before what the rule would refuse",
+            "take audit-until out; `rootpin policy simulate NEW --reports DIR` shows before what the rule would refuse",
         ),
         None if rule.roots.is_empty() => (
             "it is written to refuse its names, and until then it lets all of them in".to_owned(),
@@ -208,7 +208,7 @@ fn unreachable(linter: &mut Linter<'_>, able: &BTreeSet<&str>, rule: &Rule) {
             "{} of its roots can sign, and {} must: the keys of the others are revoked",
             able, rule.quorum
         );
-        let hint = "pin the new keys of its roots: rootpin pin add";
+        let hint = "pin the new keys of its roots: rootpin pin add ID --from FILE";
         let place = (&rule.location, "roots");
         linter.find(LintCode::Unreachable, subject, place, message, hint);
     }

@@ -71,7 +71,10 @@ fn of_notary(linter: &mut Linter<'_>, root: &Root, notary: &NotaryRoot) {
         if let Some(end) = first.filter(|end| notary.certificate_dates && is_near(*end, linter.now))
         {
             let message = format!("the certificate in {path} ends at {end}, and its dates count");
-            let hint = "pin the next certificate's key beside it: rootpin pin add";
+            let hint = format!(
+                "pin the next certificate's key beside it: rootpin pin add {} --from FILE",
+                root.id
+            );
             let place = (&root.location, "keys");
             linter.find(LintCode::KeyExpiring, subject, place, message, hint);
         }
@@ -118,7 +121,8 @@ fn of_notation(linter: &mut Linter<'_>, root: &Root, notation: &NotationPins) {
     let counts = |end: &Timestamp| !notation.ignore_validity && is_near(*end, linter.now);
     if let Some(end) = first.filter(counts) {
         let message = format!("a pinned certificate ends at {end}, and its dates count");
-        let hint = "pin the next certificate beside it: rootpin pin add";
+        let hint =
+            "put the PEM file of the next certificate into roots/, and name it in certificates";
         let place = (&root.location, "certificates");
         let subject = Subject::Root(&root.id);
         linter.find(LintCode::KeyExpiring, subject, place, message, hint);
@@ -156,7 +160,10 @@ fn of_tuf(linter: &mut Linter<'_>, root: &Root, tuf: &TufRoot) {
         } else {
             format!("the pinned root file expires at {expires}; a later one may be published")
         };
-        let hint = "have the publisher sign the next root file; pin it: rootpin pin add";
+        let hint = format!(
+            "have the publisher sign the next root file; pin it: rootpin pin add {} --replace --from FILE",
+            root.id
+        );
         linter.find(
             LintCode::RootExpiring,
             subject,

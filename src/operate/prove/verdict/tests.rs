@@ -41,7 +41,7 @@ fn result(
         images
             .map(|(canary, fate)| (canary, fate, Duration::ZERO))
             .into(),
-        false,
+        Leniency::default(),
     )
     .result
 }
@@ -194,6 +194,10 @@ fn a_note_gives_the_cause_and_local_content_only_where_the_policy_lets_it() {
     let mut path = path::of_resolver("127.0.0.1:1".parse().unwrap());
     (path.asks_by_name, path.control) = (false, ControlImage::Optional);
     let note = |asked, local| {
+        let leniency = Leniency {
+            local,
+            audit: false,
+        };
         let images = vec![(
             Canary::Unsigned,
             ImageOutcome::Accepted {
@@ -202,7 +206,7 @@ fn a_note_gives_the_cause_and_local_content_only_where_the_policy_lets_it() {
             },
             Duration::ZERO,
         )];
-        verdict(&path, images, local).note
+        verdict(&path, images, leniency).note
     };
     assert_eq!(
         note(false, false),
@@ -227,7 +231,8 @@ fn grpc_past_the_plugin_is_open_where_dockerd_answers_it_and_shut_where_it_does_
     let paths = path::of_docker("main", &docker, true, Some(Vec::new()));
     let path = paths.iter().find(|path| path.name == "main/grpc").unwrap();
     let found = |fate: ImageOutcome| {
-        let verdict = verdict(path, vec![(Canary::Unsigned, fate, Duration::ZERO)], false);
+        let images = vec![(Canary::Unsigned, fate, Duration::ZERO)];
+        let verdict = verdict(path, images, Leniency::default());
         (verdict.result, verdict.note)
     };
     assert_eq!(
@@ -251,4 +256,39 @@ fn grpc_past_the_plugin_is_open_where_dockerd_answers_it_and_shut_where_it_does_
             .all(|path| path.name != "main/grpc"),
         "no plugin, nothing to get past"
     );
+}
+
+#[test]
+fn in_audit_mode_no_call_that_leaves_no_trace_is_said_to_have_asked_no_door() {
+    let docker = std::sync::Arc::new(crate::engines::DockerdClient::at(
+        "/none".as_ref(),
+        Duration::ZERO,
+    ));
+    let unasked = ImageOutcome::Accepted {
+        let_through: None,
+        asked: false,
+    };
+    let leniency = |audit| Leniency {
+        local: false,
+        audit,
+    };
+    for path in &path::of_docker("main", &docker, true, None) {
+        let note = |audit| {
+            let images = vec![(Canary::Unsigned, unasked.clone(), Duration::ZERO)];
+            let verdict = verdict(path, images, leniency(audit));
+            assert_eq!(verdict.result, DoorState::Open, "{}", path.name);
+            verdict.note
+        };
+        let no_door = "an unsigned image came in: no door was asked";
+        assert_eq!(note(false), no_door, "{}", path.name);
+        if path.name == "main/pull" {
+            assert_eq!(note(true), no_door);
+        } else {
+            assert!(
+                note(true).contains("the policy's mode is audit"),
+                "{}",
+                path.name
+            );
+        }
+    }
 }
