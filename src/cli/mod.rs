@@ -38,7 +38,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{ArgAction, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
@@ -65,6 +65,15 @@ const EXIT_USAGE: u8 = 64;
         exit codes: 0 allowed or in order, 1 refused or findings, 2 could not tell, 64 wrong usage"
 )]
 struct Arguments {
+    #[command(flatten)]
+    shared: SharedArguments,
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+/// What every verb takes.
+#[derive(Debug, clap::Args)]
+struct SharedArguments {
     /// The daemon's control socket
     #[arg(long, value_name = "SOCKET", default_value = DEFAULT_CONTROL, global = true)]
     control: PathBuf,
@@ -74,8 +83,32 @@ struct Arguments {
     /// Print help; more is in the manual: man rootpin-VERB
     #[arg(short, long, global = true, action = ArgAction::HelpShort)]
     help: Option<bool>,
+}
+
+/// `rootpin verify` without the other verbs. Scripts run it for each image, and the command line of
+/// all verbs takes longer to build than the answer takes.
+#[derive(Debug, Parser)]
+#[command(name = "rootpin", disable_help_flag = true)]
+struct VerifyAlone {
+    #[command(flatten)]
+    shared: SharedArguments,
     #[command(subcommand)]
-    verb: Verb,
+    verb: VerifyVerb,
+}
+
+#[derive(Debug, Subcommand)]
+enum VerifyVerb {
+    Verify(verify::Arguments),
+}
+
+impl From<VerifyAlone> for Arguments {
+    fn from(VerifyAlone { shared, verb }: VerifyAlone) -> Self {
+        let VerifyVerb::Verify(verb) = verb;
+        Self {
+            shared,
+            verb: Verb::Verify(verb),
+        }
+    }
 }
 
 #[derive(Debug, Subcommand)]
@@ -201,60 +234,77 @@ pub fn main() -> u8 {
         let json = words.iter().any(|word| word == "--json");
         return Output { json }.misused(empty_word(at.checked_sub(1).and_then(given), given(at)));
     }
-    let words = std::env::args_os()
-        .take(1)
-        .chain(help_as_option(&command(), words));
-    let parsed = command().try_get_matches_from(words).and_then(|matches| {
-        typed_command::remember(&command(), &matches);
-        let unclear = whole_paths::from_here_in_an_image(&command(), &matches);
-        Ok((Arguments::from_arg_matches(&matches)?, unclear))
+    let parsed = parsed(&words).and_then(|(arguments, matches)| {
+        typed_command::remember(&matches);
+        let unclear = whole_paths::from_here_in_an_image(&matches);
+        Ok((arguments, unclear))
     });
     let (arguments, unclear) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error.format(&mut command())),
     };
     let output = Output {
-        json: arguments.json,
+        json: arguments.shared.json,
     };
     if let Some(why) = unclear {
         return output.misused(why);
     }
     crate::observe::init_cli_log();
-    let result = match arguments.verb {
-        Verb::Status => asked(&arguments.control, async |client| {
-            status::run(client, output).await
-        }),
-        Verb::Verify(verb) => verify::run(&arguments.control, verb, output),
+    carry_out(arguments, output).unwrap_or_else(|error| {
+        output.error(error);
+        2
+    })
+}
+
+/// What the words say. What is no plain `verify` is for the command line of all verbs, which also
+/// has the help and the messages.
+fn parsed(words: &[OsString]) -> Result<(Arguments, ArgMatches), clap::Error> {
+    let program = || OsString::from("rootpin");
+    if words.first().is_some_and(|word| word == "verify") {
+        let words = std::iter::once(program()).chain(words.iter().cloned());
+        let alone = VerifyAlone::command().try_get_matches_from(words);
+        if let Ok(matches) = alone {
+            let arguments = VerifyAlone::from_arg_matches(&matches)?;
+            return Ok((arguments.into(), matches));
+        }
+    }
+    let command = command();
+    let words = help_as_option(&command, words.to_vec());
+    let matches = command.try_get_matches_from(std::iter::once(program()).chain(words))?;
+    Ok((Arguments::from_arg_matches(&matches)?, matches))
+}
+
+fn carry_out(Arguments { shared, verb }: Arguments, output: Output) -> Result<u8, Problem> {
+    let control = &shared.control;
+    match verb {
+        Verb::Status => asked(control, async |client| status::run(client, output).await),
+        Verb::Verify(verb) => verify::run(control, verb, output),
         Verb::VerifyFile(verb) => verify_file::run(&verb, output),
-        Verb::Policy(verb) => policy::run(&arguments.control, verb, output),
+        Verb::Policy(verb) => policy::run(control, verb, output),
         Verb::Import(verb) => {
             Ok(import::run(&verb, output).unwrap_or_else(|failure| failure.exit(output)))
         }
         Verb::Pin(verb) => Ok(pin::run(verb, output)),
-        Verb::Prove(verb) => prove::run(&arguments.control, &verb, output),
-        Verb::Audit(verb) => audit::run(&arguments.control, *verb, output),
-        Verb::Doctor(verb) => doctor::run(&arguments.control, &verb, output),
+        Verb::Prove(verb) => prove::run(control, &verb, output),
+        Verb::Audit(verb) => audit::run(control, *verb, output),
+        Verb::Doctor(verb) => doctor::run(control, &verb, output),
         Verb::Install(verb) => install::run(&verb, output),
-        Verb::Sweep(verb) => sweep::run(&arguments.control, &verb, output),
-        Verb::Bundle(verb) => bundle::run(&arguments.control, verb, output),
+        Verb::Sweep(verb) => sweep::run(control, &verb, output),
+        Verb::Bundle(verb) => bundle::run(control, verb, output),
         Verb::Hosts(verb) => Ok(hosts::run(verb, output)),
-        Verb::State(verb) => state::run(&arguments.control, verb, output),
+        Verb::State(verb) => state::run(control, verb, output),
         Verb::Kubernetes(verb) => kubernetes::run(&verb, output),
         Verb::Repo(arguments) => repo::run(arguments, output),
-        Verb::BreakGlass(verb) => asked(&arguments.control, async |client| {
+        Verb::BreakGlass(verb) => asked(control, async |client| {
             break_glass::run(client, verb, output).await
         }),
         Verb::Evidence(verb) => {
-            let done = evidence::run(&arguments.control, &verb, output);
+            let done = evidence::run(control, &verb, output);
             Ok(done.unwrap_or_else(|failure| failure.exit(output)))
         }
-        Verb::Support(verb) => support::run(&arguments.control, &verb, output),
-        Verb::Metrics(verb) => metrics::run(&arguments.control, &verb, output),
-    };
-    result.unwrap_or_else(|error| {
-        output.error(error);
-        2
-    })
+        Verb::Support(verb) => support::run(control, &verb, output),
+        Verb::Metrics(verb) => metrics::run(control, &verb, output),
+    }
 }
 
 /// `rootpin help VERB` as `rootpin VERB --help`, which prints no more than a screen.
@@ -435,6 +485,8 @@ fn block_on<T>(work: impl Future<Output = Result<T, Problem>>) -> Result<T, Prob
 
 #[cfg(test)]
 mod tests {
+    use super::*;
+
     #[test]
     fn help_before_a_verb_is_the_same_as_the_option_behind_it() {
         let command = super::command();
@@ -492,6 +544,45 @@ mod tests {
         names
             .filter_map(|name| name.split([' ', '\n']).next())
             .collect()
+    }
+
+    #[test]
+    fn verify_read_alone_means_what_it_means_among_all_verbs() {
+        let words = |typed: &str| typed.split(' ').map(OsString::from).collect::<Vec<_>>();
+        let among_all = |typed: &str| {
+            let all = ["rootpin".into()].into_iter().chain(words(typed));
+            let matches = super::command().try_get_matches_from(all)?;
+            Arguments::from_arg_matches(&matches)
+        };
+        let mut is_alone = Vec::new();
+        for typed in [
+            "verify a.example/b:1",
+            "verify a.example/b:1 --json --control ./c",
+            "verify --policy p --state s --at 2030-01-01T00:00:00Z --anew a.example/b",
+            "verify --hosts-dir h --docker-config d --policy p --state s verify",
+            "verify",
+            "verify a b",
+            "verify --policy p a",
+            "verify --help",
+            "verify --version",
+            "--json verify a",
+            "--control verify status",
+            "status",
+        ] {
+            let (read, whole) = (super::parsed(&words(typed)), among_all(typed));
+            match (&read, &whole) {
+                (Ok((read, _)), Ok(whole)) => {
+                    assert_eq!(format!("{read:?}"), format!("{whole:?}"), "{typed}");
+                }
+                (Err(read), Err(whole)) => {
+                    assert_eq!(read.to_string(), whole.to_string(), "{typed}");
+                }
+                _ => panic!("{typed}: {read:?} {whole:?}"),
+            }
+            let alone = ["rootpin".into()].into_iter().chain(words(typed));
+            is_alone.extend(super::VerifyAlone::try_parse_from(alone).map(|_| typed));
+        }
+        assert_eq!(is_alone.len(), 5, "{is_alone:?}");
     }
 
     fn leaves(command: clap::Command, found: &mut Vec<clap::Command>) {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{LazyLock, OnceLock};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
@@ -31,19 +31,21 @@ const MEMBERS: [&str; 5] = ["hint", "change", "error", "told", "trouble"];
 
 static GIVEN: OnceLock<GivenPlaces> = OnceLock::new();
 
-/// The places that the user named in this command.
+/// The whole command line of the program, for the commands of hints.
+static WHOLE: LazyLock<Command> = LazyLock::new(|| {
+    let mut whole = super::command();
+    whole.build();
+    whole
+});
+
+/// The places that the user named in this command: options and their values.
 #[derive(Debug)]
-struct GivenPlaces {
-    /// The whole command line of the program.
-    program: Command,
-    /// Options and their values.
-    options: Vec<(&'static str, String)>,
-}
+struct GivenPlaces(Vec<(&'static str, String)>);
 
 /// Notes the places that the user named, for all hints of this process.
-pub(super) fn remember(program: &Command, matches: &ArgMatches) {
-    let given = GivenPlaces::of(program, matches);
-    if !given.options.is_empty() {
+pub(super) fn remember(matches: &ArgMatches) {
+    let given = GivenPlaces::of(matches);
+    if !given.0.is_empty() {
         let _ = GIVEN.set(given);
     }
 }
@@ -125,16 +127,14 @@ fn complete_members(value: &mut Value) {
 }
 
 impl GivenPlaces {
-    fn of(program: &Command, matches: &ArgMatches) -> Self {
-        let (mut verb, mut matches) = (program, matches);
-        let mut options = Vec::new();
+    fn of(matches: &ArgMatches) -> Self {
+        let (mut matches, mut verbs, mut options) = (matches, Vec::new(), Vec::new());
         loop {
             for (id, option) in PLACES {
-                // The folder of `policy check` and `policy lint` is what others call --policy.
-                let id = if id == "policy" && is_policy_folder(verb) {
-                    "dir"
-                } else {
-                    id
+                let id = match verbs.as_slice() {
+                    // Their folder is what others call --policy.
+                    ["policy", "check" | "lint"] if id == "policy" => "dir",
+                    _ => id,
                 };
                 let typed = given(matches, id);
                 if let Some(typed) =
@@ -143,17 +143,12 @@ impl GivenPlaces {
                     options.push((option, typed));
                 }
             }
-            let below = matches.subcommand();
-            let Some((next, inner)) =
-                below.and_then(|(name, inner)| Some((verb.find_subcommand(name)?, inner)))
-            else {
-                break;
+            let Some((verb, inner)) = matches.subcommand() else {
+                return Self(options);
             };
-            (verb, matches) = (next, inner);
+            verbs.push(verb);
+            matches = inner;
         }
-        let mut program = program.clone();
-        program.build();
-        Self { program, options }
     }
 
     fn complete(&self, text: &str) -> String {
@@ -161,7 +156,7 @@ impl GivenPlaces {
         let mut typed = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             typed.push_str(PROGRAM);
-            let (words, verb) = self.verb(part);
+            let (words, verb) = named_verb(part);
             let (path, rest) = part.split_at(words);
             typed.push_str(path);
             for word in self.words(path, verb, rest) {
@@ -171,24 +166,6 @@ impl GivenPlaces {
             typed.push_str(rest);
         }
         typed
-    }
-
-    /// How many bytes of the text name a verb, and that verb.
-    fn verb(&self, text: &str) -> (usize, &Command) {
-        let (mut verb, mut end) = (&self.program, 0);
-        loop {
-            let rest = text.get(end..).unwrap_or_default();
-            let blank = rest.len() - rest.trim_start_matches(' ').len();
-            let word: &str = rest
-                .trim_start_matches(' ')
-                .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-')
-                .next()
-                .unwrap_or_default();
-            match verb.find_subcommand(word).filter(|_| !word.is_empty()) {
-                Some(below) => (verb, end) = (below, end + blank + word.len()),
-                None => return (end, verb),
-            }
-        }
     }
 
     /// What is typed after the verb, so that it looks where this command did.
@@ -207,11 +184,11 @@ impl GivenPlaces {
                 long && !argument.is_hide_set() && is_here
             })
         };
-        let all = self.options.iter();
+        let all = self.0.iter();
         let mut fitting: Vec<&(&str, String)> = all
             .filter(|(option, _)| takes(option) && !is_typed(option))
             .collect();
-        if self.lacks_one(path, command, &fitting) {
+        if Self::lacks_one(path, command, &fitting) {
             fitting.retain(|(option, _)| !TOGETHER.contains(option));
         }
         let mut words: Vec<String> = fitting
@@ -236,7 +213,7 @@ impl GivenPlaces {
     }
 
     /// Whether the verb wants another of the options that go together.
-    fn lacks_one(&self, path: &str, command: &str, options: &[&(&str, String)]) -> bool {
+    fn lacks_one(path: &str, command: &str, options: &[&(&str, String)]) -> bool {
         let given = options
             .iter()
             .flat_map(|(option, value)| [*option, value.as_str()]);
@@ -245,7 +222,7 @@ impl GivenPlaces {
             .chain(path.split(' '))
             .chain(command.split_whitespace());
         let words: Vec<&str> = typed.chain(given).filter(|word| !word.is_empty()).collect();
-        let parsed = self.program.clone().try_get_matches_from(words);
+        let parsed = WHOLE.clone().try_get_matches_from(words);
         let Some(error) = parsed
             .err()
             .filter(|error| error.kind() == ErrorKind::MissingRequiredArgument)
@@ -262,7 +239,7 @@ impl GivenPlaces {
 
     /// The policy folder that the user named, or that the rootpin.toml has which the user named.
     fn policy(&self) -> Option<PathBuf> {
-        let of = |wanted: &str| self.options.iter().find(|(option, _)| *option == wanted);
+        let of = |wanted: &str| self.0.iter().find(|(option, _)| *option == wanted);
         if let Some((_, folder)) = of("--policy") {
             return Some(folder.into());
         }
@@ -270,6 +247,24 @@ impl GivenPlaces {
         let loaded = crate::config::load(Path::new(config)).ok()?;
         let beside = || crate::config::beside(Path::new(config));
         Some(loaded.policy.unwrap_or_else(beside))
+    }
+}
+
+/// How many bytes of the text name a verb, and that verb.
+fn named_verb(text: &str) -> (usize, &'static Command) {
+    let (mut verb, mut end) = (&*WHOLE, 0);
+    loop {
+        let rest = text.get(end..).unwrap_or_default();
+        let blank = rest.len() - rest.trim_start_matches(' ').len();
+        let word: &str = rest
+            .trim_start_matches(' ')
+            .split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-')
+            .next()
+            .unwrap_or_default();
+        match verb.find_subcommand(word).filter(|_| !word.is_empty()) {
+            Some(below) => (verb, end) = (below, end + blank + word.len()),
+            None => return (end, verb),
+        }
     }
 }
 
@@ -297,8 +292,8 @@ mod tests {
     fn completed_after(typed: &str, hint: &str) -> String {
         let program = crate::cli::command();
         let words = ["rootpin"].into_iter().chain(typed.split(' '));
-        let matches = program.clone().try_get_matches_from(words).unwrap();
-        GivenPlaces::of(&program, &matches).complete(hint)
+        let matches = program.try_get_matches_from(words).unwrap();
+        GivenPlaces::of(&matches).complete(hint)
     }
 
     #[test]

@@ -92,18 +92,18 @@ fn has_slash(path: &Path) -> bool {
 }
 
 /// A path within an image that was typed from here: nobody knows which of the two was meant.
-pub(super) fn from_here_in_an_image(command: &Command, matches: &ArgMatches) -> Option<Problem> {
-    let (name, matches) = matches.subcommand()?;
-    let verb = command.find_subcommand(name)?;
+pub(super) fn from_here_in_an_image(matches: &ArgMatches) -> Option<Problem> {
+    let ("install", matches) = matches.subcommand()? else {
+        return None;
+    };
     let is_image = matches
         .try_contains_id("root")
         .is_ok_and(|is_known| is_known);
+    let command = super::command();
+    let verb = command.find_subcommand("install").filter(|_| is_image)?;
     let in_it =
         |option: &&Arg| is_path(option) && !["root", "control"].contains(&option.get_id().as_str());
-    let options = verb
-        .get_arguments()
-        .filter(|_| name == "install" && is_image);
-    options.filter(in_it).find_map(|option| {
+    verb.get_arguments().filter(in_it).find_map(|option| {
         let typed = PathBuf::from(matches.get_raw(option.get_id().as_str())?.next()?);
         let is_from_here = typed.is_relative() && (!is_program(option) || has_slash(&typed));
         is_from_here.then(|| {
@@ -206,7 +206,7 @@ mod tests {
             ];
             let words = words.into_iter().chain([option, value]);
             let matches = command.clone().try_get_matches_from(words).unwrap();
-            from_here_in_an_image(&command, &matches).map(|why| why.to_string())
+            from_here_in_an_image(&matches).map(|why| why.to_string())
         };
         for option in [
             "--config",
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(told("--containerd", "containerd"), None);
         assert!(told("--containerd", "bin/containerd").is_some());
         let here = ["rootpin", "install", "--verifier", "v"];
-        let matches = command.clone().try_get_matches_from(here).unwrap();
-        assert!(from_here_in_an_image(&command, &matches).is_none());
+        let matches = command.try_get_matches_from(here).unwrap();
+        assert!(from_here_in_an_image(&matches).is_none());
     }
 }
