@@ -10,7 +10,7 @@ use jiff::{SignedDuration, Timestamp};
 use report_text::{fleet_text, host_text};
 
 use super::output::{Output, unwritable};
-use crate::config::{self, DEFAULT_CONFIG};
+use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::control::DaemonClient;
 use crate::operate::audit::{
     self, AuditScope, EngineKind, EngineSocket, Expected, JudgementSource, Merge, Reports as _,
@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     /// A containerd, instead of those in the configuration; may stand several times
     #[arg(long, value_name = "SOCKET")]
     containerd: Vec<PathBuf>,
-    /// A dockerd, instead of the usual one
+    /// A dockerd, instead of those in the configuration and the usual one; may stand several times
     #[arg(long, value_name = "SOCKET")]
     docker: Vec<PathBuf>,
     /// A trust directory besides those in the caller's home, as ~/.docker/trust; may stand several
@@ -170,43 +170,58 @@ fn engines(arguments: &Arguments, untold: &mut Vec<Untold>) -> Vec<EngineSocket>
         kind,
         socket: socket.to_owned(),
     };
-    let mut engines: Vec<EngineSocket> = arguments
-        .containerd
-        .iter()
+    let named = arguments.containerd.iter();
+    let mut containerds: Vec<EngineSocket> = named
         .map(|socket| engine("containerd", EngineKind::Containerd, socket))
         .collect();
-    let default = arguments.config == Path::new(DEFAULT_CONFIG);
-    if engines.is_empty() {
-        match config::load(&arguments.config) {
-            Ok(config) => engines.extend(
-                config
-                    .engines
-                    .iter()
-                    .map(|one| engine(&one.name, EngineKind::Containerd, &one.containerd)),
-            ),
-            // A host without rootpin can be audited as well.
-            Err(_) if default && !arguments.config.exists() => {}
-            Err(why) => untold.push(Untold {
-                subject: "the engines".to_owned(),
-                why,
-            }),
-        }
-        if engines.is_empty() && Path::new(CONTAINERD).exists() {
-            engines.push(engine(
-                "containerd",
-                EngineKind::Containerd,
-                Path::new(CONTAINERD),
-            ));
+    let named = arguments.docker.iter();
+    let mut dockers: Vec<EngineSocket> = named
+        .map(|socket| engine("docker", EngineKind::Docker, socket))
+        .collect();
+    let config = if containerds.is_empty() || dockers.is_empty() {
+        configuration(&arguments.config, untold)
+    } else {
+        None
+    };
+    if containerds.is_empty() {
+        let configured = config.iter().flat_map(|config| &config.engines);
+        containerds.extend(
+            configured.map(|one| engine(&one.name, EngineKind::Containerd, &one.containerd)),
+        );
+        if containerds.is_empty() && Path::new(CONTAINERD).exists() {
+            let usual = Path::new(CONTAINERD);
+            containerds.push(engine("containerd", EngineKind::Containerd, usual));
         }
     }
-    let usual = DOCKER.iter().map(Path::new).find(|path| path.exists());
-    let docker = arguments
-        .docker
-        .iter()
-        .map(PathBuf::as_path)
-        .chain(usual.filter(|_| arguments.docker.is_empty()));
-    engines.extend(docker.map(|socket| engine("docker", EngineKind::Docker, socket)));
-    engines
+    if dockers.is_empty() {
+        let configured = config.iter().flat_map(|config| &config.dockers);
+        dockers.extend(configured.map(|one| engine(&one.name, EngineKind::Docker, &one.socket)));
+        let usual = DOCKER.iter().map(Path::new).find(|path| path.exists());
+        let is_new = |usual: &&Path| !dockers.iter().any(|one| is_same(&one.socket, usual));
+        let usual = usual.filter(is_new);
+        dockers.extend(usual.map(|socket| engine("docker", EngineKind::Docker, socket)));
+    }
+    containerds.extend(dockers);
+    containerds
+}
+
+fn is_same(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| path.canonicalize().ok();
+    one == other || real(one).is_some_and(|path| real(other) == Some(path))
+}
+
+fn configuration(path: &Path, untold: &mut Vec<Untold>) -> Option<Config> {
+    // A host without rootpin can be audited as well.
+    if path == Path::new(DEFAULT_CONFIG) && matches!(path.try_exists(), Ok(false)) {
+        return None;
+    }
+    let loaded = config::load(path).map_err(|why| {
+        untold.push(Untold {
+            subject: "the engines".to_owned(),
+            why,
+        });
+    });
+    loaded.ok()
 }
 
 fn homes(all: bool, untold: &mut Vec<Untold>) -> Vec<TrustPlace> {

@@ -15,6 +15,7 @@ use crate::policy_dir::{Owner, PolicyDir, replace_file};
 use crate::problem::Problem;
 use crate::state::{self, StateError, StateMark, Store};
 use rootpin_trust::Floor;
+use rootpin_trust::image::Repository;
 
 /// How long to wait for another process that has the state open.
 const WAIT: Duration = Duration::from_secs(10);
@@ -34,13 +35,17 @@ pub(super) enum Verb {
     /// is believed as the first
     #[command(
         after_help = "examples:\n  rootpin state reset --root acme --dry-run\n  rootpin state reset --root acme\n  \
+        rootpin state reset --repository docker.io/acme/app --state ./trust/notary   (of a publisher's working folder)\n  \
         rootpin state reset --contacts   (after a clock that ran ahead was set right)\n  \
         rootpin state reset --unreadable --state /var/lib/rootpin   (with the daemon stopped)"
     )]
     Reset {
         /// The root's id in the policy
-        #[arg(long, value_name = "ID", required_unless_present_any = ["unreadable", "contacts"], conflicts_with_all = ["unreadable", "contacts"])]
+        #[arg(long, value_name = "ID", required_unless_present_any = ["repository", "unreadable", "contacts"], conflicts_with_all = ["repository", "unreadable", "contacts"])]
         root: Option<String>,
+        /// A repository of a Notary server, whichever root it was seen under
+        #[arg(long, value_name = "NAME", requires = "state", value_parser = Repository::from_full, conflicts_with_all = ["unreadable", "contacts"])]
+        repository: Option<Repository>,
         /// Forget only times that lie ahead of the clock: last good contacts, and when versions
         /// were first seen. Floors stay
         #[arg(long, conflicts_with = "unreadable")]
@@ -77,6 +82,7 @@ pub(super) enum Verb {
 /// The subject of a reset.
 struct Reset {
     root: String,
+    repository: Option<Repository>,
     contacts: bool,
     /// The state folder, and the policy that knows the root; none: the daemon has them.
     here: Option<(PathBuf, PathBuf)>,
@@ -120,6 +126,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
         }
         Verb::Reset {
             root,
+            repository,
             contacts,
             state,
             policy,
@@ -129,6 +136,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
         } => {
             let reset = Reset {
                 root: root.unwrap_or_default(),
+                repository,
                 contacts,
                 here: state.map(|state| (state, policy)),
             };
@@ -154,6 +162,10 @@ impl Reset {
         let store = open(dir)?;
         if self.contacts {
             return state::forget_contacts(&store, jiff::Timestamp::now(), dry_run)
+                .map_err(|error| failed(&error));
+        }
+        if let Some(repository) = &self.repository {
+            return state::forget_repository(&store, repository, dry_run)
                 .map_err(|error| failed(&error));
         }
         let (loaded, _) = PolicyDir::open(policy, Owner::RootOrCaller).load(jiff::Timestamp::now());

@@ -48,8 +48,8 @@ pub struct NotaryTag {
 pub struct NotarySigners {
     /// The role, as `targets/releases`.
     pub role: String,
-    /// Its keys, each with the name of its holder, if one is known.
-    pub keys: Vec<(PublicKey, Option<String>)>,
+    /// Its keys, each with the names that its holder has there.
+    pub keys: Vec<(PublicKey, BTreeSet<String>)>,
     /// The tags that they may sign: those that begin with one of these, which are beginnings of tags
     /// and nothing else.
     pub prefixes: Vec<String>,
@@ -97,6 +97,32 @@ pub struct TakeOver {
 }
 
 impl TakeOver {
+    /// The repositories of which something was taken over from this server before, in full form.
+    #[must_use]
+    pub fn known(&self, metadata: &Metadata) -> BTreeSet<String> {
+        let repository_of = |path: &str| {
+            let (repository, _) = path.rsplit_once(':')?;
+            Some(repository.to_owned())
+        };
+        let documents = metadata
+            .roles
+            .keys()
+            .filter_map(|role| Some(&metadata.newest(role)?.document));
+        let mut known = BTreeSet::new();
+        for document in documents {
+            let names = document.members("targets").into_iter().flatten();
+            let names = names.filter(|(_, value)| self.is_taken_over(value));
+            known.extend(names.filter_map(|(path, _)| repository_of(path)));
+            let signers = delegated(document).filter(|old| name(old).starts_with(SIGNERS));
+            let paths = signers.filter_map(|old| old.get("paths")?.as_array());
+            let paths = paths.flatten().filter_map(Value::as_str);
+            known.extend(paths.filter_map(repository_of));
+        }
+        let taken_out = taken_out::all(metadata).into_iter();
+        known.extend(taken_out.filter_map(repository_of));
+        known
+    }
+
     /// Every name that is another one here than at the Notary server, or only at one of the two.
     #[must_use]
     pub fn differences(&self, metadata: &Metadata) -> Vec<NameDifference> {
@@ -349,6 +375,7 @@ impl TakeOver {
             }
         };
         let mut wanted = BTreeSet::new();
+        let mut holders: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for repository in &self.repositories {
             for signers in &repository.signers {
                 let role = signers_role(&repository.gun, &signers.role);
@@ -356,11 +383,10 @@ impl TakeOver {
                     continue;
                 }
                 let mut keys: BTreeMap<String, Value> = own_keys().collect();
-                for (key, holder) in &signers.keys {
+                for (key, names) in &signers.keys {
                     let (keyid, key) = key_object(key);
-                    if let Some(holder) = holder {
-                        set(RoleEntry::Holder(keyid.clone()), json!(holder));
-                    }
+                    let known = holders.entry(keyid.clone()).or_default();
+                    known.extend(names.iter().cloned());
                     keys.insert(keyid, key);
                 }
                 let prefixes = signers.prefixes.iter();
@@ -373,6 +399,13 @@ impl TakeOver {
                 );
                 wanted.insert(role);
             }
+        }
+        for (keyid, names) in holders.into_iter().filter(|(_, names)| !names.is_empty()) {
+            let entry = RoleEntry::Holder(keyid);
+            let known = targets.and_then(|document| present(document, &entry));
+            let known = known.as_ref().and_then(Value::as_str);
+            let holder = with_names(known, &names);
+            set(entry, json!(holder));
         }
         for old in targets.into_iter().flat_map(delegated) {
             let role = name(old);
@@ -460,6 +493,18 @@ pub fn signers_role(gun: &Repository, role: &str) -> String {
     let short: String = hex.chars().take(8).collect();
     let role = plain(role.trim_start_matches("targets/"), 24);
     format!("{SIGNERS}{role}-{}-{short}", plain(gun.path(), 48))
+}
+
+/// A key's holder as it is listed here, with the names that another repository has for it: each run
+/// adds those that are new, so that one repository's name never takes the place of another's.
+fn with_names(known: Option<&str>, names: &BTreeSet<String>) -> String {
+    let is_new = |name: &&str| {
+        let mut listed = known.into_iter().flat_map(|known| known.split(", "));
+        !listed.any(|one| one == *name)
+    };
+    let new = names.iter().map(String::as_str).filter(is_new);
+    let all: Vec<&str> = known.into_iter().chain(new).collect();
+    all.join(", ")
 }
 
 /// Whether a take-over writes a role.

@@ -26,6 +26,15 @@ pub struct NotaryServer {
 /// A page has at most 1,000 records, and a record one name and some numbers.
 const FEED_BYTES: usize = 1 << 20;
 
+/// What a server's feed of changes names.
+#[derive(Debug, Default)]
+pub(crate) struct ListedRepositories {
+    /// The repositories of images.
+    pub(crate) repositories: BTreeSet<Repository>,
+    /// Names that no repository of images has.
+    pub(crate) no_names: BTreeSet<String>,
+}
+
 /// A page of a server's feed of changes.
 #[derive(Debug, Deserialize)]
 struct ChangesPage {
@@ -132,32 +141,31 @@ impl NotaryServer {
 
     /// The repositories that the server's feed of changes names and that were not deleted since, at
     /// most so many. Notary servers show the feed to whoever may list their catalog (notary,
-    /// server/server.go, `_trust/changefeed`). Names that are no image's are left out.
+    /// server/server.go, `_trust/changefeed`).
     ///
     /// # Errors
     /// The server has no feed, or shows it to others only.
-    pub async fn repositories(
+    pub(crate) async fn repositories(
         &self,
         most: usize,
         deadline: Instant,
-    ) -> Result<BTreeSet<Repository>, SourceError> {
-        let mut found = BTreeSet::new();
+    ) -> Result<ListedRepositories, SourceError> {
+        let mut found = ListedRepositories::default();
         let mut from = "0".to_owned();
         loop {
             let page = self.changes(&from, deadline).await?;
             let records = page.records.unwrap_or_default();
             let last = records.last().and_then(ChangeRecord::id);
             for record in &records {
-                let Ok(gun) = Repository::from_full(&record.gun) else {
-                    continue;
-                };
-                if record.category == "deletion" {
-                    found.remove(&gun);
-                } else {
-                    found.insert(gun);
+                let is_gone = record.category == "deletion";
+                match Repository::from_full(&record.gun) {
+                    Ok(gun) if is_gone => drop(found.repositories.remove(&gun)),
+                    Ok(gun) => drop(found.repositories.insert(gun)),
+                    Err(_) if is_gone => drop(found.no_names.remove(&record.gun)),
+                    Err(_) => drop(found.no_names.insert(record.gun.clone())),
                 }
             }
-            if found.len() > most {
+            if found.repositories.len() + found.no_names.len() > most {
                 return Err(self.wrong_feed(&format!("more than {most} repositories")));
             }
             match last {

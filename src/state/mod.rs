@@ -65,7 +65,7 @@ pub(crate) use error::StateError;
 pub use ledger::Row;
 pub(crate) use ledger::RowKind;
 pub(crate) use mark::{MarkStanding, StateMark};
-pub(crate) use report::{forget_contacts, forget_root, overview_json};
+pub(crate) use report::{forget_contacts, forget_repository, forget_root, overview_json};
 pub(crate) use reset::{ForgottenTimes, Scope, start_anew};
 pub(crate) use seen::StateOrigin;
 pub(crate) use show::{Contact, Overview};

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::cache::Cache;
 use super::{ForgottenTimes, Overview, Scope, StateError, Store};
+use rootpin_trust::image::Repository;
 use rootpin_trust::{Floor, KeyId, Subject};
 
 /// The object of `rootpin state show --json`.
@@ -75,7 +76,24 @@ pub(crate) fn forget_root(
     owns: &dyn Fn(&Floor) -> bool,
     dry_run: bool,
 ) -> Result<Value, StateError> {
-    let forgotten = store.reset(Scope::Floors(owns), dry_run)?;
+    forget(store, Scope::Floors(owns), dry_run)
+}
+
+/// The same for a repository of a Notary server.
+///
+/// # Errors
+/// The state is unusable.
+pub(crate) fn forget_repository(
+    store: &Store,
+    repository: &Repository,
+    dry_run: bool,
+) -> Result<Value, StateError> {
+    let subject = Subject::Gun(repository.clone());
+    forget(store, Scope::Repository(&subject), dry_run)
+}
+
+fn forget(store: &Store, scope: Scope<'_>, dry_run: bool) -> Result<Value, StateError> {
+    let forgotten = store.reset(scope, dry_run)?;
     let cache = Cache::new(store.directory()).ok().filter(|_| !dry_run);
     for repository in &forgotten.repositories {
         for source in &repository.contacts {

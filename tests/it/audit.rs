@@ -90,7 +90,7 @@ fn audit(world: &World, words: &[&str]) -> Ended {
     if !words.contains(&"--config") {
         command.arg("--config").arg(config);
     }
-    if !words.contains(&"--docker") {
+    if !words.contains(&"--docker") && !words.contains(&"--config") {
         let dockerd = dockerd::empty(world);
         command.arg("--docker").arg(dockerd);
     }

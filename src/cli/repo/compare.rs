@@ -12,9 +12,10 @@ use super::term::RootTerm;
 use crate::cli::output::{Output, counted, list, table, text, unjudged_if};
 use crate::publish::PublishError;
 use crate::publish::take_over::{NameDifference, SignersDifference};
+use rootpin_trust::image::Repository;
 
 pub(super) const EXAMPLES: &str = "example: rootpin repo compare --with notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n\n\
-    exit codes: 0 nothing differs, 1 something does, 2 a repository could not be read, 64 wrong usage";
+    exit codes: 0 nothing differs, 1 something does, 2 nothing is known to, and a repository could not be read, 64 wrong usage";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -31,13 +32,16 @@ pub(super) struct Arguments {
 pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<u8, PublishError> {
     let working = here.open()?;
     let url = from_notary::server_of(&verb.with)?;
+    let mut read = from_notary::read(here, &working, url, &verb.selection, output).await?;
+    let mut transaction = here.transaction(&working, verb.local)?;
+    let metadata = read_draft(&mut transaction, output).await?.next;
+    let others = read.other_publishers(&metadata);
     let ReadRepositories {
         take_over,
         refused,
         notes,
-    } = from_notary::read(here, &working, url, &verb.selection, output).await?;
-    let mut transaction = here.transaction(&working, verb.local)?;
-    let metadata = read_draft(&mut transaction, output).await?.next;
+        ..
+    } = read;
     let term = RootTerm::of(&metadata, transaction.now);
     let differences = take_over.differences(&metadata);
     let signers = take_over.signers_differences(&metadata);
@@ -60,14 +64,15 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         "differences": differences.iter().map(difference_json).collect::<Vec<_>>(),
         "signers": signers.iter().map(signers_json).collect::<Vec<_>>(),
         "refused": not_read,
+        "other_publishers": others.iter().map(Repository::as_str).collect::<Vec<_>>(),
         "notes": notes,
         "root": term.json(),
     });
     let is_same = differences.is_empty() && signers.is_empty();
-    let code = match (refused.is_empty(), is_same) {
+    let code = match (is_same, refused.is_empty()) {
+        (false, _) => 1,
         (true, true) => 0,
-        (true, false) => 1,
-        (false, _) => 2,
+        (true, false) => 2,
     };
     let report = unjudged_if(code, report, || {
         let first = refused.first_key_value();
@@ -197,6 +202,12 @@ fn compared_text(report: &Value) -> String {
             text(refused, "code"),
             text(refused, "found"),
             text(refused, "hint")
+        )
+    }));
+    let others = list(report, "other_publishers").iter();
+    lines.extend(others.filter_map(Value::as_str).map(|gun| {
+        format!(
+            "another publisher's: {gun}: nothing pins its root, and nothing of it was taken over"
         )
     }));
     let notes = list(report, "notes").iter().filter_map(Value::as_str);

@@ -4,7 +4,7 @@ mod contents;
 mod pins;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,12 +15,12 @@ use tokio::task::JoinSet;
 
 use super::Here;
 use super::progress::with_progress;
-use crate::cli::output::{Output, counted};
+use crate::cli::output::{Output, counted, shell_word};
 use crate::cli::pin::{fingerprint_source, scan};
 use crate::evidence::{NotaryContents, Repositories};
 use crate::problem::Problem;
 use crate::publish::take_over::TakeOver;
-use crate::publish::{Activity, PublishError, Working};
+use crate::publish::{Activity, Metadata, PublishError, Working};
 use crate::sources::{NotaryServer, Sources};
 use crate::state::Store;
 use rootpin_trust::image::Repository;
@@ -34,6 +34,9 @@ const FEED_DEADLINE: Duration = Duration::from_secs(300);
 const AT_ONCE: usize = 8;
 /// More repositories than that are taken over in several runs.
 const MOST: usize = 20_000;
+/// So many names that can be no repository's are listed, and so much of each.
+const MOST_NAMED: usize = 20;
+const MAX_SHOWN: usize = 80;
 /// Where a working folder keeps the floors of Notary repositories.
 const STATE: &str = "notary";
 
@@ -66,6 +69,9 @@ pub(super) struct ReadRepositories {
     pub(super) take_over: TakeOver,
     /// What did not verify, and why.
     pub(super) refused: BTreeMap<Repository, Refusal>,
+    /// What `--all` found that has none of the root keys that were given, or none that the policy
+    /// pins: another publisher's, unless something of it was taken over before.
+    unpinned: BTreeMap<Repository, Refusal>,
     /// What is left behind of those that did.
     pub(super) notes: Vec<String>,
 }
@@ -74,6 +80,25 @@ type ReadContents = (
     BTreeMap<Repository, NotaryContents>,
     BTreeMap<Repository, Refusal>,
 );
+
+impl ReadRepositories {
+    /// The repositories that are other publishers': nothing of them was taken over into this
+    /// repository before. The rest of what nothing pins is refused; all of it where nothing is
+    /// pinned at all, because then the pins are wrong.
+    pub(super) fn other_publishers(&mut self, metadata: &Metadata) -> Vec<Repository> {
+        let known = self.take_over.known(metadata);
+        let unpinned = std::mem::take(&mut self.unpinned);
+        let is_ours = |gun: &Repository| known.contains(gun.as_str());
+        if self.take_over.repositories.is_empty() && !unpinned.keys().any(is_ours) {
+            self.refused.extend(unpinned);
+            return Vec::new();
+        }
+        let (ours, others) = unpinned.into_iter().partition(|(gun, _)| is_ours(gun));
+        let others: BTreeMap<Repository, Refusal> = others;
+        self.refused.extend::<BTreeMap<_, _>>(ours);
+        others.into_keys().collect()
+    }
+}
 
 /// The server that `--from notary URL` names.
 pub(super) fn server_of(words: &[String]) -> Result<&str, PublishError> {
@@ -106,7 +131,9 @@ pub(super) async fn read(
     })?;
     let activity = Activity::default();
     activity.set(format!("asking {url} which repositories it has"));
-    let guns = with_progress(output, &activity, guns(&server, working, selection)).await?;
+    let mut notes = Vec::new();
+    let asking = guns(&server, working, selection, &mut notes);
+    let guns = with_progress(output, &activity, asking).await?;
     let (mut wanted, mut unpinned) = (Vec::new(), BTreeMap::new());
     for gun in guns {
         match pins.wanted(gun.clone(), url, &selection.role) {
@@ -123,13 +150,18 @@ pub(super) async fn read(
     if let Some(given) = pins.given() {
         explain_certificate_ids(&sources, (url, tls_ca), given, &mut refused).await;
     }
-    refused.extend(unpinned);
-    for refusal in refused.values_mut() {
-        if refusal.code == Code::NoStatement {
-            "see its spelling at the server, or leave it out".clone_into(&mut refusal.hint);
-        }
+    if pins.given().is_some() {
+        let is_unpinned = |(_, refusal): &(Repository, Refusal)| refusal.unpinned_root;
+        let (none, rest): (Vec<_>, Vec<_>) = refused.into_iter().partition(is_unpinned);
+        unpinned.extend(none);
+        refused = rest.into_iter().collect();
     }
-    let mut notes = Vec::new();
+    for (gun, refusal) in refused.iter_mut().chain(&mut unpinned) {
+        refusal.hint = publishers_hint(gun, refusal, &pins, &state);
+    }
+    if !selection.all {
+        refused.extend(std::mem::take(&mut unpinned));
+    }
     let repositories = contents
         .into_iter()
         .map(|(gun, contents)| repository(gun, &contents, &mut notes))
@@ -141,8 +173,35 @@ pub(super) async fn read(
             again: BTreeSet::new(),
         },
         refused,
+        unpinned,
         notes,
     })
+}
+
+/// The hint for those who take over: their pins are words of the command, and the floors are in the
+/// working folder.
+fn publishers_hint(gun: &Repository, refusal: &Refusal, pins: &Pins, state: &Path) -> String {
+    let hint = &refusal.hint;
+    let state = shell_word(&state.to_string_lossy());
+    match refusal.code {
+        Code::NoStatement => "see its spelling at the server, or leave it out".to_owned(),
+        Code::RoleMissing => {
+            "have the publisher delegate to the role, or leave out --role".to_owned()
+        }
+        Code::RootNotPinned if pins.given().is_some() && hint.contains("add it to the policy") => {
+            "if the root key was changed, get the new key's ID from the publisher by another way than this server, and give it too: --root-key ID"
+                .to_owned()
+        }
+        _ => hint
+            .replace(
+                "rootpin state reset --root ID",
+                &format!("rootpin state reset --repository {gun} --state {state}"),
+            )
+            .replace(
+                "rootpin state reset --contacts",
+                &format!("rootpin state reset --contacts --state {state}"),
+            ),
+    }
 }
 
 /// A refusal that ends the verb.
@@ -184,17 +243,20 @@ async fn guns(
     server: &NotaryServer,
     working: &Working,
     selection: &Selection,
+    notes: &mut Vec<String>,
 ) -> Result<BTreeSet<Repository>, PublishError> {
     if selection.all {
         let deadline = Instant::now() + FEED_DEADLINE;
         let all = server.repositories(MOST, deadline.into()).await;
-        let mut all = all.map_err(|error| {
+        let listed = all.map_err(|error| {
             PublishError::wrong(
                 error.to_string(),
                 "the server must show you its feed of changes (registry:catalog:*); or name the repositories one by one",
             )
         })?;
+        let mut all = listed.repositories;
         all.retain(|gun| working.settings.owns(gun));
+        notes.extend(not_taken(&listed.no_names));
         if all.is_empty() {
             return Err(PublishError::wrong(
                 format!("{} has none of this repository's names", server.url()),
@@ -219,6 +281,23 @@ async fn guns(
         ))
     };
     selection.guns.iter().map(gun).collect()
+}
+
+/// Says which names of a server can be no repository of images.
+fn not_taken(names: &BTreeSet<String>) -> Vec<String> {
+    let cut = |name: &String| name.chars().take(MAX_SHOWN).collect::<String>();
+    let note = |name: &String| {
+        let name = cut(name);
+        format!("the server has {name:?}, which can be no repository of images")
+    };
+    let more = names.len().saturating_sub(MOST_NAMED);
+    let more = (more > 0).then(|| format!("the server has {more} more such names"));
+    names
+        .iter()
+        .take(MOST_NAMED)
+        .map(note)
+        .chain(more)
+        .collect()
 }
 
 /// Verifies them, a few at a time.

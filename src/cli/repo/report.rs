@@ -103,7 +103,7 @@ pub(super) fn key_name(keyid: &str, metadata: &Metadata, keyring: &Keyring) -> S
     let here = id
         .and_then(|id| keyring.find(id))
         .map(|entry| entry.name.clone());
-    let short: String = keyid.chars().take(8).collect();
+    let short = short_id(keyid);
     match metadata.holder(keyid).or(here) {
         Some(name) => format!("{name} ({short})"),
         None => short,
@@ -131,11 +131,13 @@ pub(super) fn plan_text(plan: &Value) -> String {
         .map(str::to_owned)
         .collect();
     for file in list(plan, "files") {
-        for change in list(file, "changes")
-            .iter()
-            .filter(|change| text(change, "kind") != "holder")
-        {
-            lines.push(change_text(text(file, "role"), change));
+        let changes = list(file, "changes");
+        for change in changes {
+            if text(change, "kind") != "holder" {
+                lines.push(change_text(text(file, "role"), change));
+            } else if !is_of_new_key(changes, change) {
+                lines.push(holder_text(text(file, "role"), change));
+            }
         }
     }
     let rows: Vec<Vec<String>> = list(plan, "files").iter().map(file_row).collect();
@@ -150,6 +152,35 @@ pub(super) fn plan_text(plan: &Value) -> String {
         ));
     }
     lines.join("\n")
+}
+
+fn short_id(keyid: &str) -> String {
+    keyid.chars().take(8).collect()
+}
+
+/// Whether the key of a change of holder comes by a delegation of these changes, whose line names
+/// the holder.
+fn is_of_new_key(changes: &[Value], change: &Value) -> bool {
+    let short = short_id(text(change, "name"));
+    let added = changes.iter().flat_map(|one| list(one, "keys_added"));
+    let mut added = added.filter_map(Value::as_str);
+    change.get("before").is_none_or(Value::is_null)
+        && added.any(|key| key == short || key.ends_with(&format!("({short})")))
+}
+
+fn holder_text(role: &str, change: &Value) -> String {
+    let key = short_id(text(change, "name"));
+    let side = |side: &str| change.get(side).and_then(Value::as_str);
+    match (side("before"), side("after")) {
+        (Some(before), Some(after)) => {
+            format!("~ {role}: holder of key {key}: {after} (was {before})")
+        }
+        (None, Some(after)) => format!("+ {role}: holder of key {key}: {after}"),
+        (before, None) => format!(
+            "- {role}: holder of key {key} (was {})",
+            before.unwrap_or_default()
+        ),
+    }
 }
 
 fn change_text(role: &str, change: &Value) -> String {

@@ -33,7 +33,8 @@ pub(super) struct SigningOptions {
     pub(super) passphrases: Passphrases,
 }
 
-/// Makes a change in a working folder. `about` says first what the change does.
+/// Makes a change in a working folder. `about` says first what the change does, and what it leaves
+/// out: also where nothing is to be signed.
 pub(super) async fn carry_out(
     here: &Here,
     working: &Working,
@@ -48,9 +49,11 @@ pub(super) async fn carry_out(
     let mut shown = json!({ "about": about });
     if prepared.todo != Todo::Nothing {
         shown = plan_json(&prepared.before, &prepared.plan, &working.keyring, about);
-        if !output.json {
-            output.value(&shown, report::plan_text);
-        }
+    }
+    if !output.json {
+        output.value(&shown, report::plan_text);
+    }
+    if prepared.todo != Todo::Nothing {
         if options.dry_run {
             let term = RootTerm::of(prepared.plan.next(), now);
             return Ok(say_shown(here, shown, &transaction.notes, &term, output));

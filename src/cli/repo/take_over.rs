@@ -12,6 +12,7 @@ use crate::cli::output::{Output, counted};
 use crate::problem::Problem;
 use crate::publish::take_over::{NameDifference, TakeOver};
 use crate::publish::{Draft, PublishError, RepositoryChange, Working, taken_out};
+use rootpin_trust::image::Repository;
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin repo take-over --from notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n  \
@@ -22,7 +23,7 @@ pub(super) const LONG: &str = "Verify Notary repositories by pinned root keys, a
     sign the same tags here. Run it again to take over what was signed, moved or revoked there since; what was signed here by hand stays, and what was \
     revoked here by hand, a signer's role too, stays out: --again takes it over again. \
     If one repository does not verify, or its root is not pinned, nothing is signed, unless --skip-refused is given.\n\n\
-    Exit codes: 0 taken over, or nothing is new; 1 some were left out (--skip-refused), or the time is over (--until); 2 nothing is signed.";
+    Exit codes: 0 taken over, or nothing is new; 1 some that should verify were left out (--skip-refused), or the time is over (--until); 2 nothing is signed.";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -31,7 +32,8 @@ pub(super) struct Arguments {
     from: Vec<String>,
     #[command(flatten)]
     selection: Selection,
-    /// Take over the others where some do not verify, and end with 1
+    /// Take over the others where some do not verify, and end with 1; leave other publishers' out,
+    /// which nothing pins
     #[arg(long)]
     skip_refused: bool,
     /// Take over again what was revoked here by hand: a name or a role
@@ -54,11 +56,16 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         ));
         return Ok(1);
     }
+    let mut read = from_notary::read(here, &working, url, &verb.selection, output).await?;
+    let mut transaction = here.transaction(&working, verb.options.local)?;
+    let draft = read_draft(&mut transaction, output).await?;
+    let others = read.other_publishers(&draft.next);
     let ReadRepositories {
         mut take_over,
         refused,
         notes,
-    } = from_notary::read(here, &working, url, &verb.selection, output).await?;
+        ..
+    } = read;
     let told: Vec<String> = refused
         .iter()
         .map(|(gun, refusal)| format!("{gun}: {}: {}", refusal.code, refusal.found))
@@ -86,14 +93,20 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
             format!("{}{skip}", refusal.hint),
         ));
     }
-    let mut transaction = here.transaction(&working, verb.options.local)?;
-    let draft = read_draft(&mut transaction, output).await?;
+    if let Some(first) = others.first().filter(|_| !verb.skip_refused) {
+        let count = counted(others.len(), "repository");
+        return Err(PublishError::wrong(
+            format!(
+                "nothing pins the root of {count} of this repository's names, the first: {first}"
+            ),
+            "name their root keys too by --root-key ID; or leave them to other publishers by --skip-refused",
+        ));
+    }
     take_over.again = again(&verb.again, &draft)?;
     let about = about(
         &take_over,
         &take_over.differences(&draft.next),
-        &notes,
-        &told,
+        (&notes, &others, &told),
     );
     let change = taking_over(&take_over, &working);
     let code = carry_out(here, &working, change, &about, &verb.options, output).await?;
@@ -120,8 +133,7 @@ fn again(given: &[String], draft: &Draft) -> Result<BTreeSet<String>, PublishErr
 fn about(
     take_over: &TakeOver,
     differences: &[NameDifference],
-    notes: &[String],
-    refused: &[String],
+    (notes, others, refused): (&[String], &[Repository], &[String]),
 ) -> Vec<String> {
     let tags: usize = take_over
         .repositories
@@ -150,8 +162,13 @@ fn about(
         format!("  stays: {name} is signed here as {here} by {role}, and at Notary as {notary}")
     }));
     about.extend(notes.iter().map(|note| format!("  left behind: {note}")));
+    about.extend(others.iter().map(not_ours_line));
     about.extend(refused.iter().map(|why| format!("  refused: {why}")));
     about
+}
+
+fn not_ours_line(gun: &Repository) -> String {
+    format!("  another publisher's: {gun}: nothing pins its root, and nothing of it was taken over")
 }
 
 fn taking_over<'a>(take_over: &'a TakeOver, working: &'a Working) -> RepositoryChange<'a> {

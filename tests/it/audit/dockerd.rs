@@ -143,3 +143,62 @@ fn a_dockerd_that_answers_something_else_or_nothing_could_not_be_told() {
     }
     assert_eq!(audited(&world, &world.path("nobody")).1, 2);
 }
+
+#[test]
+fn each_docker_of_the_configuration_is_looked_at_and_one_that_is_not_there_could_not_be_told() {
+    let Some(world) = World::new("a-docker-configured") else {
+        return;
+    };
+    world.start().stop();
+    let built = |name: &str| {
+        let id = Image::named(name).config.digest;
+        json!([{ "Id": id, "RepoTags": [format!("{name}:1")], "RepoDigests": null }]).to_string()
+    };
+    let first = listen(&world, "docker-1", 200, built("first"));
+    let second = listen(&world, "docker-2", 200, built("second"));
+    let absent = world.path("docker-3");
+    let docker = |(name, socket): (&str, &std::path::Path)| {
+        format!("[[docker]]\nname = \"{name}\"\nsocket = {socket:?}\n")
+    };
+    let dockers = [("one", &*first), ("two", &*second), ("three", &*absent)].map(docker);
+    let config = world.path("dockers.toml");
+    std::fs::write(
+        &config,
+        format!(
+            "state = {:?}\n{}",
+            world.path("state").display().to_string(),
+            dockers.concat()
+        ),
+    )
+    .unwrap();
+    let at = |name: &str| world.path(name).display().to_string();
+    let (config, containerd) = (config.display().to_string(), at("containerd"));
+    let (report, code) = report(
+        &world,
+        &[
+            "--config",
+            &config,
+            "--containerd",
+            &containerd,
+            "--policy",
+            &at("policy"),
+            "--state",
+            &at("state"),
+        ],
+    );
+    let images = report["images"].as_array().unwrap();
+    let of = |engine: &str, name: &str| {
+        let is = |one: &&Value| one["engine"] == engine && one["name"] == name;
+        images.iter().filter(is).count()
+    };
+    let (first, second) = ("docker.io/library/first:1", "docker.io/library/second:1");
+    assert_eq!(
+        (of("one", first), of("two", second), of("docker", first)),
+        (1, 1, 0),
+        "{report:#}"
+    );
+    let mut untold = report["untold"].as_array().unwrap().iter();
+    let wanted = format!("three at {}", absent.display());
+    assert!(untold.any(|one| one["subject"] == wanted), "{report:#}");
+    assert_eq!(code, 2);
+}

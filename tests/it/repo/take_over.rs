@@ -401,6 +401,11 @@ async fn all_is_what_the_feed_names_and_the_repository_owns() {
         record(3, "r.test/foreign/app", "update"),
         record(4, "no name at all", "update"),
         record(5, "r.test/team/gone", "deletion"),
+        record(6, "r.test/team/a:tag", "update"),
+        record(7, "../..", "update"),
+        record(8, "r.test/team/\u{e9}", "update"),
+        record(9, "r.test/team/b:tag", "update"),
+        record(10, "r.test/team/b:tag", "deletion"),
     ]});
     leaving
         .server
@@ -413,6 +418,18 @@ async fn all_is_what_the_feed_names_and_the_repository_owns() {
     assert_eq!(leaving.verify("v2", "two"), "allowed");
     let none = leaving.run("compare", &["--all"]);
     assert_eq!(none.code, 0, "{none:?}");
+    // What can be no image's repository is named, as long as it is there.
+    for name in [
+        "no name at all",
+        "r.test/team/a:tag",
+        "../..",
+        "r.test/team/\u{e9}",
+    ] {
+        let line = format!("the server has {name:?}, which can be no repository of images");
+        let is_said = ended.out.contains(&line) && none.out.contains(&line);
+        assert!(is_said, "{line}: {ended:?} {none:?}");
+    }
+    assert!(!ended.out.contains("b:tag"), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -122,8 +122,8 @@ impl RootChain {
 /// Notary asks for one such key in the first root, and never again.
 fn check_pins(root: &Root, pins: &KeyPins) -> Result<(), Refusal> {
     root.check_revoked(&pins.revoked)?;
-    let keys = root.role.ids();
-    let unpinned = keys.difference(&pins.keys).collect::<Vec<_>>();
+    let ids = root.role.ids();
+    let unpinned = ids.difference(&pins.keys).collect::<Vec<_>>();
     if unpinned.is_empty() {
         return Ok(());
     }
@@ -134,7 +134,11 @@ fn check_pins(root: &Root, pins: &KeyPins) -> Result<(), Refusal> {
     );
     let wanted = format!("only keys of {}", KeyId::list(&pins.keys));
     let hint = "if the root key was changed, get the new key's ID from the publisher by another way than this server, and add it to the policy";
-    Err(Refusal::new(Code::RootNotPinned, found, wanted, hint).of_unpinned_root())
+    let refusal = Refusal::new(Code::RootNotPinned, found, wanted, hint);
+    if ids.is_disjoint(&pins.keys) {
+        return Err(refusal.of_unpinned_root());
+    }
+    Err(refusal)
 }
 
 /// Whether enough keys of that root role signed the file, by certificates for this name.

@@ -11,6 +11,9 @@ use crate::refusal::shown;
 use crate::role::{ListedKeys, Role};
 use crate::{Code, Refusal, Target};
 
+/// So many roles are named in a refusal.
+const SHOWN_ROLES: usize = 5;
+
 /// The file of `targets` or of a delegation.
 #[derive(Debug)]
 pub(super) struct TargetsFile {
@@ -62,8 +65,18 @@ impl TargetsFile {
     pub(super) fn delegation(&self, parent: &str, child: &str) -> Result<DelegatedRole, Refusal> {
         let listings = self.listings(parent)?;
         let Some((_, listing)) = listings.iter().find(|(name, _)| name == child) else {
-            let names: Vec<_> = listings.into_iter().map(|(name, _)| name).collect();
-            let found = format!("delegations of {parent} to {}", shown(&names.join(" ")));
+            let names: Vec<_> = listings.iter().map(|(name, _)| shown(name)).collect();
+            let few = names.get(..SHOWN_ROLES).unwrap_or(&names).join(", ");
+            let found = match names.len() {
+                0 => format!("no delegation of {parent}"),
+                all if all > SHOWN_ROLES => {
+                    format!(
+                        "delegations of {parent} to {few} and {} more",
+                        all - SHOWN_ROLES
+                    )
+                }
+                _ => format!("delegations of {parent} to {few}"),
+            };
             let wanted = format!("the role {child}");
             let hint = "have the publisher delegate to the role, or name another role in the policy's root";
             return Err(Refusal::new(Code::RoleMissing, found, wanted, hint));

@@ -1,12 +1,15 @@
 //! A verified Notary repository as it is taken over, and what of it can't be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::evidence::NotaryContents;
 use crate::publish::take_over::{NotaryRepository, NotarySigners, NotaryTag};
 use crate::publish::to_pem;
 use rootpin_trust::image::{Repository, Tag};
 use rootpin_trust::{KeyId, Role};
+
+/// The role that `docker trust` gives to all signers.
+const RELEASES: &str = "targets/releases";
 
 pub(super) fn repository(
     gun: Repository,
@@ -69,7 +72,7 @@ fn signers_of(
 ) -> Result<NotarySigners, String> {
     let known = role.keys.iter().filter(|key| to_pem(key).is_some());
     let keys: Vec<_> = known
-        .map(|key| (key.as_ref().clone(), holder(contents, key.id())))
+        .map(|key| (key.as_ref().clone(), holders(contents, key.id())))
         .collect();
     if role.threshold > 1 {
         return Err(format!(
@@ -93,13 +96,23 @@ fn signers_of(
     })
 }
 
-/// The holder of a key: `docker trust signer add NAME` gives it a role `targets/NAME`, which names
-/// no tag that Docker reads.
-fn holder(contents: &NotaryContents, id: KeyId) -> Option<String> {
-    contents
-        .delegations
-        .iter()
-        .filter(|(role, _)| !counts(contents, role))
-        .filter(|(role, _)| role.keys.iter().any(|key| key.id() == id))
-        .find_map(|(role, _)| role.name.strip_prefix("targets/").map(str::to_owned))
+/// The names of a key's holder: `docker trust signer add NAME` gives it a role `targets/NAME`, which
+/// names no tag that Docker reads. A role whose tags are taken over is a signer's own where it lists
+/// that key alone.
+fn holders(contents: &NotaryContents, id: KeyId) -> BTreeSet<String> {
+    let roles = contents.delegations.iter().map(|(role, _)| role);
+    let roles = roles.filter(|role| role.name != RELEASES);
+    let roles: Vec<_> = roles
+        .filter(|role| role.keys.iter().any(|key| key.id() == id))
+        .collect();
+    let names = |roles: &mut dyn Iterator<Item = &&Role>| -> BTreeSet<String> {
+        let names = roles.filter_map(|role| role.name.strip_prefix("targets/"));
+        names.map(str::to_owned).collect()
+    };
+    let own = names(&mut roles.iter().filter(|role| !counts(contents, role)));
+    if !own.is_empty() {
+        return own;
+    }
+    let is_alone = |role: &&&Role| role.keys.iter().all(|key| key.id() == id);
+    names(&mut roles.iter().filter(is_alone))
 }

@@ -113,11 +113,6 @@ pub(super) async fn run(
         targets.len() - moved
     )];
     about.extend(notes.iter().map(|note| format!("  {note}")));
-    if targets.is_empty() {
-        for line in &about {
-            output.progress(line);
-        }
-    }
     let change = setting(&targets, verb.role.as_deref(), working);
     let code = carry_out(here, working, change, &about, &verb.options, output).await?;
     Ok(code.max(u8::from(open > 0)))
@@ -162,6 +157,7 @@ async fn expand(
     let (mut names, mut catalogs) = (Names::new(), BTreeMap::<String, Vec<String>>::new());
     let mut tags: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for line in lines {
+        let notes_before = notes.len();
         let paths = match (line.repository(), line.some_repository()) {
             (Some(one), _) => vec![one],
             (None, Some(some)) => {
@@ -237,7 +233,8 @@ async fn expand(
                 }
             }
         }
-        if !means {
+        // What is said of the line already says why.
+        if !means && notes.len() == notes_before {
             notes.push(format!(
                 "line {}: the registry lists no such name",
                 line.number

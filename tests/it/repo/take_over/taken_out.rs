@@ -112,3 +112,27 @@ async fn what_was_revoked_here_by_hand_is_taken_over_again_once_that_is_asked_fo
     assert_eq!(leaving.verify("v2", "two"), "allowed");
     assert_eq!(leaving.compare().1, 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_nothing_is_new_each_run_says_what_stays_out_and_what_is_left_behind() {
+    let mut leaving = Leaving::new().await;
+    leaving.notary.edit("targets", |signed| {
+        signed["targets"]["long"] =
+            serde_json::json!({ "length": 7, "hashes": { "sha512": "AAAA" } });
+    });
+    leaving.notary.tick();
+    leaving.server.publish(&leaving.notary);
+    leaving.take_over();
+    let name = format!("{GUN}:v1");
+    leaving.org.ok("main", &["revoke", &name]);
+    for _ in 0..2 {
+        let said = leaving.take_over();
+        assert!(
+            said.contains("take over 3 tags of 1 repository")
+                && said.contains(&format!("--again {name} takes it over again"))
+                && said.contains("left behind: ")
+                && said.ends_with("nothing to do\n"),
+            "{said}"
+        );
+    }
+}
