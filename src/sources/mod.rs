@@ -14,6 +14,8 @@ mod challenge;
 mod clients;
 mod credential_program;
 pub mod credentials;
+#[cfg(test)]
+mod fuzz;
 mod grant;
 mod host_name;
 mod hosts;

@@ -10,6 +10,8 @@ mod extract;
 mod findings;
 mod fleet;
 pub(super) mod folder;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod html_page;
 mod images;
