@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::loaded;
+use crate::problem::Problem;
 use rootpin_policy::{Policy, RootKind};
 use rootpin_trust::cosign::TagBinding;
 use rootpin_trust::image::Repository;
@@ -23,7 +24,7 @@ fn key_id(name: &str) -> KeyId {
     key_file::public_keys(&pem(name)).unwrap()[0].id()
 }
 
-pub(super) fn read(path: &str) -> Result<Vec<u8>, String> {
+pub(super) fn read(path: &str) -> Result<Vec<u8>, Problem> {
     let name = path.strip_prefix("/keys/").ok_or("there is no such file")?;
     Ok(match name.strip_suffix(".pub") {
         Some(name) => pem(name),
@@ -491,6 +492,7 @@ fn a_hostile_policy_of_containers_admits_nothing() {
     assert!(
         containers_policy("f", twice.as_bytes(), &read, false)
             .unwrap_err()
+            .what
             .contains("stands twice")
     );
     for text in [
