@@ -4,6 +4,7 @@ mod precedence;
 mod registries;
 mod registries_model;
 mod signed;
+mod signed_model;
 
 use std::collections::{BTreeMap, BTreeSet};
 
