@@ -101,7 +101,10 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             // Before it is opened as one, for a file that is not there is no bad bundle.
             std::fs::metadata(&verb.file).map_err(|error| unreadable(&verb.file, &error))?;
             let bundle = Bundle::open(&verb.file).map_err(|error| {
-                format!("{error}; hint: name a file that `rootpin bundle export` wrote")
+                Problem::hinted(
+                    error.to_string(),
+                    "name a file that `rootpin bundle export` wrote",
+                )
             })?;
             match (&verb.policy, &verb.state) {
                 (Some(policy), Some(state)) => super::block_on(import_here(

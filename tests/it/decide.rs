@@ -5,7 +5,7 @@ mod behind;
 mod formats;
 mod gate;
 mod kept;
-mod mode;
+pub(crate) mod mode;
 mod names;
 mod offline;
 mod one_voice;

@@ -64,9 +64,9 @@ fn is_typed(key: &PublicKey, names: &[String]) -> Result<bool, Failure> {
     let Some(line) = fingerprint_source::line(&asked)? else {
         return Ok(false);
     };
-    let told: GivenFingerprint = line.parse().map_err(|error: rootpin_trust::KeyError| {
-        Failure::Refused(Problem::new(format!("{error}; nothing is written")))
-    })?;
+    let told: GivenFingerprint = line
+        .parse()
+        .map_err(|problem: Problem| Failure::Refused(problem.so("nothing is written")))?;
     if told.is_of(key) {
         return Ok(true);
     }
