@@ -24,3 +24,4 @@ mod signed_otherwise;
 mod slow_lists;
 mod unread_signatures;
 mod without_network;
+mod without_referrers;
