@@ -351,6 +351,10 @@ fn the_bin_of_a_path_is_found_by_its_hash() {
         )
         .unwrap_err();
     assert_eq!(refusal.code.as_str(), "over-limit");
+    assert!(
+        refusal.hint.contains("ask for the image with its tag"),
+        "{refusal:?}"
+    );
 }
 
 #[test]
