@@ -23,7 +23,9 @@ pub(crate) fn try_reader(name: &str, examples: &[&[u8]], read: impl Fn(&[u8])) {
     if let Some(path) = said("ROOTPIN_FUZZ_INPUT") {
         return read(&fs::read(path).unwrap());
     }
-    examples.iter().for_each(|example| read(example));
+    for example in examples {
+        read(example);
+    }
     let inputs = said("ROOTPIN_FUZZ").map_or(INPUTS, |text| text.parse().unwrap());
     let first = said("ROOTPIN_FUZZ_SEED").map_or(0, |text| text.parse().unwrap());
     for seed in first..first + inputs {

@@ -11,10 +11,7 @@ const CONFIG: &[u8] = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":
 #[test]
 fn no_container_that_nri_tells_of_makes_the_door_panic() {
     let digest = "0908e133957497f79cafb71c0a4f70424a0faaa08f83dfd450c37b83ffeb65ea";
-    let mount = |source: String| Mount {
-        source,
-        ..Mount::default()
-    };
+    let mount = |source: String| Mount { source };
     let container = Container {
         id: "a".to_owned(),
         pod_sandbox_id: "pod".to_owned(),

@@ -364,7 +364,7 @@ fn a_root_that_pins_a_key_for_each_of_many_repositories_repeats_none_of_them_for
         .collect();
     let keys: Vec<String> = publishers
         .iter()
-        .map(|publisher| publisher.root_key().id().to_string())
+        .map(|publisher| publisher.root_key().id().clone())
         .collect();
     let pins: Vec<&str> = keys.iter().map(String::as_str).collect();
     world.write_policy(&policy_for(&world, "r.test/team/*", &pins));
