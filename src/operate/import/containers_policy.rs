@@ -194,6 +194,9 @@ fn only_key(file: &[u8]) -> Result<PublicKey, String> {
     let [block] = blocks.as_slice() else {
         return Err(format!("{} PEM blocks: wanted one", blocks.len()));
     };
+    if block.label == pem::DER {
+        return Err("it is in DER, and these tools read PEM".to_owned());
+    }
     if !["PUBLIC KEY", "RSA PUBLIC KEY"].contains(&block.label.as_str()) {
         return Err(format!("{:?} is no public key in PEM", block.label));
     }
