@@ -34,6 +34,8 @@ pub mod decide;
 pub mod doors;
 pub mod engines;
 pub(crate) mod evidence;
+#[cfg(test)]
+mod fuzzing;
 pub(crate) mod hosts_toml;
 pub mod nonce;
 pub mod observe;

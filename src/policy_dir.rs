@@ -21,7 +21,7 @@ use rootpin_policy::{Diagnostic, Files, Policy, Unreadable};
 pub use crate::trusted_path::Owner;
 
 pub use earliest::Earliest;
-pub use edit::{Checked, EditRefused, EditStep, Editing, Proposal, replace_file};
+pub use edit::{Checked, EditStep, Editing, Proposal, replace_file};
 pub use last::LastGood;
 
 /// The one file that a policy has to have.

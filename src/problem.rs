@@ -42,6 +42,15 @@ impl Problem {
         }
     }
 
+    /// Adds what came of it, as `nothing is pinned` in `no fingerprint; nothing is pinned`.
+    #[must_use]
+    pub fn so(self, outcome: &str) -> Self {
+        Self {
+            what: format!("{}; {outcome}", self.what),
+            ..self
+        }
+    }
+
     /// Gives a hint to a problem that has none.
     #[must_use]
     pub fn or_hint(self, hint: impl Into<String>) -> Self {
@@ -94,6 +103,11 @@ mod tests {
         let problem = Problem::hinted("no such file", "make it").about("/etc/x");
         assert_eq!(problem.to_string(), "/etc/x: no such file; hint: make it");
         assert_eq!(problem.clone().or_hint("other").hint, problem.hint);
+        let outcome = problem.clone().so("nothing is written");
+        assert_eq!(
+            (outcome.what.as_str(), &outcome.hint),
+            ("/etc/x: no such file; nothing is written", &problem.hint)
+        );
         assert_eq!(Problem::from(problem.to_string()), problem);
         assert_eq!(Problem::from("odd"), Problem::new("odd"));
     }

@@ -8,12 +8,12 @@ use containerd_client::types::Descriptor;
 use tonic::{Code, Request};
 
 use crate::Stage;
-use crate::command::milliseconds;
 use crate::daemon::Daemon;
 use crate::image::{self, Image, sha256};
 use crate::lab::Engine;
 use crate::report::Report;
 use crate::stats::{median, quantile};
+use crate::timed::milliseconds;
 
 /// Median and 99th percentile of microseconds, in milliseconds, against the targets of 0.5 and
 /// 1.5 ms.

@@ -13,6 +13,7 @@
 #[allow(dead_code, reason = "the tests use more of it")]
 #[path = "../../tests/real/cold.rs"]
 mod cold;
+#[path = "../../tests/support/command.rs"]
 mod command;
 mod daemon;
 mod decisions;
@@ -23,6 +24,7 @@ mod pulls;
 mod report;
 mod resolver;
 mod stats;
+mod timed;
 
 use std::fs;
 use std::path::PathBuf;

@@ -5,10 +5,10 @@ use std::fs;
 use std::process::Command;
 
 use crate::Stage;
-use crate::command::milliseconds;
 use crate::daemon::Daemon;
 use crate::report::Report;
 use crate::stats::{self, median, ratio};
+use crate::timed::milliseconds;
 
 /// Runs both sides of a comparison in turn, each first in every second pair.
 fn pairs(

@@ -258,6 +258,17 @@ settings() { # programs, units, configuration, policy
 # shellcheck disable=SC2317 # within runs it
 answered() { "$bin/rootpin" status >"$undo/status" 2>&1; }
 
+answers() {
+  code=0
+  within answered || code=$?
+  [ "$code" != 2 ] || { cat "$undo/status" >&2; die "rootpind does not answer; hint: journalctl -u rootpind"; }
+}
+
+admitted() { # whether the policy takes the images that the node has
+  if [ "$IMAGES" = no ] || [ -n "$audit" ]; then return; fi
+  within "$bin/rootpin" sweep --dry-run || die "the policy does not admit all images of this node; hint: list them in the policy, begin with mode = \"audit\", or set checks.images to false"
+}
+
 start_daemon() {
   systemctl daemon-reload
   systemctl -q enable rootpind.socket rootpind.service
@@ -266,9 +277,7 @@ start_daemon() {
   elif [ -e "$undo/changed" ]; then
     systemctl restart rootpind.service
   fi
-  code=0
-  within answered || code=$?
-  [ "$code" != 2 ] || { cat "$undo/status" >&2; die "rootpind does not answer; hint: journalctl -u rootpind"; }
+  answers
   "$bin/rootpin" policy reload >/dev/null || { "$bin/rootpin" policy check /etc/rootpin >&2 || true; die "rootpind does not take the policy"; }
   "$bin/rootpin" state acknowledge
 }
@@ -318,10 +327,14 @@ install() {
   start_daemon
   audit=''
   ! "$bin/rootpin" --json status | grep -q '"mode":"audit"' || audit=yes
-  if [ "$IMAGES" != no ] && [ -z "$audit" ]; then
-    within "$bin/rootpin" sweep --dry-run || die "the policy does not admit all images of this node; hint: list them in the policy, begin with mode = \"audit\", or set checks.images to false"
-  fi
+  admitted
   set_up
+  # It reads rootpin.toml at its start, and before that knew nothing of an engine that was added, nor of its images.
+  if grep -q '"rootpind-is-stale":true' "$undo/install.json"; then
+    systemctl restart rootpind.service
+    answers
+    admitted
+  fi
   if [ -e "$PREFIX/restart-owed" ]; then
     touch "$undo/restarted"
     restart || die "the engine does not start again"

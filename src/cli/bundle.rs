@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::output::{Output, counted, list, text, unreadable, unwritable};
+use super::output::{Output, counted, list, text, time, unreadable, unwritable};
 use crate::control::wire::ImportRequest;
 use crate::control::{DaemonClient, import_report};
 use crate::decide::Decider;
@@ -101,7 +101,10 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             // Before it is opened as one, for a file that is not there is no bad bundle.
             std::fs::metadata(&verb.file).map_err(|error| unreadable(&verb.file, &error))?;
             let bundle = Bundle::open(&verb.file).map_err(|error| {
-                format!("{error}; hint: name a file that `rootpin bundle export` wrote")
+                Problem::hinted(
+                    error.to_string(),
+                    "name a file that `rootpin bundle export` wrote",
+                )
             })?;
             match (&verb.policy, &verb.state) {
                 (Some(policy), Some(state)) => super::block_on(import_here(
@@ -274,20 +277,28 @@ fn prefix(text: &str) -> Result<String, Problem> {
     })
 }
 
+fn count_of(value: &Value, name: &str) -> usize {
+    let count = value.get(name).and_then(Value::as_u64).unwrap_or_default();
+    count.try_into().unwrap_or(usize::MAX)
+}
+
 fn export_text(value: &Value) -> String {
-    let number = |name: &str| value.get(name).map(Value::to_string).unwrap_or_default();
     let root = text(value, "root");
     let mut lines = vec![if value["files"] == 0 {
         format!("wrote nothing: nothing of root {root} counts")
     } else {
-        let (file, files, bytes) = (text(value, "file"), number("files"), number("bytes"));
-        format!("wrote {file}: {files} files, {bytes} bytes of root {root}")
+        let files = counted(count_of(value, "files"), "file");
+        let bytes = counted(count_of(value, "bytes"), "byte");
+        format!(
+            "wrote {}: {files}, {bytes} of root {root}",
+            text(value, "file")
+        )
     }];
     if value["versions"]
         .as_object()
         .is_some_and(|all| !all.is_empty())
     {
-        lines.push(format!("  holds until {}", text(value, "expires")));
+        lines.push(format!("  holds until {}", time(value, "expires")));
     }
     lines.extend(failed_lines(value, "not in it"));
     lines.join("\n")
@@ -306,11 +317,7 @@ fn import_text(value: &Value) -> String {
             .pointer("/versions/timestamp")
             .map(Value::to_string)
             .unwrap_or_default();
-        let files = root.get("new_files").and_then(Value::as_u64);
-        let files = counted(
-            files.unwrap_or_default().try_into().unwrap_or(usize::MAX),
-            "new file",
-        );
+        let files = counted(count_of(root, "new_files"), "new file");
         if of_signatures {
             lines.push(format!(
                 "imported for root {}: signatures, {files}",
@@ -323,8 +330,8 @@ fn import_text(value: &Value) -> String {
             ));
             lines.push(format!(
                 "  holds until {}; first seen {}",
-                text(root, "expires"),
-                text(root, "contact")
+                time(root, "expires"),
+                time(root, "contact")
             ));
         }
         let absent = list(root, "absent").len();

@@ -249,3 +249,31 @@ pub(super) fn text_of(fix: &Value) -> String {
     }
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_that_runs_by_what_it_read_before_is_named_where_nothing_is_to_be_written() {
+        let of = |diff: &str, written: &Value, restart: &[&str]| {
+            let then = "systemctl restart containerd";
+            text_of(&json!({ "diff": diff, "written": written, "restart": restart, "then": then }))
+        };
+        let owed = of("", &Value::Null, &["containerd"]);
+        assert!(
+            owed.contains("there is nothing to write\nhint: an engine runs by what it read before: start rootpind, run systemctl restart containerd"),
+            "{owed}"
+        );
+        assert_eq!(of("", &Value::Null, &[]), "\nthere is nothing to write");
+        assert!(
+            !of("+x\n", &Value::Null, &["containerd"]).contains("hint"),
+            "a dry run"
+        );
+        let written = of("+x\n", &json!([]), &["containerd"]);
+        assert!(
+            written.contains("hint: start rootpind, run systemctl restart"),
+            "{written}"
+        );
+    }
+}

@@ -6,8 +6,9 @@ use std::str::FromStr;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 
+use crate::problem::Problem;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{Fingerprint, KeyError, KeyId, PublicKey, hex};
+use rootpin_trust::{Fingerprint, KeyId, PublicKey, hex};
 
 /// A fingerprint that a person gave, in any of the forms in which one is shown.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,12 +53,12 @@ impl fmt::Display for GivenFingerprint {
 }
 
 impl FromStr for GivenFingerprint {
-    type Err = KeyError;
+    type Err = Problem;
 
     /// `SHA256:` and base64, or 64 hexadecimal digits in either case, with or without colons
     /// between pairs and `sha256:` or OpenSSL's `SHA256 Fingerprint=` before them. Nothing shorter:
     /// a part proves nothing.
-    fn from_str(text: &str) -> Result<Self, KeyError> {
+    fn from_str(text: &str) -> Result<Self, Problem> {
         let text = text.trim();
         let digits = digits(text);
         let (bytes, of_spki) = match (hex::decode(&digits), text.strip_prefix("SHA256:")) {
@@ -71,9 +72,10 @@ impl FromStr for GivenFingerprint {
         let bytes: Option<[u8; 32]> = bytes.and_then(|bytes| bytes.try_into().ok());
         let shown: String = text.chars().take(80).collect();
         let bytes = bytes.ok_or_else(|| {
-            KeyError(format!(
-                "{shown:?} is no fingerprint; hint: wanted SHA256:… in full, or 64 hex digits, as its owner gives it: of a TUF root by sha256sum root.json, of Notary's root key the name of its file in Docker's private folder"
-            ))
+            Problem::hinted(
+                format!("{shown:?} is no fingerprint"),
+                "wanted SHA256:… in full, or 64 hex digits, as its owner gives it: of a TUF root by sha256sum root.json, of Notary's root key the name of its file in Docker's private folder",
+            )
         })?;
         Ok(Self {
             text: text.to_owned(),

@@ -106,8 +106,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
         }
         proposal.merge(source, &file);
     }
-    let (mut proposal, blocks) =
-        add_registries(proposal, &registries).map_err(|why| Failure::Unknown(why.into()))?;
+    let (mut proposal, blocks) = add_registries(proposal, &registries).map_err(Failure::Unknown)?;
     enforces |= blocks;
     proposal.audit = lets_pass && !enforces;
     if lets_pass && enforces {

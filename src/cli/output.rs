@@ -178,6 +178,16 @@ pub(super) fn text<'a>(value: &'a Value, name: &str) -> &'a str {
     value.get(name).and_then(Value::as_str).unwrap_or("-")
 }
 
+/// The time of a member as people read it, or a dash.
+pub(super) fn time(value: &Value, name: &str) -> String {
+    shown_time(text(value, name))
+}
+
+/// A time of a document as people read it.
+pub(super) fn shown_time(text: &str) -> String {
+    text.parse().map_or_else(|_| text.to_owned(), said_time)
+}
+
 /// The elements of a member; none where it is no list.
 pub(super) fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value

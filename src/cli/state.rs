@@ -172,9 +172,9 @@ impl Reset {
         let loaded = loaded.map_err(|errors| super::policy_fails(&errors, policy))?;
         let root = loaded.roots.get(&self.root).ok_or_else(|| {
             let shown = shell_word(&policy.to_string_lossy());
-            format!(
-                "the policy has no root {:?}; hint: rootpin pin list --policy {shown}",
-                self.root
+            Problem::hinted(
+                format!("the policy has no root {:?}", self.root),
+                format!("rootpin pin list --policy {shown}"),
             )
         })?;
         let owns = |floor: &Floor| root.forgets(floor, &loaded);

@@ -6,6 +6,8 @@ mod break_glass;
 mod client;
 mod credentials;
 mod explain;
+#[cfg(test)]
+mod fuzz;
 mod health;
 mod import;
 mod proof;

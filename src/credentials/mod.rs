@@ -2,6 +2,8 @@
 //!
 //! They stay in memory. No log, no audit record, no core dump and no file of rootpin's has them.
 
+#[cfg(test)]
+mod fuzz;
 mod given;
 mod glob;
 mod kubelet;

@@ -97,14 +97,18 @@ impl Decider {
         let repositories = &self.repositories;
         let mut found = Vec::new();
         if let Some(of_image) = repositories.enough_cached(look, image).await {
-            found.extend(of_image.iter().map(|one| finding(one, None)));
+            found.extend(of_image.iter().map(|one| finding(one, image, None)));
         } else {
             let manifests = repositories.cached_manifests(look, image);
             let manifests = manifests.filter(|all| takes_manifests && !all.is_empty())?;
             for digest in manifests {
                 let manifest = SignedImage { digest, ..image };
                 let of_manifest = repositories.enough_cached(look, manifest).await?;
-                found.extend(of_manifest.iter().map(|one| finding(one, Some(digest))));
+                found.extend(
+                    of_manifest
+                        .iter()
+                        .map(|one| finding(one, image, Some(digest))),
+                );
             }
         }
         Some(Listing {
@@ -156,7 +160,7 @@ impl Decider {
                 let findings = found.outcome.findings.iter();
                 listing
                     .found
-                    .extend(findings.map(|one| finding(one, manifest)));
+                    .extend(findings.map(|one| finding(one, image, manifest)));
                 let failed = found.failed.map(|error| error.refusal().found);
                 let cut = found.cut.map(|cut| cut.to_string());
                 listing.errors.extend(failed.into_iter().chain(cut));
@@ -182,14 +186,21 @@ impl Listing {
 }
 
 /// `manifest`: the one that it is of, where an index is asked for.
-fn finding(found: &SignatureFinding, manifest: Option<Digest>) -> Value {
+fn finding(found: &SignatureFinding, image: SignedImage<'_>, manifest: Option<Digest>) -> Value {
+    let why_not = found.rejected.clone().or_else(|| not_for(found, image));
     json!({
         "format": found.format,
         "manifest": manifest.map(|digest| digest.to_string()),
         "key": found.key.map(|key| key.to_string()),
         "claimed_key": found.claimed_key,
         "tag": found.tag,
-        "counts": found.rejected.is_none(),
-        "why_not": found.rejected,
+        "counts": why_not.is_none(),
+        "why_not": why_not,
     })
+}
+
+/// Why a good signature counts for nothing here: it binds another tag than the one that is asked for.
+fn not_for(found: &SignatureFinding, image: SignedImage<'_>) -> Option<String> {
+    let (bound, asked) = (found.tag.as_deref()?, image.tag?.as_str());
+    (bound != asked).then(|| format!("it is not for {asked}"))
 }

@@ -6,6 +6,8 @@
 //! is an answer in time to each question, and the way back is sought for ever.
 
 mod container_origin;
+#[cfg(test)]
+mod fuzz;
 mod images;
 mod proved;
 mod question;

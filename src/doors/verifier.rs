@@ -51,10 +51,10 @@ pub fn main() -> u8 {
     }
 }
 
-fn run() -> Result<(bool, String), String> {
+fn run() -> Result<(bool, String), Problem> {
     let asked = arguments(std::env::args_os().skip(1).map(|word| {
         word.into_string()
-            .map_err(|_| "an argument is not UTF-8".to_owned())
+            .map_err(|_| Problem::new("an argument is not UTF-8"))
     }))?;
     check_descriptor(&asked.digest)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -72,7 +72,7 @@ fn run() -> Result<(bool, String), String> {
             .await
             .unwrap_or_else(|_| Err(Problem::new(format!("no answer within {TIMEOUT:?}"))))
     });
-    let answer = answer.map_err(|why| why.to_string())?;
+    let answer = answer?;
     Ok((answer.let_through, answer.reason))
 }
 
@@ -92,14 +92,14 @@ async fn connect(control: &Path) -> Result<DaemonClient, Problem> {
 const USAGE: &str = "containerd runs this as `rootpin-verifier -name REF -digest DIGEST -stdin-media-type TYPE`; by hand use: rootpin verify NAME";
 
 fn arguments(
-    mut words: impl Iterator<Item = Result<String, String>>,
-) -> Result<VerifierRequest, String> {
+    mut words: impl Iterator<Item = Result<String, Problem>>,
+) -> Result<VerifierRequest, Problem> {
     let (mut control, mut name, mut digest) = (PathBuf::from(DEFAULT_CONTROL), None, None);
     while let Some(word) = words.next().transpose()? {
         let value = words
             .next()
             .transpose()?
-            .ok_or_else(|| format!("{word:?} without a value; hint: {USAGE}"))?;
+            .ok_or_else(|| Problem::hinted(format!("{word:?} without a value"), USAGE))?;
         match word.as_str() {
             "--control" => control = value.into(),
             "-name" | "--name" => name = Some(value),
@@ -108,18 +108,19 @@ fn arguments(
             }
             "-stdin-media-type" | "--stdin-media-type" if value == DESCRIPTOR => {}
             "-stdin-media-type" | "--stdin-media-type" => {
-                return Err(format!(
+                return Err(Problem::new(format!(
                     "standard input of type {value:?}, wanted {DESCRIPTOR}"
-                ));
+                )));
             }
             _ => {
-                return Err(format!(
-                    "an argument that image verifiers don't have: {word:?}; hint: {USAGE}"
+                return Err(Problem::hinted(
+                    format!("an argument that image verifiers don't have: {word:?}"),
+                    USAGE,
                 ));
             }
         }
     }
-    let missing = || USAGE.to_owned();
+    let missing = || Problem::new(USAGE);
     Ok(VerifierRequest {
         control,
         name: name.ok_or_else(missing)?,
@@ -128,7 +129,7 @@ fn arguments(
 }
 
 /// What containerd is about to store must be what it asks about.
-fn check_descriptor(digest: &Digest) -> Result<(), String> {
+fn check_descriptor(digest: &Digest) -> Result<(), Problem> {
     let mut bytes = Vec::new();
     let limit = u64::try_from(LIMITS.bytes)
         .unwrap_or(u64::MAX)
@@ -143,9 +144,9 @@ fn check_descriptor(digest: &Digest) -> Result<(), String> {
     if stated.as_deref() == Some(digest.to_string().as_str()) {
         return Ok(());
     }
-    Err(format!(
+    Err(Problem::new(format!(
         "the descriptor on standard input is of {stated:?}, the question of {digest}"
-    ))
+    )))
 }
 
 fn say(text: &str) {
@@ -161,7 +162,7 @@ fn say(text: &str) {
 mod tests {
     use super::*;
 
-    fn parse(words: &[&str]) -> Result<VerifierRequest, String> {
+    fn parse(words: &[&str]) -> Result<VerifierRequest, Problem> {
         arguments(words.iter().map(|word| Ok((*word).to_owned())))
     }
 

@@ -96,6 +96,62 @@ pub struct DockerAnswer {
     pub body: Bytes,
 }
 
+/// Why a dockerd gave no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DockerdError {
+    /// Nobody listens at its socket, or the socket can't be opened.
+    #[error("{0}")]
+    Unreachable(#[source] std::io::Error),
+    /// The connection broke, or what came is no HTTP.
+    #[error("{0}")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// No answer came in time.
+    #[error("no answer to {asked} within {within:?}")]
+    Late {
+        /// The call.
+        asked: String,
+        /// How long was waited.
+        within: Duration,
+    },
+    /// It answered a question with another status than 200.
+    #[error("answered {status} to GET {path}")]
+    Status {
+        /// The status.
+        status: StatusCode,
+        /// What was asked for.
+        path: String,
+    },
+    /// A line of an answer without end is too long.
+    #[error("a line of more than {MAX_LINE} bytes")]
+    LongLine,
+    /// The body is not what the API promises.
+    #[error("GET {path}: {cause}")]
+    Body {
+        /// What was asked for.
+        path: &'static str,
+        /// What is wrong with it.
+        cause: serde_json::Error,
+    },
+}
+
+impl DockerdError {
+    fn broken(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        Self::Broken(cause.into())
+    }
+
+    fn status(status: StatusCode, path: &str) -> Self {
+        let path = path.to_owned();
+        Self::Status { status, path }
+    }
+}
+
+/// For callers that only pass it on to a person.
+impl From<DockerdError> for String {
+    fn from(error: DockerdError) -> Self {
+        error.to_string()
+    }
+}
+
 impl DockerdClient {
     /// The dockerd that listens there. Every call ends within `deadline`.
     #[must_use]
@@ -110,14 +166,14 @@ impl DockerdClient {
     ///
     /// # Errors
     /// There is none in time, it is no success, or it is too large.
-    pub async fn get(&self, path: &str) -> Result<Bytes, String> {
+    pub async fn get(&self, path: &str) -> Result<Bytes, DockerdError> {
         let answer = self
             .call(Method::GET, path, HeaderMap::new(), Bytes::new())
             .await?;
         if answer.status == StatusCode::OK {
             Ok(answer.body)
         } else {
-            Err(format!("answered {} to GET {path}", answer.status))
+            Err(DockerdError::status(answer.status, path))
         }
     }
 
@@ -131,18 +187,18 @@ impl DockerdClient {
         path: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<DockerAnswer, String> {
+    ) -> Result<DockerAnswer, DockerdError> {
         let asked = format!("{method} {path}");
         let answered =
             tokio::time::timeout(self.deadline, self.exchange(method, path, headers, body)).await;
-        answered.map_err(|_| format!("no answer to {asked} within {:?}", self.deadline))?
+        answered.map_err(|_| self.late(asked))?
     }
 
     /// What may be done past its plugins. `engines`: the containerds whose gates are asked.
     ///
     /// # Errors
     /// It can't be reached, or does not answer in time.
-    pub async fn past_plugins(&self, engines: &[PathBuf]) -> Result<PastPlugins, String> {
+    pub async fn past_plugins(&self, engines: &[PathBuf]) -> Result<PastPlugins, DockerdError> {
         if !self.answers_grpc().await? {
             return Ok(PastPlugins::Nothing);
         }
@@ -161,16 +217,15 @@ impl DockerdClient {
     ///
     /// # Errors
     /// It can't be reached, or does not answer in time.
-    pub async fn answers_grpc(&self) -> Result<bool, String> {
+    pub async fn answers_grpc(&self) -> Result<bool, DockerdError> {
         let answered = tokio::time::timeout(self.deadline, self.ask_grpc()).await;
-        answered.map_err(|_| format!("no answer to a gRPC call within {:?}", self.deadline))?
+        answered.map_err(|_| self.late("a gRPC call".to_owned()))?
     }
 
-    async fn ask_grpc(&self) -> Result<bool, String> {
-        let said = |error: &dyn std::fmt::Display| error.to_string();
+    async fn ask_grpc(&self) -> Result<bool, DockerdError> {
         let stream = tokio::net::UnixStream::connect(&self.socket)
             .await
-            .map_err(|error| said(&error))?;
+            .map_err(DockerdError::Unreachable)?;
         // A server of HTTP/1.1 alone answers HTTP/2's preface with words that are no HTTP/2.
         let handshake =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await;
@@ -184,7 +239,7 @@ impl DockerdClient {
             .header(http::header::TE, "trailers")
             .body(Full::new(Bytes::from_static(NO_ARGUMENTS)));
         let Ok(answer) = sender
-            .send_request(request.map_err(|error| said(&error))?)
+            .send_request(request.map_err(DockerdError::broken)?)
             .await
         else {
             return Ok(false);
@@ -201,7 +256,7 @@ impl DockerdClient {
         let body = Limited::new(body, MAX_BODY)
             .collect()
             .await
-            .map_err(|error| said(&error))?;
+            .map_err(DockerdError::broken)?;
         let status = |headers: &HeaderMap| {
             headers
                 .get("grpc-status")
@@ -222,27 +277,26 @@ impl DockerdClient {
         path: &str,
         begun: impl FnOnce(),
         mut each: impl FnMut(&[u8]),
-    ) -> Result<(), String> {
+    ) -> Result<(), DockerdError> {
         let opened = tokio::time::timeout(
             self.deadline,
             self.open(Method::GET, path, HeaderMap::new(), Bytes::new()),
         )
         .await;
-        let (_connection, mut answer) =
-            opened.map_err(|_| format!("no answer to GET {path} within {:?}", self.deadline))??;
+        let (_connection, mut answer) = opened.map_err(|_| self.late(format!("GET {path}")))??;
         if answer.status() != StatusCode::OK {
-            return Err(format!("answered {} to GET {path}", answer.status()));
+            return Err(DockerdError::status(answer.status(), path));
         }
         begun();
         let mut line = Vec::new();
         while let Some(frame) = answer.frame().await {
-            let Ok(data) = frame.map_err(|error| error.to_string())?.into_data() else {
+            let Ok(data) = frame.map_err(DockerdError::broken)?.into_data() else {
                 continue;
             };
             for part in data.split_inclusive(|byte| *byte == b'\n') {
                 line.extend_from_slice(part);
                 if line.len() > MAX_LINE {
-                    return Err(format!("a line of more than {MAX_LINE} bytes"));
+                    return Err(DockerdError::LongLine);
                 }
                 if part.ends_with(b"\n") {
                     each(&line);
@@ -253,19 +307,24 @@ impl DockerdClient {
         Ok(())
     }
 
+    fn late(&self, asked: String) -> DockerdError {
+        let within = self.deadline;
+        DockerdError::Late { asked, within }
+    }
+
     async fn exchange(
         &self,
         method: Method,
         path: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<DockerAnswer, String> {
+    ) -> Result<DockerAnswer, DockerdError> {
         let (_connection, answer) = self.open(method, path, headers, body).await?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), MAX_BODY)
             .collect()
             .await
-            .map_err(|error| error.to_string())?
+            .map_err(DockerdError::broken)?
             .to_bytes();
         Ok(DockerAnswer { status, body })
     }
@@ -276,14 +335,13 @@ impl DockerdClient {
         path: &str,
         headers: HeaderMap,
         body: Bytes,
-    ) -> Result<(AbortOnDrop, http::Response<Incoming>), String> {
-        let said = |error: &dyn std::fmt::Display| error.to_string();
+    ) -> Result<(AbortOnDrop, http::Response<Incoming>), DockerdError> {
         let stream = tokio::net::UnixStream::connect(&self.socket)
             .await
-            .map_err(|error| said(&error))?;
+            .map_err(DockerdError::Unreachable)?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
-            .map_err(|error| said(&error))?;
+            .map_err(DockerdError::broken)?;
         let connection = AbortOnDrop(tokio::spawn(connection));
         let mut request = http::Request::builder()
             .method(method)
@@ -297,10 +355,10 @@ impl DockerdClient {
             .send_request(
                 request
                     .body(Full::new(body))
-                    .map_err(|error| said(&error))?,
+                    .map_err(DockerdError::broken)?,
             )
             .await
-            .map_err(|error| said(&error))?;
+            .map_err(DockerdError::broken)?;
         Ok((connection, answer))
     }
 }
@@ -366,7 +424,7 @@ mod tests {
             .answers_grpc()
             .await;
         server.abort();
-        answered
+        answered.map_err(|error| error.to_string())
     }
 
     #[tokio::test]

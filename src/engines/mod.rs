@@ -2,6 +2,8 @@
 
 pub mod containerd;
 pub mod dockerd;
+#[cfg(test)]
+mod fuzz;
 pub(crate) mod ttrpc_mux;
 
 pub(crate) use containerd::ContainerdClient;

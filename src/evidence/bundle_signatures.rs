@@ -172,7 +172,8 @@ impl Repositories {
         now: Timestamp,
     ) -> Result<Vec<ImportedRoot>, Refusal> {
         let mut imported = Vec::new();
-        let (mut failed, mut taken) = (BTreeMap::new(), BTreeSet::new());
+        let mut failed: BTreeMap<&str, Vec<(&str, Refusal)>> = BTreeMap::new();
+        let mut taken = BTreeSet::new();
         for root in roots {
             let look = RootLook {
                 policy,
@@ -200,7 +201,10 @@ impl Repositories {
                         files += usize::from(is_new);
                         expires = expires.min(until);
                     }
-                    Err(refusal) => _ = failed.insert(member, refusal),
+                    Err(refusal) => {
+                        let of_member = failed.entry(member).or_default();
+                        of_member.push((root.id.as_str(), refusal));
+                    }
                 }
             }
             imported.push(ImportedRoot {
@@ -216,18 +220,37 @@ impl Repositories {
         self.signatures.clear();
         self.signed_manifests.clear();
         failed.retain(|member, _| !taken.contains(member));
+        let failed = failed.into_iter();
+        let mut failed = failed.filter_map(|(member, all)| Some((member, by_each_root(all)?)));
         match imported.first_mut() {
             Some(first) if !taken.is_empty() => {
                 let named = |(member, refusal): (&str, Refusal)| (member.to_owned(), refusal);
-                first.failed = failed.into_iter().map(named).collect();
+                first.failed = failed.map(named).collect();
                 Ok(imported)
             }
-            _ => Err(failed
-                .into_values()
-                .next()
-                .unwrap_or_else(|| by_no_root(bundle))),
+            _ => {
+                let first = failed.next().map(|(_, refusal)| refusal);
+                Err(first.unwrap_or_else(|| by_no_root(bundle)))
+            }
         }
     }
+}
+
+/// Why a file counts under none of several roots: what was found under each of them, and what helps
+/// with the one that says most.
+fn by_each_root(mut all: Vec<(&str, Refusal)>) -> Option<Refusal> {
+    let is_one = all.len() == 1;
+    let under = |(root, refusal): &(&str, Refusal)| format!("under root {root}: {}", refusal.found);
+    let found: Vec<String> = all.iter().map(under).collect();
+    all.sort_by_key(|(_, refusal)| refusal.code.rank());
+    let (_, most) = all.pop()?;
+    Some(match is_one {
+        true => most,
+        false => Refusal {
+            found: found.join("; "),
+            ..most
+        },
+    })
 }
 
 /// What of a file of the cache counts now under a root, and until when.

@@ -5,7 +5,7 @@ use super::look::SourceFailure;
 use super::statement::NamedFiles;
 use super::{MetadataOrigin, Repositories};
 use rootpin_trust::{
-    Answer, Floor, Progress, Refusal, Step, Subject, Verification, Verified, Want,
+    Answer, Code, Floor, Progress, Refusal, Step, Subject, Verification, Verified, Want,
 };
 
 /// Brings the files that a verification wants.
@@ -44,6 +44,33 @@ pub(super) async fn drive<V: Verification>(
             Step::Fetch(want) => answer = Some(source.fetch(&want).await?),
         }
     }
+}
+
+/// Why a source gave nothing that holds; or that what is at hand rests on a revoked key. A source that
+/// is silent or broken must not hide that, for an audit lets through what could not be heard.
+pub(super) async fn or_revoked<V: Verification>(
+    refusal: Refusal,
+    mut at_hand: V,
+    cache: &impl Fetch,
+) -> Refusal {
+    match drive(&mut at_hand, cache).await {
+        Err(SourceFailure::No { refusal: known, .. }) => revoked_beside(refusal, &known),
+        _ => refusal,
+    }
+}
+
+/// The same, where it is known why what is at hand is refused.
+pub(super) fn revoked_beside(refusal: Refusal, at_hand: &Refusal) -> Refusal {
+    if at_hand.code != Code::Revoked || refusal.code == Code::Revoked {
+        return refusal;
+    }
+    let mut revoked = at_hand.clone();
+    let also = format!(
+        "; and what else may be there could not be judged: {}",
+        refusal.found
+    );
+    revoked.found.push_str(&also);
+    revoked
 }
 
 impl<F: Fetch + Sync> Fetch for OrMissing<'_, F> {

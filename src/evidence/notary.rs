@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
-use super::drive::{Fetch, VerifiedUpdates};
+use super::drive::{Fetch, VerifiedUpdates, or_revoked};
 use super::due::{Due, MetadataTimes};
 use super::look::SourceFailure;
 use super::per_key::PerKeyCache;
@@ -107,6 +107,7 @@ impl Repositories {
                 Ok(known)
             }
             (Err(refusal), None) => {
+                let refusal = this.or_revoked(refusal).await;
                 updates.keep().await;
                 self.failures.add(&look.root.id, Some(gun), &refusal);
                 Err(refusal)
@@ -239,6 +240,22 @@ impl NotaryLook<'_> {
             unsaved: Mutex::new(Some(files)),
         });
         Ok(NotaryAtHand { evidence, floors })
+    }
+
+    /// Why there is no update; or that what is cached rests on a revoked key, however long ago the
+    /// last contact was.
+    async fn or_revoked(&self, refusal: Refusal) -> Refusal {
+        let revoked = self.look.policy.revoked_keys();
+        if revoked.is_empty() {
+            return refusal;
+        }
+        let pins = self.notary.pins(self.look.root, revoked);
+        let at_hand = GunUpdate::start(self.gun, &pins, Vec::new(), self.look.now);
+        let cache = NotarySource {
+            look: self,
+            server: Err(""),
+        };
+        or_revoked(refusal, at_hand, &cache).await
     }
 
     /// Runs an update with the files of a source.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use jiff::Timestamp;
 
+use super::drive::revoked_beside;
 use super::keep::lost;
 use super::per_key::PerKeyCache;
 use super::signature_cache::{counted, file_name, read_cached};
@@ -106,6 +107,8 @@ impl Repositories {
         }
         let cached = self.cached_signatures(look, image).await?;
         let (cached, outcome) = verify(look, image, cached).await?;
+        let no_at_hand = outcome.result.as_ref().err().cloned();
+        let no_at_hand = no_at_hand.filter(|_| !cached.is_empty());
         if !look.again
             && let Ok(verified) = outcome.result
         {
@@ -121,6 +124,7 @@ impl Repositories {
             Ok(found) => found,
             // What the registry can't give now it can't give a moment later either.
             Err(refusal) => {
+                let refusal = beside_what_is_at_hand(refusal, no_at_hand.as_ref());
                 if refusal.code != Code::SourceUnreachable {
                     *slot = Some(SignaturesAtHand::new(look, Err(refusal.clone())));
                 }
@@ -130,7 +134,10 @@ impl Repositories {
         let FoundSignatures { files, outcome, .. } = found;
         let unseen = found.failed.filter(|_| image.every_signer);
         let unseen = unseen.map(|error| unseen_beside(&error, found.cut, None));
-        let said = outcome.result.map(|verified| {
+        let is_unsigned = outcome.findings.is_empty();
+        let said = outcome.result;
+        let said = said.map_err(|no| shown_where(no, look, image, is_unsigned));
+        let said = said.map(|verified| {
             let files = vec![(file_name(image.digest), counted(&files, &outcome.findings))];
             evidence(look, image, verified, (Some(files), unseen))
         });
@@ -193,7 +200,8 @@ impl Repositories {
         let (failed, cut) = (search.failed(), search.cut());
         match (&mut outcome.result, failed) {
             (Err(no), Some(error)) if !all => {
-                return Err(unseen_beside(error, cut, Some((&*no, files.len()))));
+                let unseen = unseen_beside(error, cut, Some((&*no, files.len())));
+                return Err(revoked_beside(unseen, no));
             }
             (Err(no), _) => no.found.push_str(&of_longer_lists(cut)),
             (Ok(_), _) => {}
@@ -216,6 +224,20 @@ impl Repositories {
         let cached = self.cached_signatures(look, image).await.ok()?;
         let (_, outcome) = verify(look, image, cached).await.ok()?;
         outcome.result.is_ok().then_some(outcome.findings)
+    }
+
+    /// Why the cached signatures of an image are not enough, where that is for a revoked key.
+    pub(super) async fn revoked_at_hand(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+    ) -> Option<Refusal> {
+        if look.policy.revoked_keys().is_empty() {
+            return None;
+        }
+        let cached = self.cached_signatures(look, image).await.ok()?;
+        let (_, outcome) = verify(look, image, cached).await.ok()?;
+        outcome.result.err().filter(|no| no.code == Code::Revoked)
     }
 
     /// The signatures of an image that counted before. Of several roots' files, each may have as many
@@ -297,6 +319,47 @@ fn unseen_beside(
         };
     }
     refusal
+}
+
+/// The refusal of an image that is not signed, with where its signatures are looked for, and the command
+/// that shows what is there, unless that is what asks. `is_unsigned`: whether there are none.
+fn shown_where(
+    mut no: Refusal,
+    look: RootLook<'_>,
+    image: SignedImage<'_>,
+    is_unsigned: bool,
+) -> Refusal {
+    if no.code != Code::NoStatement {
+        return no;
+    }
+    let (signed, digest) = (image.repository, image.digest);
+    let beside = look.beside.unwrap_or(signed);
+    if is_unsigned && beside != signed {
+        no.found = format!(
+            "no signature of {digest} in {beside}, where one that names {signed} is looked for"
+        );
+        no.hint = "copy the signatures with the image (cosign copy), or have its publisher sign it under the name that signed-as gives".to_owned();
+    }
+    if look.replies.is_none() {
+        let command = format!("; `rootpin verify {beside}@{digest}` shows what is there");
+        no.hint.push_str(&command);
+    }
+    no
+}
+
+/// Why a registry could not be heard, with why what is at hand is not enough: a host without a network
+/// needs to know which signatures it is to be brought.
+fn beside_what_is_at_hand(mut refusal: Refusal, at_hand: Option<&Refusal>) -> Refusal {
+    let Some(no) = at_hand else {
+        return refusal;
+    };
+    if refusal.code == Code::SourceUnreachable && no.code != Code::Revoked {
+        let known = format!("; at hand is {}", no.found);
+        refusal.found.push_str(&known);
+        let bring = "; a host without a network needs a bundle with a signature that counts: rootpin bundle import";
+        refusal.hint.push_str(bring);
+    }
+    revoked_beside(refusal, no)
 }
 
 /// How much of long lists was looked at, as an end of what was found.

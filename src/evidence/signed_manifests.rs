@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
+use super::drive::revoked_beside;
 use super::signatures::{SignaturesAtHand, lasts, origin};
 use super::{Evidence, Repositories, RootLook, share};
 use crate::sources::Description;
@@ -41,7 +42,10 @@ impl Repositories {
                 };
                 match self.each(half, image, index, None).await {
                     Ok(evidence) => Ok(evidence),
-                    Err(_) => self.signed_or_each(look, image, name).await,
+                    Err(no) => {
+                        let said = self.signed_or_each(look, image, name).await;
+                        said.map_err(|refusal| revoked_beside(refusal, &no))
+                    }
                 }
             }
             None => self.signed_or_each(look, image, name).await,
@@ -77,7 +81,10 @@ impl Repositories {
             return Err(refusal);
         }
         let each = self.each(look, image, index.bytes, Some(name)).await;
-        each.map_err(|no| if refusal.code.judged() { no } else { refusal })
+        each.map_err(|no| match refusal.code.judged() {
+            true => no,
+            false => revoked_beside(refusal, &no),
+        })
     }
 
     /// A signed index with its manifests' signers, where all signers are wanted: one key of either is
@@ -158,11 +165,15 @@ impl Repositories {
                 digest: entry.descriptor.digest,
                 ..image
             };
-            let evidence = Box::pin(self.of_signatures(look, manifest)).await;
-            let evidence = evidence.map_err(|mut refusal| {
-                refusal.found = format!("of the index {}: {}", image.digest, refusal.found);
-                refusal
-            })?;
+            let evidence = match Box::pin(self.of_signatures(look, manifest)).await {
+                Ok(evidence) => evidence,
+                Err(mut refusal) => {
+                    refusal.found = format!("of the index {}: {}", image.digest, refusal.found);
+                    let rest = manifests.iter().skip(at + 1);
+                    let rest = rest.map(|entry| entry.descriptor.digest);
+                    return Err(self.or_later_revoked(look, image, refusal, rest).await);
+                }
+            };
             files.extend(evidence.unsaved_files());
             signed.push(evidence);
         }
@@ -180,6 +191,24 @@ impl Repositories {
             is_partly_at_hand: is_of_part || signed.iter().any(|one| one.is_at_hand()),
             unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
         }))
+    }
+
+    /// Why a manifest of an index is not known to be signed; or that one after it rests on a revoked
+    /// key, as far as that is at hand.
+    async fn or_later_revoked(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+        refusal: Refusal,
+        rest: impl Iterator<Item = Digest>,
+    ) -> Refusal {
+        for digest in rest {
+            let manifest = SignedImage { digest, ..image };
+            if let Some(revoked) = self.revoked_at_hand(look, manifest).await {
+                return revoked_beside(refusal, &revoked);
+            }
+        }
+        refusal
     }
 
     async fn described(

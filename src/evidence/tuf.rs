@@ -190,6 +190,7 @@ impl TufLook<'_> {
                 Ok(true)
             }
             Err(refusal) => {
+                let refusal = self.or_revoked(refusal, updates).await;
                 updates.keep().await;
                 failures.add(id, None, &refusal);
                 // It answers nothing by itself any more, and may again where a source turns out to

@@ -6,6 +6,8 @@ mod daemon_json;
 mod dialect;
 mod document;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod resolver;
 
 pub(crate) use certificates::Certificates;

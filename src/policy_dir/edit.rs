@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use tempfile::NamedTempFile;
 
 use super::{FRAGMENTS, Owner, PolicyDir};
+use crate::problem::Problem;
 use crate::trusted_path;
 use rootpin_policy::{Diagnostic, Files, Policy, Unreadable};
 
@@ -45,14 +46,6 @@ pub struct Checked<'a> {
     pub policy: Policy,
 }
 
-/// Why there is no edit. What is wrong, and what a person can do.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}; hint: {hint}")]
-pub struct EditRefused {
-    message: String,
-    hint: String,
-}
-
 /// A step of [`Checked::write_watched`] that is about to be taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum EditStep {
@@ -75,11 +68,11 @@ impl Editing {
     ///
     /// # Errors
     /// There is no such directory, or another edit is under way.
-    pub fn begin(dir: &Path, owner: Owner) -> Result<Self, EditRefused> {
+    pub fn begin(dir: &Path, owner: Owner) -> Result<Self, Problem> {
         let files = PolicyDir::open(dir, owner);
         let shown = files.dir.display();
         let failed = |error: &io::Error| {
-            refused(
+            Problem::hinted(
                 format!("{shown}: {error}"),
                 format!("name the policy's folder by --policy, or make {shown}"),
             )
@@ -87,7 +80,7 @@ impl Editing {
         let lock = File::open(&files.dir).map_err(|error| failed(&error))?;
         match lock.try_lock() {
             Ok(()) => Ok(Self { files, _lock: lock }),
-            Err(TryLockError::WouldBlock) => Err(refused(
+            Err(TryLockError::WouldBlock) => Err(Problem::hinted(
                 format!("another edit of {shown} is under way"),
                 "try again when it has ended",
             )),
@@ -105,17 +98,17 @@ impl Editing {
     ///
     /// # Errors
     /// It is not to be trusted, or no text.
-    pub fn text(&self, name: &str) -> Result<Option<String>, EditRefused> {
+    pub fn text(&self, name: &str) -> Result<Option<String>, Problem> {
         let read = self.files.read(name);
         if matches!(fs::symlink_metadata(self.files.dir.join(name)), Err(error) if error.kind() == io::ErrorKind::NotFound)
         {
             return Ok(None);
         }
-        let bytes =
-            read.map_err(|error| refused(format!("{name}: {}", error.message), error.hint))?;
+        let bytes = read
+            .map_err(|error| Problem::hinted(format!("{name}: {}", error.message), error.hint))?;
         String::from_utf8(bytes)
             .map(Some)
-            .map_err(|_| refused(format!("{name} is not UTF-8"), "save the file as UTF-8"))
+            .map_err(|_| Problem::hinted(format!("{name} is not UTF-8"), "save the file as UTF-8"))
     }
 
     /// Loads what the policy would be.
@@ -199,7 +192,7 @@ impl Checked<'_> {
     ///
     /// # Errors
     /// Something could not be written, or the policy changed meanwhile: then it is as it was.
-    pub fn write(self) -> Result<(), EditRefused> {
+    pub fn write(self) -> Result<(), Problem> {
         self.write_watched(&mut |_| Ok(()))
     }
 
@@ -211,12 +204,12 @@ impl Checked<'_> {
     pub fn write_watched(
         self,
         watch: &mut dyn FnMut(EditStep) -> io::Result<()>,
-    ) -> Result<(), EditRefused> {
+    ) -> Result<(), Problem> {
         let files = &self.editing.files;
         let failed = |name: &str| {
             let name = name.to_owned();
             move |error: io::Error| {
-                refused(
+                Problem::hinted(
                     format!("{name} is not written: {error}"),
                     "nothing in force has changed; mend this and try again",
                 )
@@ -230,7 +223,7 @@ impl Checked<'_> {
         let name = &self.proposal.file;
         watch(EditStep::Look).map_err(failed(name))?;
         if files.look() != files.identity() {
-            return Err(refused(
+            return Err(Problem::hinted(
                 "the policy was changed by somebody else meanwhile".to_owned(),
                 "look at what they did, and try again",
             ));
@@ -348,13 +341,6 @@ fn sync(dir: &Path) -> io::Result<()> {
 
 fn parent(path: &Path) -> io::Result<&Path> {
     path.parent().ok_or_else(|| io::Error::other("no folder"))
-}
-
-fn refused(message: impl Into<String>, hint: impl Into<String>) -> EditRefused {
-    EditRefused {
-        message: message.into(),
-        hint: hint.into(),
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use text_edit::{line_ending, line_start, trailing_comma, without_entry, without_
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
+use crate::problem::Problem;
 use rootpin_policy::Pattern;
 
 /// A table to add: its header, as `root`, and its keys in order.
@@ -43,15 +44,32 @@ pub enum EditError {
         entry: String,
     },
     /// It is the only entry of its list.
-    #[error(
-        "{0:?} is the only entry of its list; hint: pin another key first, or take the whole root out"
-    )]
+    #[error("{0:?} is the only entry of its list")]
     LastEntry(String),
     /// The text is written in a way in which it can't be edited here.
-    #[error(
-        "the file is written in a way that no command can edit; hint: edit it by hand, and run rootpin policy check"
-    )]
+    #[error("the file is written in a way that no command can edit")]
     ByHand,
+}
+
+impl EditError {
+    /// What to do instead, where something helps.
+    fn hint(&self) -> Option<&'static str> {
+        match self {
+            Self::Syntax(_) | Self::NoRoot(_) | Self::NoEntry { .. } => None,
+            Self::LastEntry(_) => Some("pin another key first, or take the whole root out"),
+            Self::ByHand => Some("edit it by hand, and run rootpin policy check"),
+        }
+    }
+}
+
+impl From<EditError> for Problem {
+    fn from(error: EditError) -> Self {
+        let hint = error.hint().map(str::to_owned);
+        Self {
+            hint,
+            ..Self::new(error.to_string())
+        }
+    }
 }
 
 /// Adds tables at the end.

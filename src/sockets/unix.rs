@@ -1,9 +1,10 @@
 //! A Unix socket that only root can connect to.
 
 use std::fs;
-use std::io;
+use std::io::{self, Read as _};
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
@@ -11,6 +12,9 @@ use tokio::net::{UnixListener, UnixStream};
 
 use super::{Holder, SocketUnavailable};
 use crate::trusted_path::{missing_folder, restrict_socket};
+
+/// How soon a connection ends that nobody wants.
+const AT_ONCE: Duration = Duration::from_millis(200);
 
 /// Binds a socket of mode 0600. One that is left over from a daemon that died is replaced; anything
 /// else in its place is an error.
@@ -50,8 +54,9 @@ pub(crate) async fn is_dead(path: &Path) -> bool {
         && UnixStream::connect(path).await.is_err_and(refused)
 }
 
-/// Whether who connects to a path comes to nobody, as far as is known without waiting. A queue that
-/// is full has somebody.
+/// Whether who connects to a path comes to nobody: nobody listens there, or the connection ends at
+/// once, as where systemd holds a socket that the running rootpind does not know. A queue that is
+/// full has somebody.
 pub(crate) fn nobody_comes(path: &Path) -> bool {
     if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
         return true;
@@ -59,9 +64,21 @@ pub(crate) fn nobody_comes(path: &Path) -> bool {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     let connected = SocketAddrUnix::new(path).and_then(|at| {
         let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&stream, &at)
+        connect(&stream, &at)?;
+        Ok(std::os::unix::net::UnixStream::from(stream))
     });
-    connected == Err(Errno::CONNREFUSED)
+    match connected {
+        Ok(stream) => ends_at_once(stream),
+        Err(error) => error == Errno::CONNREFUSED,
+    }
+}
+
+/// Whether the other side ends a connection before anything is asked.
+fn ends_at_once(mut stream: std::os::unix::net::UnixStream) -> bool {
+    let waits = stream
+        .set_nonblocking(false)
+        .and_then(|()| stream.set_read_timeout(Some(AT_ONCE)));
+    waits.is_ok() && matches!(stream.read(&mut [0]), Ok(0))
 }
 
 fn fresh_name(path: &Path) -> io::Result<PathBuf> {
@@ -97,12 +114,25 @@ pub(super) mod tests {
         (listener, std::iter::from_fn(connected).collect())
     }
 
+    #[test]
+    fn who_is_sent_away_at_once_comes_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        assert!(nobody_comes(&path), "there is none");
+        let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        assert!(!nobody_comes(&path), "whoever it is has not accepted yet");
+        std::thread::spawn(move || while listener.accept().is_ok() {});
+        // On a busy machine it may take longer to be sent away.
+        assert!((0..100).any(|_| nobody_comes(&path)));
+    }
+
     #[tokio::test]
     async fn a_socket_is_replaced_only_where_nobody_listens_any_more() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("socket");
         let full = full(&path);
         assert!(!full.1.is_empty());
+        assert!(!nobody_comes(&path));
         let taken = bind_unix(&path).await.unwrap_err().to_string();
         assert!(taken.contains("listens there"), "{taken}");
         assert!(path.exists());

@@ -89,8 +89,10 @@ pub(super) async fn pass(
     deadline: Instant,
 ) -> Result<Option<BlobStream>, SourceError> {
     let mut by_http = None;
-    for endpoint in registry::endpoints(client, &wanted.repository, Capability::Pull)? {
-        let result = pass_from(&endpoint, wanted, deadline).await;
+    let ways = registry::endpoints(client, &wanted.repository, Capability::Pull)?;
+    for (endpoint, left) in registry::each_way(ways) {
+        let until = registry::turn_of_way(deadline, left);
+        let result = pass_from(&endpoint, wanted, until).await;
         if let Some(settled) = endpoint.settle(result, &mut by_http) {
             return settled;
         }

@@ -14,12 +14,12 @@ use super::http::{HttpClient, Reply};
 use super::next_page::{NextPage, next_page};
 use super::registry::{self, Endpoint};
 use super::replies::RegistryReplies;
-use super::signature_list::{
-    CutLists, SignatureKind, WithoutReferrers, is_json, is_of_repository, listed, wrong,
-};
+use super::search_time::{SearchTime, turn};
+use super::signature_list::{CutLists, SignatureKind, is_json, is_of_repository, listed, wrong};
 use super::signature_manifest::{Layer, NotRead, SignatureManifest, take_files};
 use super::signature_requests::SignatureRequests;
 use super::signature_steps::{INDEX, ListPart, Step};
+use super::without_referrers::WithoutReferrers;
 use super::{SourceError, share};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
 use rootpin_trust::{MOST_SIGNATURES, SignatureFile};
@@ -46,9 +46,7 @@ pub(crate) struct SignatureSearch<'a> {
     files: BTreeMap<usize, usize>,
     /// Blobs of the list that is read now.
     blobs: (usize, BTreeMap<Digest, Vec<u8>>),
-    /// Until when the present way is asked, and until when the list that is read now.
-    way_until: Instant,
-    list_until: Instant,
+    time: SearchTime,
     /// Why something that may have been a signature was not read.
     failed: Option<SourceError>,
     /// Signatures that were read and those that were left out, and whether a list has more pages.
@@ -61,6 +59,8 @@ pub(crate) struct SignatureSearch<'a> {
     answered: bool,
     /// Whether nothing was asked there yet.
     is_new_way: bool,
+    /// Whether it was not asked for its list of referrers, as it is remembered to have none.
+    rests_on_memory: bool,
 }
 
 impl<'a> SignatureSearch<'a> {
@@ -87,8 +87,7 @@ impl<'a> SignatureSearch<'a> {
             lists: 0,
             files: BTreeMap::new(),
             blobs: (0, BTreeMap::new()),
-            way_until: now,
-            list_until: now,
+            time: SearchTime::new(now),
             failed: None,
             looked_at: 0,
             left_out: 0,
@@ -96,6 +95,7 @@ impl<'a> SignatureSearch<'a> {
             by_http: None,
             answered: false,
             is_new_way: true,
+            rests_on_memory: false,
         };
         search.begin();
         Ok(search)
@@ -122,14 +122,17 @@ impl<'a> SignatureSearch<'a> {
             let endpoint = self.ways.front()?.clone();
             let remembers = self.requests.replies.is_some();
             if std::mem::take(&mut self.is_new_way) {
-                // One that keeps us waiting leaves time for the others.
-                self.way_until = share(Instant::now(), deadline, self.ways.len());
+                let others_wait = self.ways.len() > 1;
+                self.time.begin_way(Instant::now(), deadline, others_wait);
                 if remembers && !endpoint.is_mirror() {
                     // On the heap: the search's future would be three times as large otherwise.
                     Box::pin(self.look_ahead(&endpoint)).await;
                 }
             }
             let Some(step) = self.steps.pop_front() else {
+                if self.asks_once_more(&endpoint) {
+                    continue;
+                }
                 // Nobody speaks plain http where nothing was answered to it.
                 let is_wrong = self.by_http.is_some() && !self.answered && self.ways.len() > 1;
                 // What a mirror does not have, the registry itself may have.
@@ -141,7 +144,8 @@ impl<'a> SignatureSearch<'a> {
                 continue;
             };
             if self.answered && !endpoint.is_mirror() {
-                self.way_until = deadline;
+                self.time
+                    .only_this_way(Instant::now(), self.others_wait(step.of_list()));
             }
             let until = self.until(&step);
             // That there is no list of referrers, servers say in many ways.
@@ -173,23 +177,31 @@ impl<'a> SignatureSearch<'a> {
         self.failed.get_or_insert(error);
     }
 
-    /// Until when a step may take. Each place of a way has an equal part of its time, for its list
-    /// and for all that it lists; those entries that say that they are no signatures have another one.
+    /// Until when a step may take. The entries of all lists that say that they are no signatures are
+    /// the last list.
     fn until(&mut self, step: &Step) -> Instant {
-        let mut others = self.steps.iter().map(Step::of_list);
+        let now = Instant::now();
         match step.of_list() {
-            None => {
-                let has_late = others.clone().any(|of_list| of_list.is_some());
-                let places = others.filter(Option::is_none).count() + usize::from(has_late);
-                self.list_until = share(Instant::now(), self.way_until, 1 + places);
-                return self.list_until;
+            None => self.time.begin_place(now, self.others_wait(None)),
+            Some(is_late) => {
+                if is_late {
+                    self.time.begin_last();
+                }
+                self.time.part(now, self.goes_on_after(step.of_list()))
             }
-            Some(true) => self.list_until = self.way_until,
-            Some(false) => {}
         }
-        // What keeps us waiting leaves time for the rest of its list.
-        let goes_on = others.next() == Some(step.of_list());
-        share(Instant::now(), self.list_until, if goes_on { 2 } else { 1 })
+    }
+
+    /// Whether other places wait, or other lists than this one.
+    fn others_wait(&self, own: Option<bool>) -> bool {
+        let mut others = self.steps.iter().map(Step::of_list);
+        others.any(|other| other != own || other.is_none())
+    }
+
+    /// Whether more of the list waits that is read now.
+    fn goes_on_after(&self, of_list: Option<bool>) -> bool {
+        let next = self.steps.front();
+        next.is_some_and(|next| next.of_list() == of_list)
     }
 
     /// The next way is asked for all of it: this one may not have given what it lists, and says
@@ -204,11 +216,9 @@ impl<'a> SignatureSearch<'a> {
     }
 
     fn begin(&mut self) {
-        let first = self
-            .ways
-            .front()
-            .map(|way| self.known.has(way.api(), self.requests.repository));
+        let first = self.ways.front().map(|way| self.without_list(way.api()));
         self.is_new_way = true;
+        self.rests_on_memory = first == Some(true);
         self.steps = match first {
             Some(true) => [Step::IndexTag, Step::SignatureTag].into(),
             Some(false) => [Step::Referrers, Step::IndexTag, Step::SignatureTag].into(),
@@ -221,9 +231,28 @@ impl<'a> SignatureSearch<'a> {
         }
     }
 
+    /// Whether it is remembered that the registry has no list of referrers. A person who asks is told
+    /// what it says now.
+    fn without_list(&self, api: &str) -> bool {
+        let by_a_person = self.requests.replies.is_some();
+        !by_a_person && self.known.has(api, self.requests.repository)
+    }
+
+    /// Before the image is said to have no signature: whether the list is asked for once more, that
+    /// it was remembered not to be there.
+    fn asks_once_more(&mut self, endpoint: &Endpoint) -> bool {
+        let (api, repository) = (endpoint.api(), self.requests.repository);
+        let asks = self.rests_on_memory && self.known.asks_again(api, repository);
+        self.rests_on_memory = false;
+        if asks {
+            self.steps.push_back(Step::Referrers);
+        }
+        asks
+    }
+
     /// Asks for all places of a way at once, where all of them are wanted.
-    async fn look_ahead(&self, endpoint: &Endpoint) {
-        let until = share(Instant::now(), self.way_until, 1 + self.steps.len());
+    async fn look_ahead(&mut self, endpoint: &Endpoint) {
+        let until = self.time.begin_place(Instant::now(), true);
         let places = self.steps.iter().filter_map(|step| step.place(self.digest));
         // The replies are remembered; where there was none, the step asks again.
         let asking =
@@ -240,9 +269,7 @@ impl<'a> SignatureSearch<'a> {
         let place = step.place(self.digest);
         match (step, place) {
             (Step::Referrers, _) => {
-                // A page that keeps us waiting leaves time for what the pages before it list.
-                self.referrers(endpoint, share(Instant::now(), deadline, 2))
-                    .await?;
+                self.referrers(endpoint, deadline).await?;
                 Ok(Vec::new())
             }
             (Step::SignatureTag, Some(place)) => {
@@ -284,7 +311,7 @@ impl<'a> SignatureSearch<'a> {
             entries,
         } = manifests;
         // One that keeps us waiting leaves time for what the others have.
-        let until = share(Instant::now(), deadline, 2);
+        let until = turn(Instant::now(), deadline, true);
         let digests = entries.iter().map(|entry| entry.digest);
         let replies =
             all(digests.map(|digest| self.requests.manifest(endpoint, digest, until))).await;
@@ -311,7 +338,10 @@ impl<'a> SignatureSearch<'a> {
                 entries: later,
             }));
         }
-        self.files(endpoint, list, now, deadline).await
+        let until = self
+            .time
+            .part(Instant::now(), self.goes_on_after(Some(is_late)));
+        self.files(endpoint, list, now, until).await
     }
 
     /// Reads the list of referrers, page by page, if the registry has one.
@@ -331,13 +361,11 @@ impl<'a> SignatureSearch<'a> {
                 url.clone(),
                 INDEX,
                 Document::LIMITS.bytes,
-                deadline,
+                // A page leaves time for what the pages before it list.
+                turn(Instant::now(), deadline, page > 0),
             );
             let reply = match reply.await {
                 Ok(reply) => reply,
-                // Registries without the list say so in many ways; it may also be denied for this
-                // repository alone.
-                Err(SourceError::Denied { .. }) if page == 0 => return Ok(()),
                 Err(error) if page == 0 => return Err(error),
                 // What was read of it before counts all the same.
                 Err(error) => {
@@ -346,17 +374,7 @@ impl<'a> SignatureSearch<'a> {
                 }
             };
             let status = reply.status.as_u16();
-            // One that answers everything with a page of its own has no such list. A list that is
-            // too long, or broken, is this image's alone: who may push beside it made it.
-            let is_none = match status {
-                200 => !is_json(&reply),
-                _ => !reply.error().is_silent(),
-            };
-            if page == 0 && is_none {
-                let says_so = matches!(status, 200 | 400 | 404 | 405 | 501);
-                if says_so && !is_of_repository(&reply) {
-                    self.known.add(endpoint.api(), self.requests.repository);
-                }
+            if page == 0 && !self.is_list(endpoint, &reply)? {
                 return Ok(());
             }
             let listed = match status {
@@ -364,7 +382,10 @@ impl<'a> SignatureSearch<'a> {
                 _ => Err(reply.error()),
             };
             match listed {
-                Ok(listed) => all.extend(listed),
+                Ok(listed) => {
+                    self.answered = true;
+                    all.extend(listed);
+                }
                 Err(error) if page == 0 => return Err(error),
                 Err(error) => {
                     self.unread(error);
@@ -382,6 +403,36 @@ impl<'a> SignatureSearch<'a> {
         }
         self.queue(all, goes_on);
         Ok(())
+    }
+
+    /// Whether an answer is a list of referrers, and not the word that there is none. One that answers
+    /// everything with a page of its own has none either, which is not remembered: a proxy may answer
+    /// so for a moment.
+    ///
+    /// # Errors
+    /// It is neither: that it is denied, or gone, says nothing of what is there.
+    fn is_list(&self, endpoint: &Endpoint, reply: &Reply) -> Result<bool, SourceError> {
+        let (api, repository) = (endpoint.api(), self.requests.repository);
+        match reply.status.as_u16() {
+            200 if is_json(reply) => {
+                self.known.has_list(api, repository);
+                Ok(true)
+            }
+            200 => Ok(false),
+            // One that gave lists a while ago has none for this image, or an odd moment.
+            404 if is_of_repository(reply) || self.known.had_list(api, repository) => Ok(false),
+            400 | 404 | 405 | 501 if !self.known.had_list(api, repository) => {
+                self.known.add(api, repository);
+                Ok(false)
+            }
+            status @ (400 | 405) => {
+                let cause = format!("answered {status}, and gave lists of referrers a while ago");
+                Err(wrong(&reply.url, &cause))
+            }
+            // A list that is too long, or broken, is this image's alone: who may push beside it made
+            // it.
+            _ => Err(reply.error()),
+        }
     }
 
     /// Each list has a budget of its own.
@@ -418,8 +469,14 @@ impl<'a> SignatureSearch<'a> {
                 }
             }
         }
+        let begins = !next.is_empty();
         next.append(&mut self.steps);
         self.steps = next;
+        if begins {
+            // That its place kept us waiting takes nothing of the list's own time.
+            let others_wait = self.others_wait(Some(false));
+            self.time.begin_place(Instant::now(), others_wait);
+        }
     }
 
     /// The layers of a signature's manifest that are looked at, and the manifest's own place in the

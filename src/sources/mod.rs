@@ -14,6 +14,8 @@ mod challenge;
 mod clients;
 mod credential_program;
 pub mod credentials;
+#[cfg(test)]
+mod fuzz;
 mod grant;
 mod host_name;
 mod hosts;
@@ -25,6 +27,7 @@ mod next_page;
 mod notary_server;
 pub mod registry;
 mod replies;
+mod search_time;
 mod server_backoff;
 mod server_words;
 mod signature_list;
@@ -33,6 +36,7 @@ mod signature_requests;
 mod signature_steps;
 mod threads;
 mod tuf;
+mod without_referrers;
 
 pub(crate) use artifacts::Artifacts;
 pub use blob_stream::StreamRequest;

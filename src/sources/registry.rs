@@ -9,6 +9,7 @@ use rootpin_trust::image::{Digest, Document, ImageRef, Repository};
 
 use super::hosts::{self, Capability, RegistryRoute};
 use super::http::{Ask, HttpClient, Reply};
+use super::search_time::turn;
 use super::{SourceError, escaped, host_name, is_loopback, shown};
 
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -53,8 +54,8 @@ pub async fn resolve(
         return Ok(image.digest);
     }
     let mut by_http = None;
-    for endpoint in endpoints(client, &image.repository, Capability::Resolve)? {
-        let result = resolve_at(&endpoint, image, deadline).await;
+    for (endpoint, left) in each_way(endpoints(client, &image.repository, Capability::Resolve)?) {
+        let result = resolve_at(&endpoint, image, turn_of_way(deadline, left)).await;
         if let Some(settled) = endpoint.settle(result, &mut by_http) {
             return settled;
         }
@@ -93,8 +94,8 @@ pub async fn describe(
         Capability::Resolve
     };
     let mut by_http = None;
-    for endpoint in endpoints(client, &image.repository, wanted)? {
-        let result = describe_at(&endpoint, image, deadline).await;
+    for (endpoint, left) in each_way(endpoints(client, &image.repository, wanted)?) {
+        let result = describe_at(&endpoint, image, turn_of_way(deadline, left)).await;
         if let Some(settled) = endpoint.settle(result, &mut by_http) {
             return settled;
         }
@@ -152,6 +153,20 @@ pub(super) fn endpoints(
         .into_iter()
         .chain([at("https")])
         .collect())
+}
+
+/// Ways, each with how many come after it.
+pub(super) fn each_way(ways: Vec<Endpoint>) -> impl Iterator<Item = (Endpoint, usize)> {
+    let count = ways.len();
+    ways.into_iter()
+        .enumerate()
+        .map(move |(at, way)| (way, count - at - 1))
+}
+
+/// Until when a way is asked: one that keeps us waiting leaves time for those that come after it.
+pub(super) fn turn_of_way(deadline: Instant, left: usize) -> Instant {
+    let now = std::time::Instant::now();
+    turn(now, deadline.into_std(), left > 0).into()
 }
 
 /// Whether a failed attempt over plain http came to a server that speaks it: one that speaks TLS
@@ -318,24 +333,25 @@ impl Endpoint {
     }
 
     /// What came of asking there; `None`, where the next way is to be asked: a mirror has no answer
-    /// or not what is wanted, or nobody speaks plain http here. `by_http`: what came of that, which a
-    /// failure by https does not say.
+    /// or not what is wanted, or nobody speaks plain http here. `before`: what came of those, which
+    /// the last way's failure does not say.
     pub(super) fn settle<T>(
         &self,
         result: Result<Option<T>, SourceError>,
-        by_http: &mut Option<SourceError>,
+        before: &mut Option<SourceError>,
     ) -> Option<Result<Option<T>, SourceError>> {
         match result {
             Err(error) if self.was_guessed_wrong(&error) => {
-                *by_http = Some(error);
+                *before = Some(error.after(before.take()));
                 None
             }
             Err(error) if self.mirror => {
                 log::debug!("passed over a mirror: {error}");
+                *before = Some(error.after(before.take()));
                 None
             }
             Ok(None) if self.mirror => None,
-            result => Some(result.map_err(|error| error.after(by_http.take()))),
+            result => Some(result.map_err(|error| error.after(before.take()))),
         }
     }
 

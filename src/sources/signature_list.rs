@@ -1,14 +1,11 @@
 //! Lists of what is beside an image: the kind of signature that is looked for, which entry is looked
 //! at first for it, and what is left out.
 
-use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use rootpin_trust::canonical::{Text, rewrite_doubles};
-use rootpin_trust::image::{Descriptor, Document, Repository};
+use rootpin_trust::image::{Descriptor, Document};
 use rootpin_trust::{cosign, notation};
 
 use super::http::Reply;
@@ -48,35 +45,6 @@ impl fmt::Display for CutLists {
         let more = if self.goes_on { "more than " } else { "" };
         let (looked_at, listed) = (self.looked_at, self.listed);
         write!(formatter, "{looked_at} of {more}{listed} were looked at")
-    }
-}
-
-/// The repositories that are known to have no lists of referrers, by their registry's API, and since
-/// when: they are not asked for one again for a while. One address may stand for several registries,
-/// by the first part of the path.
-#[derive(Debug, Default)]
-pub(super) struct WithoutReferrers(Mutex<HashMap<(String, String), Instant>>);
-
-/// So many are remembered.
-const MOST_KNOWN: usize = 4096;
-/// A registry may learn it: then new signatures are there and nowhere else.
-const KNOWN_FOR: Duration = Duration::from_secs(3600);
-
-impl WithoutReferrers {
-    pub(super) fn has(&self, api: &str, repository: &Repository) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known
-            .get(&(api.to_owned(), repository.path().to_owned()))
-            .is_some_and(|since| since.elapsed() < KNOWN_FOR)
-    }
-
-    pub(super) fn add(&self, api: &str, repository: &Repository) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_KNOWN {
-            known.clear();
-        }
-        let of = (api.to_owned(), repository.path().to_owned());
-        known.insert(of, Instant::now());
     }
 }
 

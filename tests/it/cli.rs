@@ -6,6 +6,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::containerd::Differ;
+use crate::decide::mode::MEMBERS;
 use crate::publisher::{Key, Publisher};
 use crate::world::{Daemon, Ended, GUN, Image, World, run};
 
@@ -367,20 +368,6 @@ fn the_judgement_has_the_documented_members_and_ends_by_its_exit_code() {
     };
     let digest = &image.index.digest;
     let (allowed, code) = world.rootpin_json(&["verify", &format!("{V1}@{digest}")]);
-    let members = [
-        "code",
-        "digest",
-        "found",
-        "hint",
-        "let_through",
-        "let_through_by",
-        "name",
-        "outcome",
-        "roots",
-        "rule",
-        "version",
-        "wanted",
-    ];
     assert_eq!(
         allowed
             .as_object()
@@ -388,7 +375,7 @@ fn the_judgement_has_the_documented_members_and_ends_by_its_exit_code() {
             .keys()
             .map(String::as_str)
             .collect::<Vec<_>>(),
-        members
+        MEMBERS
     );
     assert_eq!(
         (
@@ -415,7 +402,7 @@ fn the_judgement_has_the_documented_members_and_ends_by_its_exit_code() {
             .all(|member| refused[member].is_string()),
         "{refused}"
     );
-    assert_eq!(refused.as_object().unwrap().len(), members.len());
+    assert_eq!(refused.as_object().unwrap().len(), MEMBERS.len());
     // Nothing answers for this registry, which is asked what the tag is.
     let rule = "[[rule]]\nmatch = \"127.0.0.1:1/*\"\nroots = [\"acme\"]\n";
     world.write_policy(&(world.policy() + rule));

@@ -3,7 +3,9 @@
 
 use std::time::{Duration, Instant};
 
-use containerd_client::services::v1::ApplyRequest;
+use containerd_client::events::ContentCreate;
+use containerd_client::services::v1::{ApplyRequest, ImageCreate};
+use prost::Message as _;
 use serde_json::json;
 use tonic::Code;
 
@@ -372,6 +374,48 @@ fn a_namespace_in_which_very_much_happens_changes_no_answer_in_another() {
     );
     let (code, text) = answer_in(&world, "tenant", image.unpack());
     assert_eq!(code, Code::FailedPrecondition, "{text}");
+}
+
+#[test]
+fn an_event_that_is_not_true_admits_nothing_and_costs_no_answer() {
+    let Some((world, image)) = world("gi-stranger") else {
+        return;
+    };
+    let unsigned = Image::named("unsigned");
+    let _daemon = following(&world);
+    world.containerd.hold("default", |held| {
+        image.hold_as(held, V1);
+        unsigned.hold_as(held, &format!("{GUN}:v2"));
+    });
+    let blob = |digest: &str, size| {
+        let digest = digest.to_owned();
+        ContentCreate { digest, size }.encode_to_vec()
+    };
+    let record = |name: &str| {
+        let name = name.to_owned();
+        ImageCreate {
+            name,
+            ..ImageCreate::default()
+        }
+        .encode_to_vec()
+    };
+    let nowhere = format!("sha256:{}", "0".repeat(64));
+    for (topic, value) in [
+        ("/content/create", blob(&nowhere, 7)),
+        ("/content/create", blob(&unsigned.manifest.digest, -1)),
+        ("/content/create", blob(&unsigned.manifest.digest, i64::MAX)),
+        ("/content/create", blob("sha512:x", 7)),
+        ("/images/create", record(&format!("{GUN}:v9"))),
+        ("/images/create", record("")),
+        ("/rootpin/mark/00", Vec::new()),
+        ("/images/update", b"\xff".to_vec()),
+        ("/content/create", b"\xff".to_vec()),
+    ] {
+        world.containerd.publish("default", topic, value);
+        assert_eq!(answer(&world, image.unpack()).0, "allowed", "{topic}");
+        let (shown, _) = answer(&world, unsigned.unpack());
+        assert!(shown.contains("no-statement"), "{topic}: {shown}");
+    }
 }
 
 #[test]

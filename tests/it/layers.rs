@@ -192,8 +192,12 @@ fn below(folder: &str) -> Vec<Source> {
     files
         .iter()
         .map(|file| read(&root, file))
-        .filter(|source| !source.path.split('/').any(|part| part.starts_with("tests")))
+        .filter(|source| !source.path.split('/').any(is_of_tests))
         .collect()
+}
+
+fn is_of_tests(part: &str) -> bool {
+    part.starts_with("tests") || ["fuzz.rs", "fuzzing.rs"].contains(&part)
 }
 
 fn find(folder: &Path, files: &mut Vec<PathBuf>) {

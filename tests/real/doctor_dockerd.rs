@@ -2,6 +2,7 @@
 //! containerd that nobody named.
 
 use std::fs;
+use std::process::Command;
 
 use crate::advice;
 use crate::daemon::Daemon;
@@ -158,6 +159,18 @@ fn a_containerd_of_dockerds_that_nobody_named_is_a_hole_and_naming_it_closes_it(
         .iter()
         .find(|hole| hole["code"] == "docker-unknown-containerd")
         .unwrap();
+    // The verb that has it ask says so too, and does not end as if all were in place.
+    let output = Command::new(env!("CARGO_BIN_EXE_rootpin"))
+        .args(["install", "--dry-run", "--config"])
+        .arg(lab.root.join("rootpin/doctor.toml"))
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("not done: docker: docker-unknown-containerd"),
+        "{said}"
+    );
     // Its own lines, put into rootpin.toml.
     let lines = hole["change"]
         .as_str()

@@ -169,6 +169,28 @@ fn a_node_where_a_step_fails_or_the_pod_is_killed_is_as_it_was_and_keeps_its_tai
     );
 }
 
+/// As on nodes whose engine the packaged rootpin.toml does not name: k3s, RKE2, k0s, `MicroK8s`.
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn an_engine_that_rootpin_toml_did_not_name_has_its_images_judged_and_is_answered_before_it_asks() {
+    let script = "mkdir -p /etc/rootpin; sed '/^\\[\\[engine\\]\\]/,$d' /pod/rootpin/etc/rootpin/rootpin.toml >/etc/rootpin/rootpin.toml; cp /etc/rootpin/rootpin.toml /run/plain; before\n\
+         ctr -n k8s.io images import --no-unpack /image.tar >/dev/null; node install; echo not_admitted=$?; as_before images; cmp /run/plain /etc/rootpin/rootpin.toml; echo config=$?\n\
+         ctr -n k8s.io images ls -q | xargs ctr -n k8s.io images rm --sync >/dev/null; node install; echo installed=$?; echo proven=$(cat /pod/run/rootpin/proven)\n\
+         daemon=$(systemctl show -p MainPID --value rootpind); node install >/dev/null; echo again=$? $([[ $(systemctl show -p MainPID --value rootpind) == $daemon ]] && echo same)\n";
+    let told = node("kubernetes-unnamed").boot(&format!("{}{script}", head()), 120);
+    expect(
+        &told,
+        &[
+            ("not_admitted", "1"),
+            ("images", "0 0 inactive  same"),
+            ("config", "0"),
+            ("installed", "0"),
+            ("proven", "proven"),
+            ("again", "0 same"),
+        ],
+    );
+}
+
 /// An image like the chart's, of programs that are static: busybox, in rootpin's place.
 fn image() -> PathBuf {
     let folder = Path::new(&std::env::var("ROOTPIN_LAB").unwrap()).join("image");

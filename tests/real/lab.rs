@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
 
 use tokio::runtime::Runtime;
 
+pub(crate) use crate::command::run;
 use crate::image::{Blob, Image};
 
 pub(crate) const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/real/lab.sh");
@@ -242,24 +243,6 @@ impl Drop for Lab {
 /// One of the lab's paths, of which no service need run.
 pub(crate) fn variable(name: &str) -> String {
     environment().remove(name).unwrap()
-}
-
-/// The command's output; a failure is the harness's and ends the test.
-pub(crate) fn run(command: &mut Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        status.success(),
-        "{command:?} ended with {status}\n{}{}",
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr)
-    );
-    String::from_utf8(stdout).unwrap()
 }
 
 /// A file and the folders that lead to it.

@@ -11,6 +11,8 @@ mod authz;
 mod bare;
 mod clients;
 mod cold;
+#[path = "../support/command.rs"]
+mod command;
 #[path = "../support/cosign.rs"]
 mod cosign;
 mod cosign_cross_check;

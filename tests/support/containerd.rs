@@ -230,6 +230,11 @@ impl Containerd {
         self.tell(namespace, name);
     }
 
+    /// Publishes an event as any client may: of these bytes, whatever they are.
+    pub fn publish(&self, namespace: &str, topic: &str, value: Vec<u8>) {
+        self.inner.publish_bytes(namespace, topic, value);
+    }
+
     /// Tells that a record was written.
     pub fn tell(&self, namespace: &str, name: &str) {
         let image = ImageCreate {
@@ -366,9 +371,13 @@ impl Containerd {
 
 impl Inner {
     fn publish(&self, namespace: &str, topic: &str, event: &impl Message) {
+        self.publish_bytes(namespace, topic, event.encode_to_vec());
+    }
+
+    fn publish_bytes(&self, namespace: &str, topic: &str, value: Vec<u8>) {
         let event = prost_types::Any {
             type_url: "of.a.test".to_owned(),
-            value: event.encode_to_vec(),
+            value,
         };
         let envelope = Envelope {
             namespace: namespace.to_owned(),

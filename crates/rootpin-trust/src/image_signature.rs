@@ -68,6 +68,8 @@ pub struct SignatureFinding {
     pub revoked: bool,
     /// Whether it is one that counts for nothing because it, or a certificate of its signer, is over.
     pub is_over: bool,
+    /// What the policy wants beyond a good signature, where it lacks that, as a hint.
+    pub lacks: Option<String>,
 }
 
 /// What all signatures of an image come to.
@@ -91,6 +93,7 @@ impl SignatureFinding {
             rejected: Some(why.into()),
             revoked: false,
             is_over: false,
+            lacks: None,
         }
     }
 }
@@ -286,15 +289,15 @@ fn unsigned(image: SignedImage<'_>, wanted: &Wanted) -> Refusal {
         format!("no signature of {} in {}", image.digest, image.repository),
         wanted.said(),
         format!(
-            "have its publisher sign it ({} …), or pull an image that is signed; `rootpin verify {}@{}` shows what is there",
-            wanted.command, image.repository, image.digest
+            "have its publisher sign it ({} …), or pull an image that is signed",
+            wanted.command
         ),
     )
 }
 
 /// The refusal of an image that not enough keys signed, by what is beside it. Only something that should
 /// be a signature and is none that counts makes a bad signature of it: a host's owner may be alarmed by
-/// that, and not by a signer who has not signed yet.
+/// that, and not by a signer who has not signed yet, or not as this policy wants it.
 fn explained(
     mut refusal: Refusal,
     image: SignedImage<'_>,
@@ -311,7 +314,8 @@ fn explained(
     }
     refusal.wanted = wanted.said();
     let command = wanted.command;
-    let is_none = |found: &&SignatureFinding| found.predicate.is_some();
+    let lacks = findings.iter().find_map(|found| found.lacks.as_ref());
+    let is_none = |found: &&SignatureFinding| found.predicate.is_some() || found.lacks.is_some();
     let mut rejected = findings.iter().filter(|found| found.rejected.is_some());
     if rejected
         .clone()
@@ -325,10 +329,10 @@ fn explained(
         refusal.hint = format!("have its publisher sign the image again ({command} …)");
     } else {
         refusal.code = Code::NoStatement;
-        refusal.hint = if signers.is_empty() {
-            unsigned(image, wanted).hint
-        } else {
-            format!("have the other keys' owners sign the image too ({command} …)")
+        refusal.hint = match lacks {
+            Some(hint) => hint.clone(),
+            None if signers.is_empty() => unsigned(image, wanted).hint,
+            None => format!("have the other keys' owners sign the image too ({command} …)"),
         };
     }
     refusal

@@ -43,14 +43,15 @@ pub fn signature_keys(file: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
                 let certificate = Certificate::from_der(&block.bytes).map_err(KeyError)?;
                 if certificate.authority && index > 0 {
                     return Err(KeyError(
-                        "a chain: keep only the certificate whose key is to be pinned".to_owned(),
+                        "a chain of certificates: keep the one that is meant, alone in a file"
+                            .to_owned(),
                     ));
                 }
                 (certificate.key.clone(), Some(certificate))
             }
             label if label.ends_with("PRIVATE KEY") => {
                 return Err(KeyError(
-                    "a private key: pin the public one, and keep this one off this host".to_owned(),
+                    "a private key: name the file of the public one, and keep this one off this host".to_owned(),
                 ));
             }
             label => {

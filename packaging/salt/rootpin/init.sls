@@ -48,7 +48,8 @@ rootpin install --platform {{ platform }} --yes:
     - require:
       - cmd: rootpin state acknowledge
 
-systemctl restart {{ engine }}:
+# it reads rootpin.toml, to which engines were added, at its start
+systemctl daemon-reload && systemctl restart rootpind && systemctl restart {{ engine }}:
   cmd.run:
     - onchanges:
       - cmd: rootpin install --platform {{ platform }} --yes

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use super::super::output::{counted, list, said_time, table, text};
-use crate::operate::audit::{Fleet, joined};
+use super::super::output::{counted, list, shown_time, table, text, time};
+use crate::operate::audit::Fleet;
 
 pub(super) fn host_text(value: &Value) -> String {
     let mut parts = Vec::new();
@@ -14,7 +14,7 @@ pub(super) fn host_text(value: &Value) -> String {
     parts.push(format!(
         "{} at {}\npolicy: {policy}",
         text(value, "host"),
-        time(text(value, "at"))
+        time(value, "at")
     ));
     let mut images = vec![
         [
@@ -143,7 +143,13 @@ fn image_row(image: &Value) -> Vec<String> {
     };
     // Of a root that said nothing no role is known, and no end.
     let spoke = roots.clone().filter(|word| word["role"].is_string());
-    let ends = spoke.map(|word| word["expires"].as_str().map_or("never".to_owned(), time));
+    let ends = spoke.map(|word| {
+        if word["expires"].is_null() {
+            "never".to_owned()
+        } else {
+            time(word, "expires")
+        }
+    });
     let versions = list(judgement, "roots")
         .iter()
         .filter_map(|word| word.get("versions")?.as_object())
@@ -180,14 +186,7 @@ pub(super) fn fleet_text(fleet: &Fleet) -> String {
     } else {
         "the majority's policy"
     };
-    let expected = match &fleet.expected.policy {
-        Some(policy) => policy.to_string(),
-        None if fleet.expected.tied.is_empty() => "none".to_owned(),
-        None => format!(
-            "none, equally many hosts have {}",
-            joined(&fleet.expected.tied)
-        ),
-    };
+    let expected = fleet.expected.shown_policy();
     parts.push(format!(
         "{}, {}; {held_to}: {expected}",
         counted(fleet.hosts.len(), "host"),
@@ -220,7 +219,7 @@ pub(super) fn fleet_text(fleet: &Fleet) -> String {
                 host.host.to_string(),
                 drift.code.to_owned(),
                 drift.detail.clone(),
-                time(&host.at),
+                shown_time(&host.at),
                 host.outcome.to_owned(),
             ]
         }));
@@ -245,11 +244,6 @@ pub(super) fn fleet_text(fleet: &Fleet) -> String {
         counted(fleet.hosts.len(), "host")
     ));
     parts.join("\n\n")
-}
-
-/// A time of the report as people read it.
-fn time(text: &str) -> String {
-    text.parse().map_or_else(|_| text.to_owned(), said_time)
 }
 
 /// The beginning of an ID; the JSON has the whole.

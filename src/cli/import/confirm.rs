@@ -7,7 +7,7 @@ use super::super::failure::Failure;
 use super::super::given_fingerprint::GivenFingerprint;
 use super::super::pin::fingerprint_source;
 use super::Shown;
-use crate::operate::import::Proposal;
+use crate::operate::import::{ImportedRoot, Proposal};
 use crate::problem::Problem;
 use rootpin_trust::{KeyId, PublicKey};
 
@@ -21,7 +21,7 @@ pub(super) fn confirm(
 ) -> Result<Vec<KeyId>, Failure> {
     let waiting = waiting(proposal);
     let shown_keys: Vec<&PublicKey> = unconfirmed(proposal, shown)
-        .flat_map(|(_, keys)| keys)
+        .flat_map(|(_, _, keys)| keys)
         .collect();
     // Where the source pins, what was seen first is not proposed, and its fingerprint is no mistake.
     let of_none = |told: &&GivenFingerprint| {
@@ -44,8 +44,9 @@ pub(super) fn confirm(
     }
     let is_given = |key: &PublicKey| given.iter().any(|told| told.is_of(key));
     let mut repinned = Vec::new();
-    for (name, keys) in unconfirmed(proposal, shown) {
-        let is_new = keys.iter().any(|key| !waiting.contains_key(&key.id()));
+    for (root, name, keys) in unconfirmed(proposal, shown) {
+        let is_known = |key: &PublicKey| root.keys.iter().any(|known| known.id == key.id());
+        let is_new = !keys.iter().all(is_known);
         if is_new && keys.iter().all(is_given) {
             repinned.push((name.clone(), keys.to_vec()));
         }
@@ -82,15 +83,17 @@ fn waiting(proposal: &Proposal) -> BTreeMap<KeyId, (PublicKey, Vec<String>)> {
     waiting
 }
 
-/// The names whose keys nobody confirmed, with the keys that the server shows for each now.
+/// The names whose keys nobody confirmed, each with its root and the keys that the server shows for each now.
 fn unconfirmed<'a>(
     proposal: &'a Proposal,
     shown: &'a [Shown],
-) -> impl Iterator<Item = (&'a String, &'a [PublicKey])> {
+) -> impl Iterator<Item = (&'a ImportedRoot, &'a String, &'a [PublicKey])> {
     let roots = proposal.roots.iter().zip(shown);
     let roots = roots.filter(|(root, _)| !root.is_confirmed());
-    let names = roots.flat_map(|(_, shown)| shown);
-    names.filter_map(|(name, keys)| Some((name, keys.as_deref().ok()?)))
+    roots.flat_map(|(root, shown)| {
+        let names = shown.iter();
+        names.filter_map(move |(name, keys)| Some((root, name, keys.as_deref().ok()?)))
+    })
 }
 
 /// The fingerprint that a person types, of the key or of one that the server shows now; an empty
@@ -109,9 +112,9 @@ fn typed(
     let Some(line) = fingerprint_source::line(&asked)? else {
         return Ok(None);
     };
-    let told: GivenFingerprint = line.parse().map_err(|error: rootpin_trust::KeyError| {
-        Failure::Refused(Problem::new(format!("{error}; nothing is written")))
-    })?;
+    let told: GivenFingerprint = line
+        .parse()
+        .map_err(|problem: Problem| Failure::Refused(problem.so("nothing is written")))?;
     let keys: Vec<&PublicKey> = [key].into_iter().chain(shown.iter().copied()).collect();
     if keys.iter().any(|key| told.is_of(key)) {
         return Ok(Some(told));

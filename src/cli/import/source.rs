@@ -202,7 +202,7 @@ fn one(
 ) -> Result<(), Failure> {
     let choice = &options.servers;
     let file = path.display().to_string();
-    let malformed = |why: String| Failure::Unknown(format!("{file}: {why}").into());
+    let malformed = |why: Problem| Failure::Unknown(why.about(&file));
     let unread = FirstFailure::default();
     let beside = path.parent().unwrap_or(Path::new("."));
     let proposal = match format {
@@ -230,10 +230,9 @@ fn one(
         Format::NotationTrustpolicy => {
             let about = fs::symlink_metadata(path);
             if about.is_ok_and(|about| !about.is_file()) {
-                return Err(malformed(
-                    "it is no plain file itself, so notation refuses it, and every image"
-                        .to_owned(),
-                ));
+                return Err(malformed(Problem::new(
+                    "it is no plain file itself, so notation refuses it, and every image",
+                )));
             }
             let stores = beside.join("truststore/x509/ca");
             let store = |name: &str| trust_store(&stores.join(name), &unread);
@@ -252,7 +251,7 @@ fn one(
 struct FirstFailure(RefCell<Option<Failure>>);
 
 impl FirstFailure {
-    fn keep(&self, failure: Failure) -> String {
+    fn keep(&self, failure: Failure) -> Problem {
         let why = said(&failure);
         self.0.borrow_mut().get_or_insert(failure);
         why
@@ -281,8 +280,8 @@ fn cached(folder: Option<&Path>) -> Result<TrustDirectory, Failure> {
 
 /// The pins of Notary's configuration, then what its client saw first.
 fn from_notary(file: &str, path: &Path, choice: &ServerChoice) -> Result<Proposal, Failure> {
-    let config = NotaryConfig::read(&text(path)?)
-        .map_err(|why| Failure::Unknown(format!("{file}: {why}").into()))?;
+    let config =
+        NotaryConfig::read(&text(path)?).map_err(|why| Failure::Unknown(why.about(file)))?;
     let beside = path.parent().unwrap_or(Path::new("."));
     let at = |name: &str| match name.strip_prefix("~/") {
         Some(rest) => std::env::home_dir().unwrap_or_default().join(rest),
@@ -405,24 +404,24 @@ fn drop_ins(proposal: &mut Proposal, folder: &Path) -> Result<Vec<(PathBuf, bool
 }
 
 /// The files of a trust store. notation refuses links and folders in it.
-fn trust_store(folder: &Path, unread: &FirstFailure) -> Result<Vec<(String, Vec<u8>)>, String> {
+fn trust_store(folder: &Path, unread: &FirstFailure) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     let failed = |error: io::Error| {
         if is_missing(&error) {
-            error.to_string()
+            Problem::new(error.to_string())
         } else {
             unread.keep(Failure::Unknown(unreadable(folder, &error)))
         }
     };
     let about = fs::symlink_metadata(folder).map_err(failed)?;
     if !about.is_dir() {
-        return Err("it is no folder itself".to_owned());
+        return Err(Problem::new("it is no folder itself"));
     }
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !entry.file_type().is_ok_and(|kind| kind.is_file()) {
-            return Err(format!("{name} is no plain file"));
+            return Err(Problem::new(format!("{name} is no plain file")));
         }
         files.push((name, bytes_of(&entry.path(), unread)?));
     }
@@ -431,7 +430,7 @@ fn trust_store(folder: &Path, unread: &FirstFailure) -> Result<Vec<(String, Vec<
 }
 
 /// A file that a configuration names; it may be missing.
-fn bytes_of(path: &Path, unread: &FirstFailure) -> Result<Vec<u8>, String> {
+fn bytes_of(path: &Path, unread: &FirstFailure) -> Result<Vec<u8>, Problem> {
     text(path).map_err(|failure| {
         if may_be_there(path) {
             unread.keep(failure)
@@ -441,10 +440,11 @@ fn bytes_of(path: &Path, unread: &FirstFailure) -> Result<Vec<u8>, String> {
     })
 }
 
-fn said(failure: &Failure) -> String {
+/// What happened, without a hint, which would be for another command.
+fn said(failure: &Failure) -> Problem {
     match failure {
         Failure::Usage(problem) | Failure::Refused(problem) | Failure::Unknown(problem) => {
-            problem.what.clone()
+            Problem::new(problem.what.clone())
         }
     }
 }

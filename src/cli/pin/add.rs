@@ -160,6 +160,8 @@ fn scanned(
             });
             scan::at_url(name, tls_ca.or(known))?
         }
+        (Some(root), _) if !root.lists_tags() => return Err(by_file_alone(name)),
+        (None, _) if is_of_signatures(arguments) => return Err(by_file_alone(name)),
         (Some(root), _) => {
             let repository = scan::repository(name)?;
             let rule = policy.and_then(|policy| policy.rule_for(&repository));
@@ -197,6 +199,24 @@ fn scanned(
         }
         _ => Ok(Material::Roots(files)),
     }
+}
+
+/// Whether a root is to be added whose signatures are beside images.
+fn is_of_signatures(arguments: &Arguments) -> bool {
+    matches!(
+        arguments.fields.kind.as_deref(),
+        Some("cosign" | "notation")
+    )
+}
+
+/// No registry has the keys that sign images, but only what signatures say of them.
+fn by_file_alone(name: &str) -> Failure {
+    Failure::Usage(Problem::hinted(
+        "--scan reads a root of type notary or tuf: signatures beside an image have no key that could be pinned".to_owned(),
+        format!(
+            "have the publisher give you the file of the key or certificate, and name it: --from FILE; `rootpin pin scan {name}` shows the fingerprints that the signatures name"
+        ),
+    ))
 }
 
 /// Keys for a root that the policy has, or another root file.

@@ -13,7 +13,7 @@ use super::{Changing, Failure, broken, load, shown};
 use crate::cli::output::Output;
 use crate::cli::typed_command::again_with;
 use crate::policy_dir::pins::EditError;
-use crate::policy_dir::{EditRefused, Editing, Owner, Proposal};
+use crate::policy_dir::{Editing, Owner, Proposal};
 use crate::problem::Problem;
 use rootpin_policy::{FindingCode, Policy};
 use rootpin_trust::image::Digest;
@@ -48,7 +48,8 @@ pub(super) const MAIN: &str = "policy.toml";
 
 impl PolicyChange {
     pub(super) fn begin(changing: Changing) -> Result<Self, Failure> {
-        let editing = Editing::begin(&changing.dir.policy, Owner::RootOrCaller)?;
+        let editing =
+            Editing::begin(&changing.dir.policy, Owner::RootOrCaller).map_err(Failure::Unknown)?;
         Ok(Self {
             editing,
             changing,
@@ -66,7 +67,7 @@ impl PolicyChange {
 
     /// The policy as it is; none where there is no policy.toml yet.
     pub(super) fn policy(&self) -> Result<Option<Policy>, Failure> {
-        match self.editing.text(MAIN)? {
+        match self.text(MAIN)? {
             Some(_) => load(&self.changing.dir.policy).map(Some),
             None => Ok(None),
         }
@@ -97,7 +98,7 @@ impl PolicyChange {
     }
 
     pub(super) fn text(&self, file: &str) -> Result<Option<String>, Failure> {
-        Ok(self.editing.text(file)?)
+        self.editing.text(file).map_err(Failure::Unknown)
     }
 
     /// Checks the whole policy that would come of it, and that it holds what was meant; then shows
@@ -161,7 +162,7 @@ impl PolicyChange {
             );
             return Ok(0);
         }
-        checked.write()?;
+        checked.write().map_err(Failure::Unknown)?;
         let value = shown::with(value, json!({ "outcome": "changed" }));
         let kept = if before.is_some() {
             format!("; the old text is in {file}.bak")
@@ -206,14 +207,8 @@ fn unified(
     out
 }
 
-impl From<EditRefused> for Failure {
-    fn from(refused: EditRefused) -> Self {
-        Self::Unknown(refused.to_string().into())
-    }
-}
-
 impl From<EditError> for Failure {
     fn from(error: EditError) -> Self {
-        Self::Refused(format!("nothing is changed: {error}").into())
+        Self::Refused(Problem::from(error).about("nothing is changed"))
     }
 }

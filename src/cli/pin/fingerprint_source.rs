@@ -42,10 +42,7 @@ impl FingerprintSource {
                 argument.clone()
             };
             for line in lines.lines().filter(|line| !line.trim().is_empty()) {
-                told.push(
-                    line.parse::<GivenFingerprint>()
-                        .map_err(|error| Failure::Usage(error.to_string().into()))?,
-                );
+                told.push(line.parse::<GivenFingerprint>().map_err(Failure::Usage)?);
             }
         }
         if told.is_empty() {
@@ -133,7 +130,7 @@ fn ask(what: &str) -> Result<GivenFingerprint, Failure> {
         )));
     };
     line.parse()
-        .map_err(|error| Failure::Refused(format!("{error}; nothing is pinned").into()))
+        .map_err(|problem: Problem| Failure::Refused(problem.so("nothing is pinned")))
 }
 
 /// The line that a person types, if it is not empty. What was typed before the question is not an

@@ -12,6 +12,7 @@ use super::file::Keychain;
 use super::{NOT_FOUND, TIMEOUT};
 use crate::credentials::program;
 use crate::plain_file;
+use crate::problem::Problem;
 
 /// In Docker's folder, one word: the helper behind this one, as in `credsStore`.
 const NAMED: &str = "rootpin-backend";
@@ -29,11 +30,13 @@ pub(super) enum Backend {
 
 impl Backend {
     /// As the user's Docker folder says.
-    pub(super) fn configured() -> Result<Self, String> {
+    pub(super) fn configured() -> Result<Self, Problem> {
         let folder = match env::var_os("DOCKER_CONFIG").filter(|folder| !folder.is_empty()) {
             Some(folder) => PathBuf::from(folder),
             None => env::home_dir()
-                .ok_or("rootpin: there is no home folder; hint: set DOCKER_CONFIG")?
+                .ok_or_else(|| {
+                    Problem::hinted("rootpin: there is no home folder", "set DOCKER_CONFIG")
+                })?
                 .join(".docker"),
         };
         let named = folder.join(NAMED);
@@ -45,54 +48,55 @@ impl Backend {
                     .to_owned();
                 let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
                 if name.is_empty() || name == OWN_HELPER || !name.bytes().all(plain) {
-                    return Err(format!(
-                        "rootpin: {} names no other helper",
-                        named.display()
-                    ));
+                    let what = format!("rootpin: {} names no other helper", named.display());
+                    return Err(Problem::new(what));
                 }
                 Ok(Self::Helper(name))
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 Ok(Self::File(Keychain::new(&folder, FILE)))
             }
-            Err(error) => Err(format!("rootpin: {}: {error}", named.display())),
+            Err(error) => Err(Problem::new(format!(
+                "rootpin: {}: {error}",
+                named.display()
+            ))),
         }
     }
 
-    pub(super) async fn get(&self, server: &str) -> Result<String, String> {
+    pub(super) async fn get(&self, server: &str) -> Result<String, Problem> {
         match self {
             Self::Helper(name) => run(name, "get", server.as_bytes()).await,
             Self::File(file) => {
-                let (user, secret) = file.get(server)?.ok_or(NOT_FOUND)?;
+                let (user, secret) = file.get(server)?.ok_or_else(|| Problem::new(NOT_FOUND))?;
                 let found = json!({ "ServerURL": server, "Username": user, "Secret": secret.0 });
                 Ok(found.to_string())
             }
         }
     }
 
-    pub(super) async fn list(&self) -> Result<BTreeMap<String, String>, String> {
+    pub(super) async fn list(&self) -> Result<BTreeMap<String, String>, Problem> {
         match self {
             Self::Helper(name) => {
                 let said = run(name, "list", b"").await?;
                 serde_json::from_str(&said)
-                    .map_err(|_| format!("docker-credential-{name} gave no list"))
+                    .map_err(|_| Problem::new(format!("docker-credential-{name} gave no list")))
             }
             Self::File(file) => file.list(),
         }
     }
 
-    pub(super) async fn store(&self, input: &[u8]) -> Result<String, String> {
+    pub(super) async fn store(&self, input: &[u8]) -> Result<String, Problem> {
         match self {
             Self::Helper(name) => run(name, "store", input).await,
             Self::File(file) => {
                 let given: Value = serde_json::from_slice(input)
-                    .map_err(|_| "standard input is no credential".to_owned())?;
+                    .map_err(|_| Problem::new("standard input is no credential"))?;
                 let text = |key: &str| given.get(key).and_then(Value::as_str).unwrap_or_default();
                 if text("ServerURL").is_empty() {
-                    return Err(super::NO_SERVER.to_owned());
+                    return Err(Problem::new(super::NO_SERVER));
                 }
                 if text("Username").is_empty() {
-                    return Err("no credentials username".to_owned());
+                    return Err(Problem::new("no credentials username"));
                 }
                 file.store(text("ServerURL"), text("Username"), text("Secret"))?;
                 Ok(String::new())
@@ -100,13 +104,13 @@ impl Backend {
         }
     }
 
-    pub(super) async fn erase(&self, input: &[u8]) -> Result<String, String> {
+    pub(super) async fn erase(&self, input: &[u8]) -> Result<String, Problem> {
         match self {
             Self::Helper(name) => run(name, "erase", input).await,
             Self::File(file) => {
                 let server = String::from_utf8_lossy(input).trim().to_owned();
                 if server.is_empty() {
-                    return Err(super::NO_SERVER.to_owned());
+                    return Err(Problem::new(super::NO_SERVER));
                 }
                 file.erase(&server)?;
                 Ok(String::new())
@@ -116,10 +120,13 @@ impl Backend {
 }
 
 /// Asks the helper behind this one, and hands on what it says, its errors too.
-async fn run(name: &str, verb: &str, input: &[u8]) -> Result<String, String> {
+async fn run(name: &str, verb: &str, input: &[u8]) -> Result<String, Problem> {
     let shown = format!("docker-credential-{name}");
     let found = program::find_helper(name, None).ok_or_else(|| {
-        format!("rootpin: {shown} is not on PATH; hint: {NAMED} in Docker's folder names it")
+        Problem::hinted(
+            format!("rootpin: {shown} is not on PATH"),
+            format!("{NAMED} in Docker's folder names it"),
+        )
     })?;
     let mut command = Command::new(found);
     command.arg(verb);
@@ -129,6 +136,6 @@ async fn run(name: &str, verb: &str, input: &[u8]) -> Result<String, String> {
     if status.success() {
         Ok(said)
     } else {
-        Err(said)
+        Err(said.into())
     }
 }

@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 use crate::credentials::Secret;
 use crate::plain_file;
+use crate::problem::Problem;
 
 /// No such file is longer.
 const MOST: u64 = 1 << 20;
@@ -31,7 +32,7 @@ impl Keychain {
     }
 
     /// The user's name and the secret for that server.
-    pub(super) fn get(&self, server: &str) -> Result<Option<(String, Secret)>, String> {
+    pub(super) fn get(&self, server: &str) -> Result<Option<(String, Secret)>, Problem> {
         let auths = self.read()?;
         let Some(entry) = auths.get(server) else {
             return Ok(None);
@@ -41,7 +42,7 @@ impl Keychain {
             .ok_or_else(|| self.failed(&"an entry is not understood"))
     }
 
-    pub(super) fn list(&self) -> Result<BTreeMap<String, String>, String> {
+    pub(super) fn list(&self) -> Result<BTreeMap<String, String>, Problem> {
         let auths = self.read()?;
         let users = auths
             .iter()
@@ -49,21 +50,21 @@ impl Keychain {
         Ok(users.collect())
     }
 
-    pub(super) fn store(&self, server: &str, user: &str, secret: &str) -> Result<(), String> {
+    pub(super) fn store(&self, server: &str, user: &str, secret: &str) -> Result<(), Problem> {
         let auth = STANDARD.encode(format!("{user}:{secret}"));
         self.change(|auths| {
             auths.insert(server.to_owned(), json!({ "auth": auth }));
         })
     }
 
-    pub(super) fn erase(&self, server: &str) -> Result<(), String> {
+    pub(super) fn erase(&self, server: &str) -> Result<(), Problem> {
         self.change(|auths| {
             auths.remove(server);
         })
     }
 
     /// Writes it anew, one program at a time, so that a crash leaves the old or the new one.
-    fn change(&self, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), String> {
+    fn change(&self, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), Problem> {
         let write = || {
             fs::create_dir_all(&self.folder)?;
             let folder = fs::File::open(&self.folder)?;
@@ -81,7 +82,7 @@ impl Keychain {
         write().map_err(|error| self.failed(&error))
     }
 
-    fn read(&self) -> Result<Map<String, Value>, String> {
+    fn read(&self) -> Result<Map<String, Value>, Problem> {
         let bytes = match plain_file::read(&self.file, MOST) {
             Ok((bytes, _)) => bytes,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
@@ -96,8 +97,8 @@ impl Keychain {
         }
     }
 
-    fn failed(&self, why: &dyn std::fmt::Display) -> String {
-        format!("rootpin: {}: {why}", self.file.display())
+    fn failed(&self, why: &dyn std::fmt::Display) -> Problem {
+        Problem::new(format!("rootpin: {}: {why}", self.file.display()))
     }
 }
 
@@ -128,7 +129,7 @@ mod tests {
         let left = BTreeMap::from([("s.example".to_owned(), "v".to_owned())]);
         assert_eq!(chain.list(), Ok(left));
         fs::write(&chain.file, "hunter2").unwrap();
-        assert!(!chain.get("s.example").unwrap_err().contains("hunter2"));
+        assert!(!chain.get("s.example").unwrap_err().what.contains("hunter2"));
         assert!(
             chain.store("s.example", "v", "q").is_err(),
             "what is there is not lost"

@@ -20,6 +20,7 @@ use crate::control::wire::CredentialsRequest;
 use crate::credentials::{forbid_core_dumps, withholds_key};
 use crate::plain_text::policy_check;
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
 use backend::Backend;
 
 /// How long the daemon, or the helper behind this one, may take.
@@ -35,7 +36,7 @@ const NO_SERVER: &str = "no credentials server URL";
 /// Runs the helper. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
-    let done = forbid_core_dumps().and_then(|()| {
+    let done = forbid_core_dumps().map_err(Problem::from).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -44,7 +45,7 @@ pub fn main() -> u8 {
     });
     let (text, code) = match done {
         Ok(text) => (text, 0),
-        Err(text) => (text, 1),
+        Err(problem) => (problem.to_string(), 1),
     };
     if !text.is_empty() && writeln!(std::io::stdout(), "{}", text.trim_end()).is_err() {
         return 1;
@@ -52,9 +53,10 @@ pub fn main() -> u8 {
     code
 }
 
-async fn run(words: Vec<String>) -> Result<String, String> {
+async fn run(words: Vec<String>) -> Result<String, Problem> {
     let [verb] = words.as_slice() else {
-        return Err("usage: docker-credential-rootpin get|list|store|erase|version".to_owned());
+        let usage = "usage: docker-credential-rootpin get|list|store|erase|version";
+        return Err(Problem::new(usage));
     };
     if verb == "version" {
         return Ok(format!(
@@ -72,14 +74,14 @@ async fn run(words: Vec<String>) -> Result<String, String> {
         "get" => {
             let server = String::from_utf8_lossy(&input).trim().to_owned();
             if server.is_empty() {
-                return Err(NO_SERVER.to_owned());
+                return Err(Problem::new(NO_SERVER));
             }
             if let Some(why) = withheld(std::slice::from_ref(&server))
                 .await?
                 .remove(&server)
             {
                 record(&server, &why);
-                return Err(NOT_FOUND.to_owned());
+                return Err(Problem::new(NOT_FOUND));
             }
             backend.get(&server).await
         }
@@ -88,19 +90,19 @@ async fn run(words: Vec<String>) -> Result<String, String> {
             let servers: Vec<String> = all.keys().cloned().collect();
             let withheld = withheld(&servers).await?;
             all.retain(|server, _| !withheld.contains_key(server));
-            serde_json::to_string(&all).map_err(|error| error.to_string())
+            serde_json::to_string(&all).map_err(|error| Problem::new(error.to_string()))
         }
         "store" => backend.store(&input).await,
         "erase" => backend.erase(&input).await,
-        other => Err(format!(
+        other => Err(Problem::new(format!(
             "Unknown credential action `{}`",
             crate::observe::plain(other)
-        )),
+        ))),
     }
 }
 
 /// Which of these servers get no credentials, and why.
-async fn withheld(servers: &[String]) -> Result<BTreeMap<String, String>, String> {
+async fn withheld(servers: &[String]) -> Result<BTreeMap<String, String>, Problem> {
     let config = configuration()?;
     if rustix::process::geteuid().is_root() {
         return by_daemon(&config.control, servers).await;
@@ -109,20 +111,20 @@ async fn withheld(servers: &[String]) -> Result<BTreeMap<String, String>, String
     by_policy(&dir, servers)
 }
 
-async fn by_daemon(control: &Path, servers: &[String]) -> Result<BTreeMap<String, String>, String> {
+async fn by_daemon(
+    control: &Path,
+    servers: &[String],
+) -> Result<BTreeMap<String, String>, Problem> {
     let mut withheld = BTreeMap::new();
     let mut client = DaemonClient::connect(control, TIMEOUT)
         .await
-        .map_err(|why| format!("rootpin: {why}"))?;
+        .map_err(|why| why.about("rootpin"))?;
     for server in servers {
         let request = CredentialsRequest {
             image: String::new(),
             server: server.clone(),
         };
-        let answer = client
-            .credentials(request)
-            .await
-            .map_err(|why| why.to_string())?;
+        let answer = client.credentials(request).await?;
         if !answer.given {
             withheld.insert(server.clone(), answer.reason);
         }
@@ -130,27 +132,27 @@ async fn by_daemon(control: &Path, servers: &[String]) -> Result<BTreeMap<String
     Ok(withheld)
 }
 
-fn by_policy(dir: &Path, servers: &[String]) -> Result<BTreeMap<String, String>, String> {
+fn by_policy(dir: &Path, servers: &[String]) -> Result<BTreeMap<String, String>, Problem> {
     let (loaded, _) = PolicyDir::open(dir, Owner::RootOrCaller).load(Timestamp::now());
     let policy = loaded.map_err(|_| {
-        format!(
-            "rootpin: the policy in {} can't be read, so no credentials are given; hint: {}",
-            dir.display(),
-            policy_check(dir)
-        )
+        let what = format!(
+            "rootpin: the policy in {} can't be read, so no credentials are given",
+            dir.display()
+        );
+        Problem::hinted(what, policy_check(dir))
     })?;
     let why = |server: &String| Some((server.clone(), withholds_key(&policy, server)?));
     Ok(servers.iter().filter_map(why).collect())
 }
 
 /// rootpin.toml, or what counts where there is none.
-fn configuration() -> Result<Config, String> {
+fn configuration() -> Result<Config, Problem> {
     let named = std::env::var_os(CONFIG).map(PathBuf::from);
     let path = named.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
     if named.is_none() && !path.exists() {
-        return config::none().map_err(|error| format!("rootpin: {error}"));
+        return config::none().map_err(|error| Problem::from(error).about("rootpin"));
     }
-    let mut config = config::load(&path).map_err(|error| format!("rootpin: {error}"))?;
+    let mut config = config::load(&path).map_err(|error| Problem::from(error).about("rootpin"))?;
     // Without that key, the policy is beside the file.
     config.policy = config.policy.or_else(|| Some(config::beside(&path)));
     Ok(config)

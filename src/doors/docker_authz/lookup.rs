@@ -185,7 +185,7 @@ async fn inspect<T: DeserializeOwned>(
             hyper::body::Bytes::new(),
         )
         .await;
-    let answer = answer.map_err(|why| silent(&why))?;
+    let answer = answer.map_err(|why| silent(&why.to_string()))?;
     match answer.status {
         StatusCode::OK => serde_json::from_slice(&answer.body)
             .map(Some)

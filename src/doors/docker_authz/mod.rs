@@ -7,6 +7,8 @@
 
 mod action;
 mod create;
+#[cfg(test)]
+mod fuzz;
 mod lookup;
 mod request;
 mod self_check;

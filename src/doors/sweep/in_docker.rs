@@ -196,7 +196,8 @@ pub(super) async fn follow(
     pending: &Arc<Pending>,
     connected: impl FnOnce(),
 ) -> Result<(), String> {
-    docker.follow(EVENTS, connected, |_| pending.look()).await
+    let followed = docker.follow(EVENTS, connected, |_| pending.look());
+    Ok(followed.await?)
 }
 
 /// Whether dockerd has its images in containerd.

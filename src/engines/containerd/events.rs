@@ -189,6 +189,37 @@ mod tests {
     use super::*;
 
     #[test]
+    fn fuzz_no_event_makes_the_index_panic() {
+        let blob = ContentCreate {
+            digest: format!("sha256:{}", "0".repeat(64)),
+            size: 7,
+        };
+        let image = ImageCreate {
+            name: "r.example/app:v1".to_owned(),
+            labels: [("a".to_owned(), "b".to_owned())].into(),
+        };
+        let event = |topic: &str, value: Vec<u8>| Envelope {
+            namespace: "tenant".to_owned(),
+            topic: topic.to_owned(),
+            event: Some(prost_types::Any {
+                type_url: String::new(),
+                value,
+            }),
+            ..Envelope::default()
+        };
+        let events = [
+            event(BLOB, blob.encode_to_vec()),
+            event("/images/create", image.encode_to_vec()),
+            event("/rootpin/mark/a", Vec::new()),
+        ];
+        let examples = events.each_ref().map(Envelope::encode_to_vec);
+        let examples = examples.each_ref().map(Vec::as_slice);
+        crate::fuzzing::try_reader("containerd-event", &examples, |bytes| {
+            let _ = Envelope::decode(bytes).map(change);
+        });
+    }
+
+    #[test]
     fn an_event_that_cannot_be_read_is_of_its_namespace_alone() {
         for topic in [BLOB, "/images/create", "/images/update"] {
             let event = |value: &[u8]| Envelope {

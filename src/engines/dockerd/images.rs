@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::DockerdClient;
+use super::{DockerdClient, DockerdError};
 use rootpin_trust::image::{Digest, ImageRef};
 
 /// What dockerd calls an image, its name in full form where it is one, and the digest that the name
@@ -68,10 +68,11 @@ impl ImageSummary {
 ///
 /// # Errors
 /// dockerd does not answer, or not with a list of images.
-pub(crate) async fn images(docker: &DockerdClient) -> Result<Vec<DockerImage>, String> {
-    let body = docker.get("/images/json").await?;
+pub(crate) async fn images(docker: &DockerdClient) -> Result<Vec<DockerImage>, DockerdError> {
+    let path = "/images/json";
+    let body = docker.get(path).await?;
     let all: Vec<ImageSummary> =
-        serde_json::from_slice(&body).map_err(|error| format!("GET /images/json: {error}"))?;
+        serde_json::from_slice(&body).map_err(|cause| DockerdError::Body { path, cause })?;
     Ok(all.into_iter().map(read).collect())
 }
 

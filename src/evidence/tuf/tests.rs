@@ -424,3 +424,36 @@ async fn what_a_cancelled_update_showed_is_kept() {
         "rollback"
     );
 }
+
+#[tokio::test]
+async fn no_place_that_is_silent_or_broken_hides_that_the_pinned_root_lists_a_revoked_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut publisher = Publisher::new();
+    publisher.publish();
+    let root = publisher.files["1.root.json"].clone();
+    let key = rootpin_trust::RootFile::read(&root).unwrap().keys[0].id();
+    let revoked = format!("[[revoked]]\nkey = \"{key}\"\nreason = \"stolen\"\n");
+    let (good, gone, broken) = (
+        dir.path().join("good"),
+        dir.path().join("gone"),
+        dir.path().join("broken"),
+    );
+    write(&good, &publisher);
+    for name in ["2.root.json", "timestamp.json"] {
+        std::fs::create_dir_all(&broken).unwrap();
+        std::fs::write(broken.join(name), "{").unwrap();
+    }
+    for (place, without) in [
+        (&good, "allowed"),
+        (&gone, "source-unreachable"),
+        (&broken, "malformed"),
+    ] {
+        for (more, wanted) in [("", without), (&revoked, "revoked")] {
+            let policy = policy_of(&publisher, &[place], more);
+            let state = tempfile::tempdir_in(dir.path()).unwrap();
+            let decider = decider(policy, state.path());
+            let said = pull(&decider, "r.example/app:1", "one").await;
+            assert_eq!(said, wanted, "{} {more}", place.display());
+        }
+    }
+}

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::source::{TufSource, open};
 use super::{TufAtHand, TufLook, at_hand};
 use crate::evidence::behind::keep_worst;
-use crate::evidence::drive::VerifiedUpdates;
+use crate::evidence::drive::{VerifiedUpdates, or_revoked};
 use crate::evidence::look::{CHECK_PLACES, SourceFailure};
 use crate::evidence::share;
 use rootpin_trust::tuf::{Trusted, Update};
@@ -122,6 +122,23 @@ impl TufLook<'_> {
             outdated: true,
             ..at_hand(trusted, Some(known), self.look, (contact, until))
         })
+    }
+
+    /// Why there is no update; or that the pinned root, or the cached one that it leads to, rests on a
+    /// revoked key, however long ago the last contact was.
+    pub(in crate::evidence) async fn or_revoked(
+        &self,
+        refusal: Refusal,
+        updates: &VerifiedUpdates,
+    ) -> Refusal {
+        let revoked = self.look.policy.revoked_keys();
+        if revoked.is_empty() {
+            return refusal;
+        }
+        let pins = self.root.pins(self.look.root, revoked);
+        let at_hand = Update::start(&pins, Vec::new(), None, self.look.now);
+        let cache = self.in_cache_with(updates.unkept.roots());
+        or_revoked(refusal, at_hand, &cache).await
     }
 
     async fn update_from(

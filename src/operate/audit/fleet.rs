@@ -247,6 +247,18 @@ impl Fleet {
     }
 }
 
+impl Majority {
+    /// The policy for people; where none is the most frequent, those that are equally so.
+    #[must_use]
+    pub fn shown_policy(&self) -> String {
+        match &self.policy {
+            Some(policy) => policy.to_string(),
+            None if self.tied.is_empty() => "none".to_owned(),
+            None => format!("none, equally many hosts have {}", joined(&self.tied)),
+        }
+    }
+}
+
 /// What most hosts have: of policies the most frequent, of keys each that more than half of them
 /// pin.
 fn majority(merge: &Merge) -> Majority {
@@ -434,7 +446,7 @@ fn keys(merge: &Merge, majority: &Majority) -> Vec<FleetKey> {
 }
 
 /// A few of them, and how many there are besides.
-pub(crate) fn joined(names: &BTreeSet<Arc<str>>) -> String {
+fn joined(names: &BTreeSet<Arc<str>>) -> String {
     let first: Vec<&str> = names.iter().take(4).map(|name| &**name).collect();
     let more = names.len().saturating_sub(first.len());
     if more == 0 {

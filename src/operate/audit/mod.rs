@@ -10,6 +10,8 @@ mod extract;
 mod findings;
 mod fleet;
 pub(super) mod folder;
+#[cfg(test)]
+mod fuzz;
 mod host;
 mod html_page;
 mod images;
@@ -28,7 +30,6 @@ mod views;
 pub use check::SOON;
 pub use drift::Drift;
 pub use findings::{AuditFinding, FindingCode, FindingSeverity, Untold};
-pub(crate) use fleet::joined;
 pub use fleet::{Fleet, FleetHost, Majority};
 pub use host::{AuditScope, look, look_at};
 pub use images::{EngineKind, EngineSocket};

@@ -306,17 +306,7 @@ fn fleet_facts(page: &mut HtmlPage, fleet: &Fleet) {
                 "the majority"
             }),
         ),
-        (
-            "Policy",
-            Cell::Code(
-                fleet
-                    .expected
-                    .policy
-                    .as_deref()
-                    .unwrap_or("none")
-                    .to_owned(),
-            ),
-        ),
+        ("Policy", Cell::Code(fleet.expected.shown_policy())),
     ]);
 }
 

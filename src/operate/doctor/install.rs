@@ -22,6 +22,7 @@ pub async fn install(
     tools: &Tools,
 ) -> RepairPlan {
     let wanted = |name: &String| names.is_empty() || names.contains(name);
+    let mut pending = Vec::new();
     let (mut holes, mut containerds, mut dockers, mut left) = (
         Vec::new(),
         Vec::<ContainerdFacts>::new(),
@@ -38,6 +39,7 @@ pub async fn install(
                  containerd to {OLDEST} or later: the one of Debian 13, or containerd.io from Docker"))),
             Ok(facts) => {
                 let all = check::containerd(&facts, super::wanted(config, tools));
+                pending.extend(owes_restart(&all, Code::RestartPending, &engine.name));
                 let (of_it, open): (Vec<Hole>, Vec<Hole>) = all.into_iter().partition(is_mended);
                 left.extend(open.iter().filter_map(stays_open));
                 left.extend(writable_folder(&facts, &tools.folder));
@@ -60,6 +62,8 @@ pub async fn install(
         };
         if let Ok((facts, _)) = &asked {
             left.extend(open_of_docker(facts, &sockets));
+            let all = check::dockerd(facts, &sockets);
+            pending.extend(owes_restart(&all, Code::DockerNoAuthz, &docker.name));
         }
         let Some(socket) = &docker.authz else {
             continue;
@@ -100,6 +104,9 @@ pub async fn install(
     for (name, edits) in edits {
         plan.add(&name, edits);
     }
+    for name in pending {
+        plan.restart_too(name);
+    }
     if names.is_empty() {
         match provider::install(config_path, config, tools.control.as_deref()) {
             Ok(Some((edit, told))) => {
@@ -113,6 +120,11 @@ pub async fn install(
     left.append(&mut plan.left);
     plan.left = left;
     plan
+}
+
+/// The engine that runs by other files than there are, as after an earlier run without a restart.
+fn owes_restart<'a>(holes: &[Hole], code: Code, engine: &'a str) -> Option<&'a str> {
+    holes.iter().any(|hole| hole.code == code).then_some(engine)
 }
 
 /// Whether the plan of this verb closes it: nobody's modes are changed without being asked.

@@ -6,10 +6,11 @@ use serde_json::{Map, Value};
 
 use super::containers_scopes::{self, Requires, Scope, SignedBy, SignedIdentity, UNSIGNED};
 use super::{Proposal, policy_json, strict_json};
+use crate::problem::Problem;
 use rootpin_trust::{PublicKey, key_file, pem};
 
 /// Reads a file that a configuration names.
-pub(crate) type ReadFile<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, String>;
+pub(crate) type ReadFile<'a> = &'a dyn Fn(&str) -> Result<Vec<u8>, Problem>;
 
 /// Translates the file. `tags_unbound`: whether a signature that gives no tag may count where the
 /// source says `matchRepository`.
@@ -21,10 +22,12 @@ pub(crate) fn containers_policy(
     text: &[u8],
     read: ReadFile<'_>,
     tags_unbound: bool,
-) -> Result<Proposal, String> {
+) -> Result<Proposal, Problem> {
     let policy = strict_json::object(text)?;
     policy_json::check(&policy).map_err(|why| {
-        format!("{why}, so its tools refuse the whole file, and every image by it")
+        Problem::new(format!(
+            "{why}, so its tools refuse the whole file, and every image by it"
+        ))
     })?;
     let mut proposal = Proposal::default();
     let general = |proposal: &mut Proposal, what: &str, requirements: &Value| {
@@ -85,7 +88,7 @@ fn requires(requirements: Option<&Value>, read: ReadFile<'_>) -> Requires {
                 }
                 all.push(one);
             }
-            Err(why) => drop(unsayable.get_or_insert(why)),
+            Err(why) => drop(unsayable.get_or_insert(why.what)),
         }
     }
     match unsayable {
@@ -101,15 +104,15 @@ enum Requirement {
     Signature(SignedBy),
 }
 
-fn one(requirement: &Value, read: ReadFile<'_>) -> Result<Requirement, String> {
+fn one(requirement: &Value, read: ReadFile<'_>) -> Result<Requirement, Problem> {
     let empty = Map::new();
     let members = requirement.as_object().unwrap_or(&empty);
     let kind = members.get("type").and_then(Value::as_str);
     let only = |known: &[&str]| match members.keys().find(|key| !known.contains(&key.as_str())) {
-        Some(other) => Err(format!(
+        Some(other) => Err(Problem::new(format!(
             "{}: {other:?} is not known here",
             kind.unwrap_or_default()
-        )),
+        ))),
         None => Ok(()),
     };
     match kind {
@@ -118,21 +121,21 @@ fn one(requirement: &Value, read: ReadFile<'_>) -> Result<Requirement, String> {
         Some("signedBy") => {
             let key = members.get("keyPath").and_then(Value::as_str);
             let key = key.map_or_else(String::new, |key| format!(", key {key}"));
-            Err(format!(
+            Err(Problem::new(format!(
                 "signedBy{key}: OpenPGP signatures are not verified: sign the images by rootpin repo endorse, and pin that root"
-            ))
+            )))
         }
         Some("sigstoreSigned") => {
             let other = |start: &str| members.keys().find(|key| key.starts_with(start));
             if let Some(keyless) = other("fulcio").or_else(|| other("pki")) {
-                return Err(format!(
+                return Err(Problem::new(format!(
                     "sigstoreSigned with {keyless}: there is no key to pin: verify it where you publish, then rootpin repo endorse, and pin that root"
-                ));
+                )));
             }
             if let Some(log) = other("rekor") {
-                return Err(format!(
+                return Err(Problem::new(format!(
                     "sigstoreSigned with {log}: a log's entry is not looked at: where the key alone is enough, take {log} out of a copy of the file, and import that"
-                ));
+                )));
             }
             only(&[
                 "type",
@@ -147,23 +150,23 @@ fn one(requirement: &Value, read: ReadFile<'_>) -> Result<Requirement, String> {
                 identity: identity(members.get("signedIdentity"))?,
             }))
         }
-        kind => Err(format!(
+        kind => Err(Problem::new(format!(
             "the requirement {:?} is not known here",
             kind.unwrap_or_default()
-        )),
+        ))),
     }
 }
 
 /// The keys of the one member that gives them.
-fn keys(members: &Map<String, Value>, read: ReadFile<'_>) -> Result<Vec<PublicKey>, String> {
+fn keys(members: &Map<String, Value>, read: ReadFile<'_>) -> Result<Vec<PublicKey>, Problem> {
     let given: Vec<(&String, &Value)> = members
         .iter()
         .filter(|(name, _)| name.starts_with("key"))
         .collect();
     let [(name, value)] = given.as_slice() else {
-        return Err(
-            "sigstoreSigned: wanted one of keyPath, keyPaths, keyData and keyDatas".to_owned(),
-        );
+        return Err(Problem::new(
+            "sigstoreSigned: wanted one of keyPath, keyPaths, keyData and keyDatas",
+        ));
     };
     let texts = match value {
         Value::String(text) if !name.ends_with('s') => vec![text.clone()],
@@ -171,7 +174,7 @@ fn keys(members: &Map<String, Value>, read: ReadFile<'_>) -> Result<Vec<PublicKe
         _ => Vec::new(),
     };
     if texts.is_empty() {
-        return Err(format!("sigstoreSigned: {name} gives no key"));
+        return Err(Problem::new(format!("sigstoreSigned: {name} gives no key")));
     }
     let key = |text: &String| {
         let (of, file) = if name.starts_with("keyPath") {
@@ -180,31 +183,37 @@ fn keys(members: &Map<String, Value>, read: ReadFile<'_>) -> Result<Vec<PublicKe
             let bytes = STANDARD.decode(text.as_bytes());
             (
                 (*name).clone(),
-                bytes.map_err(|error| format!("{name}: {error}"))?,
+                bytes.map_err(|error| Problem::new(format!("{name}: {error}")))?,
             )
         };
-        only_key(&file).map_err(|why| format!("sigstoreSigned: {of}: {why}"))
+        only_key(&file).map_err(|why| why.about(format!("sigstoreSigned: {of}")))
     };
     texts.iter().map(key).collect()
 }
 
 /// These tools read one PEM block, and no certificate.
-fn only_key(file: &[u8]) -> Result<PublicKey, String> {
+fn only_key(file: &[u8]) -> Result<PublicKey, Problem> {
     let blocks = pem::file(file)?;
     let [block] = blocks.as_slice() else {
-        return Err(format!("{} PEM blocks: wanted one", blocks.len()));
+        return Err(Problem::new(format!(
+            "{} PEM blocks: wanted one",
+            blocks.len()
+        )));
     };
     if block.label == pem::DER {
-        return Err("it is in DER, and these tools read PEM".to_owned());
+        return Err(Problem::new("it is in DER, and these tools read PEM"));
     }
     if !["PUBLIC KEY", "RSA PUBLIC KEY"].contains(&block.label.as_str()) {
-        return Err(format!("{:?} is no public key in PEM", block.label));
+        return Err(Problem::new(format!(
+            "{:?} is no public key in PEM",
+            block.label
+        )));
     }
     let mut keys = key_file::signature_keys(file).map_err(|error| error.to_string())?;
-    keys.pop().ok_or_else(|| "no key".to_owned())
+    keys.pop().ok_or_else(|| Problem::new("no key"))
 }
 
-fn identity(identity: Option<&Value>) -> Result<SignedIdentity, String> {
+fn identity(identity: Option<&Value>) -> Result<SignedIdentity, Problem> {
     let Some(identity) = identity else {
         return Ok(SignedIdentity::WholeName);
     };
@@ -215,24 +224,25 @@ fn identity(identity: Option<&Value>) -> Result<SignedIdentity, String> {
     let text = |member: &str| {
         let text = identity.get(member).and_then(Value::as_str);
         let text = text.filter(|text| !text.is_empty()).map(str::to_owned);
-        text.ok_or_else(|| format!("{kind} without {member}"))
+        text.ok_or_else(|| Problem::new(format!("{kind} without {member}")))
     };
     match kind {
         "matchRepoDigestOrExact" => Ok(SignedIdentity::WholeName),
-        "matchExact" => Err(
-            "matchExact refuses a name by digest alone, and no rule does: matchRepoDigestOrExact, the default, takes one whose repository is signed"
-                .to_owned(),
-        ),
+        "matchExact" => Err(Problem::new(
+            "matchExact refuses a name by digest alone, and no rule does: matchRepoDigestOrExact, the default, takes one whose repository is signed",
+        )),
         "matchRepository" => Ok(SignedIdentity::Repository),
         "exactRepository" => Ok(SignedIdentity::OtherRepository(text("dockerRepository")?)),
         "remapIdentity" => Ok(SignedIdentity::Remapped {
             prefix: text("prefix")?,
             signed_prefix: text("signedPrefix")?,
         }),
-        "exactReference" => Err(format!(
+        "exactReference" => Err(Problem::new(format!(
             "exactReference {}: a rule can't want one tag for all tags: bind the name to the bytes by an [[image]]",
             text("dockerReference")?
-        )),
-        other => Err(format!("the identity {other:?} is not known here")),
+        ))),
+        other => Err(Problem::new(format!(
+            "the identity {other:?} is not known here"
+        ))),
     }
 }

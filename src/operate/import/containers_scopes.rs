@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::signed::Signers;
 use super::{ImportedRule, Proposal};
+use crate::problem::Problem;
 use rootpin_policy::Pattern;
 use rootpin_trust::PublicKey;
 
@@ -220,13 +221,15 @@ fn add_rule(
     all: &[SignedBy],
     tags_unbound: bool,
 ) {
-    let names: Result<Vec<_>, String> = all
+    let names: Result<Vec<_>, Problem> = all
         .iter()
         .map(|one| signed_name(&one.identity, part, below))
         .collect();
     let same = names.and_then(|names| match names.split_first() {
         Some((first, rest)) if rest.iter().all(|other| other == first) => Ok(first.clone()),
-        _ => Err("its requirements want different names, and a rule has one signed-as".to_owned()),
+        _ => Err(Problem::new(
+            "its requirements want different names, and a rule has one signed-as",
+        )),
     });
     match same {
         Ok(signed_as) => {
@@ -238,7 +241,7 @@ fn add_rule(
             proposal.require(pattern.as_str(), signers.collect(), signed_as);
         }
         Err(why) => {
-            proposal.leave(file, format!("docker {pattern}: sigstoreSigned"), why);
+            proposal.leave(file, format!("docker {pattern}: sigstoreSigned"), why.what);
             proposal.refuse(pattern.as_str(), LEFT_BEHIND);
         }
     }
@@ -249,15 +252,15 @@ fn signed_name(
     identity: &SignedIdentity,
     part: &str,
     below: bool,
-) -> Result<Option<String>, String> {
+) -> Result<Option<String>, Problem> {
     let name = match identity {
         SignedIdentity::WholeName | SignedIdentity::Repository => {
             return Ok(None);
         }
         SignedIdentity::OtherRepository(other) if below => {
-            return Err(format!(
+            return Err(Problem::new(format!(
                 "all names below it would be signed as {other}, and signed-as carries what ** means over"
-            ));
+            )));
         }
         SignedIdentity::OtherRepository(other) => other.clone(),
         SignedIdentity::Remapped { prefix, .. } if !is_within(part, prefix) => return Ok(None),
@@ -272,7 +275,9 @@ fn signed_name(
     };
     match name.parse::<Pattern>() {
         Ok(pattern) if pattern.as_str() == name => Ok(Some(name)),
-        _ => Err(format!("the signed name {name} is no name in full form")),
+        _ => Err(Problem::new(format!(
+            "the signed name {name} is no name in full form"
+        ))),
     }
 }
 

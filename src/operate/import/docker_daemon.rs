@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 use super::go_members::decoded;
 use super::pinned_names::{self, Pinned};
 use super::{Proposal, ServerChoice, TrustDirectory, strict_json};
+use crate::problem::Problem;
 use rootpin_trust::image::is_same_to_go;
 
 /// What Docker's client reads, and Mirantis' daemon with it.
@@ -32,7 +33,7 @@ struct ContentTrust {
 
 impl ContentTrust {
     /// Decodes it as Go does: by names in any case, and by types.
-    fn read(content_trust: &Value) -> Result<Self, String> {
+    fn read(content_trust: &Value) -> Result<Self, Problem> {
         let members = decoded(object("content-trust", content_trust)?, &MEMBERS)?;
         let pinning = match members.get("trust-pinning") {
             None => Map::new(),
@@ -51,7 +52,9 @@ impl ContentTrust {
             Some(mode) => mode.as_str().unwrap_or_default(),
         };
         if !["disabled", "permissive", "enforced"].contains(&mode) {
-            return Err("mode is none of disabled, permissive and enforced".to_owned());
+            return Err(Problem::new(
+                "mode is none of disabled, permissive and enforced",
+            ));
         }
         Ok(Self {
             mode: mode.to_owned(),
@@ -73,14 +76,14 @@ pub(crate) fn docker_daemon(
     text: &[u8],
     servers: &ServerChoice,
     trust: &TrustDirectory,
-) -> Result<Proposal, String> {
+) -> Result<Proposal, Problem> {
     let config = strict_json::object(text)?;
     let mut proposal = Proposal::default();
     let is_other = |name: &&String| *name != NAME && is_same_to_go(name, NAME);
     if let Some(other) = config.keys().find(is_other) {
-        return Err(format!(
+        return Err(Problem::new(format!(
             "{other:?} is no directive: dockerd does not start with it"
-        ));
+        )));
     }
     let Some(content_trust) = config.get(NAME) else {
         proposal.leave(
@@ -90,8 +93,11 @@ pub(crate) fn docker_daemon(
         );
         return Ok(proposal);
     };
-    let content_trust = ContentTrust::read(content_trust)
-        .map_err(|why| format!("content-trust: {why}: dockerd does not start with it"))?;
+    let content_trust = ContentTrust::read(content_trust).map_err(|why| {
+        Problem::new(format!(
+            "content-trust: {why}: dockerd does not start with it"
+        ))
+    })?;
     for other in &content_trust.others {
         proposal.leave(file, other.clone(), "it is not known here");
     }
@@ -148,28 +154,29 @@ pub(crate) fn docker_daemon(
 }
 
 /// An object; the empty one for null, as Go decodes it.
-fn object(what: &str, value: &Value) -> Result<Map<String, Value>, String> {
+fn object(what: &str, value: &Value) -> Result<Map<String, Value>, Problem> {
     match value {
         Value::Object(object) => Ok(object.clone()),
         Value::Null => Ok(Map::new()),
-        _ => Err(format!("{what} is no object")),
+        _ => Err(Problem::new(format!("{what} is no object"))),
     }
 }
 
-fn flag(members: &BTreeMap<String, Value>, name: &str) -> Result<bool, String> {
+fn flag(members: &BTreeMap<String, Value>, name: &str) -> Result<bool, Problem> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(false),
         Some(Value::Bool(flag)) => Ok(*flag),
-        Some(_) => Err(format!("{name} is neither true nor false")),
+        Some(_) => Err(Problem::new(format!("{name} is neither true nor false"))),
     }
 }
 
-fn ids(members: &BTreeMap<String, Value>, name: &str) -> Result<Ids, String> {
+fn ids(members: &BTreeMap<String, Value>, name: &str) -> Result<Ids, Problem> {
     let mut all = Ids::new();
     for (of, ids) in object(name, members.get(name).unwrap_or(&Value::Null))? {
         let ids = match &ids {
             Value::Null => Vec::new(),
-            ids => texts(ids).ok_or_else(|| format!("{name} of {of:?} is no list of texts"))?,
+            ids => texts(ids)
+                .ok_or_else(|| Problem::new(format!("{name} of {of:?} is no list of texts")))?,
         };
         all.insert(of, ids);
     }

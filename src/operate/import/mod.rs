@@ -8,6 +8,8 @@
 mod containers_policy;
 mod containers_scopes;
 mod docker_daemon;
+#[cfg(test)]
+mod fuzz;
 mod go_members;
 mod name_pattern;
 mod notary_config;

@@ -1,6 +1,7 @@
 //! Names of repositories as Notary's configurations write them: a whole name, or the beginning of
 //! one and a star.
 
+use crate::problem::Problem;
 use rootpin_policy::Pattern;
 use rootpin_trust::image::Repository;
 
@@ -16,7 +17,7 @@ pub(super) struct PolicyPatterns {
 ///
 /// # Errors
 /// No pattern means any of these names.
-pub(super) fn policy_patterns(name: &str) -> Result<PolicyPatterns, String> {
+pub(super) fn policy_patterns(name: &str) -> Result<PolicyPatterns, Problem> {
     let Some(beginning) = name.strip_suffix('*') else {
         let repository = Repository::from_full(name).map_err(|error| error.to_string())?;
         return Ok(PolicyPatterns {
@@ -31,9 +32,9 @@ pub(super) fn policy_patterns(name: &str) -> Result<PolicyPatterns, String> {
         });
     }
     if !beginning.contains('/') {
-        return Err(format!(
+        return Err(Problem::new(format!(
             "{name} begins names of more than one registry, and a rule names its registry: write HOST/* for each"
-        ));
+        )));
     }
     let mut patterns = vec![pattern(beginning)?, pattern(&format!("{beginning}/**"))?];
     patterns.retain(|pattern| pattern.contains('/'));
@@ -45,7 +46,7 @@ pub(super) fn policy_patterns(name: &str) -> Result<PolicyPatterns, String> {
     })
 }
 
-fn pattern(text: &str) -> Result<String, String> {
+fn pattern(text: &str) -> Result<String, Problem> {
     let parsed: Pattern = text
         .parse()
         .map_err(|fault: rootpin_policy::Fault| fault.to_string())?;
@@ -62,7 +63,7 @@ mod tests {
             let why = policy_patterns(name)
                 .map(|found| found.patterns)
                 .unwrap_err();
-            assert!(why.contains("write HOST/* for each"), "{name}: {why}");
+            assert!(why.what.contains("write HOST/* for each"), "{name}: {why}");
         }
         let found = policy_patterns("r.example/*").unwrap().patterns;
         assert_eq!(found, ["r.example/**"]);

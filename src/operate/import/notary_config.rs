@@ -8,6 +8,7 @@ use super::docker_daemon::texts;
 use super::go_members::lowered;
 use super::pinned_names::{self, Pinned};
 use super::{Proposal, ServerChoice, TrustDirectory, strict_json};
+use crate::problem::Problem;
 
 /// What the file says of other files.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ impl NotaryConfig {
     ///
     /// # Errors
     /// It is no JSON object, or one that notary refuses.
-    pub(crate) fn read(text: &[u8]) -> Result<Self, String> {
+    pub(crate) fn read(text: &[u8]) -> Result<Self, Problem> {
         let written = strict_json::object(text)?;
         let mut spellings = BTreeMap::new();
         add_spellings(&written, &mut spellings);
@@ -50,12 +51,12 @@ impl NotaryConfig {
             ["trust_pinning", "remote_server"].contains(&section)
         };
         if let Some(name) = config.keys().find(dotted) {
-            return Err(format!("write {name:?} as a section"));
+            return Err(Problem::new(format!("write {name:?} as a section")));
         }
         let section = |name: &str| match config.get(name) {
             None => Ok(Map::new()),
             Some(Value::Object(section)) => Ok(section.clone()),
-            Some(_) => Err(format!("{name} is no object")),
+            Some(_) => Err(Problem::new(format!("{name} is no object"))),
         };
         let remote = section("remote_server")?;
         let mut others: Vec<String> = config
@@ -87,19 +88,20 @@ impl NotaryConfig {
 }
 
 impl Pinning {
-    fn read(section: Map<String, Value>) -> Result<Self, String> {
+    fn read(section: Map<String, Value>) -> Result<Self, Problem> {
         let mut pinning = Self::default();
         for (member, value) in section {
             match member.as_str() {
                 "certs" => {
-                    let wrong = || "trust_pinning.certs is no object of lists of texts".to_owned();
+                    let wrong =
+                        || Problem::new("trust_pinning.certs is no object of lists of texts");
                     for (name, ids) in value.as_object().ok_or_else(wrong)? {
                         let ids = texts(ids).ok_or_else(wrong)?;
                         pinning.certs.insert(name.clone(), ids);
                     }
                 }
                 "ca" => {
-                    let wrong = || "trust_pinning.ca is no object of texts".to_owned();
+                    let wrong = || Problem::new("trust_pinning.ca is no object of texts");
                     for (name, path) in value.as_object().ok_or_else(wrong)? {
                         let path = path.as_str().ok_or_else(wrong)?;
                         pinning.authorities.insert(name.clone(), path.to_owned());
@@ -107,7 +109,7 @@ impl Pinning {
                 }
                 "disable_tofu" => {
                     let wrong =
-                        || "trust_pinning.disable_tofu is neither true nor false".to_owned();
+                        || Problem::new("trust_pinning.disable_tofu is neither true nor false");
                     pinning.disable_tofu = Some(value.as_bool().ok_or_else(wrong)?);
                 }
                 _ => pinning.others.push(member),
@@ -127,11 +129,11 @@ fn add_spellings(object: &Map<String, Value>, spellings: &mut BTreeMap<String, S
     }
 }
 
-fn text_of(section: &Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+fn text_of(section: &Map<String, Value>, name: &str) -> Result<Option<String>, Problem> {
     match section.get(name) {
         None => Ok(None),
         Some(Value::String(text)) => Ok(Some(text.clone())),
-        Some(_) => Err(format!("{name} is no text")),
+        Some(_) => Err(Problem::new(format!("{name} is no text"))),
     }
 }
 

@@ -12,12 +12,13 @@ use super::containers_scopes::{LEFT_BEHIND, UNSIGNED};
 use super::notation_rules::{Statement, statements};
 use super::signed::Signers;
 use super::{Proposal, strict_json};
+use crate::problem::Problem;
 use rootpin_policy::Pattern;
 use rootpin_trust::notation::{PinnedCertificate, SubjectAttribute};
 use rootpin_trust::pem;
 
 /// The files of a trust store of authorities: name and bytes.
-pub(crate) type TrustStore<'a> = &'a dyn Fn(&str) -> Result<Vec<(String, Vec<u8>)>, String>;
+pub(crate) type TrustStore<'a> = &'a dyn Fn(&str) -> Result<Vec<(String, Vec<u8>)>, Problem>;
 
 /// Translates the file.
 ///
@@ -27,9 +28,9 @@ pub(crate) fn notation_trust_policy(
     file: &str,
     text: &[u8],
     store: TrustStore<'_>,
-) -> Result<Proposal, String> {
+) -> Result<Proposal, Problem> {
     let (statements, others) = statements(strict_json::object(text)?)
-        .map_err(|why| format!("{why}: notation refuses the whole file"))?;
+        .map_err(|why| Problem::new(format!("{why}: notation refuses the whole file")))?;
     let mut proposal = Proposal::default();
     for other in others {
         proposal.leave(file, format!("{other:?}"), "it is not known here");
@@ -52,7 +53,7 @@ fn add(
     proposal: &mut Proposal,
     file: &str,
     (statement, scope): (&Statement, &str),
-    said: Result<Signers, String>,
+    said: Result<Signers, Problem>,
 ) {
     let what = format!("{scope}: {:?}", statement.name);
     let pattern = scope.parse::<Pattern>().ok();
@@ -66,7 +67,7 @@ fn add(
         (None, _) => proposal.leave(file, what, "it is no repository's name in full form"),
         (Some(pattern), Ok(signers)) => proposal.require(pattern.as_str(), vec![signers], None),
         (Some(pattern), Err(why)) => {
-            proposal.leave(file, what, why);
+            proposal.leave(file, what, why.what);
             proposal.refuse(pattern.as_str(), LEFT_BEHIND);
         }
     }
@@ -78,18 +79,20 @@ fn signers(
     file: &str,
     statement: &Statement,
     store: TrustStore<'_>,
-) -> Result<Signers, String> {
+) -> Result<Signers, Problem> {
     let name = format!("trust policy {:?}", statement.name);
     if let Some(other) = statement.others.first() {
-        return Err(format!("its member {other:?} is not known here"));
+        return Err(Problem::new(format!(
+            "its member {other:?} is not known here"
+        )));
     }
     if let level @ ("audit" | "skip") = statement.level.as_str() {
-        return Err(format!("level {level:?}: {UNSIGNED}"));
+        return Err(Problem::new(format!("level {level:?}: {UNSIGNED}")));
     }
     if let Some(store) = statement.demanded_stamps() {
-        return Err(format!(
+        return Err(Problem::new(format!(
             "{store}: a signature must have a time stamp there, and none is looked at here: where the certificate's own dates are enough, write verifyTimestamp \"afterCertExpiry\" into a copy of the file, and import that"
-        ));
+        )));
     }
     if !statement.overridden.is_empty() {
         let changed = Value::Object(statement.overridden.clone());
@@ -118,7 +121,9 @@ fn signers(
     certificates.sort();
     certificates.dedup();
     if certificates.is_empty() {
-        return Err("none of its trust stores has a certificate that can be pinned".to_owned());
+        return Err(Problem::new(
+            "none of its trust stores has a certificate that can be pinned",
+        ));
     }
     let mut subjects = Vec::new();
     if statement.identities != ["*"] {
@@ -134,7 +139,7 @@ fn signers(
             }
         }
         if subjects.is_empty() {
-            return Err("none of its identities can be written".to_owned());
+            return Err(Problem::new("none of its identities can be written"));
         }
     }
     Ok(Signers::Notation {
@@ -148,32 +153,35 @@ fn read_store(
     proposal: &mut Proposal,
     file: &str,
     store: &str,
-    files: Result<Vec<(String, Vec<u8>)>, String>,
-) -> Result<Vec<String>, String> {
+    files: Result<Vec<(String, Vec<u8>)>, Problem>,
+) -> Result<Vec<String>, Problem> {
     let mut certificates = Vec::new();
-    for (name, bytes) in files.map_err(|why| format!("trust store {store}: {why}"))? {
-        let blocks = pem::file(&bytes).map_err(|why| format!("{name}: {why}"))?;
+    for (name, bytes) in files.map_err(|why| why.about(format!("trust store {store}")))? {
+        let blocks = pem::file(&bytes).map_err(|why| Problem::new(format!("{name}: {why}")))?;
         if blocks.is_empty() {
-            return Err(format!("{name}: no certificate"));
+            return Err(Problem::new(format!("{name}: no certificate")));
         }
         for block in blocks {
             if !["CERTIFICATE", pem::DER].contains(&block.label.as_str()) {
-                return Err(format!("{name}: {:?} is no certificate", block.label));
+                return Err(Problem::new(format!(
+                    "{name}: {:?} is no certificate",
+                    block.label
+                )));
             }
             let text = encode_string("CERTIFICATE", LineEnding::LF, &block.bytes);
-            let text = text.map_err(|error| format!("{name}: {error}"))?;
+            let text = text.map_err(|error| Problem::new(format!("{name}: {error}")))?;
             match PinnedCertificate::read(text.as_bytes()) {
                 Ok(pinned) if pinned.certificate.authority || signs_itself(&block.bytes) => {
                     certificates.push(text);
                 }
                 Ok(_) => {
-                    return Err(format!(
+                    return Err(Problem::new(format!(
                         "{name}: neither an authority nor issued by itself, so notation refuses the store"
-                    ));
+                    )));
                 }
                 // notation refuses a store with a file that is no certificate at all.
                 Err(error) if X509::from_der(&block.bytes).is_err() => {
-                    return Err(format!("{name}: {error}"));
+                    return Err(Problem::new(format!("{name}: {error}")));
                 }
                 Err(error) => {
                     proposal.leave(

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::docker_daemon::texts;
 use super::go_members::decoded;
 use super::reference_grammar::{is_domain, is_path};
+use crate::problem::Problem;
 
 /// A statement of a trust policy, as it was decoded.
 #[derive(Debug)]
@@ -40,34 +41,46 @@ const VERIFICATION: [&str; 3] = ["level", "override", "verifyTimestamp"];
 /// Why notation refuses it.
 pub(super) fn statements(
     document: Map<String, Value>,
-) -> Result<(Vec<Statement>, Vec<String>), String> {
+) -> Result<(Vec<Statement>, Vec<String>), Problem> {
     let mut top = decoded(document, &["version", "trustPolicies"])?;
     match text(&top, "version")?.as_str() {
         "1.0" => {}
-        "" => return Err("it has no version: wanted \"1.0\"".to_owned()),
-        other => return Err(format!("its version is {other:?}: wanted \"1.0\"")),
+        "" => return Err(Problem::new("it has no version: wanted \"1.0\"")),
+        other => {
+            return Err(Problem::new(format!(
+                "its version is {other:?}: wanted \"1.0\""
+            )));
+        }
     }
     let list = match top.remove("trustPolicies") {
         Some(Value::Array(list)) if !list.is_empty() => list,
-        _ => return Err("it has no list of trustPolicies".to_owned()),
+        _ => return Err(Problem::new("it has no list of trustPolicies")),
     };
     let mut statements = Vec::new();
     for (number, one) in list.into_iter().enumerate() {
         let Value::Object(members) = one else {
-            return Err(format!("trust policy {} is no object", number + 1));
+            return Err(Problem::new(format!(
+                "trust policy {} is no object",
+                number + 1
+            )));
         };
         let statement = Statement::read(members)
-            .map_err(|why| format!("trust policy {}: {why}", number + 1))?;
+            .map_err(|why| why.about(format!("trust policy {}", number + 1)))?;
         statements.push(statement);
     }
     let mut names = BTreeSet::new();
     let mut scopes = BTreeSet::new();
     for one in &statements {
         if !names.insert(&one.name) {
-            return Err(format!("two trust policies have the name {:?}", one.name));
+            return Err(Problem::new(format!(
+                "two trust policies have the name {:?}",
+                one.name
+            )));
         }
         if let Some(twice) = one.scopes.iter().find(|scope| !scopes.insert(*scope)) {
-            return Err(format!("two trust policies have the scope {twice:?}"));
+            return Err(Problem::new(format!(
+                "two trust policies have the scope {twice:?}"
+            )));
         }
     }
     let others = top.into_keys().filter(|name| name != "version");
@@ -75,16 +88,16 @@ pub(super) fn statements(
 }
 
 impl Statement {
-    fn read(members: Map<String, Value>) -> Result<Self, String> {
+    fn read(members: Map<String, Value>) -> Result<Self, Problem> {
         let members = decoded(members, &STATEMENT)?;
         let name = text(&members, "name")?;
         if name.is_empty() {
-            return Err("it has no name".to_owned());
+            return Err(Problem::new("it has no name"));
         }
         let verification = match members.get("signatureVerification") {
             Some(Value::Object(verification)) => decoded(verification.clone(), &VERIFICATION)?,
             None | Some(Value::Null) => BTreeMap::new(),
-            Some(_) => return Err("its signatureVerification is no object".to_owned()),
+            Some(_) => return Err(Problem::new("its signatureVerification is no object")),
         };
         let is_other = |name: &&String| !STATEMENT.contains(&name.as_str());
         let statement = Self {
@@ -94,7 +107,7 @@ impl Statement {
             overridden: match verification.get("override") {
                 Some(Value::Object(overridden)) => overridden.clone(),
                 None | Some(Value::Null) => Map::new(),
-                Some(_) => return Err("its override is no object".to_owned()),
+                Some(_) => return Err(Problem::new("its override is no object")),
             },
             stores: list(&members, "trustStores")?,
             stamps: text(&verification, "verifyTimestamp")?,
@@ -104,17 +117,17 @@ impl Statement {
         statement.check_level()?;
         let stamps = &statement.stamps;
         if !["", "always", "afterCertExpiry"].contains(&stamps.as_str()) {
-            return Err(format!("verifyTimestamp {stamps:?} is none"));
+            return Err(Problem::new(format!("verifyTimestamp {stamps:?} is none")));
         }
         let named = (statement.stores.is_empty(), statement.identities.is_empty());
         match (statement.level.as_str(), named) {
             ("skip", (true, true)) => {}
-            ("skip", _) => return Err("level skip with stores or identities".to_owned()),
+            ("skip", _) => return Err(Problem::new("level skip with stores or identities")),
             (_, (false, false)) => {
                 statement.check_stores()?;
                 statement.check_identities()?;
             }
-            _ => return Err("it lacks trustStores or trustedIdentities".to_owned()),
+            _ => return Err(Problem::new("it lacks trustStores or trustedIdentities")),
         }
         statement.check_scopes()?;
         Ok(statement)
@@ -134,57 +147,61 @@ impl Statement {
         stores.find(|store| is_demanded && store.starts_with("tsa:"))
     }
 
-    fn check_level(&self) -> Result<(), String> {
+    fn check_level(&self) -> Result<(), Problem> {
         let level = &self.level;
         if !["strict", "permissive", "audit", "skip"].contains(&level.as_str()) {
-            return Err(format!("there is no level {level:?}"));
+            return Err(Problem::new(format!("there is no level {level:?}")));
         }
         if level == "skip" && !self.overridden.is_empty() {
-            return Err("level skip can't be overridden".to_owned());
+            return Err(Problem::new("level skip can't be overridden"));
         }
         for (check, action) in &self.overridden {
             let action = action.as_str().unwrap_or_default();
             let may_skip = match check.as_str() {
                 "authenticity" | "authenticTimestamp" | "expiry" => false,
                 "revocation" => true,
-                other => return Err(format!("{other:?} can't be overridden")),
+                other => return Err(Problem::new(format!("{other:?} can't be overridden"))),
             };
             let fits = ["enforce", "log"].contains(&action) || (action == "skip" && may_skip);
             if !fits {
-                return Err(format!("override: {check} can't be {action:?}"));
+                return Err(Problem::new(format!(
+                    "override: {check} can't be {action:?}"
+                )));
             }
         }
         Ok(())
     }
 
-    fn check_stores(&self) -> Result<(), String> {
+    fn check_stores(&self) -> Result<(), Problem> {
         for store in &self.stores {
             let (kind, name) = store.split_once(':').unwrap_or_default();
             if !["ca", "signingAuthority", "tsa"].contains(&kind) || !is_file_name(name) {
-                return Err(format!("{store:?} is no trust store"));
+                return Err(Problem::new(format!("{store:?} is no trust store")));
             }
         }
         Ok(())
     }
 
-    fn check_identities(&self) -> Result<(), String> {
+    fn check_identities(&self) -> Result<(), Problem> {
         if self.identities.len() > 1 && self.identities.iter().any(|one| one == "*") {
-            return Err("the identity * stands beside others".to_owned());
+            return Err(Problem::new("the identity * stands beside others"));
         }
         let mut subjects: Vec<BTreeMap<String, String>> = Vec::new();
         for identity in self.identities.iter().filter(|one| *one != "*") {
             let (kind, value) = identity
                 .split_once(':')
-                .ok_or_else(|| format!("the identity {identity:?} has no kind"))?;
+                .ok_or_else(|| Problem::new(format!("the identity {identity:?} has no kind")))?;
             if kind == "x509.subject" {
                 let subject = distinguished_name(value)
-                    .map_err(|why| format!("the identity {identity:?}: {why}"))?;
+                    .map_err(|why| why.about(format!("the identity {identity:?}")))?;
                 let is_part = |one: &BTreeMap<String, String>, of: &BTreeMap<String, String>| {
                     one.iter().all(|(name, value)| of.get(name) == Some(value))
                 };
                 let mut known = subjects.iter();
                 if known.any(|known| is_part(known, &subject) || is_part(&subject, known)) {
-                    return Err(format!("the identity {identity:?} overlaps another"));
+                    return Err(Problem::new(format!(
+                        "the identity {identity:?} overlaps another"
+                    )));
                 }
                 subjects.push(subject);
             }
@@ -192,19 +209,21 @@ impl Statement {
         Ok(())
     }
 
-    fn check_scopes(&self) -> Result<(), String> {
+    fn check_scopes(&self) -> Result<(), Problem> {
         if self.scopes.is_empty() {
-            return Err("it has no registryScopes".to_owned());
+            return Err(Problem::new("it has no registryScopes"));
         }
         if self.scopes.len() > 1 && self.scopes.iter().any(|scope| scope == "*") {
-            return Err("the scope * stands beside others".to_owned());
+            return Err(Problem::new("the scope * stands beside others"));
         }
         let is_scope = |scope: &str| {
             let parts = scope.split_once('/');
             scope == "*" || parts.is_some_and(|(domain, path)| is_domain(domain) && is_path(path))
         };
         match self.scopes.iter().find(|scope| !is_scope(scope)) {
-            Some(other) => Err(format!("the scope {other:?} is no repository")),
+            Some(other) => Err(Problem::new(format!(
+                "the scope {other:?} is no repository"
+            ))),
             None => Ok(()),
         }
     }
@@ -217,12 +236,12 @@ fn is_file_name(name: &str) -> bool {
 
 /// The attributes of a subject by RFC 4514, as notation wants them: each once and alone, with C, ST
 /// and O among them.
-fn distinguished_name(text: &str) -> Result<BTreeMap<String, String>, String> {
+fn distinguished_name(text: &str) -> Result<BTreeMap<String, String>, Problem> {
     let mut parts = vec![String::new()];
     let mut escaped = false;
     for sign in text.trim().chars() {
         match sign {
-            '+' if !escaped => return Err("it has an attribute of several values".to_owned()),
+            '+' if !escaped => return Err(Problem::new("it has an attribute of several values")),
             ',' | ';' if !escaped => parts.push(String::new()),
             sign => {
                 if let Some(part) = parts.last_mut() {
@@ -237,35 +256,37 @@ fn distinguished_name(text: &str) -> Result<BTreeMap<String, String>, String> {
         let (name, value) = part.split_once('=').ok_or("it is no list of NAME=VALUE")?;
         let (name, value) = (name.trim(), value.trim());
         if name.is_empty() || value.starts_with('#') {
-            return Err("it is no list of NAME=VALUE".to_owned());
+            return Err(Problem::new("it is no list of NAME=VALUE"));
         }
         let name = if name == "S" { "ST" } else { name };
         if attributes
             .insert(name.to_owned(), value.to_owned())
             .is_some()
         {
-            return Err(format!("it has {name} twice"));
+            return Err(Problem::new(format!("it has {name} twice")));
         }
     }
     let has = |name: &str| attributes.get(name).is_some_and(|value| !value.is_empty());
     match ["C", "ST", "O"].into_iter().find(|name| !has(name)) {
-        Some(missing) => Err(format!("it has no {missing}")),
+        Some(missing) => Err(Problem::new(format!("it has no {missing}"))),
         None => Ok(attributes),
     }
 }
 
 /// A text; the empty one where it is not there or null, as Go decodes it.
-fn text(members: &BTreeMap<String, Value>, name: &str) -> Result<String, String> {
+fn text(members: &BTreeMap<String, Value>, name: &str) -> Result<String, Problem> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(String::new()),
         Some(Value::String(text)) => Ok(text.clone()),
-        Some(_) => Err(format!("{name} is no text")),
+        Some(_) => Err(Problem::new(format!("{name} is no text"))),
     }
 }
 
-fn list(members: &BTreeMap<String, Value>, name: &str) -> Result<Vec<String>, String> {
+fn list(members: &BTreeMap<String, Value>, name: &str) -> Result<Vec<String>, Problem> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(Vec::new()),
-        Some(value) => texts(value).ok_or_else(|| format!("{name} is no list of texts")),
+        Some(value) => {
+            texts(value).ok_or_else(|| Problem::new(format!("{name} is no list of texts")))
+        }
     }
 }

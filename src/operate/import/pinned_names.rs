@@ -70,7 +70,7 @@ pub(super) fn add(
         let patterns = match policy_patterns(name) {
             Ok(patterns) => patterns,
             Err(why) => {
-                proposal.leave(file, format!("the pins of {name:?}"), why);
+                proposal.leave(file, format!("the pins of {name:?}"), why.what);
                 continue;
             }
         };

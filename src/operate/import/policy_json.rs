@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
 use super::reference_grammar::{is_prefix, is_reference};
+use crate::problem::Problem;
 use rootpin_trust::image::Digest;
 
 type Members = Map<String, Value>;
@@ -14,7 +15,7 @@ type Members = Map<String, Value>;
 ///
 /// # Errors
 /// Why its tools refuse it.
-pub(super) fn check(policy: &Members) -> Result<(), String> {
+pub(super) fn check(policy: &Members) -> Result<(), Problem> {
     only(policy, "it", &["default", "transports"])?;
     let default = policy.get("default").ok_or("it has no \"default\"")?;
     requirements("default", default)?;
@@ -24,9 +25,9 @@ pub(super) fn check(policy: &Members) -> Result<(), String> {
     for (transport, scopes) in object("transports", transports)? {
         for (scope, list) in object(&format!("the transport {transport:?}"), scopes)? {
             if !scope.is_empty() && !is_scope(transport, scope) {
-                return Err(format!(
+                return Err(Problem::new(format!(
                     "{scope:?} is no scope of the transport {transport:?}"
-                ));
+                )));
             }
             requirements(&format!("{transport} {scope:?}"), list)?;
         }
@@ -70,17 +71,20 @@ fn is_scope(transport: &str, scope: &str) -> bool {
     }
 }
 
-fn requirements(of: &str, list: &Value) -> Result<(), String> {
+fn requirements(of: &str, list: &Value) -> Result<(), Problem> {
     let list = list.as_array().filter(|list| !list.is_empty());
-    let list =
-        list.ok_or_else(|| format!("{of}: wanted a list of requirements, not an empty one"))?;
+    let list = list.ok_or_else(|| {
+        Problem::new(format!(
+            "{of}: wanted a list of requirements, not an empty one"
+        ))
+    })?;
     for one in list {
-        requirement(one).map_err(|why| format!("{of}: {why}"))?;
+        requirement(one).map_err(|why| why.about(of))?;
     }
     Ok(())
 }
 
-fn requirement(one: &Value) -> Result<(), String> {
+fn requirement(one: &Value) -> Result<(), Problem> {
     let members = object("a requirement", one)?;
     match text(members, "type")? {
         kind @ ("reject" | "insecureAcceptAnything") => only(members, kind, &["type"]),
@@ -91,11 +95,11 @@ fn requirement(one: &Value) -> Result<(), String> {
             identity_of(identity.ok_or("signedBaseLayer without baseLayerIdentity")?)
         }
         "sigstoreSigned" => sigstore_signed(members),
-        kind => Err(format!("there is no requirement {kind:?}")),
+        kind => Err(Problem::new(format!("there is no requirement {kind:?}"))),
     }
 }
 
-fn signed_by(members: &Members) -> Result<(), String> {
+fn signed_by(members: &Members) -> Result<(), Problem> {
     let known = [
         "type",
         "keyType",
@@ -113,7 +117,9 @@ fn signed_by(members: &Members) -> Result<(), String> {
     ];
     let kind = text(members, "keyType")?;
     if !kinds.contains(&kind) {
-        return Err(format!("signedBy: there is no keyType {kind:?}"));
+        return Err(Problem::new(format!(
+            "signedBy: there is no keyType {kind:?}"
+        )));
     }
     one_source(members, "signedBy", &["keyPath", "keyPaths", "keyData"])?;
     members.get("signedIdentity").map_or(Ok(()), identity_of)
@@ -126,7 +132,7 @@ const LOGS: [&str; 4] = [
     "rekorPublicKeyDatas",
 ];
 
-fn sigstore_signed(members: &Members) -> Result<(), String> {
+fn sigstore_signed(members: &Members) -> Result<(), Problem> {
     let keys = [
         "keyPath", "keyPaths", "keyData", "keyDatas", "fulcio", "pki",
     ];
@@ -139,12 +145,12 @@ fn sigstore_signed(members: &Members) -> Result<(), String> {
         .filter(|log| members.contains_key(*log))
         .collect();
     for log in &logs {
-        source(members, log).map_err(|why| format!("sigstoreSigned: {why}"))?;
+        source(members, log).map_err(|why| why.about("sigstoreSigned"))?;
     }
     match (members.get("fulcio"), members.get("pki"), logs.as_slice()) {
-        (_, _, [_, _, ..]) => Err("sigstoreSigned with several keys of a log".to_owned()),
-        (Some(_), _, []) => Err("fulcio without the key of a log".to_owned()),
-        (_, Some(_), [_]) => Err("pki with the key of a log".to_owned()),
+        (_, _, [_, _, ..]) => Err(Problem::new("sigstoreSigned with several keys of a log")),
+        (Some(_), _, []) => Err(Problem::new("fulcio without the key of a log")),
+        (_, Some(_), [_]) => Err(Problem::new("pki with the key of a log")),
         (Some(fulcio), _, _) => keyless(
             "fulcio",
             object("fulcio", fulcio)?,
@@ -174,14 +180,16 @@ fn keyless(
     members: &Members,
     authorities: [(&str, &str); 2],
     names: [&[&str]; 2],
-) -> Result<(), String> {
+) -> Result<(), Problem> {
     let mut known: Vec<&str> = names.iter().copied().flatten().copied().collect();
     known.extend(authorities.iter().flat_map(|(path, data)| [*path, *data]));
     only(members, what, &known)?;
     for (number, (path, data)) in authorities.into_iter().enumerate() {
         match (members.contains_key(path), members.contains_key(data)) {
-            (true, true) => return Err(format!("{what} with {path} and {data}")),
-            (false, false) if number == 0 => return Err(format!("{what} without {path}")),
+            (true, true) => return Err(Problem::new(format!("{what} with {path} and {data}"))),
+            (false, false) if number == 0 => {
+                return Err(Problem::new(format!("{what} without {path}")));
+            }
             (false, false) => {}
             (true, false) => source(members, path)?,
             (false, true) => source(members, data)?,
@@ -193,29 +201,35 @@ fn keyless(
             given |= !text_or_none(members, name)?.is_empty();
         }
         if !given {
-            return Err(format!("{what} without {}", list.join(" or ")));
+            return Err(Problem::new(format!(
+                "{what} without {}",
+                list.join(" or ")
+            )));
         }
     }
     Ok(())
 }
 
 /// Exactly one of these members gives keys.
-fn one_source(members: &Members, of: &str, names: &[&str]) -> Result<(), String> {
+fn one_source(members: &Members, of: &str, names: &[&str]) -> Result<(), Problem> {
     let given: Vec<&&str> = names
         .iter()
         .filter(|name| members.contains_key(**name))
         .collect();
     let [name] = given.as_slice() else {
-        return Err(format!("{of}: wanted exactly one of {}", names.join(", ")));
+        return Err(Problem::new(format!(
+            "{of}: wanted exactly one of {}",
+            names.join(", ")
+        )));
     };
     match **name {
         "fulcio" | "pki" => Ok(()),
-        name => source(members, name).map_err(|why| format!("{of}: {why}")),
+        name => source(members, name).map_err(|why| why.about(of)),
     }
 }
 
 /// A path, paths, data in base64, or a list of data, by the member's name.
-fn source(members: &Members, name: &str) -> Result<(), String> {
+fn source(members: &Members, name: &str) -> Result<(), Problem> {
     let is_data = name.contains("Data");
     let is_one = |value: &Value| {
         let text = value.as_str();
@@ -239,11 +253,11 @@ fn source(members: &Members, name: &str) -> Result<(), String> {
     if fits {
         Ok(())
     } else {
-        Err(format!("{name} gives no key"))
+        Err(Problem::new(format!("{name} gives no key")))
     }
 }
 
-fn identity_of(identity: &Value) -> Result<(), String> {
+fn identity_of(identity: &Value) -> Result<(), Problem> {
     let members = object("an identity", identity)?;
     let kind = text(members, "type")?;
     let exact = |names: &[&str]| {
@@ -265,7 +279,7 @@ fn identity_of(identity: &Value) -> Result<(), String> {
             if is_reference(name, tagged) {
                 Ok(())
             } else {
-                Err(format!("{kind}: {name:?} is no such name"))
+                Err(Problem::new(format!("{kind}: {name:?} is no such name")))
             }
         }
         "remapIdentity" => {
@@ -273,35 +287,37 @@ fn identity_of(identity: &Value) -> Result<(), String> {
             for member in ["prefix", "signedPrefix"] {
                 let prefix = text(members, member)?;
                 if !is_prefix(prefix) {
-                    return Err(format!("remapIdentity: the {member} {prefix:?} is none"));
+                    return Err(Problem::new(format!(
+                        "remapIdentity: the {member} {prefix:?} is none"
+                    )));
                 }
             }
             Ok(())
         }
-        other => Err(format!("there is no identity {other:?}")),
+        other => Err(Problem::new(format!("there is no identity {other:?}"))),
     }
 }
 
-fn object<'a>(what: &str, value: &'a Value) -> Result<&'a Members, String> {
+fn object<'a>(what: &str, value: &'a Value) -> Result<&'a Members, Problem> {
     value
         .as_object()
-        .ok_or_else(|| format!("{what} is no object"))
+        .ok_or_else(|| Problem::new(format!("{what} is no object")))
 }
 
-fn only(members: &Members, of: &str, known: &[&str]) -> Result<(), String> {
+fn only(members: &Members, of: &str, known: &[&str]) -> Result<(), Problem> {
     match members.keys().find(|name| !known.contains(&name.as_str())) {
-        Some(other) => Err(format!("{other:?} is no member of {of}")),
+        Some(other) => Err(Problem::new(format!("{other:?} is no member of {of}"))),
         None => Ok(()),
     }
 }
 
 /// A text that must be there.
-fn text<'a>(members: &'a Members, name: &str) -> Result<&'a str, String> {
+fn text<'a>(members: &'a Members, name: &str) -> Result<&'a str, Problem> {
     let text = members.get(name).and_then(Value::as_str);
-    text.ok_or_else(|| format!("{name:?} is missing, or no text"))
+    text.ok_or_else(|| Problem::new(format!("{name:?} is missing, or no text")))
 }
 
-fn text_or_none<'a>(members: &'a Members, name: &str) -> Result<&'a str, String> {
+fn text_or_none<'a>(members: &'a Members, name: &str) -> Result<&'a str, Problem> {
     if members.contains_key(name) {
         text(members, name)
     } else {

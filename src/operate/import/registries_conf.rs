@@ -11,6 +11,7 @@ use super::registries_file::{RegistriesFile, Registry};
 use super::registry_prefixes::{BLOCKED, Registries};
 use super::render::quoted;
 use crate::hosts_toml::{DOCKER_HUB, HostsFile};
+use crate::problem::Problem;
 use rootpin_policy::Pattern;
 
 /// A file as it was found.
@@ -32,12 +33,14 @@ pub(crate) struct RegistriesText {
 pub(crate) fn add_registries(
     mut proposal: Proposal,
     texts: &[RegistriesText],
-) -> Result<(Proposal, bool), String> {
+) -> Result<(Proposal, bool), Problem> {
     let mut all = Registries::default();
     for text in texts {
         let file = &text.file;
         let read = RegistriesFile::read(&text.bytes, text.drop_in).map_err(|why| {
-            format!("{file}: {why}: podman, skopeo and CRI-O refuse every image by such a file")
+            Problem::new(format!(
+                "{file}: {why}: podman, skopeo and CRI-O refuse every image by such a file"
+            ))
         })?;
         for other in read.others {
             let why = "it changes no full name, and only full names count here";

@@ -7,6 +7,7 @@ use toml::{Table, Value};
 
 use super::go_members::decoded;
 use super::reference_grammar::{is_domain, is_full_name, is_short_name};
+use crate::problem::Problem;
 
 /// A file that was read.
 #[derive(Debug)]
@@ -65,9 +66,12 @@ impl RegistriesFile {
     ///
     /// # Errors
     /// Its tools refuse it, and with it every image.
-    pub(super) fn read(bytes: &[u8], drop_in: bool) -> Result<Self, String> {
-        let text = std::str::from_utf8(bytes).map_err(|error| format!("no text: {error}"))?;
-        let document: Table = text.parse().map_err(|error| format!("no TOML: {error}"))?;
+    pub(super) fn read(bytes: &[u8], drop_in: bool) -> Result<Self, Problem> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| Problem::new(format!("no text: {error}")))?;
+        let document: Table = text
+            .parse()
+            .map_err(|error| Problem::new(format!("no TOML: {error}")))?;
         let top = Section::new(document, &TOP)?;
         let search = top.texts("unqualified-search-registries")?;
         let helpers = top.texts("credential-helpers")?;
@@ -83,10 +87,12 @@ impl RegistriesFile {
             || !mode.is_empty()
             || !layer_store.is_empty();
         if v1.is_some() && drop_in {
-            return Err("it has the first format, which is not read in a drop-in".to_owned());
+            return Err(Problem::new(
+                "it has the first format, which is not read in a drop-in",
+            ));
         }
         if v1.is_some() && is_v2 {
-            return Err("it mixes the first and the second format".to_owned());
+            return Err(Problem::new("it mixes the first and the second format"));
         }
         let (mut registries, mut searched) = (Vec::new(), search.unwrap_or_default());
         for table in tables.into_iter().flatten() {
@@ -101,13 +107,13 @@ impl RegistriesFile {
         for name in &searched {
             let name = trimmed(name)?;
             if !is_domain(name) {
-                return Err(format!(
+                return Err(Problem::new(format!(
                     "{name:?} of unqualified-search-registries is no registry"
-                ));
+                )));
             }
         }
         if !["", "enforcing", "permissive", "disabled"].contains(&mode.as_str()) {
-            return Err(format!("short-name-mode {mode:?} is none"));
+            return Err(Problem::new(format!("short-name-mode {mode:?} is none")));
         }
         check_aliases(&aliases.unwrap_or_default())?;
         // Of several with one prefix the first counts.
@@ -135,18 +141,20 @@ impl Registry {
         }
     }
 
-    fn read(table: &Section) -> Result<Self, String> {
+    fn read(table: &Section) -> Result<Self, Problem> {
         let location = trimmed(&table.text("location")?)?.to_owned();
         let given = table.text("prefix")?;
         let prefix = trimmed(if given.is_empty() { &location } else { &given })?.to_owned();
         let is_wildcard = prefix.starts_with("*.");
         if location.is_empty() && !is_wildcard {
-            return Err(format!("a registry without location (prefix {prefix:?})"));
+            return Err(Problem::new(format!(
+                "a registry without location (prefix {prefix:?})"
+            )));
         }
         if !table.text("pull-from-mirror")?.is_empty() {
-            return Err(format!(
+            return Err(Problem::new(format!(
                 "pull-from-mirror of {prefix:?}, which is no mirror"
-            ));
+            )));
         }
         let by_digest = table.flag("mirror-by-digest-only")?;
         let mut mirrors = Vec::new();
@@ -154,15 +162,19 @@ impl Registry {
             let location = trimmed(&mirror.text("location")?)?.to_owned();
             let from = mirror.text("pull-from-mirror")?;
             if location.is_empty() {
-                return Err(format!("a mirror of {prefix:?} without location"));
+                return Err(Problem::new(format!(
+                    "a mirror of {prefix:?} without location"
+                )));
             }
             if by_digest && !from.is_empty() {
-                return Err(format!(
+                return Err(Problem::new(format!(
                     "{prefix:?} has mirror-by-digest-only, and its mirror {location:?} pull-from-mirror"
-                ));
+                )));
             }
             if !["", "all", "digest-only", "tag-only"].contains(&from.as_str()) {
-                return Err(format!("pull-from-mirror {from:?} of {location:?} is none"));
+                return Err(Problem::new(format!(
+                    "pull-from-mirror {from:?} of {location:?} is none"
+                )));
             }
             mirrors.push(Mirror {
                 location,
@@ -182,16 +194,18 @@ impl Registry {
 }
 
 /// Without the slashes at its end.
-fn trimmed(location: &str) -> Result<&str, String> {
+fn trimmed(location: &str) -> Result<&str, Problem> {
     let trimmed = location.trim_end_matches('/');
     if trimmed.starts_with("http://") || trimmed.starts_with("https://") {
-        return Err(format!("the location {location:?} has a scheme"));
+        return Err(Problem::new(format!(
+            "the location {location:?} has a scheme"
+        )));
     }
     Ok(trimmed)
 }
 
 /// The lists of the first format as registries.
-fn of_v1(block: &[String], insecure: &[String]) -> Result<Vec<Registry>, String> {
+fn of_v1(block: &[String], insecure: &[String]) -> Result<Vec<Registry>, Problem> {
     let mut registries: Vec<Registry> = Vec::new();
     let mut places: BTreeMap<&str, usize> = BTreeMap::new();
     let lists = [(block, true), (insecure, false)];
@@ -201,7 +215,7 @@ fn of_v1(block: &[String], insecure: &[String]) -> Result<Vec<Registry>, String>
     {
         let location = trimmed(name)?;
         if location.is_empty() {
-            return Err("a registry without location".to_owned());
+            return Err(Problem::new("a registry without location"));
         }
         let known = places.get(location).and_then(|at| registries.get_mut(*at));
         if let Some(known) = known {
@@ -219,17 +233,20 @@ fn of_v1(block: &[String], insecure: &[String]) -> Result<Vec<Registry>, String>
 }
 
 /// Behind `*.` there is a domain and nothing else, in both formats.
-fn check_wildcards(registries: &[Registry]) -> Result<(), String> {
+fn check_wildcards(registries: &[Registry]) -> Result<(), Problem> {
     let is_wrong =
         |one: &&Registry| one.prefix.starts_with("*.") && one.prefix.contains(['/', '@', ':']);
     match registries.iter().find(is_wrong) {
-        Some(one) => Err(format!("{:?} is no domain behind *.", one.prefix)),
+        Some(one) => Err(Problem::new(format!(
+            "{:?} is no domain behind *.",
+            one.prefix
+        ))),
         None => Ok(()),
     }
 }
 
 /// A location that is given several times must be so each time.
-fn check_conflicts(registries: &[Registry]) -> Result<(), String> {
+fn check_conflicts(registries: &[Registry]) -> Result<(), Problem> {
     let mut known: BTreeMap<&str, (bool, bool)> = BTreeMap::new();
     for one in registries {
         let place = if one.location.is_empty() {
@@ -239,23 +256,23 @@ fn check_conflicts(registries: &[Registry]) -> Result<(), String> {
         };
         let said = (one.insecure, one.blocked);
         if *known.entry(place).or_insert(said) != said {
-            return Err(format!(
+            return Err(Problem::new(format!(
                 "{place:?} stands several times, with other values of insecure or blocked"
-            ));
+            )));
         }
     }
     Ok(())
 }
 
-fn check_aliases(aliases: &BTreeMap<String, String>) -> Result<(), String> {
+fn check_aliases(aliases: &BTreeMap<String, String>) -> Result<(), Problem> {
     for (name, value) in aliases {
         if !is_short_name(name) {
-            return Err(format!("the alias {name:?} is no short name"));
+            return Err(Problem::new(format!("the alias {name:?} is no short name")));
         }
         if !value.is_empty() && !is_full_name(value) {
-            return Err(format!(
+            return Err(Problem::new(format!(
                 "the alias {name:?} of {value:?}, which is no full name"
-            ));
+            )));
         }
     }
     Ok(())
@@ -274,30 +291,30 @@ struct Section {
 }
 
 impl Section {
-    fn new(table: Table, fields: &[&str]) -> Result<Self, String> {
+    fn new(table: Table, fields: &[&str]) -> Result<Self, Problem> {
         let members = decoded(table, fields)?;
         Ok(Self { members })
     }
 
     /// A text; the empty one, if it is not there.
-    fn text(&self, name: &str) -> Result<String, String> {
+    fn text(&self, name: &str) -> Result<String, Problem> {
         match self.members.get(name) {
             None => Ok(String::new()),
             Some(Value::String(text)) => Ok(text.clone()),
-            Some(_) => Err(format!("{name} is no text")),
+            Some(_) => Err(Problem::new(format!("{name} is no text"))),
         }
     }
 
-    fn flag(&self, name: &str) -> Result<bool, String> {
+    fn flag(&self, name: &str) -> Result<bool, Problem> {
         match self.members.get(name) {
             None => Ok(false),
             Some(Value::Boolean(flag)) => Ok(*flag),
-            Some(_) => Err(format!("{name} is neither true nor false")),
+            Some(_) => Err(Problem::new(format!("{name} is neither true nor false"))),
         }
     }
 
-    fn texts(&self, name: &str) -> Result<Option<Vec<String>>, String> {
-        let wrong = || format!("{name} is no list of texts");
+    fn texts(&self, name: &str) -> Result<Option<Vec<String>>, Problem> {
+        let wrong = || Problem::new(format!("{name} is no list of texts"));
         let Some(value) = self.members.get(name) else {
             return Ok(None);
         };
@@ -307,16 +324,16 @@ impl Section {
         texts.map(Some).ok_or_else(wrong)
     }
 
-    fn section(&self, name: &str, fields: &[&str]) -> Result<Option<Self>, String> {
+    fn section(&self, name: &str, fields: &[&str]) -> Result<Option<Self>, Problem> {
         match self.members.get(name) {
             None => Ok(None),
             Some(Value::Table(table)) => Self::new(table.clone(), fields).map(Some),
-            Some(_) => Err(format!("{name} is no table")),
+            Some(_) => Err(Problem::new(format!("{name} is no table"))),
         }
     }
 
-    fn sections(&self, name: &str, fields: &[&str]) -> Result<Option<Vec<Self>>, String> {
-        let wrong = || format!("{name} is no list of tables: wanted [[{name}]]");
+    fn sections(&self, name: &str, fields: &[&str]) -> Result<Option<Vec<Self>>, Problem> {
+        let wrong = || Problem::new(format!("{name} is no list of tables: wanted [[{name}]]"));
         let Some(value) = self.members.get(name) else {
             return Ok(None);
         };
@@ -328,11 +345,11 @@ impl Section {
         Ok(Some(sections))
     }
 
-    fn aliases(&self) -> Result<Option<BTreeMap<String, String>>, String> {
+    fn aliases(&self) -> Result<Option<BTreeMap<String, String>>, Problem> {
         let Some(value) = self.members.get("aliases") else {
             return Ok(None);
         };
-        let wrong = || "aliases is no table of texts".to_owned();
+        let wrong = || Problem::new("aliases is no table of texts");
         let mut aliases = BTreeMap::new();
         for (name, value) in value.as_table().ok_or_else(wrong)? {
             let value = value.as_str().ok_or_else(wrong)?;
@@ -342,7 +359,7 @@ impl Section {
     }
 
     /// The lists of the first format, if any of them is given.
-    fn v1(&self) -> Result<Option<V1Lists>, String> {
+    fn v1(&self) -> Result<Option<V1Lists>, Problem> {
         let Some(lists) = self.section(V1, &V1_LISTS)? else {
             return Ok(None);
         };

@@ -5,16 +5,18 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 
+use crate::problem::Problem;
+
 /// The object in a file.
 ///
 /// # Errors
 /// It is no JSON object, or a member stands twice in it.
-pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, String> {
-    let read: StrictValue =
-        serde_json::from_slice(text).map_err(|error| format!("no JSON object: {error}"))?;
+pub(super) fn object(text: &[u8]) -> Result<Map<String, Value>, Problem> {
+    let read: StrictValue = serde_json::from_slice(text)
+        .map_err(|error| Problem::new(format!("no JSON object: {error}")))?;
     match read.0 {
         Value::Object(object) => Ok(object),
-        _ => Err("no JSON object".to_owned()),
+        _ => Err(Problem::new("no JSON object")),
     }
 }
 

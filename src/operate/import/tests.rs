@@ -4,6 +4,7 @@ mod precedence;
 mod registries;
 mod registries_model;
 mod signed;
+mod signed_model;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,6 +12,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::problem::Problem;
 use rootpin_policy::{Policy, RootKind};
 use rootpin_trust::image::Repository;
 
@@ -206,7 +208,7 @@ fn what_is_no_configuration_and_what_is_hostile_pins_nothing_and_breaks_nothing(
             "{text}"
         );
         assert!(NotaryConfig::read(text.as_bytes()).is_err(), "{text}");
-        let read = |_: &str| Err("none".to_owned());
+        let read = |_: &str| Err(Problem::new("none"));
         let containers = containers_policy("f", text.as_bytes(), &read, false);
         assert!(containers.is_err(), "{text}");
         let notation = notation_trust_policy("f", text.as_bytes(), &|_| Ok(Vec::new()));

@@ -34,6 +34,7 @@ use crate::canary::{Canary, CanaryImage};
 use crate::config::Config;
 use crate::control::{DaemonClient, FoundPath, ProofCall};
 use crate::engines::DockerdClient;
+use crate::engines::dockerd::DockerdError;
 use crate::problem::Problem;
 use crate::publish::OneOff;
 use engine::ProofEngine;
@@ -77,6 +78,12 @@ enum ProofFailure {
     NoWay,
     /// The engine has it, and a gate that other paths prove judges what comes in by it.
     Gated,
+}
+
+impl From<DockerdError> for ProofFailure {
+    fn from(error: DockerdError) -> Self {
+        Self::Said(error.to_string())
+    }
 }
 
 impl From<String> for ProofFailure {
@@ -161,7 +168,7 @@ impl ProvenHost {
                     ));
                     host.dockers.push((configured.name.clone(), docker));
                 }
-                Err(why) => host.silent.push((configured.name.clone(), why)),
+                Err(why) => host.silent.push((configured.name.clone(), why.to_string())),
             }
         }
         let engines = host

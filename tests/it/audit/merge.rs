@@ -190,6 +190,8 @@ fn of_two_policies_that_equally_many_hosts_have_none_is_the_majority_s_and_both_
         first.contains("none, equally many hosts have") && first.contains(&both[0]),
         "{first}"
     );
+    let page = fs::read_to_string(html).unwrap();
+    assert!(page.contains("none, equally many hosts have"), "{page}");
     // A third host of one of them decides.
     reports.push(host(4));
     let (fleet, _) = merged(&[], &lines(&reports));

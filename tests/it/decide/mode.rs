@@ -291,7 +291,8 @@ async fn a_host_without_a_policy_refuses_everything_until_it_has_one() {
     assert_eq!(said(&pull(&decider, &name, digest).await), "allowed signed");
 }
 
-const MEMBERS: [&str; 12] = [
+/// The members of a judgement in JSON.
+pub(crate) const MEMBERS: [&str; 12] = [
     "code",
     "digest",
     "found",

@@ -40,6 +40,8 @@ pub(super) enum Manner {
     Hangs,
     /// Never where the path has this in it, else by the files that it has.
     HangsAt(&'static str),
+    /// By the files that it has, each answer so many milliseconds after its question.
+    Late(u64),
     /// With this status where the path has that in it, else by the files that it has.
     StatusAt(u16, &'static str),
     /// Only where as many as [`TOGETHER`] are asked for at once, where the path has this in it.
@@ -226,6 +228,9 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
             shared.links.get(&whole).cloned(),
         )
     };
+    if let Manner::Late(time) = manner {
+        tokio::time::sleep(Duration::from_millis(time)).await;
+    }
     let status = |code: u16| {
         Response::builder()
             .status(code)
@@ -237,7 +242,11 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
         (Manner::HangsAt(part), _) if whole.contains(part) => std::future::pending().await,
         (Manner::StatusAt(code, part), _) if whole.contains(part) => status(code),
         (
-            Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..) | Manner::TogetherAt(_),
+            Manner::Honest
+            | Manner::HangsAt(_)
+            | Manner::StatusAt(..)
+            | Manner::TogetherAt(_)
+            | Manner::Late(_),
             Some(bytes),
         ) => {
             let mut response = Response::new(Body::from(bytes));
@@ -248,7 +257,11 @@ async fn answer(shared: Arc<Mutex<Shared>>, request: Request) -> Response {
             response
         }
         (
-            Manner::Honest | Manner::HangsAt(_) | Manner::StatusAt(..) | Manner::TogetherAt(_),
+            Manner::Honest
+            | Manner::HangsAt(_)
+            | Manner::StatusAt(..)
+            | Manner::TogetherAt(_)
+            | Manner::Late(_),
             None,
         ) => status(404),
         (Manner::Status(code), _) => status(code),

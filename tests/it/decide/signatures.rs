@@ -234,7 +234,7 @@ async fn what_counted_once_answers_without_a_registry_until_its_key_is_revoked()
     let key = rootpin_trust::key_file::public_keys(&read("keys", "p256.pub")).unwrap()[0].id();
     let revoked = format!("{policy}[[revoked]]\nkey = \"{key}\"\nreason = \"lost\"\n");
     let verdict = pull(&decider(&host, &revoked), &name, digest()).await;
-    assert_eq!(said(&verdict), "unjudged source-unreachable");
+    assert_eq!(said(&verdict), "refused revoked");
 }
 
 #[tokio::test]

@@ -322,9 +322,32 @@ async fn a_full_reference_binds_its_repository_and_its_tag_also_where_a_mirror_h
         "refused no-statement"
     );
     let other = as_name("127.0.0.1:5000/team/other");
-    assert_eq!(said(&pull(&other, &server.name(), digest()).await), NO);
+    let verdict = pull(&other, &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "refused no-statement");
     // What cosign 2 signs by itself names no tag.
-    assert_eq!(decided(&root, &["simple-p256"]).await, NO);
+    assert_eq!(
+        decided(&root, &["simple-p256"]).await,
+        "refused no-statement"
+    );
+}
+
+#[tokio::test]
+async fn an_image_without_signatures_is_told_by_the_repository_that_it_is_in() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let root = cosign(&["p256"], "binds-tag = \"reference\"");
+    let signed_as = "signed-as = \"orig.example/team/zzz\"";
+    let rule = rule(&server.repository(), &["signer"], signed_as);
+    let decider = decider(&host, &format!("{root}{rule}"));
+    let verdict = pull(&decider, &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "refused no-statement");
+    let refusal = &verdict.decision.denial().unwrap().refusal;
+    let found = format!(
+        "no signature of {IMAGE} in {}, where one that names orig.example/team/zzz is looked for",
+        server.repository()
+    );
+    assert_eq!(refusal.found, found);
+    let command = format!("`rootpin verify {}@{IMAGE}`", server.repository());
+    assert!(refusal.hint.contains(&command), "{refusal:?}");
 }
 
 #[tokio::test]
@@ -446,7 +469,8 @@ async fn a_repository_without_a_list_of_referrers_switches_off_no_other_reposito
             .filter(|path| path.contains("/referrers/"))
             .count()
     };
-    for (wait, wanted) in [("0s", 1), ("8s", 0)] {
+    // Before the second no it is asked once more, and then not for a while.
+    for (wait, wanted) in [("0s", 1), ("8s", 1), ("16s", 0)] {
         let later = super::setup::after(wait);
         let verdict = pull_at(&decider, &other, digest(), later).await;
         assert_eq!(said(&verdict), "refused no-statement");

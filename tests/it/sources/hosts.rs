@@ -132,3 +132,34 @@ async fn two_teams_of_one_registry_have_credentials_of_their_own_by_path() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_mirror_that_accepts_and_never_answers_leaves_the_registry_its_time_and_is_named() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let mirror = format!("http://{}", silent.local_addr().unwrap());
+    let registry = Registry::listen(None, String::new()).await;
+    let digest = Digest::of(b"manifest");
+    registry
+        .held
+        .lock()
+        .unwrap()
+        .tags
+        .insert("v1".to_owned(), b"manifest".to_vec());
+    let folder = tempfile::tempdir().unwrap();
+    let host = format!("127.0.0.1:{}", registry.port);
+    let text = |server: &str| format!("server = \"{server}\"\n[host.\"{mirror}\"]\n");
+    let file = folder.path().join(&host).join("hosts.toml");
+    let name: ImageRef = format!("{host}/team/app:v1").parse().unwrap();
+    let client = client(Credentials::none().with_hosts(Some(folder.path().to_owned())));
+    let soon = || Instant::now() + Duration::from_secs(4);
+    write(&file, &text(&format!("http://{host}")));
+    let found = registry::resolve(&client, &name, soon()).await;
+    assert_eq!(found, Ok(Some(digest)));
+    // Where neither answers, both are named.
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let other = format!("http://{}", other.local_addr().unwrap());
+    write(&file, &text(&other));
+    let error = registry::resolve(&client, &name, soon()).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains(&mirror) && said.contains(&other), "{said}");
+}

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{Collection, Refusal, Verified};
+use rootpin_trust::{Code, Collection, Refusal, Verified};
 
 use crate::Mode;
 
@@ -65,6 +65,9 @@ pub struct Denial {
     pub roots: Vec<String>,
     /// Whether break-glass does not change it (rule 12).
     pub stays: bool,
+    /// Whether a root said that it rests on a revoked key, also beside roots that could not be heard:
+    /// no `audit-until` of a rule lets it through (rule 11).
+    pub rests_on_revoked: bool,
 }
 
 /// The answer to a question.
@@ -104,6 +107,7 @@ impl Denial {
             rule: None,
             roots: Vec::new(),
             stays: false,
+            rests_on_revoked: false,
         }
     }
 
@@ -114,6 +118,11 @@ impl Denial {
             rule: Some(rule),
             ..Self::plain(refusal)
         }
+    }
+
+    /// Whether something is revoked, so that no `audit-until` of a rule lets it through (rule 11).
+    pub(super) fn is_revoked(&self) -> bool {
+        self.rests_on_revoked || self.refusal.code == Code::Revoked
     }
 
     /// A no that break-glass does not change.

@@ -85,12 +85,18 @@ impl<'a> Names<'a> {
         self.is_final |= no.is_final;
         self.is_covered |= code != Code::NoRule;
         let stays = no.denial.stays || self.no.as_ref().is_some_and(|(known, _)| known.stays);
+        let is_revoked = no.denial.is_revoked()
+            || self
+                .no
+                .as_ref()
+                .is_some_and(|(known, _)| known.is_revoked());
         let known = self.no.as_ref();
         if known.is_none_or(|(known, _)| code.rank() > known.refusal.code.rank()) {
             self.no = Some((no.denial.clone(), at));
         }
         if let Some((known, _)) = &mut self.no {
             known.stays = stays;
+            known.rests_on_revoked = is_revoked;
         }
     }
 

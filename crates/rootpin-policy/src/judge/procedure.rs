@@ -1,7 +1,6 @@
 //! The one procedure, for every door. Rules are those of docs/policy.md, "What counts first".
 
 use jiff::Timestamp;
-use rootpin_trust::Code;
 use rootpin_trust::image::{Digest, ImageRef};
 
 use super::answer::{Denial, Ground, Judgement};
@@ -57,7 +56,7 @@ impl Judge<'_> {
     /// A no. `audit-until` of a rule lets nothing through that is revoked, or that is refused by
     /// the name's own digest or an `[[image]]` (rule 11).
     fn denied(&self, question: &Question, denial: Denial, is_final: bool) -> Judgement {
-        let is_lasting = is_final || denial.refusal.code == Code::Revoked;
+        let is_lasting = is_final || denial.is_revoked();
         let mode = self.strictest_of(question, is_lasting);
         Judgement::no(denial, mode)
     }
@@ -122,8 +121,10 @@ impl Judge<'_> {
         if self.policy.local.allows(&question.namespace) {
             for variant in &question.variants {
                 let mut judgement = self.judge(variant)?;
-                if judgement.result.is_err() {
-                    (judgement.mode, judgement.decided_by) = (mode, None);
+                if let Err(denial) = &judgement.result {
+                    let is_lasting = denial.is_revoked();
+                    judgement.mode = self.strictest_of(question, is_lasting);
+                    judgement.decided_by = None;
                     return Ok(judgement);
                 }
             }
@@ -132,7 +133,7 @@ impl Judge<'_> {
         let images = question.images.iter().map(|image| self.revoked(image));
         let all_revoked: Option<Vec<Denial>> = images.collect();
         if let Some(denial) = all_revoked.and_then(|all| all.into_iter().next()) {
-            return Ok(Judgement::no(denial, mode));
+            return Ok(self.denied(question, denial, true));
         }
         let mut found = format!("{} in namespace {}", question.shown, question.namespace);
         if !question.action.is_of_dockerd() {

@@ -77,6 +77,12 @@ pub(super) fn one_voice(rule: &Rule, shared: &BTreeSet<KeyId>) -> Refusal {
     Refusal::new(Code::BadSignature, found, wanted, hint)
 }
 
+/// A root could not be heard, and another one rests on a revoked key.
+pub(super) fn add_revoked(refusal: &mut Refusal, revoked: &Refusal) {
+    let also = format!("; and of another root: {}", revoked.found);
+    refusal.found.push_str(&also);
+}
+
 pub(super) fn no_tag(collection: &Collection, tag: &Tag) -> Refusal {
     no_statement(collection, &format!("tag {tag}"), "a tag that is signed")
 }

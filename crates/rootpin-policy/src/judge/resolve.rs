@@ -24,6 +24,12 @@ impl Judge<'_> {
         };
         let (digests, denial) = self.proposed(name, tag, mode)?;
         let denial = denial.unwrap_or_else(|| refusals::no_rule(name));
+        let mode = if denial.is_revoked() {
+            let now = self.instant();
+            self.policy.lasting_mode_for(&name.repository, now)
+        } else {
+            mode
+        };
         let mut worst = (None, Judgement::no(denial, mode));
         for digest in digests {
             let mut judgement = self.judge(&Question::pull(name.clone(), digest))?;
@@ -81,7 +87,7 @@ impl Judge<'_> {
             exempt = self.chosen_first(name, exempt)?;
         }
         digests.extend(exempt);
-        Ok((digests, silence.or(unsigned).or(over)))
+        Ok((digests, said_first(silence, unsigned).or(over)))
     }
 
     /// The digest that a quorum of a rule's roots names for the tag, or all that its roots name.
@@ -116,7 +122,7 @@ impl Judge<'_> {
         let (votes, denial) = self.votes(&rule, name, &about, &wanted)?;
         named.extend(votes.iter().map(|vote| vote.digest));
         named.dedup();
-        Ok((named, silence.or(denial)))
+        Ok((named, said_first(silence, denial)))
     }
 
     /// Puts first the digest that the registry has under the tag, among several that are all
@@ -139,5 +145,14 @@ impl Judge<'_> {
             Some((_, Heard::Registry(served))) => Ok(served.clone()),
             Some((_, Heard::Root(_))) => Ok(Err(refusals::unheard())),
         }
+    }
+}
+
+/// The no to show: that the registry is silent, unless a root rests on a revoked key.
+fn said_first(silence: Option<Denial>, no: Option<Denial>) -> Option<Denial> {
+    if no.as_ref().is_some_and(Denial::is_revoked) {
+        no
+    } else {
+        silence.or(no)
     }
 }

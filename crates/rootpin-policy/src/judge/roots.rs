@@ -134,11 +134,18 @@ impl Poll<'_> {
             refused.push(refusals::one_voice(rule, &shared_keys(&votes)));
         }
         let possible = speaking.len() + unjudged.len() >= rule.quorum;
+        let is_revoked = |refusal: &&Refusal| refusal.code == Code::Revoked;
+        let revoked = refused.iter().find(is_revoked).cloned();
         let decisive = if possible { unjudged } else { refused };
         let by_rank = |refusal: &Refusal| refusal.code.rank();
         let most_specific = decisive.into_iter().max_by_key(by_rank);
-        let refusal = most_specific.unwrap_or_else(refusals::unheard);
-        Ok((votes, Some(by_roots(rule, refusal))))
+        let mut refusal = most_specific.unwrap_or_else(refusals::unheard);
+        if let Some(revoked) = revoked.as_ref().filter(|_| refusal.code != Code::Revoked) {
+            refusals::add_revoked(&mut refusal, revoked);
+        }
+        let mut denial = by_roots(rule, refusal);
+        denial.rests_on_revoked = revoked.is_some();
+        Ok((votes, Some(denial)))
     }
 
     fn need(&self, root: &Arc<Root>, every_signer: bool) -> Need {

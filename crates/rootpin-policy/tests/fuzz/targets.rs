@@ -9,10 +9,15 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use rootpin_policy::{MetadataUrl, Pattern, load, parse_duration};
 use rootpin_trust::canonical::{Limits, Text, rewrite, rewrite_doubles};
+use rootpin_trust::cosign::{CosignPins, TagBinding};
 use rootpin_trust::image::{Blob, Digest, Document, ImageRef, Repository, Tag};
 use rootpin_trust::notary::{GunUpdate, Inspection, KeyPins};
+use rootpin_trust::notation::{NotationPins, PinnedCertificate};
 use rootpin_trust::tuf::{PinnedRoot, Question, RootPins, Search, Sweep, Update, path_matches};
-use rootpin_trust::{Answer, FetchFrom, Refusal, RootFile, Verification, Want, key_file, pem};
+use rootpin_trust::{
+    Answer, FetchFrom, Refusal, RootFile, SignatureFile, SignedImage, Verification, Want, cosign,
+    key_file, notation, pem,
+};
 use serde_json::Value;
 
 use crate::publisher::{Publisher, sign};
@@ -21,7 +26,7 @@ use crate::publisher::{Publisher, sign};
 pub type Target = (&'static str, fn(&[u8]), &'static str, &'static str);
 
 /// Every reader.
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 17] = [
     ("reference", reference, "", ""),
     ("names", names, "", ""),
     ("canonical", canonical, "notary", ".json"),
@@ -52,6 +57,8 @@ pub const TARGETS: [Target; 15] = [
     ("root-file", root_file, "", "root.json"),
     ("pem", pem_file, "keys", ""),
     ("manifest", manifest, "manifests", ".json"),
+    ("signature", signature, "signatures", ""),
+    ("certificate", certificate, "signatures/certificates", ""),
 ];
 
 const LIMITS: Limits = Limits {
@@ -414,6 +421,58 @@ pub fn pem_file(bytes: &[u8]) {
         }
         let _ = key.verify("ecdsa", bytes, bytes, false);
     }
+}
+
+/// Signatures beside an image: of cosign, podman and Notation, in each form that they may claim.
+pub fn signature(bytes: &[u8]) {
+    static PINS: LazyLock<(CosignPins, NotationPins)> = LazyLock::new(|| {
+        let keys = key_file::signature_keys(&data("signatures/keys/p256.pub")).unwrap();
+        let certificate = PinnedCertificate::read(&data("signatures/certificates/p256.crt"));
+        let cosign = CosignPins {
+            keys,
+            threshold: 1,
+            format: None,
+            binds_tag: Some(TagBinding::Reference),
+        };
+        let notation = NotationPins {
+            certificates: vec![certificate.unwrap()],
+            subjects: Vec::new(),
+            ignore_validity: false,
+            binds_tag: Some("tag".to_owned()),
+        };
+        (cosign, notation)
+    });
+    let image = SignedImage {
+        repository: &Repository::from_full("r.example/app").unwrap(),
+        digest: Digest::of(&DATA["signatures/image.json"]),
+        tag: None,
+        every_signer: true,
+    };
+    for media_type in [
+        cosign::BUNDLE,
+        cosign::SIMPLE_SIGNING,
+        notation::JWS,
+        notation::COSE,
+    ] {
+        let file = SignatureFile {
+            media_type: media_type.to_owned(),
+            bytes: bytes.to_vec(),
+            signature: Some("MEUCIQ==".to_owned()),
+        };
+        let files = [file];
+        let of_cosign = cosign::verify(image, &PINS.0, &BTreeSet::new(), &files);
+        let of_notation = notation::verify(image, &PINS.1, &BTreeSet::new(), now(), &files);
+        assert_eq!(
+            (of_cosign.findings.len(), of_notation.findings.len()),
+            (1, 1)
+        );
+    }
+}
+
+/// Certificates that are pinned.
+pub fn certificate(bytes: &[u8]) {
+    let read = || PinnedCertificate::read(bytes).ok();
+    assert_eq!(read(), read());
 }
 
 /// Manifests and indexes.

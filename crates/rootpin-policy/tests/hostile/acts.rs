@@ -1,7 +1,7 @@
 //! The acts: what each step of a sequence does to the world.
 
-use crate::client::{Network, View};
 use crate::history::{Files, later, time};
+use crate::look::{Network, View};
 use crate::notary::RELEASES;
 use crate::oracle::{Accepted, Violation, check_answer, check_floors};
 use crate::signatures::{self, COSIGN, NOTATION};

@@ -11,31 +11,19 @@ use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::notary::GunUpdate;
 use rootpin_trust::tuf::{Search, Trusted, Update};
 use rootpin_trust::{
-    Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, SignedImage, Subject,
-    Verification, Verified, Want, cosign, notation, tuf,
+    Answer, Code, Collection, Floor, KeyId, Progress, Refusal, SignedImage, Subject, Verification,
+    Verified, cosign, notation, tuf,
 };
 
 use crate::history::Files;
+use crate::look::{Failure, Look, Network, View};
 use crate::signatures;
-
-/// What a source shows.
-#[derive(Clone, Default)]
-pub(crate) struct View {
-    pub(crate) files: Files,
-    /// Names of files for which it sends nothing, or no answer that counts as one.
-    pub(crate) silent: BTreeSet<String>,
-    /// Whether it can't be reached at all.
-    pub(crate) is_cut_off: bool,
-}
-
-/// What the network shows, by the ID of the root, for Notary with the repository's name.
-pub(crate) type Network = BTreeMap<String, View>;
 
 /// What a host keeps.
 #[derive(Clone, Default)]
 pub(crate) struct Host {
     pub(crate) floors: BTreeMap<String, Vec<Floor>>,
-    caches: BTreeMap<String, Files>,
+    pub(crate) caches: BTreeMap<String, Files>,
     /// The signed bytes that were seen of each repository, and the keys that signed for it.
     statements: BTreeMap<String, (BTreeSet<Digest>, BTreeSet<KeyId>)>,
     /// In memory: what the last updates ended with, the newest first.
@@ -61,66 +49,6 @@ pub(crate) struct Said {
     pub(crate) role: String,
     pub(crate) versions: BTreeMap<String, u64>,
     pub(crate) digest: Option<Digest>,
-}
-
-/// Why a look ended.
-enum Failure {
-    Silent,
-    No(Refusal),
-}
-
-/// One look at one source.
-struct Look<'a> {
-    host: &'a Host,
-    view: &'a View,
-    /// The source's name in [`Network`] and in the host's cache.
-    source: &'a str,
-    subject: Subject,
-    offline: bool,
-    /// Roots of an update that broke off.
-    roots: Files,
-    fetched: usize,
-    bytes: usize,
-}
-
-impl From<Refusal> for Failure {
-    fn from(refusal: Refusal) -> Self {
-        Self::No(refusal)
-    }
-}
-
-impl Look<'_> {
-    fn fetch(&mut self, want: &Want) -> Result<Answer, Failure> {
-        let name = want.request.cache_name();
-        let cached = || {
-            let cache = self.host.caches.get(self.source);
-            let root = self.roots.get(&name);
-            root.or_else(|| cache?.get(&name)).cloned()
-        };
-        if want.from == FetchFrom::Cache {
-            return Ok(cached().into());
-        }
-        let request = &want.request;
-        if self.offline {
-            return match cached() {
-                // Whether there is a newer root can't be known.
-                _ if request.is_root_version() => Ok(Answer::Missing),
-                Some(bytes) if self.subject != Subject::Tuf || request.role == "timestamp" => {
-                    Ok(Answer::Bytes(bytes))
-                }
-                _ => Err(Failure::Silent),
-            };
-        }
-        let name = request.file_name();
-        self.fetched += 1;
-        if self.view.is_cut_off || self.view.silent.contains(&name) {
-            return Err(Failure::Silent);
-        }
-        // Bytes past the limit are handed on: a source would not read them.
-        let bytes = self.view.files.get(&name).cloned();
-        self.bytes += bytes.as_ref().map_or(0, Vec::len);
-        Ok(bytes.into())
-    }
 }
 
 impl Asked {

@@ -23,6 +23,7 @@ mod acts;
 mod client;
 mod counts;
 mod history;
+mod look;
 mod notary;
 #[path = "../../../../tests/support/publisher.rs"]
 mod notary_publisher;

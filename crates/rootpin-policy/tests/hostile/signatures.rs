@@ -18,7 +18,7 @@ use crate::notary_publisher::Key;
 use crate::steps::Random;
 use crate::tuf_forgery::{Held, evil};
 
-/// The sources, as [`crate::client::Network`] names them, and the images.
+/// The sources, as [`crate::look::Network`] names them, and the images.
 pub(crate) const COSIGN: &str = "cosign";
 pub(crate) const NOTATION: &str = "notation";
 pub(crate) const SIGNED: &str = "s.example/app:1";

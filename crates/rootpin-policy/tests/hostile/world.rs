@@ -6,9 +6,10 @@ use jiff::Timestamp;
 use rootpin_policy::{Policy, load};
 use rootpin_trust::image::{Digest, ImageRef};
 
-use crate::client::{Host, Network, View};
+use crate::client::Host;
 use crate::counts::Counts;
 use crate::history::{Files, History, time};
+use crate::look::{Network, View};
 use crate::notary::{GUN, NotaryHistory, OTHER_GUN, RELEASES, TAG, pinned};
 use crate::oracle::{
     Accepted, Violation, check_answer, check_cost, check_floors, check_quorum, check_refusal,

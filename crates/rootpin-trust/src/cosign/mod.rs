@@ -13,13 +13,15 @@ pub(crate) mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::budget::Budget;
+use crate::image::Tag;
 use crate::image_signature::{MOST_SIGNATURES, SIGNATURE_BYTES, Wanted, judged};
 use crate::key::SignedMessage;
 use crate::refusal::shown;
 use crate::{Fingerprint, KeyId, PublicKey};
 use crate::{SignatureFile, SignatureFinding, SignatureOutcome, SignedImage};
 use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD, URL_SAFE};
 
 pub use bundle::MEDIA_TYPE as BUNDLE;
 pub use bundle::SIGNATURE as PREDICATE;
@@ -75,6 +77,22 @@ type SignedTexts = BTreeMap<String, String>;
 struct Statement {
     annotations: SignedTexts,
     reference: Option<String>,
+}
+
+impl TagBinding {
+    /// How a signature is made that gives the tag in the text.
+    fn hint(&self, image: SignedImage<'_>) -> String {
+        let tag = image.tag.map_or("TAG", Tag::as_str);
+        let (repository, digest) = (image.repository, image.digest);
+        match self {
+            Self::Annotation(name) => format!(
+                "have its publisher sign this tag too: cosign sign -a {name}={tag} … {repository}@{digest}"
+            ),
+            Self::Reference => format!(
+                "have its publisher sign the whole name: cosign sign --sign-container-identity {repository}:{tag} … {repository}@{digest}, or podman push --sign-by-sigstore-private-key; of a copy, signed-as in the policy's [[rule]] says which name it was signed under"
+            ),
+        }
+    }
 }
 
 impl CosignFormat {
@@ -162,7 +180,7 @@ fn check(
         let read = bundle::read(&file.bytes)?;
         found.format = read.format().as_str();
         found.predicate = read.predicate();
-        is_taken(read.format(), pins)?;
+        is_taken(read.format(), pins, found)?;
         let (payload, envelope) = read.envelope(image.digest)?;
         found.claimed_key = envelope.hint.as_deref().and_then(claimed);
         signer = by(&envelope, pins, budget)?;
@@ -173,7 +191,7 @@ fn check(
             None => Statement::default(),
         }
     } else {
-        is_taken(CosignFormat::SimpleSigning, pins)?;
+        is_taken(CosignFormat::SimpleSigning, pins, found)?;
         let envelope = simple::envelope(file)?;
         signer = by(&envelope, pins, budget)?;
         found.key = Some(signer.id());
@@ -184,11 +202,30 @@ fn check(
         found.revoked = true;
         return Err("its key is revoked by the policy".to_owned());
     }
-    found.tag = tag(image, pins, &statement)?;
+    found.tag = tag(image, pins, &statement).inspect_err(|_| {
+        found.lacks = pins.binds_tag.as_ref().map(|binding| binding.hint(image));
+    })?;
     Ok(())
 }
 
-fn is_taken(format: CosignFormat, pins: &CosignPins) -> Result<(), String> {
+/// Whether the policy takes a format; of another one it is looked at no further.
+fn is_taken(
+    format: CosignFormat,
+    pins: &CosignPins,
+    found: &mut SignatureFinding,
+) -> Result<(), String> {
+    let wanted = match pins.format {
+        Some(only) => only.as_str(),
+        None => "an image (cosign sign …)",
+    };
+    if pins.format != Some(format)
+        && (pins.format.is_some() || format == CosignFormat::MessageSignature)
+    {
+        let format = format.as_str();
+        found.lacks = Some(format!(
+            "have its publisher sign it as {wanted}; or, if the root's keys may sign images so, write format = \"{format}\" in the policy's [[root]]"
+        ));
+    }
     match (pins.format, format) {
         (None, CosignFormat::MessageSignature) => Err(
             "it is the signature of a file, as cosign sign-blob makes it: it counts for an image where the root has format = \"message-signature\""
@@ -271,6 +308,16 @@ fn tag(
             Ok(Some(tag.ok_or(no)?.to_string()))
         }
     }
+}
+
+/// A base64 text of an annotation, as Go's decoder takes it, by which cosign reads it: `base64` breaks
+/// lines, and bits after the last byte don't count.
+fn decoded_as_go(text: Option<&str>, what: &str) -> Result<Vec<u8>, String> {
+    let text = text.ok_or_else(|| format!("it has no {what}"))?;
+    let text = text.replace(['\r', '\n'], "");
+    let lax = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
+    let decoded = GeneralPurpose::new(&alphabet::STANDARD, lax).decode(text);
+    decoded.map_err(|_| format!("its {what} is no base64"))
 }
 
 /// A base64 text, in the standard alphabet or that of URLs, as protobuf's JSON takes either.

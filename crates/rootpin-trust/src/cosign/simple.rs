@@ -2,7 +2,7 @@
 //! `docs/containers-signature.5.md`): a JSON payload, and its signature in an annotation.
 
 use super::bundle::texts;
-use super::{Envelope, Statement, decoded};
+use super::{Envelope, Statement, decoded_as_go};
 use crate::SignatureFile;
 use crate::canonical::Text;
 use crate::image::Digest;
@@ -18,7 +18,7 @@ const KIND: &str = "cosign container image signature";
 pub(super) fn envelope(file: &SignatureFile) -> Result<Envelope<'_>, String> {
     Ok(Envelope {
         message: SignedMessage::of(&file.bytes),
-        signature: decoded(file.signature.as_deref(), "annotation with the signature")?,
+        signature: decoded_as_go(file.signature.as_deref(), "annotation with the signature")?,
         hint: None,
     })
 }

@@ -157,7 +157,11 @@ fn the_format_of_the_policy_is_the_only_one_that_counts() {
             ..pins(&["p256"], 1)
         };
         assert_eq!(said(&pins, &files(good)), "signed");
-        assert_eq!(said(&pins, &files(bad)), "bad-signature");
+        // Its key may be pinned and good: it is not alarming, and the hint says what would count.
+        let refusal = outcome(&pins, &files(bad)).result.unwrap_err();
+        assert_eq!(refusal.code, Code::NoStatement);
+        let hint = format!("as {}; or", format.as_str());
+        assert!(refusal.hint.contains(&hint), "{refusal:?}");
     }
 }
 
@@ -407,6 +411,23 @@ fn simple_signing_must_say_that_it_is_a_signature_of_the_image() {
         format!("sha256:{}", "0".repeat(64)),
     );
     assert_eq!(said(&own_pins(), &[own(&payload(kind, IMAGE))]), "signed");
+    // `base64` breaks lines, and Go's decoder skips the breaks.
+    let whole = signed(1, payload(kind, IMAGE).as_bytes());
+    let lines: Vec<&str> = [0, 40, 76]
+        .map(|at| &whole[at..])
+        .iter()
+        .zip([40, 36, whole.len() - 76])
+        .map(|(rest, length)| &rest[..length])
+        .collect();
+    for end in ["\n", "\r\n"] {
+        let wrapped = lines.join(end) + end;
+        let file = of(&payload(kind, IMAGE), &wrapped);
+        assert_eq!(said(&own_pins(), &[file]), "signed", "{wrapped:?}");
+    }
+    for odd in [" ", "\t", "-", "=", "\u{b}"] {
+        let file = of(&payload(kind, IMAGE), &lines.join(odd));
+        assert_eq!(said(&own_pins(), &[file]), "bad-signature", "{odd:?}");
+    }
     let good = payload(kind, IMAGE);
     for odd in [
         own(&payload("atomic container signature", IMAGE)),

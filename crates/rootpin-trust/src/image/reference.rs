@@ -34,11 +34,13 @@ pub struct ReferenceError {
     why: String,
 }
 
-/// No engine passes a longer name: 255 for the repository (OCI distribution-spec), 128 for the tag,
-/// 71 for the digest.
-const MAX_LENGTH: usize = 512;
+/// A name of 253 letters (RFC 1035), and a port.
+const MAX_HOST: usize = 259;
 /// Docker's limit on the repository without its host.
 const MAX_PATH: usize = 255;
+/// The longest name in full form: with a tag of 128 letters and a digest of 71. What is taken in a
+/// shorter form must be read again in that one.
+const MAX_LENGTH: usize = MAX_HOST + 1 + MAX_PATH + 1 + 128 + 1 + 71;
 
 const DOCKER_HUB: &str = "docker.io";
 const LATEST: &str = "latest";
@@ -163,6 +165,9 @@ impl FromStr for ImageRef {
             ""
         };
         let path = format!("{library}{path}");
+        if host.len() > MAX_HOST {
+            return Err(refused("the host is too long"));
+        }
         if !is_host(host) {
             return Err(refused(
                 "the host is not letters, digits, - and dots, with a port",
@@ -350,6 +355,30 @@ mod tests {
             assert!(bad.parse::<ImageRef>().is_err(), "{bad} gave {}", full(bad));
         }
         assert!("a".repeat(600).parse::<ImageRef>().is_err());
+    }
+
+    #[test]
+    fn a_name_of_any_length_that_is_taken_is_read_again_with_its_tag_and_with_a_digest() {
+        let digest = Digest::of(b"x");
+        let taken = |host: usize, path: usize, tag: usize| {
+            let tag = format!(":{}", "t".repeat(tag));
+            let tag = if tag.len() > 1 { &*tag } else { "" };
+            let text = format!("{}.b:5000/{}{tag}", "h".repeat(host - 7), "p".repeat(path));
+            let Ok(name) = text.parse::<ImageRef>() else {
+                return false;
+            };
+            for full in [name.clone(), name.with_digest(digest)] {
+                assert_eq!(full.to_string().parse::<ImageRef>(), Ok(full));
+            }
+            true
+        };
+        for path in [1, 200, 254, 255] {
+            for tag in [0, 1, 127, 128] {
+                assert!(taken(8, path, tag) && taken(258, path, tag) && taken(259, path, tag));
+                assert!(!taken(260, path, tag) && !taken(259, path + 256, tag));
+            }
+        }
+        assert!(!taken(8, 255, 129));
     }
 
     proptest::proptest! {

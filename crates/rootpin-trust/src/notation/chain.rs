@@ -69,6 +69,8 @@ pub struct PinnedCertificate {
 /// The signer of a signature, once its certificates verified.
 pub(super) struct Signer {
     pub(super) key: PublicKey,
+    /// Whether it is one that the policy lists, or who else it is.
+    pub(super) subject: Result<(), String>,
     /// When the first of its certificates ends, or which one is not valid, and whether it is over.
     pub(super) expires: Result<Timestamp, (String, bool)>,
     /// The key of its certificates that the policy revokes, if it revokes one.
@@ -177,7 +179,6 @@ pub(super) fn signer(chain: &[Vec<u8>], terms: Terms<'_>) -> Result<Signer, Stri
     // Before any signature is verified, so that certificates of strangers cost nothing.
     check_pinned(&links, pins)?;
     check_leaf(&leaf.x509)?;
-    check_subject(&leaf.x509, &pins.subjects)?;
     check_order(&links)?;
     for (below, authority) in links.iter().skip(1).enumerate() {
         check_authority(&authority.x509, below)?;
@@ -195,6 +196,7 @@ pub(super) fn signer(chain: &[Vec<u8>], terms: Terms<'_>) -> Result<Signer, Stri
     let key = leaf.key.clone();
     Ok(Signer {
         key,
+        subject: check_subject(&leaf.x509, &pins.subjects),
         expires,
         revoked,
     })

@@ -19,7 +19,7 @@ use jiff::Timestamp;
 use x509_cert::der::asn1::ObjectIdentifier;
 
 use crate::canonical::Text;
-use crate::image::Digest;
+use crate::image::{Digest, Tag};
 use crate::image_signature::{
     MOST_SIGNATURES, OTHER_NAMES, SIGNATURE_BYTES, Wanted, has_other_names, json, judged,
 };
@@ -83,6 +83,7 @@ struct Attributes {
 
 const PAYLOAD: &str = "application/vnd.cncf.notary.payload.v1+json";
 const SCHEME: &str = "notary.x509";
+const OTHER_SUBJECT: &str = "have it signed by a signer whose certificate has one of the root's subjects, or add this signer's subject to `subjects` of the policy's [[root]]";
 /// Names of signed attributes, in both envelopes.
 const SIGNING_SCHEME: &str = "io.cncf.notary.signingScheme";
 const EXPIRY: &str = "io.cncf.notary.expiry";
@@ -235,6 +236,9 @@ fn check(
     if !signer.key.verify_notation(message, signature) {
         return Err("it is not by the key of its own certificate".to_owned());
     }
+    signer.subject.inspect_err(|_| {
+        found.lacks = Some(OTHER_SUBJECT.to_owned());
+    })?;
     found.key = Some(signer.revoked.unwrap_or(signer.key.id()));
     if attributes.content != PAYLOAD {
         return Err(format!("its payload is {}", shown(&attributes.content)));
@@ -255,7 +259,14 @@ fn check(
         why
     })?;
     check_attributes(attributes, terms.now, found)?;
-    found.tag = tag(target, terms.pins)?;
+    found.tag = tag(target, terms.pins).inspect_err(|_| {
+        let name = terms.pins.binds_tag.as_deref().unwrap_or_default();
+        let tag = image.tag.map_or("TAG", Tag::as_str);
+        let (repository, digest) = (image.repository, image.digest);
+        found.lacks = Some(format!(
+            "have its publisher sign this tag too: notation sign --user-metadata {name}={tag} … {repository}@{digest}"
+        ));
+    })?;
     Ok(())
 }
 

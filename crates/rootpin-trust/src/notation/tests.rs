@@ -210,6 +210,16 @@ fn a_subject_and_a_tag_are_demanded_where_the_policy_names_them() {
         assert!(said(&with("O=Lab, CN=p384"), &files).contains("its signer is"));
         let untagged = self::files(&format!("{format}-p256"));
         assert!(said(&with("O=Lab"), &untagged).contains("it signs no annotation"));
+        // Neither is a bad signature.
+        for (pins, files, hint) in [
+            (with("O=Lab, CN=p384"), &files, "`subjects`"),
+            (with("O=Lab"), &untagged, "--user-metadata tag=TAG"),
+        ] {
+            let no = outcome_at("2026-11-29T21:00:00Z", &pins, &[], files);
+            let refusal = no.result.unwrap_err();
+            assert_eq!(refusal.code, Code::NoStatement);
+            assert!(refusal.hint.contains(hint), "{refusal:?}");
+        }
     }
     for odd in [
         "",

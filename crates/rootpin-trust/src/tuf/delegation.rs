@@ -422,4 +422,17 @@ mod tests {
         assert!(read(&format!(r#""roles":[{}]"#, role("a", r#""path":[]"#))).is_err());
         assert!(read(r#""x":1"#).is_err());
     }
+
+    #[test]
+    fn a_pattern_is_no_longer_than_a_name_can_be_and_all_that_is_compared_is_counted() {
+        for kind in ["paths", "path_hash_prefixes"] {
+            let listed = |length: usize| {
+                let text = "a".repeat(length);
+                let roles = role("a", &format!(r#""{kind}":["ab","{text}"]"#));
+                read(&format!(r#""roles":[{roles}]"#))
+            };
+            assert_eq!(listed(1024).unwrap().matched_bytes(), 1026);
+            assert!(listed(1025).is_err(), "{kind}");
+        }
+    }
 }

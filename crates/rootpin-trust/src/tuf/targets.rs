@@ -249,3 +249,46 @@ pub(super) fn listing(value: Text<'_>) -> Option<Listing> {
 fn sha256(text: &str) -> Option<Digest> {
     hex::decode(text)?.try_into().ok().map(Digest::from_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_has_a_length_and_hashes_that_are_texts_and_what_follows_it_is_read_as_itself() {
+        let is_target = |value: &str| {
+            let text = format!(r#"{{"a":{value},"b":7}}"#);
+            let mut members = Text::of(text.as_bytes()).members().unwrap();
+            assert!(members.name().is_some_and(|name| name.is("a")));
+            let taken = take_target(&mut members);
+            if taken {
+                assert!(members.name().is_some_and(|name| name.is("b")), "{value}");
+                assert_eq!(members.value().as_u64(), Some(7), "{value}");
+            }
+            taken
+        };
+        for good in [
+            r#"{"hashes":{"sha256":"00"},"length":1}"#,
+            r#"{"length":0,"hashes":{"sha512":"x","sha256":"00"}}"#,
+            r#"{"custom":{},"hashes":{"sha256":"00"},"length":1}"#,
+            r#"{"custom":null,"hashes":{"sha256":"00"},"length":1,"x":[1]}"#,
+        ] {
+            assert!(is_target(good), "{good}");
+        }
+        for bad in [
+            "7",
+            "{}",
+            r#"{"length":1}"#,
+            r#"{"hashes":{"sha256":"00"}}"#,
+            r#"{"hashes":{},"length":1}"#,
+            r#"{"hashes":{"sha256":0},"length":1}"#,
+            r#"{"hashes":["00"],"length":1}"#,
+            r#"{"hashes":{"sha256":"00"},"length":-1}"#,
+            r#"{"hashes":{"sha256":"00"},"length":"1"}"#,
+            r#"{"custom":[],"hashes":{"sha256":"00"},"length":1}"#,
+            r#"{"custom":7,"hashes":{"sha256":"00"},"length":1}"#,
+        ] {
+            assert!(!is_target(bad), "{bad}");
+        }
+    }
+}

@@ -68,11 +68,20 @@ class rootpin (
     require => Exec['rootpin state acknowledge'],
   }
 
+  # It reads rootpin.toml, to which engines were added, at its start.
+  exec { 'systemctl daemon-reload && systemctl restart rootpind':
+    path        => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+    provider    => shell,
+    refreshonly => true,
+    subscribe   => Exec["rootpin install --platform ${platform} --yes"],
+  }
+
   if $restart_engine {
     exec { "systemctl restart ${engine_service}":
       path        => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
       refreshonly => true,
       subscribe   => Exec["rootpin install --platform ${platform} --yes"],
+      require     => Exec['systemctl daemon-reload && systemctl restart rootpind'],
     }
   }
 }

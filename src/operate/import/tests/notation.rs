@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::loaded;
+use crate::problem::Problem;
 use rootpin_policy::{Policy, RootKind};
 use rootpin_trust::image::Repository;
 
@@ -18,17 +19,17 @@ fn certificate(name: &str) -> Vec<u8> {
     std::fs::read(format!("{folder}/{name}.crt")).unwrap()
 }
 
-fn store(name: &str) -> Result<Vec<(String, Vec<u8>)>, String> {
+fn store(name: &str) -> Result<Vec<(String, Vec<u8>)>, Problem> {
     match name {
         "acme" => Ok(vec![("ca.crt".to_owned(), certificate("ca"))]),
         "issued" => Ok(vec![("leaf.crt".to_owned(), certificate("p256"))]),
         "text" => Ok(vec![("notes.txt".to_owned(), b"notes".to_vec())]),
         "empty" => Ok(Vec::new()),
-        _ => Err("there is no such folder".to_owned()),
+        _ => Err(Problem::new("there is no such folder")),
     }
 }
 
-fn read(policies: &Value) -> Result<Proposal, String> {
+fn read(policies: &Value) -> Result<Proposal, Problem> {
     let text = json!({ "version": "1.0", "trustPolicies": policies }).to_string();
     notation_trust_policy("trustpolicy.json", text.as_bytes(), &store)
 }

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::super::*;
 use super::loaded;
 use super::signed::{imported, left, ours, signed};
+use crate::problem::Problem;
 use rootpin_policy::Policy;
 
 pub(super) fn text(file: &str, conf: &str) -> RegistriesText {
@@ -26,7 +27,7 @@ pub(super) fn scopes(scopes: &[&str]) -> Value {
 
 type Map = serde_json::Map<String, Value>;
 
-pub(super) fn with(source: &Value, texts: &[RegistriesText]) -> Result<Proposal, String> {
+pub(super) fn with(source: &Value, texts: &[RegistriesText]) -> Result<Proposal, Problem> {
     add_registries(imported(source, false), texts).map(|(proposal, _)| proposal)
 }
 

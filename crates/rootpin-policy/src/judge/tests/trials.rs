@@ -85,6 +85,86 @@ fn no_audit_lets_through_what_is_revoked_bound_or_other_bytes_than_the_name_says
 }
 
 #[test]
+fn no_root_that_can_not_be_heard_hides_from_an_audit_that_another_rests_on_a_revoked_key() {
+    let failed = |code| Heard::Root(Err(Refusal::new(code, "failed", "b", "c")));
+    for (quorum, revoked, wanted) in [
+        (1, "one", "source-unreachable"),
+        (1, "two", "source-unreachable"),
+        (2, "one", "revoked"),
+        (2, "two", "revoked"),
+    ] {
+        let policy = policy(quorum, UNTIL);
+        let said = |text: &str| {
+            failed(if text.starts_with(revoked) {
+                Code::Revoked
+            } else {
+                Code::SourceUnreachable
+            })
+        };
+        let (_, judgement) = pull(&policy, said);
+        assert_eq!(
+            (code(&judgement), judgement.mode),
+            (wanted, Mode::Enforce),
+            "{quorum} {revoked}"
+        );
+        // Without a revoked key it is let through.
+        let (_, judgement) = pull(&policy, |_: &str| failed(Code::SourceUnreachable));
+        assert_eq!(judgement.mode, Mode::Audit);
+    }
+}
+
+#[test]
+fn a_registry_that_does_not_answer_hides_no_revoked_key_from_who_asks_for_a_digest() {
+    let policy = policy(1, UNTIL);
+    for (root, wanted) in [
+        (Code::Revoked, ("revoked", Mode::Enforce)),
+        (Code::SourceUnreachable, ("source-unreachable", Mode::Audit)),
+    ] {
+        let action = Action::Resolve(name("r.example/team/app:1"));
+        let question = Question::of(action, String::new(), String::new());
+        let judge = Judge::start(&policy, question, now(), None);
+        let (_, judgement) = driven(judge, |text: &str| {
+            if text.starts_with("registry") {
+                Heard::Registry(Err(Refusal::new(Code::SourceUnreachable, "a", "b", "c")))
+            } else {
+                Heard::Root(Err(Refusal::new(root, "a", "b", "c")))
+            }
+        });
+        assert_eq!((code(&judgement), judgement.mode), wanted);
+    }
+}
+
+#[test]
+fn what_was_compressed_anew_of_revoked_bytes_is_let_through_by_no_audit() {
+    let more = |revoked: &str| {
+        format!(
+            "mode = \"enforce\"\n{UNTIL}[local]\ncontent = \"allow\"\n[[revoked]]\ndigest = \"{}\"\nreason = \"leaked\"\n",
+            digest(revoked)
+        )
+    };
+    for (revoked, wanted) in [("x", Mode::Enforce), ("y", Mode::Audit)] {
+        let policy = Policy {
+            mode: Mode::Audit,
+            ..policy(1, &more(revoked))
+        };
+        let variant = layer(
+            vec![named("r.example/team/app:1", NameSource::Record, "x")],
+            Origin::Registry,
+        );
+        let question = Question {
+            variants: vec![Question {
+                bytes: vec![digest("x")],
+                ..variant
+            }],
+            ..layer(Vec::new(), Origin::Local)
+        };
+        let (_, judgement) = driven(Judge::start(&policy, question, now(), None), bad);
+        assert!(judgement.result.is_err());
+        assert_eq!(judgement.mode, wanted, "{revoked}");
+    }
+}
+
+#[test]
 fn bytes_that_have_an_enforced_name_too_are_stopped_whatever_audit_another_name_is_under() {
     let policy = policy(1, UNTIL);
     let team = || named("r.example/team/app:1", NameSource::Record, "other");

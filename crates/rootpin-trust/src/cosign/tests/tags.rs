@@ -52,10 +52,12 @@ fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
         let collection = collection.get();
         assert!(collection.untagged.is_empty());
         assert_eq!(collection.targets.keys().collect::<Vec<_>>(), ["v1"]);
-        assert_eq!(said(&only("other"), &files(name)), "bad-signature");
+        assert_eq!(said(&only("other"), &files(name)), "no-statement");
     }
     for name in ["simple-p256", "bundle-p256"] {
-        assert_eq!(said(&only("tag"), &files(name)), "bad-signature");
+        let refusal = outcome(&only("tag"), &files(name)).result.unwrap_err();
+        assert_eq!(refusal.code, Code::NoStatement);
+        assert!(refusal.hint.contains("-a tag=TAG"), "{refusal:?}");
     }
     let reference = CosignPins {
         binds_tag: Some(TagBinding::Reference),
@@ -67,7 +69,17 @@ fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
     assert_eq!(collection.get().targets.keys().collect::<Vec<_>>(), ["v1"]);
     // cosign 2 writes the repository alone, and a bundle no reference.
     for name in ["simple-p256", "bundle-p256"] {
-        assert_eq!(said(&reference, &files(name)), "bad-signature");
+        let refusal = outcome(&reference, &files(name)).result.unwrap_err();
+        assert_eq!(refusal.code, Code::NoStatement);
+        let command = "cosign sign --sign-container-identity 127.0.0.1:5000/team/app:TAG";
+        assert!(refusal.hint.contains(command), "{refusal:?}");
+        // Something that should be a signature and is none is more than that.
+        let mut all = files(name);
+        all.push(SignatureFile {
+            bytes: b"{}".to_vec(),
+            ..all[0].clone()
+        });
+        assert_eq!(said(&reference, &all), "bad-signature");
     }
     let elsewhere = Repository::from_full("127.0.0.1:5000/team/other").unwrap();
     let image = SignedImage {

@@ -240,6 +240,30 @@ fn a_digest_is_found_by_any_of_its_tags_and_by_the_manifests_that_are_listed() {
 }
 
 #[test]
+fn a_digest_is_found_among_the_tags_of_its_repository_wherever_these_stand_among_others() {
+    let mut publisher = Publisher::new();
+    for name in ["aaa:1", "app:2", "app2:1", "ap:3", "zzz:1"] {
+        let path = format!("r.example/{name}");
+        publisher.names.insert(path, target(name));
+    }
+    publisher.publish();
+    let mut host = Host::of(&publisher);
+    for (repository, tag, content) in [
+        ("r.example/aaa", "1", "aaa:1"),
+        ("r.example/ap", "3", "ap:3"),
+        ("r.example/app", "1", "one"),
+        ("r.example/app", "2", "app:2"),
+        ("r.example/app2", "1", "app2:1"),
+        ("r.example/zzz", "1", "zzz:1"),
+    ] {
+        let question = Question::Digest(digest(content));
+        let found = host.search(&publisher, repository, &question).unwrap();
+        let tags: Vec<_> = found.collection.get().targets.keys().collect();
+        assert_eq!(tags, [tag], "{content}");
+    }
+}
+
+#[test]
 fn whether_any_tag_of_a_repository_is_signed_is_said_by_one_of_them() {
     let mut publisher = Publisher::new();
     publisher.delegate(
@@ -327,6 +351,10 @@ fn the_bin_of_a_path_is_found_by_its_hash() {
         )
         .unwrap_err();
     assert_eq!(refusal.code.as_str(), "over-limit");
+    assert!(
+        refusal.hint.contains("ask for the image with its tag"),
+        "{refusal:?}"
+    );
 }
 
 #[test]

@@ -1,27 +1,9 @@
-//! Other programs, run to their end.
+//! Other programs, run to their end and timed.
 
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Instant;
 
-/// The command's output; a failure ends the benchmark.
-pub(crate) fn run(command: &mut Command) -> String {
-    let Output {
-        status,
-        stdout,
-        stderr,
-    } = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(
-        status.success(),
-        "{command:?} ended with {status}\n{}{}",
-        String::from_utf8_lossy(&stdout),
-        String::from_utf8_lossy(&stderr)
-    );
-    String::from_utf8(stdout).unwrap()
-}
-
-/// The same, and how many milliseconds the whole process took.
+/// How many milliseconds the whole process took; a failure ends the benchmark.
 pub(crate) fn milliseconds(command: &mut Command, input: &str) -> f64 {
     use std::io::Write as _;
     command

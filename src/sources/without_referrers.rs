@@ -1,0 +1,163 @@
+//! Which registries have no lists of referrers, so that they are not asked for one for each image.
+//!
+//! One odd answer must not hide the signatures of all images of a repository: a registry that had a
+//! list keeps it, and before an image is refused the list is asked for once more.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rootpin_trust::image::Repository;
+
+/// What the registries said, by their API. One address may stand for several registries, by the first
+/// part of the path.
+#[derive(Debug, Default)]
+pub(super) struct WithoutReferrers(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    /// Repositories without a list, by their whole path.
+    without: HashMap<(String, String), Without>,
+    /// When there was a list last, by the first part of the path.
+    lists: HashMap<(String, String), Instant>,
+}
+
+/// Since when a repository has no list, and when it was last asked for one before an image was refused.
+#[derive(Debug, Clone, Copy)]
+struct Without {
+    since: Instant,
+    asked: Option<Instant>,
+}
+
+/// So many are remembered.
+const MOST_KNOWN: usize = 4096;
+/// A registry may learn it: then new signatures are there and nowhere else.
+const KNOWN_FOR: Duration = Duration::from_secs(3600);
+/// Before an image is refused, a registry is asked no more often than this.
+const AGAIN: Duration = Duration::from_secs(5);
+
+impl WithoutReferrers {
+    /// Whether a repository is known to have no list.
+    pub(super) fn has(&self, api: &str, repository: &Repository) -> bool {
+        self.has_at(api, repository, Instant::now())
+    }
+
+    fn has_at(&self, api: &str, repository: &Repository, now: Instant) -> bool {
+        let known = self.lock();
+        let without = known.without.get(&whole(api, repository));
+        without.is_some_and(|without| now - without.since < KNOWN_FOR)
+    }
+
+    /// Whether it is asked once more before an image is refused.
+    pub(super) fn asks_again(&self, api: &str, repository: &Repository) -> bool {
+        self.asks_again_at(api, repository, Instant::now())
+    }
+
+    fn asks_again_at(&self, api: &str, repository: &Repository, now: Instant) -> bool {
+        match self.lock().without.get_mut(&whole(api, repository)) {
+            Some(without) => {
+                let is_due = without.asked.is_none_or(|asked| now - asked >= AGAIN);
+                if is_due {
+                    without.asked = Some(now);
+                }
+                is_due
+            }
+            None => true,
+        }
+    }
+
+    /// It says that it has none.
+    pub(super) fn add(&self, api: &str, repository: &Repository) {
+        let mut known = self.lock();
+        let (whole, since) = (whole(api, repository), Instant::now());
+        let asked = known.without.get(&whole).and_then(|before| before.asked);
+        known.without.insert(whole, Without { since, asked });
+    }
+
+    /// It gave one.
+    pub(super) fn has_list(&self, api: &str, repository: &Repository) {
+        let mut known = self.lock();
+        known.without.remove(&whole(api, repository));
+        known.lists.insert(first(api, repository), Instant::now());
+    }
+
+    /// Whether it gave one a while ago, of this repository or one beside it.
+    pub(super) fn had_list(&self, api: &str, repository: &Repository) -> bool {
+        let known = self.lock();
+        let list = known.lists.get(&first(api, repository));
+        list.is_some_and(|list| list.elapsed() < KNOWN_FOR)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.without.len() >= MOST_KNOWN {
+            known.without.clear();
+        }
+        if known.lists.len() >= MOST_KNOWN {
+            known.lists.clear();
+        }
+        known
+    }
+}
+
+fn whole(api: &str, repository: &Repository) -> (String, String) {
+    (api.to_owned(), repository.path().to_owned())
+}
+
+fn first(api: &str, repository: &Repository) -> (String, String) {
+    let path = repository.path();
+    let first = path.split_once('/').map_or("", |(first, _)| first);
+    (api.to_owned(), first.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const API: &str = "https://r.example/v2";
+
+    fn repository(path: &str) -> Repository {
+        Repository::from_full(&format!("r.example/{path}")).unwrap()
+    }
+
+    #[test]
+    fn what_a_registry_does_not_have_is_known_for_a_while_and_asked_for_again_before_a_no() {
+        let (known, one) = (WithoutReferrers::default(), repository("one"));
+        known.add(API, &one);
+        let now = Instant::now();
+        assert!(known.has_at(API, &one, now) && !known.has(API, &repository("two")));
+        assert!(!known.has_at(API, &one, now + KNOWN_FOR));
+        assert!(known.asks_again_at(API, &one, now));
+        // Once for many images, whatever it says.
+        assert!(!known.asks_again_at(API, &one, now));
+        known.add(API, &one);
+        assert!(!known.asks_again_at(API, &one, now + AGAIN / 2));
+        assert!(known.asks_again_at(API, &one, now + AGAIN));
+        assert!(known.asks_again_at(API, &one, now + 2 * AGAIN));
+    }
+
+    #[test]
+    fn a_list_that_was_there_is_no_longer_known_not_to_be() {
+        let (known, one) = (WithoutReferrers::default(), repository("one"));
+        known.add(API, &one);
+        assert!(!known.had_list(API, &one));
+        known.has_list(API, &one);
+        assert!(!known.has(API, &one) && known.had_list(API, &one));
+        assert!(!known.had_list("http://r.example/v2", &one));
+        // Others beside it have lists too, and not those below another first part.
+        known.has_list(API, &repository("team/one"));
+        assert!(known.had_list(API, &repository("team/two")));
+        assert!(!known.had_list(API, &repository("proxy/one")));
+    }
+
+    #[test]
+    fn no_more_than_a_bounded_number_is_remembered() {
+        let known = WithoutReferrers::default();
+        for at in 0..2 * MOST_KNOWN {
+            known.add(API, &repository(&at.to_string()));
+            known.has_list(API, &repository(&format!("{at}/one")));
+        }
+        let known = known.0.lock().unwrap();
+        assert!(known.without.len() <= MOST_KNOWN && known.lists.len() <= MOST_KNOWN);
+    }
+}
