@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use report_text::{fleet_text, host_text};
+use serde_json::Value;
 
-use super::output::{Output, unwritable};
+use super::output::{Output, counted, unwritable};
 use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::control::DaemonClient;
 use crate::operate::audit::{
@@ -139,7 +140,14 @@ pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> R
         write(&path, &audit::host_page(&report))?;
     }
     let value = serde_json::to_value(&report).map_err(|error| error.to_string())?;
-    output.value(&value, host_text);
+    let why = report.untold.first().map(|first| {
+        let count = report.untold.len();
+        format!(
+            "{count} could not be looked at, the first: {}: {}",
+            first.subject, first.why
+        )
+    });
+    output.value(&with_error(value, report.exit_code(), why), host_text);
     Ok(report.exit_code())
 }
 
@@ -265,8 +273,27 @@ fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, Problem> {
         write(path, &audit::fleet_page(&fleet))?;
     }
     let value = serde_json::to_value(&fleet).map_err(|error| error.to_string())?;
+    let why = fleet.unreadable.first().map(|first| {
+        let count = counted(fleet.unreadable.len(), "report");
+        format!(
+            "{count} could not be read, the first: {}: {}",
+            first.origin, first.why
+        )
+    });
+    let value = with_error(value, fleet.exit_code(), why);
     output.value(&value, |_| fleet_text(&fleet));
     Ok(fleet.exit_code())
+}
+
+/// A report that did not see everything says why in `error`, as each document with exit code 2.
+fn with_error(mut report: Value, exit: u8, why: Option<String>) -> Value {
+    if exit == 2
+        && let Some(members) = report.as_object_mut()
+    {
+        let why = why.unwrap_or_else(|| "no host was reported".to_owned());
+        members.insert("error".to_owned(), why.into());
+    }
+    report
 }
 
 /// Whole or not at all: whoever looks at the page meanwhile sees the one before.

@@ -6,7 +6,8 @@ mod report;
 mod source;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -20,9 +21,11 @@ use crate::operate::import::{
     ImportedRoot, LeftBehind, Proposal, ServerChoice, add_registries, files,
 };
 use crate::plain_text::policy_check;
+use crate::policy_dir::{Owner, PolicyDir};
 use crate::sources::Sources;
 use confirm::confirm;
-use rootpin_trust::KeyId;
+use rootpin_policy::Policy;
+use rootpin_trust::PublicKey;
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin import --out proposal --fingerprint 30ff0720…   (all that this host has)\n  \
@@ -31,7 +34,7 @@ pub(super) const EXAMPLES: &str = "examples:\n  \
 
 pub(super) const LONG: &str = "Propose a policy that says what other tools' configurations on this host say. Nothing in force changes.\n\n\
     A trust directory has what this host saw first, which proves nothing: each root key in it needs the fingerprint that its publisher gives \
-    by another way (--fingerprint, or typed at the terminal). Until then its root is left out of the proposal, and its names stay refused. \
+    by another way (--fingerprint, or typed at the terminal). If the publisher changed the key, and the fingerprint is that of the one that the server shows now, that one is pinned. Until then its root is left out of the proposal, and its names stay refused. \
     What can't be carried over is listed line by line.";
 
 #[derive(Debug, clap::Args)]
@@ -62,7 +65,7 @@ pub(super) struct Arguments {
 }
 
 /// What the servers show now of one root: by repository, the keys, or why there are none.
-type Shown = BTreeMap<String, Result<Vec<KeyId>, String>>;
+type Shown = BTreeMap<String, Result<Vec<PublicKey>, String>>;
 
 pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> {
     let out = &arguments.out;
@@ -118,23 +121,17 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     } else {
         shown_now(&proposal, arguments)?
     };
-    if !output.json {
+    let has_roots = !proposal.roots.is_empty() || !proposal.signed_roots.is_empty();
+    if !output.json && has_roots {
         output.value(&report::found(&proposal, &shown), report::found_text);
     }
-    let confirmed = confirm(&mut proposal, &arguments.fingerprint)?;
+    let confirmed = confirm(&mut proposal, &shown, &arguments.fingerprint)?;
     let files = files(&proposal);
-    let loaded = rootpin_policy::load(&files, Timestamp::now());
-    let loaded = loaded.map_err(|findings| {
-        Failure::Unknown(broken(
-            "the proposal would not load",
-            &findings,
-            "mend what it names in the source, or give --server; nothing is written",
-        ))
-    })?;
+    let loaded = loaded(out, &files)?;
     // A policy has no secrets.
     new_folder::write(out, &files, 0o755)
         .map_err(|error| Failure::Unknown(unwritable(out, &error)))?;
-    let waiting = proposal.roots.iter().any(|root| !root.is_confirmed());
+    let waiting = proposal.used_roots().any(|(_, root)| !root.is_confirmed());
     let next = policy_check(out);
     let allowing = loaded.rules.iter().filter(|rule| !rule.roots.is_empty());
     let allowing = allowing.count();
@@ -145,6 +142,26 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Failure> 
     output.value(&report, report::proposed_text);
     let code = u8::from(waiting || allowing == 0);
     Ok(if proposal.unread { 2 } else { code })
+}
+
+/// The proposal as `policy check` loads it, from files beside its folder.
+fn loaded(out: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Policy, Failure> {
+    let unwritten = |error: &io::Error| Failure::Unknown(unwritable(out, error));
+    let beside = out.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let trial = tempfile::Builder::new()
+        .prefix(".rootpin-import-")
+        .tempdir_in(beside.unwrap_or(Path::new(".")))
+        .map_err(|error| unwritten(&error))?;
+    let folder = trial.path().join("policy");
+    new_folder::write(&folder, files, 0o755).map_err(|error| unwritten(&error))?;
+    let read = PolicyDir::open(&folder, Owner::RootOrCaller);
+    rootpin_policy::load(&read, Timestamp::now()).map_err(|findings| {
+        Failure::Unknown(broken(
+            "the proposal would not load",
+            &findings,
+            "mend what it names in the source, have the source name less, or give --server; nothing is written",
+        ))
+    })
 }
 
 /// Asks the servers of exact names. Nothing of it is believed.
@@ -168,13 +185,11 @@ fn shown_now(proposal: &Proposal, arguments: &Arguments) -> Result<Vec<Shown>, F
 /// Of one root, so many repositories are looked at: they have the same keys.
 const MOST_ASKED: usize = 50;
 
-async fn ask(sources: &Sources, root: &ImportedRoot, name: &str) -> Result<Vec<KeyId>, String> {
+async fn ask(sources: &Sources, root: &ImportedRoot, name: &str) -> Result<Vec<PublicKey>, String> {
     let target = scan::at_server(name, root.server.clone(), root.tls_ca.clone());
     let target = target.map_err(|_| "it is no name that a server can be asked for".to_owned())?;
     let seen = scan::ask(sources, &target, 1).await;
     let seen = seen.map_err(|refusal| refusal.found)?;
     let newest = seen.files.last();
-    Ok(newest.map_or_else(Vec::new, |(file, _)| {
-        file.keys.iter().map(rootpin_trust::PublicKey::id).collect()
-    }))
+    Ok(newest.map_or_else(Vec::new, |(file, _)| file.keys.clone()))
 }

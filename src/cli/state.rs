@@ -35,7 +35,6 @@ pub(super) enum Verb {
     /// is believed as the first
     #[command(
         after_help = "examples:\n  rootpin state reset --root acme --dry-run\n  rootpin state reset --root acme\n  \
-        rootpin state reset --repository docker.io/acme/app --state ./trust/notary   (of a publisher's working folder)\n  \
         rootpin state reset --contacts   (after a clock that ran ahead was set right)\n  \
         rootpin state reset --unreadable --state /var/lib/rootpin   (with the daemon stopped)"
     )]
@@ -43,7 +42,8 @@ pub(super) enum Verb {
         /// The root's id in the policy
         #[arg(long, value_name = "ID", required_unless_present_any = ["repository", "unreadable", "contacts"], conflicts_with_all = ["repository", "unreadable", "contacts"])]
         root: Option<String>,
-        /// A repository of a Notary server, whichever root it was seen under
+        /// A repository of a Notary server, whichever root it was seen under; with the state in the
+        /// folder `notary` of a publisher's working folder
         #[arg(long, value_name = "NAME", requires = "state", value_parser = Repository::from_full, conflicts_with_all = ["unreadable", "contacts"])]
         repository: Option<Repository>,
         /// Forget only times that lie ahead of the clock: last good contacts, and when versions

@@ -146,6 +146,105 @@ async fn a_server_that_shows_another_key_than_the_host_saw_is_said() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_key_that_a_server_shows_since_a_rotation_is_named_and_pinned_by_its_fingerprint_alone()
+{
+    let mut host = Host::new().await;
+    // A second repository of the same key, which was not rotated.
+    let old = host.publisher.root_key();
+    let mut second = Publisher::new("r.test/team/second");
+    second.role("root").keys = vec![old.certificate(&second.gun)];
+    host.server.publish(&second);
+    let metadata = host
+        .dir
+        .path()
+        .join("trust/tuf/r.test/team/second/metadata");
+    fs::create_dir_all(&metadata).unwrap();
+    for file in ["root.json", "targets.json"] {
+        fs::write(metadata.join(file), &second.tree().files[file]).unwrap();
+    }
+    let new = Key::named("a new one");
+    host.publisher.rotate_root(&[new.clone()]);
+    host.server.publish(&host.publisher);
+
+    let asked = host.import(&[&TRUST[..], &["--json"]].concat());
+    let report: serde_json::Value = serde_json::from_str(&asked.out).unwrap();
+    let shown = report["roots"][0]["server_now"].as_array().unwrap();
+    let keys = shown.iter().map(|one| one["keys"].clone());
+    assert!(
+        asked.code == 1 && keys.eq([serde_json::json!([new.id()]), serde_json::json!([old.id()])]),
+        "{report}"
+    );
+    fs::remove_dir_all(host.proposal()).unwrap();
+    // Another one's fingerprint pins nothing.
+    let wrong = Key::named("another's").id();
+    let ended = host.import(&[&TRUST[..], &["--fingerprint", &wrong]].concat());
+    assert!(ended.code == 1 && !host.proposal().exists(), "{ended:?}");
+    let ended = host.import(&[&TRUST[..], &["--fingerprint", &new.id()]].concat());
+    let named = format!("r.test/team/app: ANOTHER KEY ({})", new.id());
+    assert!(
+        ended.code == 1
+            && ended.out.contains(&named)
+            && ended
+                .out
+                .contains("confirmed: notary-2: by the fingerprint")
+            && ended.out.contains("left out: notary-1: "),
+        "{ended:?}"
+    );
+    assert_eq!(host.verify("one"), "allowed");
+    fs::remove_dir_all(host.proposal()).unwrap();
+    let both = ["--fingerprint", &new.id(), "--fingerprint", &old.id()];
+    let ended = host.import(&[&TRUST[..], &both].concat());
+    assert!(
+        ended.code == 0 && !ended.out.contains("left out"),
+        "{ended:?}"
+    );
+    assert_eq!(host.verify("one"), "allowed");
+    fs::remove_dir_all(host.proposal()).unwrap();
+    let (code, shown) = typed(&host, &new.id());
+    assert!(
+        code == 1 && shown.contains("confirmed: notary-2"),
+        "{shown}"
+    );
+}
+
+#[test]
+fn a_proposal_that_would_not_load_is_never_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let scope = |number: usize| {
+        (
+            format!("r.example/team/app-{number:05}"),
+            serde_json::json!([{ "type": "reject" }]),
+        )
+    };
+    let docker: serde_json::Map<_, _> = (0..12_000).map(scope).collect();
+    let policy = serde_json::json!({ "default": [{ "type": "reject" }], "transports": { "docker": docker } });
+    fs::write(dir.path().join("policy.json"), policy.to_string()).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rootpin"));
+    command
+        .args([
+            "import",
+            "--from",
+            "containers-policy",
+            "policy.json",
+            "--out",
+            "proposal",
+        ])
+        .current_dir(dir.path());
+    let ended = run(command.env("HOME", dir.path()), b"");
+    assert!(
+        ended.code == 2
+            && ended
+                .err
+                .contains("the proposal would not load: policy.toml")
+            && ended.err.contains("nothing is written"),
+        "{ended:?}"
+    );
+    // An import that shows no root begins with no empty line, and leaves no trial behind.
+    assert!(ended.out.is_empty(), "{ended:?}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_format_all_that_the_host_has_is_read_and_a_configuration_is_known_by_its_name() {
     let host = Host::new().await;
     let nothing = host.import(&["--offline"]);

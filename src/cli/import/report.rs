@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::super::output::{counted, list, text};
 use super::Shown;
 use crate::operate::import::{ImportedRoot, ImportedRule, Proposal, SignedRoot, Signers};
-use rootpin_trust::KeyId;
+use rootpin_trust::{KeyId, PublicKey};
 
 /// What the sources say, and what the servers show now. The keys are not repeated where a person is
 /// asked for a fingerprint: nobody should copy it from here.
@@ -18,7 +18,10 @@ pub(super) fn found(proposal: &Proposal, shown: &[Shown]) -> Value {
         let keys: Vec<KeyId> = root.keys.iter().map(|key| key.id).collect();
         let servers = shown.get(index).into_iter().flatten();
         let servers: Vec<Value> = servers
-            .map(|(name, seen)| json!({ "name": name, "shows": shows(&keys, seen) }))
+            .map(|(name, seen)| {
+                let now = seen.iter().flatten().map(|key| key.id().to_string());
+                json!({ "name": name, "shows": shows(&keys, seen), "keys": now.collect::<Vec<_>>() })
+            })
             .collect();
         json!({
             "id": root.id,
@@ -30,7 +33,7 @@ pub(super) fn found(proposal: &Proposal, shown: &[Shown]) -> Value {
             "server_now": servers,
         })
     };
-    let roots: Vec<Value> = proposal.roots.iter().enumerate().map(root).collect();
+    let roots: Vec<Value> = proposal.used_roots().map(root).collect();
     let refused: Vec<Value> = proposal
         .rules
         .iter()
@@ -64,11 +67,17 @@ fn signed_root(proposal: &Proposal, index: usize, root: &SignedRoot) -> Value {
     })
 }
 
-fn shows(keys: &[KeyId], seen: &Result<Vec<KeyId>, String>) -> String {
+fn shows(keys: &[KeyId], seen: &Result<Vec<PublicKey>, String>) -> String {
     match seen {
         Err(why) => format!("no answer: {why}"),
-        Ok(now) if now.iter().all(|id| keys.contains(id)) => "the same key".to_owned(),
-        Ok(_) => "ANOTHER KEY: somebody answers in the publisher's place, or the key was changed; ask the publisher".to_owned(),
+        Ok(now) if now.iter().all(|key| keys.contains(&key.id())) => "the same key".to_owned(),
+        Ok(now) => {
+            let ids: Vec<String> = now.iter().map(|key| key.id().to_string()).collect();
+            format!(
+                "ANOTHER KEY ({}): somebody answers in the publisher's place, or the key was changed; ask the publisher for the fingerprint of the key that is right, and give it by --fingerprint",
+                ids.join(", ")
+            )
+        }
     }
 }
 

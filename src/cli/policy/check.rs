@@ -31,7 +31,9 @@ pub(super) fn check(dir: &Path, output: Output) -> u8 {
     } else {
         ("refused", 1)
     };
-    let document = unloaded_json(dir, findings, outcome, &loaded);
+    // Its own findings stand beside it, so it advises nothing.
+    let error = policy_fails(findings, dir).what;
+    let document = unloaded_json(&error, outcome, &loaded);
     output.value(&document, |_| check_text(&loaded));
     exit
 }
@@ -42,8 +44,7 @@ pub(super) fn unloaded(dir: &Path, findings: Vec<Diagnostic>, output: Output) ->
     let problem = policy_fails(&findings, dir);
     let loaded = Err(findings);
     if output.json {
-        let findings = loaded.as_ref().err().map_or(&[][..], Vec::as_slice);
-        let document = unloaded_json(dir, findings, "unjudged", &loaded);
+        let document = unloaded_json(&problem.to_string(), "unjudged", &loaded);
         output.value(&document, |_| String::new());
     } else {
         output.value(&Value::Null, |_| check_text(&loaded));
@@ -52,16 +53,10 @@ pub(super) fn unloaded(dir: &Path, findings: Vec<Diagnostic>, output: Output) ->
     2
 }
 
-fn unloaded_json(
-    dir: &Path,
-    findings: &[Diagnostic],
-    outcome: &str,
-    loaded: &Result<Policy, Vec<Diagnostic>>,
-) -> Value {
-    let error = policy_fails(findings, dir).to_string();
+fn unloaded_json(error: &str, outcome: &str, loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
     let mut document = check_json(loaded);
     if let (Some(members), Value::Object(more)) =
-        (document.as_object_mut(), mistake(outcome, &error))
+        (document.as_object_mut(), mistake(outcome, error))
     {
         members.extend(more);
     }
@@ -230,6 +225,15 @@ mod tests {
             ),
             (0, 1)
         );
+    }
+
+    #[test]
+    fn a_bad_policy_is_not_sent_to_the_command_that_was_typed() {
+        let bad = loaded("version = 2\n");
+        let findings = bad.as_ref().unwrap_err();
+        let what = policy_fails(findings, Path::new("p")).what;
+        let own = unloaded_json(&what, "refused", &bad);
+        assert_eq!(own["error"], "the policy in p has 2 errors");
     }
 
     #[test]

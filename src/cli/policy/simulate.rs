@@ -107,6 +107,7 @@ fn text(simulated: &Simulated) -> String {
         ("refused", "newly refused"),
         ("allowed", "newly let through"),
         ("changed", "answered otherwise, with the same effect"),
+        ("let-through", "judgement unknown, let through either way"),
         ("unknown", "can't be told"),
     ];
     for (kind, title) in titles {
@@ -169,9 +170,9 @@ fn change(image: &ImageChange) -> String {
     } else {
         String::new()
     };
-    let rule = |rule: &Option<String>| rule.clone().unwrap_or_else(|| "no entry".to_owned());
+    let rule = |rule: &Option<String>| rule.clone().unwrap_or_else(|| "none".to_owned());
     format!(
-        "{}\n  was  {} by {}\n  now  {} by {}\n  on   {}{more}",
+        "{}\n  was {}; entry: {}\n  now {}; entry: {}\n  on {}{more}",
         image.image,
         image.was,
         rule(&image.was_rule),

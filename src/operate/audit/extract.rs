@@ -15,6 +15,7 @@ pub(super) const MAX_ITEMS: usize = 50_000;
 
 /// The fields of a report that a merge reads; all others are skipped.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct ReportExtract<'a> {
     pub(super) version: u64,
     #[serde(borrow)]
@@ -32,12 +33,14 @@ pub(super) struct ReportExtract<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct PolicyExtract {
     pub(super) hash: String,
     pub(super) mode: String,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct RootExtract {
     pub(super) id: String,
     pub(super) keys: Vec<PinExtract>,
@@ -53,17 +56,20 @@ pub(super) struct RootExtract {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct PinnedFileExtract {
     pub(super) sha256: String,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct PinExtract {
     pub(super) id: String,
     pub(super) fingerprint: Option<String>,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct HeldExtract {
     pub(super) repository: String,
     pub(super) versions: BTreeMap<String, u64>,
@@ -76,6 +82,7 @@ pub(super) struct HeldExtract {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct FloorExtract {
     pub(super) role: String,
     pub(super) version: u64,
@@ -89,6 +96,7 @@ pub(super) struct FloorExtract {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct ImageExtract {
     #[serde(default)]
     pub(super) name: String,
@@ -98,6 +106,7 @@ pub(super) struct ImageExtract {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct JudgementExtract {
     pub(super) outcome: ExtractedOutcome,
     #[serde(default)]
@@ -135,6 +144,7 @@ impl ExtractedOutcome {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct KeyExtract {
     pub(super) id: String,
     pub(super) fingerprint: Option<String>,
@@ -143,11 +153,13 @@ pub(super) struct KeyExtract {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct UseExtract {
     pub(super) repository: String,
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct FindingExtract {
     pub(super) severity: FindingSeverity,
 }

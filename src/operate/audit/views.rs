@@ -2,6 +2,7 @@
 //! or a mirror, may show different hosts different things.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
@@ -111,6 +112,35 @@ struct KnownVersion {
     expires: Option<Timestamp>,
 }
 
+/// The newest version that any host has, and the newest that another host has.
+#[derive(Debug, Default)]
+struct Newest<'a> {
+    first: Option<(u64, &'a Arc<str>)>,
+    second: u64,
+}
+
+impl<'a> Newest<'a> {
+    fn add(&mut self, host: &'a Arc<str>, version: u64) {
+        match self.first {
+            Some((first, known)) if version > first => {
+                if known != host {
+                    self.second = first;
+                }
+                self.first = Some((version, host));
+            }
+            Some((_, known)) if known != host => self.second = self.second.max(version),
+            Some(_) => {}
+            None => self.first = Some((version, host)),
+        }
+    }
+
+    /// The only host that has a newer version than that.
+    fn alone(&self, view: &HeldView) -> Option<&'a Arc<str>> {
+        let (_, host) = self.first.filter(|_| self.second <= view.version)?;
+        Some(host)
+    }
+}
+
 /// A host that had contact with its source, and still has an older timestamp than another host had
 /// at that time.
 fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
@@ -119,6 +149,12 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
     let mut seen: BTreeMap<Group<'_>, BTreeMap<u64, KnownVersion>> = BTreeMap::new();
     let far_ahead = far_ahead(timestamps(), found);
     let is_odd = |host, group| far_ahead.contains(&(host, group));
+    let mut newest: BTreeMap<Group<'_>, Newest<'_>> = BTreeMap::new();
+    for (host, view) in timestamps() {
+        for group in histories(view).filter(|group| !is_odd(host, *group)) {
+            newest.entry(group).or_default().add(host, view.version);
+        }
+    }
     for (host, view) in timestamps() {
         let Some(at) = view.since.or(view.contact) else {
             continue;
@@ -151,10 +187,16 @@ fn held_back(hosts: &BTreeMap<Arc<str>, KeptReport>, found: &mut Differences) {
             let Some((version, KnownVersion { at, .. })) = newer.find(tells) else {
                 continue;
             };
-            let detail = format!(
+            let mut detail = format!(
                 "timestamp of {} at version {}, although another host had version {version} at {at:.0}",
                 view.repository, view.version
             );
+            if let Some(alone) = newest.get(&group).and_then(|newest| newest.alone(view)) {
+                let _ = write!(
+                    detail,
+                    "; no other host than {alone} had a newer one: this host is held back, or {alone} reports what nobody else was shown"
+                );
+            }
             let code = DriftCode::HeldBack.as_str();
             let drift = found.entry(Arc::clone(host)).or_default();
             drift.push(Drift { code, detail });

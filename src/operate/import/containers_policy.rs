@@ -200,6 +200,9 @@ fn only_key(file: &[u8]) -> Result<PublicKey, Problem> {
             blocks.len()
         )));
     };
+    if block.label == pem::DER {
+        return Err(Problem::new("it is in DER, and these tools read PEM"));
+    }
     if !["PUBLIC KEY", "RSA PUBLIC KEY"].contains(&block.label.as_str()) {
         return Err(Problem::new(format!(
             "{:?} is no public key in PEM",

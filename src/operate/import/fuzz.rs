@@ -17,7 +17,7 @@ fn servers() -> ServerChoice {
 }
 
 /// What is proposed is written without a panic too.
-fn written(proposal: Result<Proposal, String>) -> bool {
+fn written<E>(proposal: Result<Proposal, E>) -> bool {
     proposal.is_ok_and(|proposal| !files(&proposal).is_empty())
 }
 

@@ -173,6 +173,30 @@ impl Proposal {
             .insert(pattern.to_owned(), ImportedRule::Root(index));
     }
 
+    /// Has a name judged by these confirmed keys of its server, in place of those that were seen
+    /// first.
+    pub(crate) fn repin(&mut self, name: &str, keys: Vec<PublicKey>) {
+        let Some(ImportedRule::Root(index)) = self.rules.get(name) else {
+            return;
+        };
+        let Some(mut root) = self.roots.get(*index).cloned() else {
+            return;
+        };
+        let confirmed = |key: PublicKey| ImportedKey {
+            id: key.id(),
+            key: Some(key),
+            confirmed: true,
+        };
+        root.keys = keys.into_iter().map(confirmed).collect();
+        self.allow(name, root);
+    }
+
+    /// The roots that decide a name, each with its number.
+    pub(crate) fn used_roots(&self) -> impl Iterator<Item = (usize, &ImportedRoot)> {
+        let roots = self.roots.iter().enumerate();
+        roots.filter(|(index, _)| self.patterns_of(*index).next().is_some())
+    }
+
     /// Adds a rule by which nothing is allowed: a broader one may cover the pattern.
     fn refuse(&mut self, pattern: &str, why: &str) {
         self.rules

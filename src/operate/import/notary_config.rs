@@ -41,7 +41,10 @@ impl NotaryConfig {
     /// # Errors
     /// It is no JSON object, or one that notary refuses.
     pub(crate) fn read(text: &[u8]) -> Result<Self, Problem> {
-        let config = lowered(strict_json::object(text)?)?;
+        let written = strict_json::object(text)?;
+        let mut spellings = BTreeMap::new();
+        add_spellings(&written, &mut spellings);
+        let config = lowered(written)?;
         // A dot leads into a section, also within one name.
         let dotted = |name: &&String| {
             let (section, _) = name.split_once('.').unwrap_or_default();
@@ -67,11 +70,18 @@ impl NotaryConfig {
                 .filter(|key| !["url", "root_ca"].contains(&key.as_str()))
                 .map(|key| format!("remote_server.{key}")),
         );
+        let mut pinning = Pinning::read(section("trust_pinning")?)?;
+        for other in others.iter_mut().chain(&mut pinning.others) {
+            let name = other.rsplit('.').next().unwrap_or_default();
+            if let Some(written) = spellings.get(name) {
+                *other = format!("{}{written}", other.strip_suffix(name).unwrap_or_default());
+            }
+        }
         Ok(Self {
             trust_dir: text_of(&config, "trust_dir")?,
             server: text_of(&remote, "url")?.filter(|url| !url.is_empty()),
             root_ca: text_of(&remote, "root_ca")?.filter(|path| !path.is_empty()),
-            pinning: Pinning::read(section("trust_pinning")?)?,
+            pinning,
             others,
         })
     }
@@ -106,6 +116,16 @@ impl Pinning {
             }
         }
         Ok(pinning)
+    }
+}
+
+/// Each member's name as it is written, by its letters in lower case.
+fn add_spellings(object: &Map<String, Value>, spellings: &mut BTreeMap<String, String>) {
+    for (name, value) in object {
+        spellings.insert(name.to_lowercase(), name.clone());
+        if let Value::Object(inner) = value {
+            add_spellings(inner, spellings);
+        }
     }
 }
 

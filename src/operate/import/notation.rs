@@ -1,6 +1,8 @@
 //! `trustpolicy.json` of notation, and the trust stores beside it. Its signatures give neither name
 //! nor tag, so its rules say that tags are unbound.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use x509_cert::Certificate as X509;
 use x509_cert::der::Decode as _;
@@ -39,6 +41,11 @@ pub(crate) fn notation_trust_policy(
             add(&mut proposal, file, (one, scope), said.clone());
         }
     }
+    // Several trust policies say the same of one trust store.
+    let mut said = BTreeSet::new();
+    proposal
+        .left_behind
+        .retain(|left| said.insert((left.what.clone(), left.why.clone())));
     Ok(proposal)
 }
 
@@ -94,7 +101,7 @@ fn signers(
     }
     proposal.leave(
         file,
-        format!("{name}: revocation and time stamps"),
+        "revocation and time stamps",
         "nobody is asked whether a certificate is revoked: write a [[revoked]] key where one is; and a certificate counts while it is valid",
     );
     let mut certificates = Vec::new();

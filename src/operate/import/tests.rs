@@ -338,7 +338,7 @@ fn a_certificate_that_notary_pins_leads_to_its_key_and_an_authority_to_none() {
     let key = &trust.repositories[0].root_keys[0];
     let config = json!({
         "trust_dir": "~/.docker/trust",
-        "remote_server": { "url": "https://notary.example:4443", "root_ca": "ca.pem", "tls_client_cert": "x.pem" },
+        "remote_server": { "url": "https://notary.example:4443", "root_ca": "ca.pem", "skipTLSVerify": true },
         "trust_pinning": {
             "disable_tofu": false,
             "certs": { gun.as_str(): [key.scoped_id()], "r.example/none": [id(9)], "r.example/empty*": [] },
@@ -374,7 +374,7 @@ fn a_certificate_that_notary_pins_leads_to_its_key_and_an_authority_to_none() {
     assert_eq!(
         left,
         [
-            "\"remote_server.tls_client_cert\"",
+            "\"remote_server.skipTLSVerify\"",
             "ca of \"r.example/ca\": \"ca.pem\"",
             "trust on first use",
             &format!("the certificate {:?} of \"r.example/none\"", id(9)),

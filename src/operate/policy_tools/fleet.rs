@@ -75,6 +75,7 @@ pub(super) fn read(bytes: &[u8], now: Timestamp) -> Result<FromHost<'_>, String>
 }
 
 #[derive(Debug, serde::Deserialize)]
+#[serde(expecting = "an object")]
 struct EventLine {
     version: u64,
     host: String,

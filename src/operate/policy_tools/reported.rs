@@ -19,6 +19,7 @@ const BREAK_GLASS: &str = "break-glass";
 
 /// A report of `rootpin audit --json`, as far as a simulation reads it.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Report<'a> {
     pub(super) version: u64,
     #[serde(borrow)]
@@ -34,6 +35,7 @@ pub(super) struct Report<'a> {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct ReportedPolicy {
     #[serde(default)]
     pub(super) hash: Option<String>,
@@ -42,6 +44,7 @@ pub(super) struct ReportedPolicy {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct ReportedRoot {
     pub(super) id: String,
     #[serde(default)]
@@ -54,6 +57,7 @@ pub(super) struct ReportedRoot {
 
 /// What a host holds of a root.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct ReportedHeld {
     #[serde(default)]
     pub(super) root_expires: Option<String>,
@@ -61,6 +65,7 @@ pub(super) struct ReportedHeld {
 
 /// One image of a report.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct ReportedImage<'a> {
     #[serde(borrow)]
     pub(super) name: Cow<'a, str>,
@@ -72,6 +77,7 @@ pub(super) struct ReportedImage<'a> {
 
 /// The answer that a report gives.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Reported<'a> {
     #[serde(borrow)]
     pub(super) outcome: Cow<'a, str>,
@@ -95,6 +101,7 @@ pub(super) struct Reported<'a> {
 
 /// What one root said.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Word<'a> {
     #[serde(borrow)]
     pub(super) root: Cow<'a, str>,
@@ -121,6 +128,7 @@ impl ReportedImage<'_> {
 
 /// A line of the audit file, as far as a simulation reads it.
 #[derive(Debug, Deserialize)]
+#[serde(expecting = "an object")]
 pub(super) struct Record<'a> {
     pub(super) version: u64,
     #[serde(borrow)]

@@ -27,7 +27,13 @@ impl Settling<'_> {
     /// is not told.
     pub(super) fn settled(self, seen: &Seen, answer: Answer) -> Answer {
         if answer.outcome == "unknown" {
-            return answer;
+            let is_certain = !self.may_be_docker_pull(seen)
+                && (seen.was.is_for_the_host() && seen.asked == Asked::Pull
+                    || self.is_told(seen, &answer));
+            return Answer {
+                let_through: answer.let_through && is_certain,
+                ..answer
+            };
         }
         let why = if self.may_be_docker_pull(seen) && answer.outcome == "allowed" {
             "it may be a pull of a tag, which [docker] require-digest stops"
@@ -95,7 +101,7 @@ impl Was {
     }
 
     /// Whether the answer says something of the host, and nothing of the image.
-    fn is_for_the_host(&self) -> bool {
+    pub(super) fn is_for_the_host(&self) -> bool {
         let of_host = [
             Code::Clock,
             Code::OverLimit,

@@ -104,7 +104,8 @@ enum Own {
 pub struct ImageChange {
     /// Its name and digest.
     pub image: String,
-    /// `refused`, `allowed`, `changed` or `unknown`: what becomes of it.
+    /// `refused`, `allowed`, `changed`, `let-through` (however it is judged) or `unknown`: what
+    /// becomes of it.
     pub kind: &'static str,
     /// The answer that the host reported.
     pub was: String,
@@ -265,8 +266,11 @@ impl<'a> Simulation<'a> {
         }
         let (image, was, answer) = &key;
         let went_on = was.let_through || was.outcome == "allowed";
+        let is_told = !was.is_for_the_host();
         let kind = match (answer.outcome, went_on, answer.let_through) {
-            ("unknown", ..) => "unknown",
+            ("unknown", _, false) => "unknown",
+            ("unknown", false, true) if is_told => "allowed",
+            ("unknown", ..) => "let-through",
             (_, true, false) => "refused",
             (_, false, true) => "allowed",
             _ => "changed",
@@ -292,12 +296,12 @@ impl<'a> Simulation<'a> {
                 was.why,
                 through(&was.outcome, was.let_through)
             )),
-            now: format!(
-                "{} {}{}",
-                answer.outcome,
-                answer.why,
-                through(answer.outcome, answer.let_through)
-            ),
+            now: if answer.outcome == "unknown" && answer.let_through {
+                format!("let through either way, judgement unknown: {}", answer.why)
+            } else {
+                let through = through(answer.outcome, answer.let_through);
+                format!("{} {}{through}", answer.outcome, answer.why)
+            },
             was_rule: was.rule.as_deref().map(plain),
             now_rule: answer.rule.clone(),
             hint: answer.lacks_parts.then_some(REPORT_PARTS),

@@ -10,6 +10,7 @@ use rootpin_policy::{Mode, Policy, Root, RootKind, Supposed, Supposing};
 use rootpin_trust::image::Repository;
 use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, tuf};
 
+use super::asked::Asked;
 use super::judged::Judged;
 use super::reported::{Seen, Vote};
 
@@ -61,16 +62,22 @@ pub(super) fn suppose(
         seen,
         "the line does not name containerd's namespace",
     );
-    for mut question in seen.asked.questions(&seen.name, seen.digest) {
+    let questions = seen.asked.questions(&seen.name, seen.digest);
+    let is_only = questions.len() == 1;
+    for mut question in questions {
         question.bytes.extend(seen.revoked_parts.iter().flatten());
         last = of_question(proposed, judged, seen, at, (question, now));
         if last.outcome != "allowed" {
+            last.let_through &= is_only || last.outcome != "unknown";
             break;
         }
     }
     let goes_on = last.let_through || last.outcome == "allowed";
     if goes_on && seen.revoked_parts.is_none() && proposed.policy.revokes_digests() {
+        let repository = &seen.name.repository;
+        let mode = proposed.policy.lasting_mode_for(repository, Some(now));
         return Answer {
+            let_through: mode == Mode::Audit && seen.asked == Asked::Pull,
             lacks_parts: true,
             ..unknown(proposed, seen, WITHOUT_PARTS)
         };
@@ -93,6 +100,7 @@ fn unknown(proposed: &Proposed<'_>, seen: &Seen, why: &str) -> Answer {
     }
 }
 
+/// Where a root's answer is not known: whether the image is let through whatever it is.
 fn of_question(
     proposed: &Proposed<'_>,
     judged: &Judged,
@@ -100,18 +108,50 @@ fn of_question(
     at: Timestamp,
     (question, now): (Question, Timestamp),
 ) -> Answer {
+    let by = |unknown: Code| {
+        let question = (question.clone(), now);
+        of_supposed(proposed, judged, seen, at, question, unknown)
+    };
+    let answer = by(Code::SourceUnreachable);
+    if answer.outcome != "unknown" || !answer.let_through {
+        return answer;
+    }
+    let may_be_revoked = !proposed.policy.revoked_keys().is_empty();
+    let others = [Code::NoStatement, Code::DigestMismatch, Code::Revoked];
+    let mut others = others
+        .into_iter()
+        .filter(|code| *code != Code::Revoked || may_be_revoked);
+    Answer {
+        let_through: others.all(|code| by(code).let_through),
+        ..answer
+    }
+}
+
+/// The answer where each root whose own is not known refuses with that code. If it rests on one of
+/// these, it is unknown, and says only whether the image would be let through.
+fn of_supposed(
+    proposed: &Proposed<'_>,
+    judged: &Judged,
+    seen: &Seen,
+    at: Timestamp,
+    (question, now): (Question, Timestamp),
+    code: Code,
+) -> Answer {
     let mut judge = Supposing::start(proposed.policy, question, now);
     let (mut supposed, mut missing) = (None, None);
     let unknown = |why: &str| unknown(proposed, seen, why);
     loop {
         let ask = match judge.next(supposed.take()) {
             Ok(supposition) => {
+                let through = supposition.result.is_ok() || supposition.mode == Mode::Audit;
                 // Whatever the other root says, it takes nothing from a quorum that is met.
                 let is_met = matches!(&supposition.result, Ok(("signed", _)));
                 if let Some(why) = missing.filter(|_| !is_met) {
-                    return unknown(why);
+                    return Answer {
+                        let_through: through,
+                        ..unknown(why)
+                    };
                 }
-                let through = supposition.result.is_ok() || supposition.mode == Mode::Audit;
                 return answer(supposition.result, through);
             }
             Err(ask) => ask,
@@ -120,7 +160,7 @@ fn of_question(
             Ok(said) => supposed = Some(said),
             Err(why) if matches!(ask.need, Need::Root(..)) => {
                 missing = missing.or(Some(why));
-                let refusal = Refusal::new(Code::SourceUnreachable, why, "", "");
+                let refusal = Refusal::new(code, why, "", "");
                 supposed = Some(Supposed::Heard(Heard::Root(Err(refusal))));
             }
             Err(why) => return unknown(why),

@@ -197,6 +197,11 @@ fn each_docker_of_the_configuration_is_looked_at_and_one_that_is_not_there_could
         (1, 1, 0),
         "{report:#}"
     );
+    let error = report["error"].as_str().unwrap();
+    assert!(
+        error.contains(" could not be looked at, the first: "),
+        "{error}"
+    );
     let mut untold = report["untold"].as_array().unwrap().iter();
     let wanted = format!("three at {}", absent.display());
     assert!(untold.any(|one| one["subject"] == wanted), "{report:#}");

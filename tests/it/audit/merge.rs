@@ -339,6 +339,9 @@ fn reports_that_are_none_are_named_and_the_rest_is_compared() {
         "{fleet:#}"
     );
     assert_eq!(fleet["unreadable"][3]["origin"], "standard input:6");
+    let error = fleet["error"].as_str().unwrap();
+    let first = "8 reports could not be read, the first: standard input:2: ";
+    assert!(error.starts_with(first), "{error}");
     assert!(!fleet.to_string().contains("\\u001b") && !fleet.to_string().contains('\u{202e}'));
     for words in [["/nonexistent"], ["/dev/null"], ["/"]] {
         assert_eq!(merged(&words, b"").1, 2, "{words:?}");
@@ -469,4 +472,37 @@ fn of_two_reports_of_one_host_and_one_time_the_same_one_counts_whatever_comes_fi
     };
     assert_eq!(outcome(&[&with_findings, &clean]), json!("findings"));
     assert_eq!(outcome(&[&with_findings, &later]), json!("clean"));
+}
+
+#[test]
+fn a_merge_that_comes_to_no_answer_says_why_in_words_and_as_the_schema_says() {
+    // Each of them is no report for another reason.
+    let mut roots = host(1);
+    roots["roots"] = json!([[], 7]);
+    let odd = [
+        host(0),
+        json!([]),
+        json!([1, 2]),
+        json!("x"),
+        json!(7),
+        roots,
+    ];
+    let (fleet, code) = merged(&[], &lines(&odd));
+    assert_eq!(code, 2);
+    assert_eq!(fleet["unreadable"].as_array().unwrap().len(), 5, "{fleet}");
+    let told = fleet["unreadable"].to_string();
+    assert!(
+        !told.contains("Extract") && !told.contains("struct ") && told.contains("an object"),
+        "{told}"
+    );
+    let (fleet, code) = merged(&[], b"");
+    let error = "1 report could not be read, the first: standard input: it is empty";
+    assert_eq!((&fleet["error"], code), (&json!(error), 2));
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    std::fs::write(folder.path().join("policy.toml"), "version = 2\n").unwrap();
+    let policy = folder.path().display().to_string();
+    let (mistake, code) = merged(&["--expect", &policy], &lines(&[host(1)]));
+    assert_eq!((&mistake["outcome"], code), (&json!("unjudged"), 2));
+    let (mistake, code) = merged(&["--older-than", "2"], b"");
+    assert_eq!((&mistake["outcome"], code), (&json!("usage"), 64));
 }

@@ -493,3 +493,39 @@ fn hosts_that_pin_one_root_file_are_compared_though_no_two_share_an_address() {
     assert_eq!(found(&other(true)), ["node-0001 split-view"]);
     assert_eq!(found(&other(false)), Vec::<String>::new());
 }
+
+#[test]
+fn where_one_host_alone_has_a_newer_version_both_readings_are_said() {
+    let details = |hosts: &[usize]| {
+        let mut reports = fleet();
+        reports.truncate(20);
+        for at in hosts {
+            let floor = &mut reports[*at]["roots"][0]["held"][0]["floors"][1];
+            floor["version"] = json!(9_999);
+            floor["since"] = json!(before(3 * 24));
+        }
+        let (fleet, _) = merged(&[], &lines(&reports));
+        let drift = fleet["hosts"].as_array().unwrap().clone();
+        let drift = drift
+            .into_iter()
+            .flat_map(|host| host["drift"].as_array().unwrap().clone());
+        let held_back = drift.filter(|one| one["code"] == "held-back");
+        held_back
+            .map(|one| one["detail"].as_str().unwrap().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let liar = "; no other host than node-0001 had a newer one: this host is held back, or node-0001 reports";
+    let alone = details(&[1]);
+    assert!(alone.len() > 10, "{alone:?}");
+    // Of a host that lags behind others too, one reading is left.
+    assert!(
+        alone.iter().filter(|one| one.contains(liar)).count() > 10,
+        "{alone:?}"
+    );
+    let two = details(&[1, 2]);
+    assert!(two.len() > 10, "{two:?}");
+    assert!(
+        !two.iter().any(|one| one.contains("no other host")),
+        "{two:?}"
+    );
+}

@@ -106,6 +106,8 @@ fn each_case_is_judged_by_its_evidence_at_its_time_without_any_server() {
             && said.contains("2 cases, 1 not as expected"),
         "{said}"
     );
+    // There is no server, so that none answers is no news.
+    assert!(!said.contains("does not answer"), "{said}");
 }
 
 #[test]

@@ -375,3 +375,73 @@ fn a_report_of_the_future_hides_no_other_report_of_its_host() {
         assert!(said.contains("is in the future"), "{value}");
     }
 }
+
+#[test]
+fn what_a_trial_lets_through_whatever_the_root_says_is_no_doubt() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let reports = folder.path().join("report.json");
+    fs::write(&reports, report(0).to_string()).unwrap();
+    let reports = reports.display().to_string();
+    let simulate = |dir: &str| {
+        let (value, code) = rootpin(&["simulate", dir, "--reports", &reports]);
+        let images = value["images"].as_array().unwrap().iter();
+        let images = images.map(|image| {
+            let text = |member: &str| image[member].as_str().unwrap();
+            let name = text("image").split('@').next().unwrap();
+            format!("{} {name}: {}", text("kind"), text("now"))
+        });
+        (images.collect::<Vec<_>>(), code)
+    };
+    // Nobody was asked about it, and it is refused by now.
+    let ruled = |more: &str| {
+        format!("{EXEMPT}[[rule]]\nmatch = \"free.example/*\"\nroots = [\"a\"]\n{more}")
+    };
+    let soon = jiff::Timestamp::now() + jiff::SignedDuration::from_hours(24 * 20);
+    let ahead = format!("audit-until = {soon:.0}\n");
+    let revoking = |text: &str| {
+        let key = "3".repeat(64);
+        format!("{text}[[revoked]]\nkey = \"{key}\"\nreason = \"x\"\n")
+    };
+    let through = "let through either way, judgement unknown: no evidence of this root about it";
+    let certain = format!("allowed free.example/app:1: {through}");
+    let in_doubt = "unknown free.example/app:1: unknown no evidence of this root about it";
+    let trial = policy(folder.path(), "trial", &ruled(&ahead));
+    assert_eq!(simulate(&trial), (vec![certain.clone()], 0));
+    let over = policy(
+        folder.path(),
+        "over",
+        &ruled("audit-until = 2026-01-01T00:00:00Z\n"),
+    );
+    assert_eq!(simulate(&over), (vec![in_doubt.to_owned()], 2));
+    // What is revoked is not let through by a trial, and a root may say that it is.
+    let text = revoking(&ruled(&ahead));
+    let (images, code) = simulate(&policy(folder.path(), "revoking", &text));
+    assert!(
+        images.contains(&in_doubt.to_owned()) && code == 2,
+        "{images:?}"
+    );
+    // A whole policy lets that through too, but for a rule that enforces.
+    let audit = |name: &str, more: &str| {
+        let dir = policy(folder.path(), name, &revoking(&ruled(more)));
+        let file = Path::new(&dir).join("policy.toml");
+        let text = fs::read_to_string(&file).unwrap();
+        fs::write(
+            file,
+            text.replacen("default", "mode = \"audit\"\ndefault", 1),
+        )
+        .unwrap();
+        simulate(&dir)
+    };
+    let (images, code) = audit("audit", "");
+    assert!(images.contains(&certain) && code == 0, "{images:?}");
+    let mut others = images.iter().filter(|image| **image != certain);
+    assert!(
+        others.all(|image| image.starts_with("let-through r.example/team/app")),
+        "{images:?}"
+    );
+    let (images, code) = audit("strict", "mode = \"enforce\"\n");
+    assert!(
+        images.contains(&in_doubt.to_owned()) && code == 2,
+        "{images:?}"
+    );
+}

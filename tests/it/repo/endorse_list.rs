@@ -358,6 +358,16 @@ async fn a_name_that_was_revoked_by_hand_is_left_out_of_each_list_until_it_is_en
 async fn a_repository_that_is_gone_and_what_is_no_name_are_said_and_the_others_are_endorsed() {
     let upstream = Upstream::new().await;
     upstream.odd.store(true, Ordering::Relaxed);
+    // One line has one reason.
+    let gone = "up.test/library/deleted:* as r.test/team/deleted\n";
+    let (code, report) = upstream.endorse(gone, &[]);
+    let about = report["about"].to_string();
+    assert!(
+        code == 1
+            && about.contains("line 1: up.test/library/deleted is not at its registry")
+            && !about.contains("lists no such name"),
+        "{report}"
+    );
     let all =
         "up.test/library/*:* as r.test/team/*\nup.test/library/deleted:* as r.test/team/deleted\n";
     let (code, report) = upstream.endorse(all, &[]);

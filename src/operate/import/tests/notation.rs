@@ -117,6 +117,13 @@ fn scopes_stores_and_identities_of_notation_are_carried_over_and_the_rest_is_ref
     ] {
         assert!(left(what), "{what}");
     }
+    // What holds for the whole file stands once.
+    let lines = proposal.left_behind.iter();
+    let lines: Vec<_> = lines.map(|left| (&left.what, &left.why)).collect();
+    let distinct: BTreeSet<_> = lines.iter().collect();
+    assert_eq!(distinct.len(), lines.len(), "{lines:#?}");
+    let revocation = lines.iter().filter(|(what, _)| what.contains("revocation"));
+    assert_eq!(revocation.count(), 1, "{lines:#?}");
 }
 
 #[test]

@@ -289,3 +289,20 @@ fn a_rejected_tag_of_a_repository_that_was_open_is_left_behind_and_refused() {
         );
     }
 }
+
+#[test]
+fn a_key_in_der_is_left_behind_as_one_in_der() {
+    let pem = String::from_utf8(pem("p256")).unwrap();
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let policy = json!({ "default": [{ "type": "reject" }], "transports": { "docker": {
+        "r.example/a": [{ "type": "sigstoreSigned", "keyData": body }],
+    } } });
+    let proposal = imported(&policy, false);
+    let left = proposal.left_behind.iter();
+    let mut left = left.filter(|left| left.what.contains("r.example/a"));
+    let why = left.next().unwrap().why.clone();
+    assert!(
+        why.contains("it is in DER, and these tools read PEM"),
+        "{why}"
+    );
+}
