@@ -23,6 +23,22 @@ const INSTALL: &str = "step install rootpin install --platform $KIND --yes\n";
 const STARTS: &str = "step starts engine_starts\n\"$PROGRAM\" --config \"$MAIN\" config dump >/root/dump\nengine_stops\n";
 const UNINSTALL: &str = "step uninstall rootpin install --uninstall --yes\nstep plain engine_starts\n\"$PROGRAM\" --config \"$MAIN\" config dump >/root/later\nengine_stops\n";
 
+/// An image of a host, in which a run that was killed has left its drafts, is prepared and given back.
+const IMAGE: &str = r#"
+mkdir -p /img/usr /img/tmp
+for link in bin sbin lib lib64; do ln -s usr/$link /img/$link; done
+mount --bind /usr /img/usr
+image() { find /img /img/usr/libexec -xdev \( -path /img/usr/bin -o -path /img/usr/share -o -path /img/usr/lib \) -prune -o -printf '%M %u %p %l\n' | sort; }
+image >/root/before
+mkdir -p /img/.rootpin-Ab3dE9/rootpin-x; echo secret >/img/.rootpin-Ab3dE9/rootpin-x/config.toml
+step install rootpin install --root /img --run-image-programs --platform $KIND --yes
+chroot /img "$PROGRAM" --config "$MAIN" config dump >/root/dump
+step uninstall rootpin install --root /img --run-image-programs --uninstall --yes
+image >/root/after
+step same diff /root/before /root/after
+umount /img/usr
+"#;
+
 /// One host.
 struct Odd {
     name: &'static str,
@@ -299,6 +315,14 @@ fn hosts() -> Vec<Odd> {
             .ends("starts", 0, "")
             .ends("uninstall", 0, "")
             .has("nobody", "", "/"),
+        Odd::new("an image in which a killed run left its drafts", &["1.7", "2.1", "2.3"])
+            .file("/img/etc/containerd/config.toml", SYSTEM)
+            .steps(&[IMAGE])
+            .ends("install", 0, "hint: have rootpind start with the image")
+            .ends("uninstall", 0, "taken back:")
+            .ends("same", 0, "")
+            .has("dump", "containerd.gate.sock", "another word")
+            .has("same", "", "rootpin"),
         Odd::new("a newer verifier and an edited rootpin.toml", &["2.1"])
             .file(MAIN, SYSTEM)
             .steps(&[

@@ -245,7 +245,7 @@ fn starts_value(words: &[&str], lines: &[&str], program: &str) -> bool {
     let has_variable = |word: &&str| word.contains('$');
     let at = match words.first() {
         Some(first) if has_variable(first) => Some(0),
-        _ if of_wrapper => words.iter().position(|word| has_variable(word)),
+        _ if of_wrapper => words.iter().position(has_variable),
         _ => None,
     };
     let Some(word) = at.and_then(|at| words.get(at)) else {
