@@ -45,7 +45,9 @@ lock() {
 
 # The rest is done on the node's own files, by a shell that came along, because links of the node lead nowhere in the pod.
 enter() {
-  case $PREFIX in /*) ;; *) die "PREFIX is $PREFIX; hint: name a folder of the node, as /opt/rootpin" ;; esac
+  # What is below it goes with the clean-up: /usr, or /opt/.., has folders of others.
+  case $PREFIX/ in *//* | */./* | */../*) die "PREFIX is $PREFIX; hint: name a folder of rootpin's own, as /opt/rootpin" ;; esac
+  case $PREFIX in /*/*) ;; *) die "PREFIX is $PREFIX; hint: name a folder of rootpin's own, as /opt/rootpin" ;; esac
   lock
   mkdir -p "$HOST$PREFIX"
   rm -rf "$HOST$new"

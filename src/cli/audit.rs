@@ -2,7 +2,6 @@
 
 mod report_text;
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +9,8 @@ use jiff::{SignedDuration, Timestamp};
 use report_text::{fleet_text, host_text};
 use serde_json::Value;
 
-use super::output::{Output, counted, unwritable};
+use super::named_file;
+use super::output::{Output, counted};
 use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::control::DaemonClient;
 use crate::operate::audit::{
@@ -105,6 +105,9 @@ pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> R
     if let Some(Verb::Merge(merge)) = arguments.verb.take() {
         return self::merge(&merge, output);
     }
+    if let Some(path) = &arguments.html {
+        named_file::check(path, named_file::PAGE)?;
+    }
     let mut untold = Vec::new();
     let engines = engines(&arguments, &mut untold);
     let mut places: Vec<TrustPlace> = arguments
@@ -137,7 +140,7 @@ pub(super) fn run(control: &Path, mut arguments: Arguments, output: Output) -> R
         .await)
     })?;
     if let Some(path) = html {
-        write(&path, &audit::host_page(&report))?;
+        named_file::write(&path, &audit::host_page(&report), named_file::PAGE)?;
     }
     let value = serde_json::to_value(&report).map_err(|error| error.to_string())?;
     let why = report.untold.first().map(|first| {
@@ -251,6 +254,9 @@ fn homes(all: bool, untold: &mut Vec<Untold>) -> Vec<TrustPlace> {
 }
 
 fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, Problem> {
+    if let Some(path) = &arguments.html {
+        named_file::check(path, named_file::PAGE)?;
+    }
     let now = Timestamp::now();
     let expected = arguments.expect.as_ref().map(|dir| {
         let loaded = rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), now);
@@ -270,7 +276,7 @@ fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, Problem> {
     }
     let fleet = merge.fleet(expected.as_ref(), arguments.older_than, now);
     if let Some(path) = &arguments.html {
-        write(path, &audit::fleet_page(&fleet))?;
+        named_file::write(path, &audit::fleet_page(&fleet), named_file::PAGE)?;
     }
     let value = serde_json::to_value(&fleet).map_err(|error| error.to_string())?;
     let why = fleet.unreadable.first().map(|first| {
@@ -294,27 +300,6 @@ fn with_error(mut report: Value, exit: u8, why: Option<String>) -> Value {
         members.insert("error".to_owned(), why.into());
     }
     report
-}
-
-/// Whole or not at all: whoever looks at the page meanwhile sees the one before.
-fn write(path: &Path, html: &str) -> Result<(), Problem> {
-    use std::os::unix::fs::PermissionsExt as _;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let written = || {
-        let mode = std::fs::Permissions::from_mode(0o644);
-        let mut draft = tempfile::Builder::new()
-            .prefix(".audit-")
-            .permissions(mode)
-            .tempfile_in(folder)?;
-        draft.write_all(html.as_bytes())?;
-        draft.as_file().sync_all()?;
-        draft.persist(path)?;
-        std::fs::File::open(folder)?.sync_all()
-    };
-    written().map_err(|error: std::io::Error| unwritable(path, &error))
 }
 
 /// `[0-9]+(s|m|h|d)`, as in the policy.

@@ -6,9 +6,8 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::metrics::write_textfile;
 use super::output::{Output, list, text};
-use super::{EXIT_USAGE, TIMEOUT, fix};
+use super::{EXIT_USAGE, TIMEOUT, fix, named_file};
 use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
 use crate::operate::doctor::{self, Accepted, Code, Examination, Tools};
@@ -100,7 +99,8 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
         };
     }
     if let Some(path) = &arguments.metrics {
-        write_textfile(path, &found.report.metrics(Timestamp::now().as_second()))?;
+        let text = found.report.metrics(Timestamp::now().as_second());
+        named_file::write(path, &text, named_file::METRICS)?;
     }
     output.value(&value, |_| words);
     Ok(found.report.exit_code())

@@ -60,6 +60,7 @@ pub(super) fn tools(
     Ok(Tools {
         verifier: there.unwrap_or(beside),
         folder: folder.to_owned(),
+        is_folder_named: false,
         control,
         deadline: config.deadline,
         platform,
@@ -164,6 +165,7 @@ impl Done {
             "failed": failed,
             "reload": plan.changes_units(),
             "restart": plan.restart,
+            "notes": plan.notes,
             "sandbox-images": plan.sandboxes,
             "left": plan.left.iter().map(ToString::to_string).collect::<Vec<_>>(),
         })
@@ -198,6 +200,8 @@ pub(super) fn text_of(fix: &Value) -> String {
         let _ = write!(out, "\n{}nothing is written", text(fix, "diff"));
     }
     for left in list(fix, "left").iter().filter_map(Value::as_str) {
+        // The line above says so already.
+        let left = left.replacen(": nothing is written: ", ": ", 1);
         let _ = write!(out, "\nnot done: {left}");
     }
     let restart: Vec<&str> = list(fix, "restart")
@@ -209,6 +213,9 @@ pub(super) fn text_of(fix: &Value) -> String {
             out,
             "\nthere are signs of {other} too: rootpin install --platform {other}"
         );
+    }
+    for note in list(fix, "notes").iter().filter_map(Value::as_str) {
+        let _ = write!(out, "\nnote: {note}");
     }
     if let Some(undoes) = fix["undoes"].as_str() {
         let _ = write!(out, "\nnote: {undoes}");

@@ -151,12 +151,13 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         )));
     }
     let staged = |name: &str| image.as_ref().map(|image| image.program(name));
-    let tools = fix::tools(
+    let mut tools = fix::tools(
         &host.config,
         &place.verifier,
         host.platform,
         staged(fix::PROGRAM),
     )?;
+    tools.is_folder_named = arguments.verifier.is_some();
     let config = (arguments.config.as_path(), &host.config);
     let mut plan = super::block_on(async {
         Ok(doctor::install(config, &host.names, place.idle(), &tools).await)

@@ -1,15 +1,12 @@
 //! `rootpin metrics`.
 
-use std::io::{self, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::json;
-use tempfile::NamedTempFile;
 
-use super::output::{Output, unwritable};
-use super::{TIMEOUT, block_on};
+use super::output::Output;
+use super::{TIMEOUT, block_on, named_file};
 use crate::control::DaemonClient;
 use crate::problem::Problem;
 
@@ -26,6 +23,9 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Problem> {
+    if let Some(file) = &arguments.textfile {
+        named_file::check(file, named_file::METRICS)?;
+    }
     let asked = block_on(async {
         let mut client = DaemonClient::connect(control, TIMEOUT).await?;
         client.metrics().await
@@ -41,7 +41,7 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
     let text = asked
         .as_ref()
         .map_or_else(|_| DOWN.to_owned(), |text| format!("{text}{}", written()));
-    write_textfile(file, &text)?;
+    named_file::write(file, &text, named_file::METRICS)?;
     asked?;
     output.value(
         &json!({ "version": 1, "written": file.display().to_string() }),
@@ -59,22 +59,4 @@ fn written() -> String {
         "# HELP rootpin_textfile_seconds When rootpin metrics --textfile wrote this, in seconds since 1970.\n\
          # TYPE rootpin_textfile_seconds gauge\nrootpin_textfile_seconds {now}\n"
     )
-}
-
-/// In one step, and readable by all: node exporter is not root, and must not read half of it.
-pub(super) fn write_textfile(path: &Path, text: &str) -> Result<(), Problem> {
-    let failed = |error: &io::Error| unwritable(path, error);
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
-    let write = || {
-        let mut fresh = NamedTempFile::with_prefix_in(".rootpin-", folder)?;
-        fresh.write_all(text.as_bytes())?;
-        let readable = std::fs::Permissions::from_mode(0o644);
-        fresh.as_file().set_permissions(readable)?;
-        fresh.persist(path)?;
-        io::Result::Ok(())
-    };
-    write().map_err(|error| failed(&error))
 }

@@ -18,6 +18,7 @@ mod import;
 mod install;
 mod kubernetes;
 mod metrics;
+mod named_file;
 mod new_folder;
 mod output;
 mod pin;

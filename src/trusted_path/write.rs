@@ -92,7 +92,7 @@ pub fn create_copy(from: &Path, to: &Path) -> io::Result<()> {
 /// Another user may write on the way there, it is a link, or it has a second name, which may be
 /// that of a file of the system.
 pub fn give_to_root(path: &Path, mode: u32) -> io::Result<FileOwner> {
-    let itself = Itself::open(path)?;
+    let (itself, place) = Itself::open(path)?;
     let about = itself.metadata()?;
     let kind = about.file_type();
     if !(kind.is_dir() || about.nlink() == 1 && (kind.is_file() || kind.is_socket())) {
@@ -102,8 +102,8 @@ pub fn give_to_root(path: &Path, mode: u32) -> io::Result<FileOwner> {
     }
     let before = FileOwner::of(&about);
     let root = before.given_to_root(mode);
-    root.set(&itself.path())
-        .inspect_err(|_| _ = before.set(&itself.path()))?;
+    let path = itself.path_or(&place);
+    root.set(&path).inspect_err(|_| _ = before.set(&path))?;
     Ok(before)
 }
 
@@ -113,7 +113,7 @@ impl FileOwner {
     /// # Errors
     /// It can't be reached, or another user may write on the way there.
     pub fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self::of(&Itself::open(path)?.metadata()?))
+        Ok(Self::of(&Itself::open(path)?.0.metadata()?))
     }
 
     /// The same once it was given to root with that mode.
@@ -145,7 +145,8 @@ impl FileOwner {
     /// # Errors
     /// It can't be reached any more, or not without another user's doing.
     pub fn restore(self, path: &Path) -> io::Result<()> {
-        self.set(&Itself::open(path)?.path())
+        let (itself, place) = Itself::open(path)?;
+        self.set(&itself.path_or(&place))
     }
 }
 
@@ -155,13 +156,14 @@ impl FileOwner {
 struct Itself(OwnedFd);
 
 impl Itself {
-    /// Only where no other user may write on the way there.
-    fn open(path: &Path) -> io::Result<Self> {
+    /// Only where no other user may write on the way there; with the place, without links.
+    fn open(path: &Path) -> io::Result<(Self, PathBuf)> {
         let (Some(above), Some(name)) = (path.parent(), path.file_name()) else {
             return Err(io::Error::other("not the path of a file"));
         };
         let folder = check_directory(above, Owner::RootOrCaller).map_err(io::Error::other)?;
-        Self::of(&folder.join(name))
+        let place = folder.join(name);
+        Ok((Self::of(&place)?, place))
     }
 
     /// Of no link.
@@ -176,6 +178,16 @@ impl Itself {
 
     fn path(&self) -> PathBuf {
         PathBuf::from(format!("/proc/self/fd/{}", self.0.as_raw_fd()))
+    }
+
+    /// An image has no /proc: then the place that only root and the caller can change.
+    fn path_or(&self, place: &Path) -> PathBuf {
+        let path = self.path();
+        if path.exists() {
+            path
+        } else {
+            place.to_owned()
+        }
     }
 
     fn metadata(&self) -> io::Result<Metadata> {

@@ -184,3 +184,43 @@ fn an_engine_that_asks_by_what_others_brought_keeps_no_node_from_being_taken_bac
         assert_eq!(folder.path().join("p/.undo").exists(), asked, "{case}");
     }
 }
+
+/// The clean-up removes folders below it, and `/usr` or `/opt/..` has others' there.
+#[test]
+fn the_node_s_script_takes_no_prefix_but_a_folder_below_a_folder() {
+    let host = tempfile::tempdir().unwrap();
+    let refused = |prefix: &str| {
+        let output = std::process::Command::new("sh")
+            .args(["packaging/kubernetes/node.sh", "install"])
+            .env("PREFIX", prefix)
+            .env("HOST", host.path())
+            .env("PAYLOAD", "/none")
+            .env("PROVEN", host.path().join("proven"))
+            .output()
+            .unwrap();
+        assert!(!output.status.success(), "there is nothing to install");
+        String::from_utf8_lossy(&output.stderr).contains("hint: name a folder of rootpin's own")
+    };
+    for prefix in ["/opt/rootpin", "/var/lib/k8s/root.pin", "/opt/..rootpin"] {
+        assert!(!refused(prefix), "{prefix}");
+    }
+    for prefix in [
+        "/usr",
+        "/",
+        "/opt/",
+        "opt/rootpin",
+        "/opt/..",
+        "/opt/../usr",
+        "/opt/.",
+        "/./usr",
+        "//usr",
+        "/opt/rootpin/..",
+        "",
+    ] {
+        assert_eq!(
+            refused(prefix),
+            !prefix.is_empty(),
+            "{prefix}: empty is the default"
+        );
+    }
+}

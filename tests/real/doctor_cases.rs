@@ -94,7 +94,13 @@ fn of_verifier() -> Vec<Case> {
             |lab| mode(&lab.verifier(), 0o777),
             Nothing,
         ),
-        by_hand("verifier-crowded", TWO, another_verifier, |lab| {
+        case(
+            "verifier-unusable",
+            TWO,
+            |lab| mode(&program(lab), 0o644),
+            Nothing,
+        ),
+        by_hand("verifier-crowded", TWO, crowded, |lab| {
             fs::remove_file(lab.verifier().join("10-other")).unwrap();
         }),
         Case {
@@ -323,6 +329,12 @@ fn another_verifier(lab: &Lab) {
     let path = lab.verifier().join("10-other");
     write(&path, "#!/bin/sh\nexit 0\n");
     mode(&path, 0o755);
+}
+
+/// Beside a limit, past which containerd leaves programs out.
+fn crowded(lab: &Lab) {
+    another_verifier(lab);
+    drop_in(lab, TWO, &bindir("max_verifiers = 10"));
 }
 
 fn foreign_verifier(lab: &Lab) {

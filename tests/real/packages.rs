@@ -344,6 +344,9 @@ fn the_rpm_wants_what_rhel_9_has_and_its_scripts_are_of_plain_sh() {
 fn the_manual_has_a_page_for_each_verb_and_all_of_them_render() {
     let pages = below("usr/share/man");
     assert!(pages.len() > 50, "{pages:?}");
+    let is_helper =
+        |page: &std::path::PathBuf| page.ends_with("man1/docker-credential-rootpin.1.gz");
+    assert!(pages.iter().any(is_helper), "{pages:?}");
     for page in &pages {
         let rendered = run(Command::new("man")
             .args(["--warnings", "-E", "UTF-8", "--local-file"])

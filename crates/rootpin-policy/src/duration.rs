@@ -41,8 +41,8 @@ pub fn parse_positive(text: &str) -> Result<SignedDuration, Fault> {
     if duration.is_zero() {
         return Err(Fault::new(
             FindingCode::BadDuration,
-            format!("{text:?} is no time at all: everything would be too old"),
-            "write a longer time, or leave the key out",
+            format!("{text:?} is no time at all"),
+            "write a longer time, as 72h",
         ));
     }
     Ok(duration)
@@ -88,6 +88,10 @@ mod tests {
         ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
-        assert!(parse_positive("0d").is_err());
+        let nothing = parse_positive("0d").unwrap_err();
+        assert_eq!(
+            (nothing.message.as_str(), nothing.hint.as_str()),
+            ("\"0d\" is no time at all", "write a longer time, as 72h")
+        );
     }
 }

@@ -25,12 +25,14 @@ const CONTAINERD: EngineUnit = EngineUnit {
         ADDRESS_OPTIONS[0],
         ADDRESS_OPTIONS[1],
     ],
+    extension: ".toml",
     sockets: &ADDRESS_OPTIONS,
 };
 const DOCKERD: EngineUnit = EngineUnit {
     unit: "docker.service",
     program: "dockerd",
     options: &["config-file", AUTHORIZATION[0], AUTHORIZATION[1]],
+    extension: ".json",
     sockets: &["host", "H"],
 };
 

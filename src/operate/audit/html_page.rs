@@ -41,6 +41,10 @@ const FIRST_HOSTS: usize = 3;
 const STYLE: &str = include_str!("html_page.css");
 const SCRIPT: &str = include_str!("html_page.js");
 
+/// Each page begins so, of whatever release.
+pub const BEGIN: &str = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+    <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; ";
+
 impl HtmlPage {
     pub(super) fn new(title: &str) -> Self {
         let mut page = Self {
@@ -161,8 +165,7 @@ impl HtmlPage {
     pub(super) fn html(&self) -> String {
         let hash = |text: &str| STANDARD.encode(Sha256::digest(text));
         format!(
-            "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-             <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; \
+            "{BEGIN}style-src 'sha256-{}'; script-src 'sha256-{}'; img-src data:; \
              base-uri 'none'; form-action 'none'\">\
              <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><meta name=\"color-scheme\" content=\"light dark\">\
              <meta name=\"referrer\" content=\"no-referrer\"><link rel=\"icon\" href=\"data:,\"><title>{}</title><style>{STYLE}</style></head>\

@@ -32,6 +32,7 @@ pub use drift::Drift;
 pub use findings::{AuditFinding, FindingCode, FindingSeverity, Untold};
 pub use fleet::{Fleet, FleetHost, Majority};
 pub use host::{AuditScope, look, look_at};
+pub use html_page::BEGIN as PAGE_BEGIN;
 pub use images::{EngineKind, EngineSocket};
 pub use judgement_source::JudgementSource;
 pub(crate) use kept_report::is_ahead;

@@ -52,6 +52,7 @@ crate::operate::codes_with_facts! {
     VerifierForeign = "verifier-foreign", "the verifier's folder holds no rootpin-verifier", (Open, "containerd asks others, and not rootpin");
     VerifierCrowded = "verifier-crowded", "the verifier's folder holds more than rootpin-verifier", (Weak, "each entry counts against max_verifiers, and containerd leaves out what is over it");
     VerifierWritable = "verifier-writable", "others than root can change the verifier's folder, its file or the way there", (Open, "who empties the folder has every pull let through, and who writes to it runs programs as root");
+    VerifierUnusable = "verifier-unusable", "a program in the verifier's folder can't be run", (Weak, "containerd refuses every pull by the transfer service, as it gets no answer");
     VerifierLimit = "verifier-limit", "max_verifiers leaves rootpin-verifier out", (Open, "containerd leaves out, in the order of names, what is over the limit, and lets the pull pass");
     VerifierTimeout = "verifier-timeout", "per_verifier_timeout is not longer than rootpin's deadline", (Weak, "containerd ends the question before it is answered, and the refusal has no reason in it");
 

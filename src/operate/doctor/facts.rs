@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::config_files::{ConfigFiles, at};
 use super::program::Program;
+use super::runnable::Hindrance;
 use super::unit::UnitCommand;
 use super::version::Version;
 use crate::config::{Dockerd, Engine};
@@ -11,6 +12,8 @@ use crate::problem::Problem;
 
 /// CRI's plugin, which before containerd 2 has all its settings.
 const CRI: &str = "io.containerd.grpc.v1.cri";
+pub(super) const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
+const DIFFER: &str = "io.containerd.differ.v1";
 /// Plugins that containerd is not to load: the lists of all files count.
 pub(super) const DISABLED: &str = "disabled_plugins";
 
@@ -100,6 +103,8 @@ pub struct ProgramFolder {
     pub entries: Option<Vec<String>>,
     /// Why others than root can change it.
     pub writable: Option<Writable>,
+    /// Why a program in it can't be run, rootpin's first.
+    pub hindrance: Option<Hindrance>,
 }
 
 /// Something that others than root can change.
@@ -156,6 +161,16 @@ pub enum SwarmRole {
 }
 
 impl PluginFacts {
+    /// One of containerd's own.
+    pub(super) fn own(kind: &str, id: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            id: id.to_owned(),
+            address: None,
+            error: None,
+        }
+    }
+
     /// As `io.containerd.differ.v1.walking`: the name in `required_plugins`.
     #[must_use]
     pub fn full(&self) -> String {
@@ -219,7 +234,59 @@ impl EngineConfig {
     }
 }
 
+impl EngineConfig {
+    /// The plugins that have a section in the dump, where each has one that can be configured, and
+    /// those of other processes. Of snapshotters and differs only the latter, and walking: whether
+    /// one of containerd's own works, the host's file systems and programs decide.
+    pub(super) fn plugins(&self) -> Vec<PluginFacts> {
+        let tables = |key| {
+            at(&self.effective, &[key])
+                .and_then(toml::Value::as_table)
+                .into_iter()
+                .flatten()
+        };
+        let is_on = |full: &str| self.disabled(full).is_none();
+        let own = tables("plugins").filter(|(full, _)| {
+            is_on(full) && !full.starts_with(SNAPSHOTTER) && !full.starts_with(DIFFER)
+        });
+        let own = own.filter_map(|(full, _)| {
+            full.rsplit_once('.')
+                .map(|(kind, id)| PluginFacts::own(kind, id))
+        });
+        let proxies = tables("proxy_plugins").filter_map(|(id, proxy)| {
+            let kind = match proxy.get("type")?.as_str()? {
+                "diff" => DIFFER,
+                "snapshot" => SNAPSHOTTER,
+                _ => return None,
+            };
+            Some(PluginFacts {
+                address: proxy.get("address")?.as_str().map(str::to_owned),
+                ..PluginFacts::own(kind, id)
+            })
+        });
+        let walking = PluginFacts::own(DIFFER, "walking");
+        own.chain(proxies)
+            .chain(is_on(&walking.full()).then_some(walking))
+            .collect()
+    }
+}
+
 impl ContainerdFacts {
+    /// The same after a restart with that configuration, as far as it tells: plugins of other
+    /// processes are those that it names, and none is there that it turns off.
+    pub(super) fn restarted(&self, config: &EngineConfig) -> Self {
+        let mut after = self.clone();
+        after
+            .plugins
+            .retain(|plugin| plugin.address.is_none() && config.disabled(&plugin.full()).is_none());
+        for plugin in config.plugins() {
+            if after.plugin(&plugin.full()).is_none() {
+                after.plugins.push(plugin);
+            }
+        }
+        after
+    }
+
     /// The plugin of that full name.
     #[must_use]
     pub fn plugin(&self, full: &str) -> Option<&PluginFacts> {

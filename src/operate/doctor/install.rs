@@ -23,6 +23,7 @@ pub async fn install(
 ) -> RepairPlan {
     let wanted = |name: &String| names.is_empty() || names.contains(name);
     let mut pending = Vec::new();
+    let mut notes = Vec::new();
     let (mut holes, mut containerds, mut dockers, mut left) = (
         Vec::new(),
         Vec::<ContainerdFacts>::new(),
@@ -43,6 +44,7 @@ pub async fn install(
                 let (of_it, open): (Vec<Hole>, Vec<Hole>) = all.into_iter().partition(is_mended);
                 left.extend(open.iter().filter_map(stays_open));
                 left.extend(writable_folder(&facts, &tools.folder));
+                notes.extend(folder_not_taken(&facts, tools));
                 holes.extend(of_it);
                 // What is there may be of an earlier version of rootpin.
                 holes.push(Hole::new(Code::GateMissing, &engine.name, "").fix(Fix::DropIn));
@@ -117,6 +119,7 @@ pub async fn install(
             Err(why) => left.push(why.into()),
         }
     }
+    plan.notes = notes;
     left.append(&mut plan.left);
     plan.left = left;
     plan
@@ -132,6 +135,20 @@ fn is_mended(hole: &Hole) -> bool {
     hole.fix
         .as_ref()
         .is_some_and(|fix| !matches!(fix, Fix::Mode(..)))
+}
+
+/// A folder that a person named, where containerd has one already.
+fn folder_not_taken(facts: &ContainerdFacts, tools: &Tools) -> Option<String> {
+    let now = &facts.verifier.as_ref()?.path;
+    let is_other = now != &tools.folder && now != Path::new(check::SHARED);
+    (tools.is_folder_named && is_other).then(|| {
+        format!(
+            "{}: containerd asks the programs in {} already, so {} is not made: bin_dir in its configuration names the folder",
+            facts.engine.name,
+            now.display(),
+            tools.folder.display()
+        )
+    })
 }
 
 /// A folder that rootpin-verifier will be asked in, where that is another one than now.
@@ -206,6 +223,7 @@ mod tests {
         Tools {
             verifier: "/usr/bin/rootpin-verifier".into(),
             folder: "/usr/libexec/rootpin/verifier".into(),
+            is_folder_named: true,
             control: None,
             deadline: std::time::Duration::from_secs(8),
             platform: None,
@@ -238,6 +256,29 @@ mod tests {
                 .iter()
                 .any(|hole| hole.code == Code::VerifierWritable)
         );
+    }
+
+    #[test]
+    fn a_folder_that_was_named_and_is_not_taken_is_told() {
+        let mut facts = in_order("2.1.9");
+        let mut of = |now: &str| {
+            facts.verifier.as_mut().unwrap().path = now.into();
+            folder_not_taken(&facts, &tools())
+        };
+        let told = of("/srv/own").unwrap();
+        assert!(
+            told.starts_with("main: containerd asks the programs in /srv/own already"),
+            "{told}"
+        );
+        for taken in [check::SHARED, "/usr/libexec/rootpin/verifier"] {
+            assert_eq!(of(taken), None);
+        }
+        facts.verifier.as_mut().unwrap().path = "/srv/own".into();
+        let unnamed = Tools {
+            is_folder_named: false,
+            ..tools()
+        };
+        assert_eq!(folder_not_taken(&facts, &unnamed), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@ mod process;
 mod program;
 mod provider;
 mod report;
+mod runnable;
 pub(crate) mod uninstall;
 pub(crate) mod unit;
 mod unpack_config;

@@ -321,14 +321,13 @@ fn variables(bytes: &[u8]) -> Vec<(OsString, OsString)> {
 /// # Errors
 /// It is another link. A copy would take the place of the program that it leads to.
 pub(super) fn is_to_be_copied(own: &Path, to: &Path) -> Result<bool, Problem> {
-    let same = || matches!((fs::read(own), fs::read(to)), (Ok(own), Ok(now)) if own == now);
     if let Ok(about) = fs::symlink_metadata(to).map(|about| (about.is_symlink(), about.uid()))
         && about.0
     {
         let end = fs::canonicalize(to).ok();
         let ours = [0, rustix::process::geteuid().as_raw()].contains(&about.1);
         let by_name = |end: &PathBuf| end.file_name() == own.file_name();
-        if ours && is_program(to) && (end.as_ref().is_some_and(by_name) || same()) {
+        if ours && is_program(to) && (end.as_ref().is_some_and(by_name) || is_same(own, to)) {
             return Ok(false);
         }
         let to = to.display();
@@ -349,6 +348,11 @@ pub(super) fn is_to_be_copied(own: &Path, to: &Path) -> Result<bool, Problem> {
         return Ok(false);
     };
     Ok(own != present && !present.starts_with(b"#!"))
+}
+
+/// Whether both have the same bytes.
+pub(super) fn is_same(one: &Path, other: &Path) -> bool {
+    matches!((fs::read(one), fs::read(other)), (Ok(one), Ok(other)) if one == other)
 }
 
 /// Whether the file is a program that this user can run.

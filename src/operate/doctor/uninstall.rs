@@ -164,6 +164,14 @@ impl UninstallPlan {
         for mode in &record.modes {
             plan.mode(mode);
         }
+        // What goes, or comes back from its copy, needs no mode.
+        let (programs, texts) = (&plan.programs, &plan.texts);
+        plan.modes.retain(|mode| {
+            !programs.iter().any(|program| program.path == mode.path)
+                && !texts
+                    .iter()
+                    .any(|text| text.path == mode.path && text.then.is_none())
+        });
         let texts = record
             .texts
             .iter()

@@ -41,6 +41,15 @@ impl InstallLock {
         let failed = |error: &io::Error| {
             Problem::hinted(format!("{}: {error}", path.display()), FOLDER_HINT)
         };
+        if let Ok(target) = fs::read_link(folder)
+            && !folder.exists()
+        {
+            let (folder, target) = (folder.display(), target.display());
+            return Err(Problem::hinted(
+                format!("{folder} is a link to {target}, which is not there"),
+                "make that folder, or remove the link, and run this again",
+            ));
+        }
         let made_folder = match make(folder) {
             Ok(made) => made,
             Err(error) if nothing_to_write(&error) => return Ok(None),
@@ -148,6 +157,16 @@ fn is_at(file: &File, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_that_is_a_link_to_nothing_is_named_with_its_target() {
+        let folder = tempfile::tempdir().unwrap();
+        let link = folder.path().join("rootpin");
+        std::os::unix::fs::symlink("/none/rootpin", &link).unwrap();
+        let why = InstallLock::take(&link.join("installed.json")).unwrap_err();
+        let wanted = format!("{} is a link to /none/rootpin, which", link.display());
+        assert!(why.to_string().starts_with(&wanted), "{why}");
+    }
 
     #[test]
     fn only_one_at_a_time_changes_the_files_of_engines_and_nothing_is_left() {

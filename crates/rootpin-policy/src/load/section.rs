@@ -244,7 +244,13 @@ impl<'r, 'a> Section<'r, 'a> {
         let value = read(spanned.get_ref());
         if value.is_none() {
             let message = format!("{key:?} of {title} is not {wanted}");
-            place.error(BadValue, message, format!("write {wanted}"));
+            let text = spanned.get_ref().as_str().unwrap_or_default();
+            let hint = if text.parse::<Timestamp>().is_ok() {
+                format!("write it without quotes: {key} = {text}")
+            } else {
+                format!("write {wanted}")
+            };
+            place.error(BadValue, message, hint);
         }
         value.map(|value| At { value, place })
     }

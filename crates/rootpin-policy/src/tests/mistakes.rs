@@ -252,6 +252,25 @@ fn all_mistakes_of_all_files_are_told_at_once_in_order() {
 }
 
 #[test]
+fn a_date_time_in_quotes_is_to_lose_them() {
+    let hint = |until: &str| {
+        let text =
+            format!("{HEAD}[[exempt]]\nmatch = \"h.example/a\"\nuntil = {until}\nreason = \"x\"\n");
+        findings(&[("policy.toml", &text)])[0].hint.clone()
+    };
+    assert_eq!(
+        hint("\"2026-12-01T00:00:00Z\""),
+        "write it without quotes: until = 2026-12-01T00:00:00Z"
+    );
+    for other in ["\"tomorrow\"", "1", "2026-12-01"] {
+        assert!(
+            hint(other).starts_with("write a date-time with offset"),
+            "{other}"
+        );
+    }
+}
+
+#[test]
 fn a_finding_is_shown_with_line_caret_and_hint() {
     let shown = findings(&[("policy.toml", &format!("{HEAD}mode = \"off\"\n"))])[0].to_string();
     assert_eq!(

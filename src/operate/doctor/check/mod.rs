@@ -21,6 +21,7 @@ use super::code::{Code, HoleSeverity};
 use super::facts::{ContainerdFacts, EngineConfig};
 use super::hole::Hole;
 use super::version::Version;
+use crate::operate::platform::restart_of;
 
 pub(super) use cri::SETTINGS;
 pub(super) use differ::differs;
@@ -30,6 +31,7 @@ pub(super) use registry::one_folder;
 pub(super) use transfer::platform;
 pub(super) use verifier::{PROGRAM, SHARED};
 
+const DONT_RESTART: &str = "don't restart it before config-refused is closed";
 /// Diff plugins came with it.
 pub(super) const OLDEST: Version = Version(1, 7, 4);
 
@@ -59,6 +61,53 @@ pub(super) fn containerd(facts: &ContainerdFacts, wanted: WantedSettings<'_>) ->
         let change = "upgrade containerd to 1.7.4 or later: the one of Debian 13, or containerd.io from Docker";
         return vec![Hole::new(Code::ContainerdTooOld, name, found).change(change)];
     }
+    let mut holes = in_force(facts, wanted);
+    if let Ok(config) = &facts.config
+        && let Some(changed) = &config.changed
+    {
+        holes = with_restart(holes, facts, (config, changed), wanted);
+    }
+    holes
+}
+
+/// The hole that a restart closes, in place of those that it closes with it: what the files say
+/// already, nobody has to write.
+fn with_restart(
+    holes: Vec<Hole>,
+    facts: &ContainerdFacts,
+    (config, changed): (&EngineConfig, &Path),
+    wanted: WantedSettings<'_>,
+) -> Vec<Hole> {
+    let mut found = format!("{} changed after containerd had started", changed.display());
+    let (mut kept, mut change) = (holes, DONT_RESTART.to_owned());
+    if facts.refused.is_none() {
+        change = restart(facts);
+        let after = in_force(&facts.restarted(config), wanted);
+        let stays = |hole: &Hole| after.iter().any(|other| other.code == hole.code);
+        let (open, closed): (Vec<Hole>, Vec<Hole>) = kept.into_iter().partition(stays);
+        let mut codes: Vec<&str> = closed.iter().map(|hole| hole.code.as_str()).collect();
+        codes.dedup();
+        if !codes.is_empty() {
+            found = format!("{found}; the restart closes {} too", codes.join(", "));
+        }
+        kept = open;
+    }
+    kept.push(Hole::new(Code::RestartPending, &facts.engine.name, found).change(change));
+    kept
+}
+
+/// What restarts this containerd.
+fn restart(facts: &ContainerdFacts) -> String {
+    let socket = &facts.engine.containerd;
+    restart_of(socket).map_or_else(
+        || format!("restart the containerd at {}", socket.display()),
+        str::to_owned,
+    )
+}
+
+/// The holes by what the engine has loaded and its files say.
+fn in_force(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> Vec<Hole> {
+    let name = &facts.engine.name;
     let mut holes = differ::gate(facts);
     holes.extend(verifier::verifier(facts, wanted));
     holes.extend(refused(facts));
@@ -77,16 +126,6 @@ pub(super) fn containerd(facts: &ContainerdFacts, wanted: WantedSettings<'_>) ->
     }
     holes.extend(cri::nri(facts, config));
     holes.extend(roads::roads(facts, config));
-    if let Some(changed) = &config.changed {
-        let found = format!("{} changed after containerd had started", changed.display());
-        let change = "systemctl restart containerd";
-        let change = if facts.refused.is_some() {
-            "don't restart it before config-refused is closed"
-        } else {
-            change
-        };
-        holes.push(Hole::new(Code::RestartPending, name, found).change(change));
-    }
     for path in &config.stray {
         let found = format!("{} is not imported", path.display());
         let hole = Hole::new(Code::DropInIgnored, name, found).change(imported(config, path));

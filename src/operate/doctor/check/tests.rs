@@ -92,6 +92,7 @@ pub(in super::super) fn in_order(version: &str) -> ContainerdFacts {
         path: "/usr/libexec/rootpin/verifier".into(),
         entries: Some(vec!["rootpin-verifier".to_owned()]),
         writable: None,
+        hindrance: None,
     };
     let version = Version::parse(version).unwrap();
     let verifier = (version >= super::super::version::VERIFIER).then_some(verifier);

@@ -62,10 +62,15 @@ pub(super) fn verifier(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> V
                 .weighing(weight),
         ];
     }
+    let most = facts.config.as_ref().ok().and_then(|config| {
+        let most = at(&config.effective, &["plugins", PLUGIN, "max_verifiers"]);
+        most.and_then(toml::Value::as_integer)
+    });
+    let has_limit = most.is_none_or(|most| most >= 0);
     let mut holes = facts
         .verifier
         .as_ref()
-        .map(|folder| in_folder(name, folder, wanted))
+        .map(|folder| in_folder(name, folder, has_limit, wanted))
         .unwrap_or_default();
     let Ok(config) = &facts.config else {
         return holes;
@@ -74,10 +79,7 @@ pub(super) fn verifier(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> V
     let setting = |key| at(&config.effective, &["plugins", PLUGIN, key]);
     let setter = |key| config.files.setter(&["plugins", PLUGIN, key]);
     let lines = |line: &str| format!("[plugins.'{PLUGIN}']\n  {line}");
-    if let Some(most) = setting("max_verifiers")
-        .and_then(toml::Value::as_integer)
-        .filter(|most| *most >= 0)
-    {
+    if let Some(most) = most.filter(|_| has_limit) {
         let entries = facts
             .verifier
             .as_ref()
@@ -124,7 +126,12 @@ pub(super) fn verifier(facts: &ContainerdFacts, wanted: WantedSettings<'_>) -> V
     holes
 }
 
-fn in_folder(engine: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -> Vec<Hole> {
+fn in_folder(
+    engine: &str,
+    folder: &ProgramFolder,
+    has_limit: bool,
+    wanted: WantedSettings<'_>,
+) -> Vec<Hole> {
     let shown = folder.path.display();
     let shared = folder.path.as_path() == Path::new(SHARED);
     let to = if shared {
@@ -189,8 +196,7 @@ fn in_folder(engine: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -
                 format!("{shown} holds {entries:?}"),
             ));
         }
-        Some([_]) => {}
-        Some(entries) => {
+        Some(entries) if entries.len() > 1 && has_limit => {
             let found = format!("{shown} holds {entries:?}");
             let others = entries
                 .iter()
@@ -202,6 +208,13 @@ fn in_folder(engine: &str, folder: &ProgramFolder, wanted: WantedSettings<'_>) -
             );
             holes.push(Hole::new(Code::VerifierCrowded, engine, found).change(change));
         }
+        Some(_) => {}
+    }
+    if let Some(hindrance) = &folder.hindrance {
+        holes.push(match &hindrance.hint {
+            Some(hint) => Hole::new(Code::VerifierUnusable, engine, &hindrance.why).change(hint),
+            None => hole(Code::VerifierUnusable, hindrance.why.clone()),
+        });
     }
     if let Some(writable) = &folder.writable {
         let hole = Hole::new(Code::VerifierWritable, engine, &writable.why);

@@ -105,13 +105,15 @@ pub(super) fn edits(
         .skip(1)
         .next_back()
         .is_some_and(|last| is_ours(&last.path));
-    if !is_last
-        && !files
-            .patterns
-            .iter()
-            .any(|pattern| pattern.one_folder().is_some())
-    {
-        let import = folder.join(if exactly { "rootpin.toml" } else { "*.toml" });
+    let mut patterns = files.patterns.iter();
+    let imports_folder = patterns.any(|pattern| pattern.one_folder().is_some());
+    let alone = folder.join("rootpin.toml");
+    // What of the folder is not imported, as by `[a-q]*.toml`, is to stay so.
+    let is_alone = exactly || imports_folder;
+    let has_place = is_last || imports_folder && place(config, &files, &[], text)?.is_some();
+    if !has_place {
+        let (alone, all) = (alone.clone(), folder.join("*.toml"));
+        let import = if is_alone { alone } else { all };
         let made = main.and_then(|main| {
             Some((
                 generated::generated(&main.path, &main.text, Path::exists)?,
@@ -129,16 +131,17 @@ pub(super) fn edits(
         }
         let whole: Vec<_> = edits.iter().chain(&later).cloned().collect();
         files = ConfigFiles::read(&config.main, &super::proposed(&whole))
-            .or_else(|error| if exactly { Ok(files) } else { Err(error) })?;
+            .or_else(|error| if is_alone { Ok(files) } else { Err(error) })?;
     }
     // One that is there and read last keeps its place.
     let path = if let Some(last) = config.files.files.last().filter(|_| is_last) {
         last.path.clone()
-    } else if files.patterns.is_empty() {
-        folder.join("rootpin.toml")
+    } else if files.patterns.is_empty() || !has_place && is_alone {
+        alone
     } else {
         let whole: Vec<_> = edits.iter().chain(&later).cloned().collect();
         place(config, &files, &whole, text)?
+            .ok_or("no folder that containerd imports has a place after all other files")?
     };
     // An earlier one of ours, at another version or with other values, says nothing any more.
     for old in config
@@ -169,12 +172,13 @@ pub(super) fn edits(
 }
 
 /// The first name, in the folder that is read last, with which it is read as the last of all files.
+/// None: no name is.
 fn place(
     config: &EngineConfig,
     files: &ConfigFiles,
     others: &[FileEdit],
     text: &str,
-) -> Result<PathBuf, Problem> {
+) -> Result<Option<PathBuf>, Problem> {
     for pattern in files.patterns.iter().rev() {
         let Some(folder) = pattern.one_folder() else {
             continue;
@@ -200,11 +204,11 @@ fn place(
                 .find(|file| file.path == path || !is_ours(&file.path))
                 .is_some_and(|last| last.path == path)
             {
-                return Ok(path);
+                return Ok(Some(path));
             }
         }
     }
-    Err("no folder that containerd imports has a place after all other files; write the lines into the file that is named".to_owned().into())
+    Ok(None)
 }
 
 /// The whole text.

@@ -21,13 +21,14 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use similar::TextDiff;
 
 use super::config_files;
-use super::facts::{ContainerdFacts, DockerFacts, EngineConfig};
+use super::facts::{ContainerdFacts, DockerFacts, EngineConfig, ProgramFolder};
 use super::hole::{Fix, Hole};
 use super::program;
 use crate::operate::leftover;
@@ -61,6 +62,8 @@ pub struct RepairPlan {
     pub restart: Vec<String>,
     /// What can't be done for a person, and why.
     pub left: Vec<Problem>,
+    /// What was asked for and is not done, because it needs no doing.
+    pub notes: Vec<String>,
     /// The images of pods' sandboxes, which a policy must admit for any pod to start.
     pub sandboxes: Vec<String>,
     /// What each containerd made of its part, when it was tried out.
@@ -87,6 +90,8 @@ pub struct Tools {
     pub verifier: PathBuf,
     /// The folder for it where a containerd has none of rootpin's own.
     pub folder: PathBuf,
+    /// Whether a person named that folder.
+    pub(crate) is_folder_named: bool,
     /// The daemon's control socket, if it is another than the usual one.
     pub control: Option<PathBuf>,
     /// For one question.
@@ -291,6 +296,10 @@ impl RepairPlan {
         tools: &Tools,
     ) -> Result<(), Problem> {
         let config = facts.config.as_ref().map_err(Clone::clone)?;
+        let moves = |now: &ProgramFolder| now.path == Path::new(super::check::SHARED);
+        if facts.verifier.as_ref().is_some_and(moves) {
+            none_beside_the_verifier(&tools.folder)?;
+        }
         own_lines::none_beside_a_drop_in(&config.files, &facts.engine, tools.platform)?;
         let before = trial::PresentConfig::ask(config).await?;
         // Planned from what is in force without rootpin, so that a second time comes to the same.
@@ -334,8 +343,7 @@ impl RepairPlan {
                 Ok(after) => {
                     if let Some(now) = &facts.verifier {
                         // Another release's program is replaced, too.
-                        let moves = now.path == Path::new(super::check::SHARED);
-                        self.verifier(if moves { &tools.folder } else { &now.path }, tools)?;
+                        self.verifier(if moves(now) { &tools.folder } else { &now.path }, tools)?;
                     }
                     self.left.extend(
                         startup::unlisted(facts, &bare).map(|why| why.about(&facts.engine.name)),
@@ -378,6 +386,10 @@ impl RepairPlan {
         } = tools;
         let to = folder.join(super::check::PROGRAM);
         let is_to_be_copied = program::is_to_be_copied(verifier, &to)?;
+        if control.is_none() && is_to_be_copied && program::is_same(verifier, &to) {
+            self.make_executable(to);
+            return Ok(());
+        }
         if control.is_none() && !is_to_be_copied {
             return Ok(());
         }
@@ -405,12 +417,23 @@ impl RepairPlan {
                     after,
                     mode: 0o755,
                 };
+                if edit.before.as_ref() == Some(&edit.after) && !program::is_program(&edit.path) {
+                    self.make_executable(edit.path);
+                    return Ok(());
+                }
                 if !self.texts.contains(&edit) && edit.before.as_ref() != Some(&edit.after) {
                     self.texts.insert(0, edit);
                 }
             }
         }
         Ok(())
+    }
+
+    fn make_executable(&mut self, path: PathBuf) {
+        let mode = (path, 0o755);
+        if !self.modes.contains(&mode) {
+            self.modes.push(mode);
+        }
     }
 
     /// What [`write`](Self::write) is about to change, to be recorded first.
@@ -463,6 +486,34 @@ impl RepairPlan {
         }
         Ok(done)
     }
+}
+
+/// The folder that containerd is to run all programs of has no other than rootpin's.
+fn none_beside_the_verifier(folder: &Path) -> Result<(), Problem> {
+    let shown = folder.display();
+    let entries = match fs::read_dir(folder) {
+        _ if folder == Path::new(super::check::SHARED) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.map_err(|error| format!("{shown}: {error}"))?,
+    };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut others: Vec<String> = names
+        .filter(|name| name != super::check::PROGRAM && !super::leftover::is_leftover(name))
+        .collect();
+    others.sort();
+    let more = match others.len() {
+        0 => return Ok(()),
+        1..=3 => "",
+        _ => " and others",
+    };
+    others.truncate(3);
+    Err(Problem::hinted(
+        format!(
+            "nothing is written: {shown} holds {}{more}, and containerd would run each of them as root for every pull",
+            others.join(", ")
+        ),
+        "move them away, or name a folder that is new or empty: rootpin install --verifier DIR",
+    ))
 }
 
 /// A file's text, or none where there is no such file.

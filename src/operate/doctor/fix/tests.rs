@@ -58,6 +58,7 @@ fn tools(verifier: &Path) -> Tools {
         platform: None,
         verifier: verifier.to_owned(),
         folder: OWN.into(),
+        is_folder_named: false,
         control: None,
         deadline: std::time::Duration::from_secs(8),
     }
@@ -115,6 +116,26 @@ fn it_goes_where_nothing_is_read_after_it() {
         name(&[("zz-site.toml", ""), ("zzz.toml", "")]),
         "zzzz-rootpin.toml"
     );
+}
+
+#[test]
+fn it_is_imported_alone_where_no_folder_has_a_place_for_it() {
+    for pattern in ["conf.d/[a-q]*.toml", "conf.d/site-*.toml"] {
+        let main = format!("version = 3\nimports = [\"HERE/{pattern}\"]\n");
+        let (folder, facts) = host(
+            "2.1.9",
+            &main,
+            &[("site-a.toml", ""), ("z.toml", "x = 1\n")],
+        );
+        let edits = edits(&facts);
+        let own = folder.path().join("conf.d/rootpin.toml");
+        assert_eq!(edits.last().unwrap().path, own, "{pattern}");
+        let proposed = super::proposed(&edits);
+        let files = ConfigFiles::read(&config(&facts).main, &proposed).unwrap();
+        assert_eq!(files.files.last().unwrap().path, own, "{pattern}");
+        let is_z = |file: &super::super::config_files::ConfigFile| file.path.ends_with("z.toml");
+        assert!(!files.files.iter().any(is_z), "{pattern}: it stays out");
+    }
 }
 
 #[test]

@@ -108,7 +108,10 @@ fn fresh(file: &Path, bytes: &[u8], mode: u32) -> io::Result<NamedTempFile> {
         }
         fchown(fresh.as_file(), Some(about.uid()), Some(about.gid()))?;
         trusted_path::copy_attributes(old, fresh.as_file())?;
-        mode = about.mode() & 0o7777;
+        let is_to_run = mode & 0o111 != 0 && about.mode() & 0o111 == 0;
+        if !is_to_run {
+            mode = about.mode() & 0o7777;
+        }
     }
     fresh
         .as_file()
@@ -262,7 +265,7 @@ pub(super) fn undo(done: &[WrittenFile]) -> io::Result<()> {
     outcome
 }
 
-/// Puts bytes in a file's place by a rename. A file that is there keeps its mode, owner and extended
+/// Puts bytes in a file's place by a rename. A file that is there keeps its mode, unless it is to be run and nobody may, owner and extended
 /// attributes, a link its target's place. A folder where another user may write is refused: what they put there, an
 /// engine would run or read as root's, whatever is written now.
 fn put(

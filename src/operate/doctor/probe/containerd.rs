@@ -12,10 +12,13 @@ use containerd_client::services::v1::PluginsRequest;
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::version_client::VersionClient;
 
+use super::super::check::PROGRAM;
 use super::super::config_files::{ConfigFiles, Pattern, at, is_ours};
 use super::super::facts::{ContainerdFacts, EngineConfig, PluginFacts, ProgramFolder, Writable};
+use super::super::leftover::is_leftover;
 use super::super::process::Process;
 use super::super::program::{self, Program, ProgramFailure};
+use super::super::runnable::{Hindrance, hindrance};
 use super::super::version::{VERIFIER, Version};
 use crate::config::Engine;
 use crate::engines;
@@ -280,9 +283,34 @@ pub(super) fn folder(config: &EngineConfig) -> Option<ProgramFolder> {
         })
     });
     Some(ProgramFolder {
+        hindrance: hindrance_in(&path, &entries),
         path,
         entries: Some(entries),
         writable,
+    })
+}
+
+/// Why one of the programs can't be run: rootpin's first.
+fn hindrance_in(folder: &Path, entries: &[String]) -> Option<Hindrance> {
+    let is_present = entries.iter().any(|name| name == PROGRAM);
+    let own = is_present.then(|| hindrance(&folder.join(PROGRAM)));
+    let mut others = entries
+        .iter()
+        .filter(|name| *name != PROGRAM && !is_leftover(name));
+    own.flatten().or_else(|| {
+        others.find_map(|name| {
+            let path = folder.join(name);
+            let found = hindrance(&path)?;
+            let away = format!(
+                "mkdir -p '{0}.others' && mv '{1}' '{0}.others/'",
+                folder.display(),
+                path.display()
+            );
+            Some(Hindrance {
+                hint: found.hint.or(Some(away)),
+                ..found
+            })
+        })
     })
 }
 
@@ -298,7 +326,34 @@ fn at_fault(path: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
+
+    #[test]
+    fn a_program_beside_the_verifier_that_can_not_be_run_is_named_and_moved_away() {
+        let folder = tempfile::tempdir().unwrap();
+        let put = |name: &str, mode: u32| {
+            let path = folder.path().join(name);
+            fs::write(&path, "#!/bin/sh\n").unwrap();
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let found = || {
+            let names = [".rootpin-Ab3dE9", "other", PROGRAM].map(str::to_owned);
+            hindrance_in(folder.path(), &names)
+        };
+        put(PROGRAM, 0o755);
+        put("other", 0o755);
+        put(".rootpin-Ab3dE9", 0o600);
+        assert_eq!(found(), None);
+        put("other", 0o644);
+        let other = found().unwrap();
+        assert!(other.why.contains("/other has mode 0644"), "{other:?}");
+        assert!(other.hint.unwrap().contains("other' '"));
+        put(PROGRAM, 0o644);
+        let own = found().unwrap();
+        assert!(own.why.contains("/rootpin-verifier has mode 0644") && own.hint.is_none());
+    }
 
     #[test]
     fn a_clock_that_was_set_back_makes_no_change_of_what_was_written_before_the_start() {

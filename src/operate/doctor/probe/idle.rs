@@ -6,16 +6,12 @@ use std::path::Path;
 
 use rustix::fs::{Dir, FileType};
 
-use super::super::config_files::at;
-use super::super::facts::{ContainerdFacts, EngineConfig, Idle, PluginFacts};
+use super::super::facts::{ContainerdFacts, EngineConfig, Idle, PluginFacts, SNAPSHOTTER};
 use super::super::program::{Program, ProgramFailure};
 use super::super::unpack_config::entries;
 use super::super::version::{VERIFIER, Version};
 use crate::config::Engine;
 use crate::problem::Problem;
-
-const SNAPSHOTTER: &str = "io.containerd.snapshotter.v1";
-const DIFFER: &str = "io.containerd.differ.v1";
 
 fn program(idle: Idle<'_>) -> Program {
     if idle.is_image {
@@ -62,7 +58,7 @@ pub(in super::super) async fn idle(
         verifier: None,
     };
     if let Ok(config) = &facts.config {
-        facts.plugins = plugins(config);
+        facts.plugins = config.plugins();
         let snapshotters = snapshotters(&facts, config);
         facts.verifier = (version >= VERIFIER)
             .then(|| super::containerd::folder(config))
@@ -70,56 +66,10 @@ pub(in super::super) async fn idle(
         facts.plugins.extend(
             snapshotters
                 .into_iter()
-                .map(|id| plugin(SNAPSHOTTER, &id, None)),
+                .map(|id| PluginFacts::own(SNAPSHOTTER, &id)),
         );
     }
     Ok(facts)
-}
-
-fn plugin(kind: &str, id: &str, address: Option<String>) -> PluginFacts {
-    PluginFacts {
-        kind: kind.to_owned(),
-        id: id.to_owned(),
-        address,
-        error: None,
-    }
-}
-
-/// Those that have a section in the dump, where each has one that can be configured, and those of
-/// other processes. Of snapshotters and differs only the latter, and walking: whether one of
-/// containerd's own works, the host's file systems and programs decide.
-fn plugins(config: &EngineConfig) -> Vec<PluginFacts> {
-    let tables = |key| {
-        at(&config.effective, &[key])
-            .and_then(toml::Value::as_table)
-            .into_iter()
-            .flatten()
-    };
-    let disabled = |full: &str| config.disabled(full).is_some();
-    let own = tables("plugins").filter(|(full, _)| {
-        !disabled(full) && !full.starts_with(SNAPSHOTTER) && !full.starts_with(DIFFER)
-    });
-    let own = own.filter_map(|(full, _)| {
-        full.rsplit_once('.')
-            .map(|(kind, id)| plugin(kind, id, None))
-    });
-    let proxies = tables("proxy_plugins").filter_map(|(id, proxy)| {
-        let kind = match proxy.get("type")?.as_str()? {
-            "diff" => DIFFER,
-            "snapshot" => SNAPSHOTTER,
-            _ => return None,
-        };
-        Some(plugin(
-            kind,
-            id,
-            proxy.get("address")?.as_str().map(str::to_owned),
-        ))
-    });
-    own.chain(proxies)
-        .chain(
-            (!disabled("io.containerd.differ.v1.walking")).then(|| plugin(DIFFER, "walking", None)),
-        )
-        .collect()
 }
 
 /// Those of containerd's own that are surely there: native, and overlayfs where it is used, if the

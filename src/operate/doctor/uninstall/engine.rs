@@ -15,7 +15,7 @@ use crate::operate::record::{InstallRecord, TextRecord};
 use crate::problem::Problem;
 
 /// Where rootpin's programs are, whoever made the folder.
-const OWN_PROGRAMS: &str = "/usr/libexec/rootpin";
+const OWN_FOLDERS: [&str; 2] = ["/usr/libexec/rootpin", "/opt/rootpin"];
 const FIRST: &str = "nothing is taken back: mend that first";
 
 /// Whether one of the engine's files is changed. Changes the plan where another file relies on what
@@ -172,16 +172,30 @@ fn no_own_lines(
     facts: &ContainerdFacts,
     files: &ConfigFiles,
 ) -> Result<(), Problem> {
-    let folders: Vec<&Path> = plan
+    let all: Vec<&Path> = plan
         .programs
         .iter()
         .filter_map(|program| {
             let folder = program.path.parent()?;
             // Another's folder of programs is another's setting.
             let is_own = program.folders.iter().any(|made| made == folder);
-            (is_own || folder.starts_with(OWN_PROGRAMS)).then_some(folder)
+            let is_ours = OWN_FOLDERS.iter().any(|own| folder.starts_with(own));
+            (is_own || is_ours).then_some(folder)
         })
         .collect();
+    let (ours, others): (Vec<&Path>, Vec<&Path>) = all
+        .iter()
+        .copied()
+        .partition(|folder: &&Path| OWN_FOLDERS.iter().any(|own| folder.starts_with(own)));
+    let (lines, of_site) = lines_by_owner(files, &facts.engine, (&ours, &all));
+    plan.kept.extend(of_site.iter().map(|lines| {
+        let folders: Vec<String> = others.iter().map(|path| path.display().to_string()).collect();
+        format!(
+            "{} stays, as it was before rootpin install: containerd asks whatever is in {}, and nobody where that is missing",
+            lines.shown(),
+            folders.join(", ")
+        )
+    }));
     let had = |file: &Path| {
         let is_back = |text: &TextRecord| {
             let now = files.files.iter().find(|known| known.path == text.path);
@@ -189,9 +203,7 @@ fn no_own_lines(
         };
         record.texts.iter().any(is_back)
     };
-    let (own, left): (Vec<_>, Vec<_>) = fix::own_lines(files, &facts.engine, &folders)
-        .into_iter()
-        .partition(|lines| had(&lines.file));
+    let (own, left): (Vec<_>, Vec<_>) = lines.into_iter().partition(|lines| had(&lines.file));
     plan.kept.extend(own.iter().map(|lines| {
         format!(
             "{} had rootpin's settings before rootpin install wrote any",
@@ -209,6 +221,20 @@ fn no_own_lines(
         ),
         "nothing is taken back: take these lines out, of a list rootpin's entries only, and run this again",
     ))
+}
+
+/// Lines that are rootpin's, and those of a site that names a folder of its own for verifiers, and
+/// nothing else of rootpin's: that one was in force before. `ours` are rootpin's folders of `all`.
+fn lines_by_owner(
+    files: &ConfigFiles,
+    engine: &Engine,
+    (ours, all): (&[&Path], &[&Path]),
+) -> (Vec<fix::OwnLines>, Vec<fix::OwnLines>) {
+    let surely = fix::own_lines(files, engine, ours);
+    let is_ours = |lines: &fix::OwnLines| surely.iter().any(|known| known.file == lines.file);
+    fix::own_lines(files, engine, all)
+        .into_iter()
+        .partition(is_ours)
 }
 
 /// Files that have a containerd ask rootpin although nothing is recorded.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::facts::Idle;
 use super::{UninstallPlan, has_nothing_of, plan};
 use crate::config::{self, Config};
-use crate::operate::record::{InstallRecord, ProgramRecord, TextRecord};
+use crate::operate::record::{InstallRecord, ModeRecord, ProgramRecord, TextRecord};
 
 /// It merges nothing, so that no two of its files may have the same section.
 const CONTAINERD: &str = r#"#!/bin/sh
@@ -375,4 +375,88 @@ async fn a_drop_in_that_was_edited_is_named_alone_and_its_keys_are_nobody_s_lost
         "{told}"
     );
     assert!(!told.contains("settings of others"), "{told}");
+}
+
+#[tokio::test]
+async fn a_folder_of_verifiers_that_the_site_named_stays_named_and_is_told() {
+    let mut host = Host::installed(Some(MAIN));
+    let own = host.at("own");
+    let line = format!("[plugins.v]\n  bin_dir = \"{}\"\n", own.display());
+    let program = own.join("rootpin-verifier");
+    fs::create_dir(&own).unwrap();
+    fs::write(&program, "program").unwrap();
+    host.record.programs.push(ProgramRecord {
+        path: program.clone(),
+        digest: rootpin_trust::image::Digest::of(b"program").to_string(),
+        folders: vec![own.clone()],
+        backups: Vec::new(),
+        own_backups: Vec::new(),
+        earlier: Vec::new(),
+        replaces: None,
+    });
+    host.edit("config.toml", |now| format!("{now}{line}"));
+    let main = &mut host.record.texts[1];
+    main.before = Some(format!("{MAIN}{line}"));
+    main.after.push_str(&line);
+    let plan = host.plan().await;
+    assert_eq!(left(&plan), "");
+    assert!(
+        plan.kept[0].contains("config.toml: line 5 plugins.v.bin_dir stays, as it was before")
+            && plan.kept[0].contains(&format!("in {}, and nobody", own.display())),
+        "{:?}",
+        plan.kept
+    );
+    assert_eq!(plan.programs.len(), 1);
+    assert_eq!(
+        host.then(&plan, "config.toml"),
+        Some(format!("{MAIN}{line}"))
+    );
+    // Where the same file has more of rootpin's, config migrate printed it there.
+    let migrated = "[proxy_plugins.r]\n  address = \"/g\"\n";
+    host.edit("config.toml", |now| format!("{now}{migrated}"));
+    let told = left(&host.plan().await);
+    assert!(
+        told.contains("plugins.v.bin_dir") && told.contains("proxy_plugins.r.address"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_mode_is_not_given_back_to_a_program_that_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("rootpin-verifier");
+    fs::write(&path, "program").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    let Ok(before) = crate::trusted_path::give_to_root(&path, 0o755) else {
+        // Only root gives a file to root.
+        return;
+    };
+    let program = ProgramRecord {
+        path: path.clone(),
+        digest: rootpin_trust::image::Digest::of(b"program").to_string(),
+        folders: Vec::new(),
+        backups: Vec::new(),
+        own_backups: Vec::new(),
+        earlier: Vec::new(),
+        replaces: None,
+    };
+    let mut record = InstallRecord::default();
+    record.programs.push(program);
+    record.modes.push(ModeRecord {
+        path: path.clone(),
+        before,
+        mode: 0o755,
+    });
+    let plan = UninstallPlan::of_record(&record, Path::new("/etc/rootpin/rootpin.toml"));
+    plan.carry_out().unwrap();
+    assert!(!path.exists());
+    // One that is not rootpin's keeps its place, and gets its mode back.
+    fs::write(&path, "theirs").unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let plan = UninstallPlan::of_record(&record, Path::new("/etc/rootpin/rootpin.toml"));
+    plan.carry_out().unwrap();
+    assert_eq!(
+        fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+        0o644
+    );
 }

@@ -8,6 +8,8 @@ pub(crate) struct EngineUnit {
     pub(crate) program: &'static str,
     /// The options whose values count.
     pub(crate) options: &'static [&'static str],
+    /// How the name of its configuration ends.
+    pub(crate) extension: &'static str,
     /// Those that name the socket.
     pub(crate) sockets: &'static [&'static str],
 }

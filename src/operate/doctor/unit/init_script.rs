@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::engine_unit::EngineUnit;
+use super::executable;
 use crate::plain_file::read;
 
 /// Nobody writes a longer one by hand.
@@ -39,7 +40,7 @@ pub(super) fn without_unit(
     let scripts = names(root, SCRIPTS[0]).into_iter();
     let mut found = scripts.filter(|script| {
         let name = script.file_name().unwrap_or_default().to_string_lossy();
-        !has(&format!("{name}.service")) && has_program(&text(script), engine)
+        !has(&format!("{name}.service")) && has_program(root, &text(script), engine)
     });
     found.next()
 }
@@ -59,8 +60,9 @@ fn text(path: &Path) -> String {
         .unwrap_or_default()
 }
 
-fn has_program(text: &str, engine: &EngineUnit) -> bool {
+fn has_program(root: &Path, text: &str, engine: &EngineUnit) -> bool {
     words(text).any(|word| word.rsplit('/').next() == Some(engine.program))
+        || executable::is_in_text(root, text, engine.program)
 }
 
 /// The file by which an engine gets one of its options, and that option. None: it is started
@@ -74,7 +76,7 @@ pub(super) fn option(root: &Path, engine: &EngineUnit) -> Option<(PathBuf, Strin
     let mut files: Vec<(String, PathBuf)> = Vec::new();
     for script in scripts.chain(runs) {
         let text_of_it = text(&script);
-        if !has_program(&text_of_it, engine) {
+        if !has_program(root, &text_of_it, engine) {
             continue;
         }
         let named = match script.file_name() {

@@ -8,6 +8,7 @@
 mod command_line;
 mod engine_unit;
 mod environment;
+mod executable;
 mod files;
 mod init_script;
 mod search;
@@ -26,6 +27,7 @@ pub(super) use words::split;
 
 use command_line::CommandLine;
 use environment::Variables;
+use executable::Executable;
 use files::{UnitFolders, default_environment};
 use service::Service;
 use systemd::SystemdAnswers;
@@ -339,8 +341,14 @@ fn read(
     let variables = Variables::of(root, service, &manager);
     let mut words = line.expanded(&variables);
     without_env(&mut words);
-    if words.is_empty() {
+    let Some(first) = words.first_mut() else {
         return Err("it starts nothing".to_owned());
+    };
+    // A link of another name leads to the program.
+    let file = Executable::find(root, first);
+    let is_named = |path: &Path| path.file_name().is_some_and(|name| name == engine.program);
+    if is_named(&file.end) && !is_named(Path::new(first)) {
+        *first = file.end.display().to_string();
     }
     let (folder, elsewhere) = match service.folder(root) {
         Ok(folder) => (folder, None),

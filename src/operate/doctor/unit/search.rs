@@ -6,6 +6,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use super::engine_unit::EngineUnit;
+use super::executable::{self, Executable};
 use super::files::{UnitFiles, UnitFolders};
 use super::service::Service;
 use super::words::{MARKS, PREFIXES, is_name, split};
@@ -75,7 +76,7 @@ pub(super) fn units(folders: &UnitFolders, engine: &EngineUnit) -> Vec<String> {
             Ok(Some(files)) => {
                 // Its other names are the same unit.
                 let is_new = seen.insert(files.names.clone());
-                is_new && (unit == engine.unit || may_start(folders.root(), &files, engine.program))
+                is_new && (unit == engine.unit || may_start(folders.root(), &files, engine))
             }
             Err(_) => unit.contains(engine.program),
         };
@@ -87,7 +88,8 @@ pub(super) fn units(folders: &UnitFolders, engine: &EngineUnit) -> Vec<String> {
 }
 
 /// Whether one of a unit's commands starts that program, as far as words tell.
-fn may_start(root: &Path, files: &UnitFiles, program: &str) -> bool {
+fn may_start(root: &Path, files: &UnitFiles, engine: &EngineUnit) -> bool {
+    let program = engine.program;
     // What is wrong with its files is told of a unit that is named like the engine.
     let Ok(service) = Service::of(files) else {
         return files.names.iter().any(|name| name.contains(program));
@@ -115,6 +117,7 @@ fn may_start(root: &Path, files: &UnitFiles, program: &str) -> bool {
             || is_wrapper(first) && rest.iter().any(|word| calls(word, &environment, program))
             || snap(&words, program).is_some()
             || script(root, first).is_some_and(|text| calls(&text, &environment, program))
+            || starts_under_another_name(root, &words, engine)
     })
 }
 
@@ -131,8 +134,25 @@ fn environment(root: &Path, service: &Service) -> String {
     set.chain(files).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether words start the program by a link or a copy, as far as its file tells.
+fn starts_under_another_name(root: &Path, words: &[String], engine: &EngineUnit) -> bool {
+    let Some((first, rest)) = words.split_first() else {
+        return false;
+    };
+    if rest
+        .first()
+        .is_some_and(|next| OTHER_USES.contains(&next.as_str()))
+    {
+        return false;
+    }
+    let in_text = |text: &String| executable::is_in_text(root, text, engine.program);
+    executable::is_engine(root, words, engine)
+        || is_wrapper(first) && rest.iter().any(in_text)
+        || script(root, first).as_ref().is_some_and(in_text)
+}
+
 /// Whether a word is that program, or a release of it: `/opt/containerd-2.1`.
-fn is_program(word: &str, program: &str) -> bool {
+pub(super) fn is_program(word: &str, program: &str) -> bool {
     let name = word.rsplit('/').next().unwrap_or(word);
     let Some(rest) = name.strip_prefix(program) else {
         return false;
@@ -293,19 +313,20 @@ pub(super) fn snap<'a>(words: &'a [String], program: &str) -> Option<&'a str> {
     (service.strip_prefix("daemon-").unwrap_or(service) == program).then_some(snap)
 }
 
-/// The file of a program as systemd finds it.
-fn program_file(root: &Path, word: &str) -> Option<PathBuf> {
+/// The path of a program as systemd finds it, seen from the root directory.
+pub(super) fn program_path(root: &Path, word: &str) -> PathBuf {
     let path = Path::new(word);
-    if path.is_absolute() {
-        return Some(root.join(path.strip_prefix("/").unwrap_or(path)));
-    }
-    let mut found = PROGRAMS.iter().map(|folder| root.join(folder).join(path));
-    found.find(|file| file.is_file())
+    let is_there = |folder: &&&str| root.join(folder).join(path).symlink_metadata().is_ok();
+    let found = PROGRAMS.iter().find(is_there);
+    let folder = found.copied().unwrap_or("usr/bin");
+    // An absolute path replaces the folder.
+    Path::new("/").join(folder).join(path)
 }
 
 /// The text of a program that is a script.
 pub(super) fn script(root: &Path, word: &str) -> Option<String> {
-    let file = File::open(program_file(root, word)?).ok()?;
+    let end = Executable::find(root, word).end;
+    let file = File::open(root.join(end.strip_prefix("/").ok()?)).ok()?;
     let mut file = io::BufReader::new(file.take(MAX_SCRIPT));
     if !io::BufRead::fill_buf(&mut file).ok()?.starts_with(SCRIPT) {
         return None;

@@ -31,6 +31,7 @@ const DOCKER: EngineUnit = EngineUnit {
     unit: "docker.service",
     program: "dockerd",
     options: &OPTIONS,
+    extension: ".json",
     sockets: &["host", "H"],
 };
 const OPTIONS: [&str; 2] = ["config-file", "authorization-plugin"];

@@ -131,6 +131,53 @@ fn a_drop_in_that_is_not_read_and_an_engine_that_was_not_restarted_are_holes() {
         found,
         "open restart-pending: /etc/containerd/conf.d changed after containerd had started"
     );
+    let restart = |socket: &str| {
+        let holes = holes("2.1.9", |facts| {
+            facts.engine.containerd = socket.into();
+            config(facts).changed = Some("/etc/containerd/conf.d".into());
+        });
+        holes[0].change.clone()
+    };
+    let usual = "systemctl restart containerd";
+    assert_eq!(restart("/run/containerd/containerd.sock"), usual);
+    assert_eq!(
+        restart("/srv/cd.sock"),
+        "restart the containerd at /srv/cd.sock"
+    );
+    for platforms in [
+        "/run/k3s/containerd/containerd.sock",
+        "/run/k0s/containerd.sock",
+        "/var/snap/microk8s/common/run/containerd.sock",
+    ] {
+        assert_ne!(restart(platforms), usual, "{platforms}");
+    }
+}
+
+#[test]
+fn what_a_pending_restart_closes_is_no_finding_of_its_own() {
+    let pending = |is_written: bool| {
+        hole("2.1.9", |facts| {
+            facts.plugins.retain(|plugin| plugin.address.is_none());
+            if !is_written {
+                config(facts).effective.remove("proxy_plugins");
+            }
+            config(facts).changed = Some("/etc/containerd/conf.d".into());
+        })
+    };
+    let written = pending(true);
+    let wanted = "open restart-pending: /etc/containerd/conf.d changed after containerd had started; the restart closes ";
+    assert!(
+        written.starts_with(wanted)
+            && !written.contains('\n')
+            && written.contains("gate-missing")
+            && written.contains("unpack-config"),
+        "{written}"
+    );
+    let open = pending(false);
+    assert!(
+        open.contains("open gate-missing: ") && open.contains("open unpack-config: "),
+        "{open}"
+    );
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The verifier's folder and its limits.
 
+use super::super::super::runnable::Hindrance;
 use super::*;
 
 #[test]
@@ -8,8 +9,14 @@ fn each_way_to_pass_the_verifier_by_is_a_hole() {
         path: "/v".into(),
         entries: entries.map(|entries| entries.iter().map(|entry| (*entry).to_owned()).collect()),
         writable: None,
+        hindrance: None,
     };
-    let with = |folder: ProgramFolder| hole("2.1.9", |facts| facts.verifier = Some(folder));
+    let with = |folder: ProgramFolder| {
+        hole("2.1.9", |facts| {
+            facts.verifier = Some(folder);
+            set(facts, &["plugins", VERIFIERS, "max_verifiers"], 10);
+        })
+    };
     assert_eq!(
         with(folder(None)),
         "open verifier-missing: /v does not exist"
@@ -71,6 +78,7 @@ fn a_verifier_that_is_in_its_place_is_not_to_be_copied_onto_itself() {
             path: "/opt/containerd/image-verifier/bin".into(),
             entries: None,
             writable: None,
+            hindrance: None,
         });
         let holes = super::super::containerd(
             &facts,
@@ -117,6 +125,12 @@ fn a_limit_that_leaves_the_verifier_out_is_a_hole_and_one_that_does_not_is_none(
     );
     assert_eq!(limited(10, &["rootpin-verifier"]), "");
     assert!(!limited(2, &["a", "rootpin-verifier"]).contains("limit"));
+    let unlimited = hole("2.1.9", |facts| {
+        set(facts, &["plugins", VERIFIERS, "max_verifiers"], -1);
+        facts.verifier.as_mut().unwrap().entries =
+            Some(["a", "rootpin-verifier"].map(str::to_owned).to_vec());
+    });
+    assert_eq!(unlimited, "", "what the finding says to write is in force");
     let short = hole("2.1.9", |facts| {
         set(facts, &["plugins", VERIFIERS, "per_verifier_timeout"], "5s");
     });
@@ -125,5 +139,30 @@ fn a_limit_that_leaves_the_verifier_out_is_a_hole_and_one_that_does_not_is_none(
             "weak verifier-timeout: per_verifier_timeout is 5s and rootpin's deadline 8s"
         ),
         "{short}"
+    );
+}
+
+#[test]
+fn a_verifier_that_can_not_be_run_is_found_with_what_mends_it() {
+    let of = |hint: Option<&str>| {
+        let mut found = holes("2.1.9", |facts| {
+            facts.verifier.as_mut().unwrap().hindrance = Some(Hindrance {
+                why: "/v/rootpin-verifier has mode 0644".to_owned(),
+                hint: hint.map(str::to_owned),
+            });
+        });
+        assert_eq!(found.len(), 1, "{found:?}");
+        found.remove(0)
+    };
+    let mode = of(None);
+    assert_eq!(
+        (mode.code, mode.found.as_str()),
+        (Code::VerifierUnusable, "/v/rootpin-verifier has mode 0644")
+    );
+    assert!(mode.change.starts_with("install -D -m 0755 ") && mode.fix.is_some());
+    let mount = of(Some("mount -o remount,exec '/v'"));
+    assert_eq!(
+        (mount.change.as_str(), mount.fix),
+        ("mount -o remount,exec '/v'", None)
     );
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::super::check::tests::in_order;
 use super::super::super::code::Code;
 use super::super::super::hole::{Fix, Hole};
-use super::super::{FileEdit, RepairPlan, Tools, plan};
+use super::super::{FileEdit, RepairPlan, Tools, none_beside_the_verifier, plan};
 use super::tools;
 
 fn edit(path: &Path, before: Option<&str>) -> FileEdit {
@@ -144,4 +144,79 @@ async fn the_verifier_is_copied_or_told_of_its_socket_and_nothing_else_comes_int
     // One that is there is not put there again.
     let again = plan(&hole, &facts, &[], &tools(&program)).await;
     assert!(again.is_empty() && again.left.is_empty(), "{again:?}");
+}
+
+#[tokio::test]
+async fn a_verifier_that_nobody_may_run_gets_its_mode_and_no_copy_of_equal_bytes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (program, place) = (
+        folder.path().join("rootpin-verifier"),
+        folder.path().join("verifier"),
+    );
+    let file = place.join("rootpin-verifier");
+    fs::create_dir(&place).unwrap();
+    let put = |path: &Path, text: &str, mode: u32| {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    put(&program, "program", 0o755);
+    let mut facts = in_order("2.1.9");
+    facts.verifier.as_mut().unwrap().path.clone_from(&place);
+    let facts = [facts];
+    let hole = [Hole::new(Code::VerifierUnusable, "main", "").fix(Fix::Verifier(place.clone()))];
+    let script = format!(
+        "#!/bin/sh\nexec '{}' --control '/c' \"$@\"\n",
+        program.display()
+    );
+    for (text, control) in [("program", None), (script.as_str(), Some("/c"))] {
+        put(&file, text, 0o644);
+        let tools = Tools {
+            control: control.map(PathBuf::from),
+            ..tools(&program)
+        };
+        let plan = plan(&hole, &facts, &[], &tools).await;
+        assert_eq!(plan.modes, [(file.clone(), 0o755)], "{plan:?}");
+        assert!(
+            plan.programs.is_empty() && plan.texts.is_empty(),
+            "{plan:?}"
+        );
+    }
+    // Another release's is replaced, and may be run then.
+    put(&file, "old", 0o644);
+    let plan = plan(&hole, &facts, &[], &tools(&program)).await;
+    plan.write("T").await.unwrap();
+    assert_eq!(fs::read_to_string(&file).unwrap(), "program");
+    assert_eq!(
+        fs::metadata(&file).unwrap().permissions().mode() & 0o7777,
+        0o755
+    );
+}
+
+#[test]
+fn a_folder_with_programs_of_others_is_not_made_the_verifiers() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = || none_beside_the_verifier(folder.path()).map_err(|why| why.to_string());
+    assert_eq!(of(), Ok(()));
+    for name in ["rootpin-verifier", ".rootpin-Ab3dE9"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    assert_eq!(of(), Ok(()), "rootpin's own");
+    fs::create_dir(folder.path().join("zip")).unwrap();
+    assert!(
+        of().unwrap_err()
+            .contains(" holds zip, and containerd would run each")
+    );
+    for name in ["awk", "bash", "cp"] {
+        fs::write(folder.path().join(name), "").unwrap();
+    }
+    let why = of().unwrap_err();
+    assert!(
+        why.contains(" holds awk, bash, cp and others, and") && why.contains("--verifier DIR"),
+        "{why}"
+    );
+    assert!(none_beside_the_verifier(Path::new("/none/verifier")).is_ok());
+    assert!(
+        none_beside_the_verifier(Path::new("/etc/passwd")).is_err(),
+        "no folder"
+    );
 }

@@ -6,6 +6,7 @@ pub(super) const CONTAINERD: EngineUnit = EngineUnit {
     unit: "containerd.service",
     program: "containerd",
     options: &["config", "c", "address", "a"],
+    extension: ".toml",
     sockets: &["address", "a"],
 };
 
@@ -500,5 +501,129 @@ fn a_script_without_a_unit_of_its_name_makes_it_unclear_under_systemd_too() {
         let root = root(files);
         let found = told(&HostUnits::in_root(root.path(), true).start(&CONTAINERD, None, None));
         assert!(found.starts_with(wanted), "{files:?}: {found}");
+    }
+}
+
+/// A host whose one unit has that command, with engines under other names.
+fn host_of_other_names(command: &str) -> (tempfile::TempDir, HostUnits) {
+    let of_go = |path: &str| {
+        let head = [&b"\x7fELF"[..], &[0; 12], b"\xff Go buildinf:\x08\x02"].concat();
+        [&head[..], format!("path\t{path}\nbuild\t").as_bytes()].concat()
+    };
+    let root = root(&[
+        ("etc/systemd/system/engine.service", &service(command)),
+        (
+            "usr/local/bin/start",
+            "#!/bin/sh\nexec /opt/cd/copy -c /x\n",
+        ),
+        ("opt/cd/containerd-2.1.9", ""),
+        ("opt/plain", "\x7fELF, and not of Go"),
+        ("usr/bin/containerd", ""),
+    ]);
+    for (path, package) in [
+        (
+            "opt/cd/copy",
+            "github.com/containerd/containerd/v2/cmd/containerd",
+        ),
+        ("opt/dkr", "github.com/docker/docker/cmd/dockerd"),
+        ("opt/other", "github.com/moby/buildkit/cmd/buildkitd"),
+    ] {
+        fs::write(root.path().join(path), of_go(package)).unwrap();
+    }
+    let links = [
+        ("opt/cd/link", "/usr/bin/containerd"),
+        ("usr/local/bin/link", "/opt/cd/link"),
+        ("opt/cd/current", "containerd-2.1.9"),
+        ("opt/cd/to-copy", "copy"),
+    ];
+    let units = units(root.path(), &links);
+    (root, units)
+}
+
+#[test]
+fn a_unit_is_found_that_starts_the_engine_by_a_link_or_a_copy_of_another_name() {
+    for (engine, command, wanted) in [
+        (
+            &CONTAINERD,
+            "/opt/cd/link -c /srv/cd/config.toml",
+            "engine.service /srv/cd/config.toml",
+        ),
+        (&CONTAINERD, "link -c /x.toml", "engine.service /x.toml"),
+        (
+            &CONTAINERD,
+            "/usr/bin/env A=b /opt/cd/link -c /x.toml",
+            "engine.service /x.toml",
+        ),
+        (
+            &CONTAINERD,
+            "/opt/cd/current",
+            "engine.service unclear: it starts /opt/cd/current, which",
+        ),
+        (
+            &CONTAINERD,
+            "/opt/cd/copy -c /x.toml",
+            "engine.service unclear: it starts /opt/cd/copy, which",
+        ),
+        (
+            &CONTAINERD,
+            "/opt/cd/to-copy",
+            "engine.service unclear: it starts /opt/cd/to-copy, which",
+        ),
+        (
+            &CONTAINERD,
+            "/usr/bin/nice /opt/cd/copy",
+            "engine.service unclear: ",
+        ),
+        (
+            &CONTAINERD,
+            "/bin/sh -c 'exec /opt/cd/link -c /x'",
+            "engine.service unclear: ",
+        ),
+        (
+            &CONTAINERD,
+            "/usr/local/bin/start",
+            "engine.service unclear: ",
+        ),
+        (
+            &CONTAINERD,
+            "/opt/gone --config=/srv/config.toml",
+            "engine.service unclear: ",
+        ),
+        (&CONTAINERD, "/opt/gone -c /srv/config.yaml", "absent"),
+        (
+            &CONTAINERD,
+            "/opt/other --config /srv/config.toml",
+            "absent",
+        ),
+        (
+            &CONTAINERD,
+            "/opt/plain --config /srv/config.toml",
+            "absent",
+        ),
+        (&CONTAINERD, "/opt/cd/link --version", "absent"),
+        (
+            &CONTAINERD,
+            "/opt/dkr --config-file /srv/d/daemon.json",
+            "absent",
+        ),
+        (
+            &DOCKER,
+            "/opt/dkr --config-file /srv/d/daemon.json",
+            "engine.service unclear: it starts /opt/dkr",
+        ),
+        (
+            &DOCKER,
+            "/opt/gone --config-file /srv/d/daemon.json",
+            "engine.service unclear: ",
+        ),
+        (&DOCKER, "/opt/cd/copy -c /x.toml", "absent"),
+    ] {
+        let (_root, units) = host_of_other_names(command);
+        let found = units.start(engine, None, None);
+        assert!(
+            told(&found).starts_with(wanted),
+            "{command}: {}",
+            told(&found)
+        );
     }
 }
