@@ -25,6 +25,7 @@ mod next_page;
 mod notary_server;
 pub mod registry;
 mod replies;
+mod search_turns;
 mod server_backoff;
 mod server_words;
 mod signature_list;
@@ -48,7 +49,7 @@ pub use notary_server::NotaryServer;
 pub(crate) use registry::Description;
 pub(crate) use replies::RegistryReplies;
 pub(crate) use server_words::ServerWords;
-pub(crate) use signature_list::{CutLists, SignatureKind};
+pub(crate) use signature_list::{CutLists, ListsRead, SignatureKind};
 pub(crate) use threads::use_threads;
 pub use tuf::{TufLocation, TufReader};
 

@@ -19,6 +19,8 @@ pub(super) enum Step {
     Manifests(ListPart<Descriptor>),
     /// Layers of manifests.
     Layers(ListPart<Layer>),
+    /// The same, of which none is more than the list has left.
+    Blobs(ListPart<Layer>),
 }
 
 /// Entries of one list.
@@ -31,12 +33,29 @@ pub(super) struct ListPart<T> {
     pub(super) entries: Vec<T>,
 }
 
+impl<T> ListPart<T> {
+    pub(super) fn new(list: usize, is_late: bool, entries: Vec<T>) -> Self {
+        Self {
+            list,
+            is_late,
+            entries,
+        }
+    }
+
+    /// Splits off the entries after so many, if there are any.
+    pub(super) fn split_after(&mut self, count: usize) -> Option<Self> {
+        let entries = self.entries.split_off(count.min(self.entries.len()));
+        let rest = Self { entries, ..*self };
+        (!rest.entries.is_empty()).then_some(rest)
+    }
+}
+
 impl Step {
     /// Whether it is a part of a list that was read, and then whether a late one.
     pub(super) fn of_list(&self) -> Option<bool> {
         match self {
             Self::Manifests(part) => Some(part.is_late),
-            Self::Layers(part) => Some(part.is_late),
+            Self::Layers(part) | Self::Blobs(part) => Some(part.is_late),
             Self::Referrers | Self::IndexTag | Self::SignatureTag => None,
         }
     }
@@ -57,7 +76,7 @@ impl Step {
                 accept: MANIFEST,
                 cap: Document::LIMITS.bytes,
             }),
-            Self::Manifests(_) | Self::Layers(_) => None,
+            Self::Manifests(_) | Self::Layers(_) | Self::Blobs(_) => None,
         }
     }
 }
