@@ -70,6 +70,12 @@ fn status_text(value: &Value) -> String {
             .map(|trouble| format!("root: TROUBLE: {trouble}")),
     );
     lines.extend(
+        list(value, "roots")
+            .iter()
+            .filter_map(|root| root.get("told")?.as_str())
+            .map(|told| format!("signatures: {told}")),
+    );
+    lines.extend(
         list(value, "ahead")
             .iter()
             .filter_map(|ending| ending.get("told")?.as_str())

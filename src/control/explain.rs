@@ -1,7 +1,7 @@
 //! `rootpin policy explain`: the entries of the policy that cover a name, in the judge's own order,
 //! and what it takes for an image of that name to be let through.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::decide::survey::{ReportedBinding, shown_root};
 use rootpin_policy::judge::{EntryKind, Lookup, Why, entries};
 use rootpin_policy::{Policy, Root, Rule};
+use rootpin_trust::KeyId;
 use rootpin_trust::image::{Digest, ImageRef};
 
 /// An entry that covers the name, and why it applies or not.
@@ -42,12 +43,26 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
     })
 }
 
-/// The roots of the rule for a name, and what the signatures of each bind beside the digest.
+/// The roots of the rule for a name, what the signatures of each bind beside the digest, and which of
+/// its keys are revoked.
 fn roots(policy: &Policy, name: &ImageRef) -> Vec<Value> {
     let rule = policy.rule_for(&name.repository);
     let roots = rule.into_iter().flat_map(|rule| &rule.roots);
-    let object = |root: &Arc<Root>| json!({ "id": root.id, "binds": ReportedBinding::of(root) });
+    let object = |root: &Arc<Root>| {
+        let revoked = revoked_keys(policy, root).into_iter();
+        let revoked =
+            revoked.map(|(key, reason)| json!({ "key": key.to_string(), "reason": reason }));
+        json!({ "id": root.id, "binds": ReportedBinding::of(root), "revoked_keys": revoked.collect::<Vec<_>>() })
+    };
     roots.map(object).collect()
+}
+
+/// The keys of a root whose signatures count nowhere, and why.
+fn revoked_keys<'p>(policy: &'p Policy, root: &Root) -> BTreeMap<KeyId, &'p str> {
+    let named = root.key_names().into_iter().map(|(_, key)| key);
+    let keys = root.keys.iter().copied().chain(named);
+    let revoked = keys.filter_map(|key| Some((key, policy.revoked_key(&key)?)));
+    revoked.collect()
 }
 
 /// Why an entry applies or doesn't.

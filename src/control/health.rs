@@ -4,10 +4,12 @@
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
-use crate::decide::{Decider, RootExpiry};
+use crate::decide::survey::ReportedBinding;
+use crate::decide::{Decider, RootExpiry, SignatureRoot};
 use crate::plain_text::time_left;
 use crate::problem::Problem;
 use crate::state::{HostTime, MarkStanding, StateMark};
+use rootpin_policy::RootKind;
 
 /// A root that expires within this time is to be renewed by its publisher.
 const RENEW_WITHIN: SignedDuration = SignedDuration::from_hours(30 * 24);
@@ -94,13 +96,33 @@ pub(super) fn break_glass(decider: &Decider, now: Timestamp, red: &mut Vec<Strin
     shown
 }
 
-/// Every root whose metadata is known here.
+/// Every root whose metadata is known here, and every one whose signatures are beside images.
 pub(super) fn roots(decider: &Decider, now: Timestamp, red: &mut Vec<String>) -> Vec<Value> {
-    decider
-        .root_expiries()
-        .into_iter()
-        .map(|expiry| root(&expiry, now, red))
-        .collect()
+    let expiring = decider.root_expiries();
+    let of_metadata = expiring.iter().map(|expiry| root(expiry, now, red));
+    let mut rows: Vec<Value> = of_metadata.collect();
+    rows.extend(decider.signature_roots().iter().map(signature_root));
+    rows
+}
+
+/// A root whose signatures are beside images: its keys, and when such a signature was last found.
+/// That none was is no fault: an image that is cached asks no registry.
+fn signature_root(SignatureRoot { root, seen }: &SignatureRoot) -> Value {
+    let kind = match root.kind {
+        RootKind::Notation(_) => "notation",
+        RootKind::Cosign(_) | RootKind::Notary(_) | RootKind::Tuf(_) => "cosign",
+    };
+    let keys: Vec<String> = root.keys.iter().map(ToString::to_string).collect();
+    let (count, plural) = (keys.len(), if keys.len() == 1 { "" } else { "s" });
+    let seen = seen.map(|seen| format!("{seen:.0}"));
+    let last = seen
+        .as_deref()
+        .map_or("none was found in a registry yet".to_owned(), |seen| {
+            format!("the last one was found at {seen}")
+        });
+    let binds = root.binds();
+    json!({ "id": root.id, "type": kind, "binds": ReportedBinding::of(root), "keys": keys, "seen": seen,
+        "told": format!("{} ({kind}, {count} key{plural}, {binds}): {last}", root.id) })
 }
 
 /// Every source that shows less than this host has verified. What was verified answers for it, so

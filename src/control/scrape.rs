@@ -18,7 +18,7 @@ const AUDIT_MODE: &str = "*";
 type Sample = (&'static str, String, f64);
 
 /// The metrics that are looked up here; all samples of their names are replaced.
-const LOOKED_UP: [&str; 20] = [
+const LOOKED_UP: [&str; 21] = [
     "rootpin_shared_signer_total",
     "rootpin_clock_ok",
     "rootpin_state_ok",
@@ -33,6 +33,7 @@ const LOOKED_UP: [&str; 20] = [
     "rootpin_root_expires_seconds",
     "rootpin_metadata_expires_seconds",
     "rootpin_metadata_age_seconds",
+    "rootpin_signature_seen_seconds",
     "rootpin_sources_behind",
     "rootpin_sources_silent",
     "rootpin_break_glass",
@@ -169,6 +170,11 @@ fn roots(decider: &Decider, now: Timestamp) -> Vec<Sample> {
             let age = now.duration_since(contact).as_secs_f64();
             add("rootpin_metadata_age_seconds", age.max(0.0));
         }
+    }
+    for known in decider.signature_roots() {
+        let labels = format!("root=\"{}\"", label_value(&known.root.id));
+        let seen = known.seen.map(since_1970);
+        samples.extend(seen.map(|seen| ("rootpin_signature_seen_seconds", labels, seen)));
     }
     let behind = count(decider.sources_behind().len());
     samples.push(("rootpin_sources_behind", String::new(), behind));

@@ -35,7 +35,7 @@ use rootpin_policy::{Mode, Policy};
 use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef};
 
-pub use crate::evidence::{RootExpiry, SilentSource, SourceBehind};
+pub use crate::evidence::{RootExpiry, SignatureRoot, SilentSource, SourceBehind};
 pub(crate) use break_glass::EndedGlass;
 pub use break_glass::GlassRequest;
 use break_glass::GlassSlot;

@@ -145,7 +145,8 @@ impl<'a> JudgeSession<'a> {
             contact: evidence.contact,
             valid_until: evidence.valid_until,
             at_hand: evidence.is_at_hand(),
-            unseen: evidence.unseen.clone(),
+            unseen: evidence.unseen.refusal.clone(),
+            cut: evidence.unseen.cut.clone(),
             // Who only looks asks nobody again.
             age: if asks { age(&evidence) } else { String::new() },
         };

@@ -154,7 +154,8 @@ impl Decider {
         listing: &mut Listing,
     ) {
         let known = self.repositories.cached_signatures(look, image).await;
-        let known = known.unwrap_or_default();
+        let (known, _) = known.unwrap_or_default();
+        let known = (known, None);
         match self.repositories.search(look, image, known, true).await {
             Ok(found) => {
                 let findings = found.outcome.findings.iter();

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::Decider;
-use crate::evidence::{ExportedBundle, ImportedRoot, RootExpiry, SilentSource, SourceBehind};
+use crate::evidence::{
+    ExportedBundle, ImportedRoot, RootExpiry, SignatureRoot, SilentSource, SourceBehind,
+};
 use crate::sources::Bundle;
 use rootpin_trust::Refusal;
 use rootpin_trust::image::ImageRef;
@@ -66,6 +68,16 @@ impl Decider {
         policy.map_or_else(
             |_| Vec::new(),
             |policy| self.repositories.root_expiries(&policy),
+        )
+    }
+
+    /// The roots of the policy whose signatures are beside images, and when such were last seen.
+    #[must_use]
+    pub fn signature_roots(&self) -> Vec<SignatureRoot> {
+        let policy = self.policy();
+        policy.map_or_else(
+            |_| Vec::new(),
+            |policy| self.repositories.signature_roots(&policy),
         )
     }
 

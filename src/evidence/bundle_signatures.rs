@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::bundle_export::ExportedBundle;
 use super::bundle_import::ImportedRoot;
 use super::signature_cache::{CacheFile, counted, read_cached};
-use super::signatures::{Pins, origin};
+use super::signature_pins::Pins;
+use super::signatures::origin;
 use super::{MAX_CACHED, MetadataOrigin, NamedFiles, Repositories, RootLook};
 use crate::sources::{Bundle, SIGNATURES};
 use crate::state::Additions;
@@ -269,7 +270,7 @@ fn verified(
                 every_signer: false,
             };
             let files = read_cached(bytes).ok_or_else(|| malformed(name))?;
-            let outcome = Pins::of(look)?.verify(image, &files);
+            let outcome = Pins::of(look)?.verify(image, &files, Vec::new());
             let counted = counted(&files, &outcome.findings);
             Ok((counted, outcome.result?.get().expires))
         }

@@ -14,7 +14,7 @@ use std::thread;
 use jiff::Timestamp;
 use tokio::runtime::Handle;
 
-use super::signature_cache::{is_signatures, merged_signatures};
+use super::signature_cache::{is_of_signatures, is_signatures, merged_signatures};
 use super::{Evidence, MAX_CACHED, MetadataOrigin, NamedFiles, Repositories};
 use crate::state::cache::{Cache, Drafts};
 use crate::state::{Additions, Committed, Row, StateError, Store};
@@ -312,12 +312,14 @@ impl Repositories {
         let _merging = self.writer.merging();
         // The cache's files are written while the floors are: both wait for the disk.
         let (committed, drafts) = thread::scope(|scope| {
-            let drafting = scope.spawn(|| {
+            let drafts = || {
                 let drafts = fresh.iter().map(|evidence| self.draft(evidence));
                 drafts.collect::<Vec<_>>()
-            });
+            };
+            let drafting = (!fresh.is_empty()).then(|| scope.spawn(drafts));
             let committed = self.writer.write(&additions);
-            (committed, drafting.join().unwrap_or_default())
+            let drafts = drafting.and_then(|drafting| drafting.join().ok());
+            (committed, drafts.unwrap_or_default())
         });
         let committed = committed?;
         for (evidence, drafts) in fresh.iter().zip(drafts) {
@@ -327,16 +329,21 @@ impl Repositories {
     }
 
     /// Writes the files of evidence, without their names, which they get when its floors are safe
-    /// ([`saved`]). A cache that can't be written costs a fetch, never a decision.
+    /// ([`saved`]); signatures have none, and are named at once. A cache that can't be written costs a
+    /// fetch, never a decision.
     fn draft(&self, evidence: &Evidence) -> Option<Drafts> {
         let unsaved = evidence
             .unsaved
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let drafts = self.writer.draft(&evidence.origin, unsaved.as_ref()?);
+        let drafts = drafts.map_err(|error| not_cached(&evidence.origin.subject, &error));
+        let drafts = drafts.ok()?;
+        if is_of_signatures(&evidence.origin) {
+            named(evidence, drafts);
+            return None;
+        }
         drafts
-            .map_err(|error| not_cached(&evidence.origin.subject, &error))
-            .ok()?
     }
 }
 
@@ -347,6 +354,10 @@ fn saved(evidence: &Evidence, drafts: Option<Drafts>) {
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .take();
+    named(evidence, drafts);
+}
+
+fn named(evidence: &Evidence, drafts: Option<Drafts>) {
     if let Some(Err(error)) = drafts.map(Drafts::keep) {
         not_cached(&evidence.origin.subject, &error);
     }
@@ -380,6 +391,7 @@ mod tests {
     use rootpin_trust::image::Repository;
     use rootpin_trust::{SignatureFile, SignedImage, cosign};
 
+    use super::super::statement::Unseen;
     use super::*;
     use crate::evidence::signature_cache::read_cached;
 
@@ -475,7 +487,7 @@ mod tests {
             contact: now,
             asked: Mutex::new(now),
             valid_until: Timestamp::MAX,
-            unseen: None,
+            unseen: Unseen::default(),
             is_partly_at_hand: false,
             unsaved: Mutex::new(Some(vec![(name, file(&["AQ=="]))])),
         })

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::due::later;
+use super::due::{AGAIN, MetadataTimes, later};
 use super::statement::MetadataOrigin;
 use crate::sources::{RegistryReplies, SourceError};
 use rootpin_policy::{Policy, Root};
@@ -29,7 +29,8 @@ pub(crate) struct RootLook<'a> {
     /// Whether what is at hand doesn't have what was asked for: it may have been signed a moment
     /// ago, so the source is asked before its time.
     pub(crate) again: bool,
-    /// Where all signatures are looked for: what the registries answered for this question.
+    /// Where a person asks: what the registries answered for this question, as all signatures are
+    /// looked for.
     pub(crate) replies: Option<&'a RegistryReplies>,
 }
 
@@ -106,6 +107,27 @@ impl RootLook<'_> {
     /// no clock that went back.
     pub(super) fn clock(&self) -> Timestamp {
         clock(self.now, self.begun.elapsed())
+    }
+
+    /// Whether a source that was asked at that time is not asked again before its time. A person who
+    /// asks is told what the source says now, of what may have been signed a moment ago.
+    pub(super) fn is_recent(&self, asked: Timestamp) -> bool {
+        let by_a_person = self.replies.is_some();
+        // A clock that ran ahead and was set back makes no answer recent until that time comes.
+        asked <= self.now && self.now < later(asked, AGAIN) && (asked == self.now || !by_a_person)
+    }
+
+    /// The times of what is at hand, as they count for this question.
+    pub(super) fn times(&self, known: MetadataTimes) -> MetadataTimes {
+        let is_stale = known.asked < self.now && !self.is_recent(known.asked);
+        MetadataTimes {
+            asked: if is_stale {
+                Timestamp::MIN
+            } else {
+                known.asked
+            },
+            ..known
+        }
     }
 
     /// Until when what is verified now answers without another look.

@@ -24,6 +24,8 @@ mod per_key;
 pub(crate) mod publisher;
 mod root_expiry;
 mod signature_cache;
+mod signature_pins;
+mod signature_search;
 mod signatures;
 mod signed_manifests;
 mod silent;
@@ -60,7 +62,7 @@ pub(crate) use due::{AGAIN, later};
 pub(crate) use keep::Unkept;
 pub(crate) use look::RootLook;
 pub(crate) use notary_contents::NotaryContents;
-pub use root_expiry::RootExpiry;
+pub use root_expiry::{RootExpiry, SignatureRoot};
 pub(crate) use signatures::source_of;
 pub use silent::SilentSource;
 pub(crate) use statement::{Evidence, MetadataOrigin};
@@ -165,7 +167,7 @@ impl Repositories {
                     every_signer,
                 } = question
                 else {
-                    return Err(signatures::not_of_digests());
+                    return Err(signature_pins::not_of_digests());
                 };
                 let image = SignedImage {
                     repository: gun,
@@ -175,10 +177,7 @@ impl Repositories {
                 };
                 match by_manifests {
                     true => Box::pin(self.of_signed_manifests(look, image)).await,
-                    false => {
-                        let said = Box::pin(self.of_signatures(look, image)).await;
-                        said.map_err(signed_manifests::or_by_manifests)
-                    }
+                    false => Box::pin(self.of_signatures(look, image, false)).await,
                 }
             }
         }

@@ -8,6 +8,7 @@ use super::drive::{Fetch, VerifiedUpdates, or_revoked};
 use super::due::{Due, MetadataTimes};
 use super::look::SourceFailure;
 use super::per_key::PerKeyCache;
+use super::statement::Unseen;
 use super::tuf::source_for;
 use super::{Evidence, MetadataOrigin, NamedFiles, Repositories, RootLook};
 use crate::sources::NotaryServer;
@@ -59,10 +60,12 @@ impl Repositories {
         let mut slot = slot.lock().await;
         let clock = look.clock();
         let at_hand = slot.as_ref().map(|known| &known.evidence);
-        let times = at_hand.map(|known| MetadataTimes {
-            contact: known.contact,
-            asked: known.asked(),
-            valid_until: known.valid_until,
+        let times = at_hand.map(|known| {
+            look.times(MetadataTimes {
+                contact: known.contact,
+                asked: known.asked(),
+                valid_until: known.valid_until,
+            })
         });
         let again = look.again && !self.failures.are_remembered();
         let due = Due::of(times, look.now, clock, again);
@@ -205,7 +208,7 @@ impl NotaryLook<'_> {
                 contact: evidence.contact,
                 asked: Mutex::new(self.look.now),
                 valid_until: until.min(expires),
-                unseen: None,
+                unseen: Unseen::default(),
                 is_partly_at_hand: false,
                 unsaved: Mutex::new(unsaved),
             }),
@@ -235,7 +238,7 @@ impl NotaryLook<'_> {
             contact,
             asked: Mutex::new(self.look.now),
             valid_until,
-            unseen: None,
+            unseen: Unseen::default(),
             is_partly_at_hand: false,
             unsaved: Mutex::new(Some(files)),
         });

@@ -1,10 +1,12 @@
-//! Until when the roots' own metadata holds, as far as this host has seen it: nothing is asked for
-//! it, and no decision rests on it.
+//! Until when the roots' own metadata holds, and when signatures of the others were seen, as far as
+//! this host knows: nothing is asked for it, and no decision rests on it.
+
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use super::tuf::origin;
-use super::{MetadataOrigin, Repositories};
+use super::{MetadataOrigin, Repositories, source_of};
 use rootpin_policy::{Policy, Root, RootKind, TufRoot};
 use rootpin_trust::{Request, RootFile, Subject};
 
@@ -28,7 +30,28 @@ pub struct RootExpiry {
     pub contact: Option<Timestamp>,
 }
 
+/// A root of the policy whose signatures are beside images: it has no metadata that expires.
+#[derive(Debug, Clone)]
+pub struct SignatureRoot {
+    /// The root.
+    pub root: Arc<Root>,
+    /// When a registry last had signatures of it that were enough for an image.
+    pub seen: Option<Timestamp>,
+}
+
 impl Repositories {
+    /// Each root of the policy whose signatures are beside images.
+    pub(crate) fn signature_roots(&self, policy: &Policy) -> Vec<SignatureRoot> {
+        let roots = policy.roots.values();
+        let of_signatures =
+            |root: &&Arc<Root>| matches!(root.kind, RootKind::Cosign(_) | RootKind::Notation(_));
+        let of = |root: &Arc<Root>| SignatureRoot {
+            root: Arc::clone(root),
+            seen: self.store.last_contact(&source_of(root)).ok().flatten(),
+        };
+        roots.filter(of_signatures).map(of).collect()
+    }
+
     /// Each root of the policy whose metadata is known here.
     pub(crate) fn root_expiries(&self, policy: &Policy) -> Vec<RootExpiry> {
         let expiry = |root: &Root| match &root.kind {

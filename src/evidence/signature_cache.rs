@@ -4,8 +4,17 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use super::MetadataOrigin;
 use rootpin_trust::image::Digest;
 use rootpin_trust::{MOST_SIGNATURES, SignatureFile, SignatureFinding};
+
+/// How the sources of signatures begin, before the root's ID.
+pub(super) const SOURCE: &str = "signatures for root ";
+
+/// Whether metadata is that of signatures beside images.
+pub(super) fn is_of_signatures(origin: &MetadataOrigin) -> bool {
+    origin.source.starts_with(SOURCE)
+}
 
 /// A cached file: the signatures that counted.
 #[derive(Serialize, Deserialize)]

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use super::drive::revoked_beside;
 use super::signatures::{SignaturesAtHand, lasts, origin};
+use super::statement::Unseen;
 use super::{Evidence, Repositories, RootLook, share};
 use crate::sources::Description;
 use rootpin_trust::image::{Digest, Document, ImageRef};
@@ -66,7 +67,7 @@ impl Repositories {
             deadline: share(Instant::now(), look.deadline, 2),
             ..look
         };
-        let refusal = match Box::pin(self.of_signatures(half, image)).await {
+        let refusal = match Box::pin(self.of_signatures(half, image, true)).await {
             Ok(evidence) => return self.with_each(look, image, name, evidence).await,
             Err(refusal) => refusal,
         };
@@ -116,7 +117,10 @@ impl Repositories {
             Err(refusal) if !refusal.code.judged() => (
                 Arc::clone(&index.verified),
                 index.unsaved_files(),
-                Some(refusal),
+                Unseen {
+                    refusal: Some(refusal),
+                    cut: index.unseen.cut.clone(),
+                },
                 true,
             ),
             _ => return Ok(index),
@@ -145,7 +149,7 @@ impl Repositories {
         // Of an index that is cached, the index's own signers were not looked at.
         let is_of_part = image.every_signer && name.is_none();
         let Ok(Document::Index { manifests, .. }) = Document::parse(&index) else {
-            return Err(super::signatures::not_of_digests());
+            return Err(super::signature_pins::not_of_digests());
         };
         if manifests.len() > MOST_MANIFESTS {
             return Err(Refusal::new(
@@ -165,7 +169,7 @@ impl Repositories {
                 digest: entry.descriptor.digest,
                 ..image
             };
-            let evidence = match Box::pin(self.of_signatures(look, manifest)).await {
+            let evidence = match Box::pin(self.of_signatures(look, manifest, true)).await {
                 Ok(evidence) => evidence,
                 Err(mut refusal) => {
                     refusal.found = format!("of the index {}: {}", image.digest, refusal.found);
@@ -187,7 +191,9 @@ impl Repositories {
             origin: origin(look.root, image.repository),
             contact: look.now,
             asked: Mutex::new(look.now),
-            unseen: signed.iter().find_map(|one| one.unseen.clone()),
+            unseen: signed
+                .iter()
+                .fold(Unseen::default(), |all, one| all.or(one.unseen.clone())),
             is_partly_at_hand: is_of_part || signed.iter().any(|one| one.is_at_hand()),
             unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
         }))
@@ -207,6 +213,27 @@ impl Repositories {
             if let Some(revoked) = self.revoked_at_hand(look, manifest).await {
                 return revoked_beside(refusal, &revoked);
             }
+        }
+        refusal
+    }
+
+    /// The refusal of an image without a signature, where the rule takes no others: an index may have
+    /// them.
+    pub(super) async fn or_by_manifests(
+        &self,
+        look: RootLook<'_>,
+        image: SignedImage<'_>,
+        mut refusal: Refusal,
+    ) -> Refusal {
+        let half = RootLook {
+            deadline: share(Instant::now(), look.deadline, 2),
+            ..look
+        };
+        // What its registry does not describe may be one.
+        let described = self.described(half, image).await;
+        if described.map_or(true, |known| !known.manifests.is_empty()) {
+            let hint = "; if it is an index whose manifests are all signed, index = \"by-manifests\" in the rule takes it";
+            refusal.hint.push_str(hint);
         }
         refusal
     }
@@ -257,15 +284,6 @@ fn listed(index: &[u8]) -> Vec<Digest> {
     };
     let digests = manifests.iter().map(|entry| entry.descriptor.digest);
     digests.take(MOST_MANIFESTS).collect()
-}
-
-/// The refusal of an image without a signature, where the rule takes no others: an index may have them.
-pub(super) fn or_by_manifests(mut refusal: Refusal) -> Refusal {
-    if refusal.code == Code::NoStatement {
-        let hint = "; if it is an index whose manifests are all signed, index = \"by-manifests\" in the rule takes it";
-        refusal.hint.push_str(hint);
-    }
-    refusal
 }
 
 fn file_name(index: Digest) -> String {

@@ -24,12 +24,36 @@ pub(crate) struct Evidence {
     pub(super) asked: Mutex<Timestamp>,
     /// Until when it answers without another look.
     pub(crate) valid_until: Timestamp,
-    /// Why there may be signers that were not seen, where all of them were wanted.
-    pub(crate) unseen: Option<Refusal>,
+    /// Which signers there may be that were not seen.
+    pub(crate) unseen: Unseen,
     /// Whether a part of it is of what was at hand, so that its source may have more.
     pub(super) is_partly_at_hand: bool,
     /// What is still to be written: the files, once the floors are safe.
     pub(super) unsaved: Mutex<Option<NamedFiles>>,
+}
+
+/// Why there may be signers that were not seen, where all of them were wanted.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Unseen {
+    /// Something could not be read.
+    pub(crate) refusal: Option<Refusal>,
+    /// Lists are longer than what is looked at: how much was, as an end of what was found.
+    pub(crate) cut: String,
+}
+
+impl Unseen {
+    /// What was not seen of either.
+    pub(super) fn or(self, other: Self) -> Self {
+        let cut = if self.cut.is_empty() {
+            other.cut
+        } else {
+            self.cut
+        };
+        Self {
+            refusal: self.refusal.or(other.refusal),
+            cut,
+        }
+    }
 }
 
 /// Whose metadata it is: contacts and cached files are kept by this.
@@ -61,7 +85,7 @@ impl Evidence {
 
     /// Whether its source may have more than it.
     pub(crate) fn is_at_hand(&self) -> bool {
-        self.is_partly_at_hand || self.unseen.is_some() || !self.is_unsaved()
+        self.is_partly_at_hand || self.unseen.refusal.is_some() || !self.is_unsaved()
     }
 
     /// Whether it has not been written yet.

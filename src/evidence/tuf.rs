@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use super::drive::VerifiedUpdates;
 use super::due::{Due, MetadataTimes};
 use super::per_key::PerKeyCache;
+use super::statement::Unseen;
 use super::{Evidence, MetadataOrigin, Repositories, RootLook};
 use rootpin_policy::TufRoot;
 use rootpin_trust::image::{Digest, Repository};
@@ -138,7 +139,7 @@ impl Repositories {
                     contact,
                     asked,
                     valid_until,
-                    unseen: None,
+                    unseen: Unseen::default(),
                     is_partly_at_hand: false,
                     unsaved,
                 }))
@@ -160,7 +161,7 @@ impl TufLook<'_> {
         updates: &mut VerifiedUpdates,
     ) -> Result<bool, Refusal> {
         let (look, id, failures) = (self.look, &self.look.root.id, &self.repositories.failures);
-        let times = slot.as_ref().map(TufAtHand::times);
+        let times = slot.as_ref().map(|known| look.times(known.times()));
         let again = look.again && !failures.are_remembered();
         let due = Due::of(times, look.now, clock, again);
         if due == Due::Nothing {
@@ -274,7 +275,7 @@ impl TufLook<'_> {
             contact: earlier.contact,
             asked: Mutex::new(known.asked),
             valid_until,
-            unseen: None,
+            unseen: Unseen::default(),
             is_partly_at_hand: false,
             unsaved: Mutex::new(unsaved),
         })

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::blob_stream::{self, BlobStream, StreamRequest};
 use super::image_signatures::SignatureSearch;
 use super::replies::RegistryReplies;
+use super::search_turns::SearchTurns;
 use super::server_backoff::ServerBackoff;
 use super::signature_list::SignatureKind;
 use super::without_referrers::WithoutReferrers;
@@ -35,6 +36,7 @@ pub struct Sources {
     /// By host, what gave no answer when it was last asked for an image.
     registries: Mutex<HashMap<String, (Instant, Arc<ServerBackoff>)>>,
     without_referrers: WithoutReferrers,
+    search_turns: SearchTurns,
 }
 
 impl Sources {
@@ -49,6 +51,7 @@ impl Sources {
             locations: Mutex::default(),
             registries: Mutex::default(),
             without_referrers: WithoutReferrers::default(),
+            search_turns: SearchTurns::default(),
         }
     }
 
@@ -190,17 +193,18 @@ impl Sources {
     /// all of them are looked for, what is known of this question's registries.
     ///
     /// # Errors
-    /// No way to the registry is usable.
-    pub(crate) fn signatures<'a>(
+    /// No way to the registry is usable, or other searches there take all the time.
+    pub(crate) async fn signatures<'a>(
         &'a self,
         repository: &'a Repository,
-        digest: Digest,
-        wanted: SignatureKind,
+        (digest, wanted): (Digest, SignatureKind),
         replies: Option<&'a RegistryReplies>,
+        deadline: Instant,
     ) -> Result<SignatureSearch<'a>, SourceError> {
         let client = self.client(repository.host(), None)?;
+        let turn = self.search_turns.take(repository, deadline).await?;
         let known = (&self.without_referrers, replies);
-        SignatureSearch::start(&client, known, repository, digest, wanted)
+        SignatureSearch::start(&client, known, repository, (digest, wanted), turn)
     }
 
     /// Bytes by their digest, as they come in; `None`: the registry has none of them.

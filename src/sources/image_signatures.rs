@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Instant;
 
+use super::SourceError;
 use super::at_once::{AT_ONCE, all};
 use super::hosts::Capability;
 use super::http::{HttpClient, Reply};
@@ -15,12 +16,14 @@ use super::next_page::{NextPage, next_page};
 use super::registry::{self, Endpoint};
 use super::replies::RegistryReplies;
 use super::search_time::{SearchTime, turn};
-use super::signature_list::{CutLists, SignatureKind, is_json, is_of_repository, listed, wrong};
+use super::search_turns::SearchTurn;
+use super::signature_list::{
+    CutLists, ListCounts, ListsRead, SignatureKind, is_json, listed, wrong,
+};
 use super::signature_manifest::{Layer, NotRead, SignatureManifest, take_files};
 use super::signature_requests::SignatureRequests;
 use super::signature_steps::{INDEX, ListPart, Step};
 use super::without_referrers::WithoutReferrers;
-use super::{SourceError, share};
 use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
 use rootpin_trust::{MOST_SIGNATURES, SignatureFile};
 
@@ -33,6 +36,7 @@ const MOST_PAGES: usize = 4;
 /// One search for an image's signatures.
 #[derive(Debug)]
 pub(crate) struct SignatureSearch<'a> {
+    _turn: SearchTurn,
     known: &'a WithoutReferrers,
     requests: SignatureRequests<'a>,
     digest: Digest,
@@ -49,10 +53,8 @@ pub(crate) struct SignatureSearch<'a> {
     time: SearchTime,
     /// Why something that may have been a signature was not read.
     failed: Option<SourceError>,
-    /// Signatures that were read and those that were left out, and whether a list has more pages.
-    looked_at: usize,
-    left_out: usize,
-    goes_on: bool,
+    /// What was seen of the lists, at the present way.
+    counts: ListCounts,
     /// What came of plain http, where nobody speaks that.
     by_http: Option<SourceError>,
     /// Whether the present way answered anything.
@@ -68,12 +70,13 @@ impl<'a> SignatureSearch<'a> {
         client: &HttpClient,
         (known, replies): (&'a WithoutReferrers, Option<&'a RegistryReplies>),
         repository: &'a Repository,
-        digest: Digest,
-        wanted: SignatureKind,
+        (digest, wanted): (Digest, SignatureKind),
+        turn: SearchTurn,
     ) -> Result<Self, SourceError> {
         let ways = registry::endpoints(client, repository, Capability::Pull)?;
         let now = Instant::now();
         let mut search = Self {
+            _turn: turn,
             known,
             requests: SignatureRequests {
                 repository,
@@ -89,9 +92,7 @@ impl<'a> SignatureSearch<'a> {
             blobs: (0, BTreeMap::new()),
             time: SearchTime::new(now),
             failed: None,
-            looked_at: 0,
-            left_out: 0,
-            goes_on: false,
+            counts: ListCounts::default(),
             by_http: None,
             answered: false,
             is_new_way: true,
@@ -108,15 +109,15 @@ impl<'a> SignatureSearch<'a> {
 
     /// What was left out of lists that are longer than what is looked at.
     pub(crate) fn cut(&self) -> Option<CutLists> {
-        let is_cut = self.left_out > 0 || self.goes_on;
-        is_cut.then_some(CutLists {
-            looked_at: self.looked_at,
-            listed: self.looked_at + self.left_out,
-            goes_on: self.goes_on,
-        })
+        self.counts.cut()
     }
 
-    /// The signatures of the next place; `None`: there is no other place.
+    /// How much was read of what lists beside the image name.
+    pub(crate) fn lists_read(&self) -> ListsRead {
+        self.counts.read
+    }
+
+    /// Some signatures of the next place, no more than [`AT_ONCE`]; `None`: there is no other place.
     pub(crate) async fn next(&mut self, deadline: Instant) -> Option<Vec<SignatureFile>> {
         loop {
             let endpoint = self.ways.front()?.clone();
@@ -210,7 +211,7 @@ impl<'a> SignatureSearch<'a> {
         self.ways.pop_front();
         self.read.clear();
         self.failed = None;
-        (self.looked_at, self.left_out, self.goes_on) = (0, 0, false);
+        self.counts = ListCounts::default();
         self.answered = false;
         self.begin();
     }
@@ -220,15 +221,9 @@ impl<'a> SignatureSearch<'a> {
         self.is_new_way = true;
         self.rests_on_memory = first == Some(true);
         self.steps = match first {
-            Some(true) => [Step::IndexTag, Step::SignatureTag].into(),
-            Some(false) => [Step::Referrers, Step::IndexTag, Step::SignatureTag].into(),
+            Some(without_list) => Step::first(without_list, self.wanted),
             None => VecDeque::new(),
         };
-        // The tag is cosign's own.
-        if self.wanted == SignatureKind::Notation {
-            self.steps
-                .retain(|step| !matches!(step, Step::SignatureTag));
-        }
     }
 
     /// Whether it is remembered that the registry has no list of referrers. A person who asks is told
@@ -278,7 +273,8 @@ impl<'a> SignatureSearch<'a> {
                 };
                 let list = self.new_list();
                 let (_, layers) = self.layers(&reply, None);
-                Ok(self.files(endpoint, list, layers, deadline).await)
+                let part = ListPart::new(list, false, layers);
+                Ok(self.files(endpoint, part).await)
             }
             (_, Some(place)) => {
                 if let Some(reply) = self.requests.get(endpoint, &place, deadline).await?
@@ -290,10 +286,8 @@ impl<'a> SignatureSearch<'a> {
                 Ok(Vec::new())
             }
             (Step::Manifests(some), _) => Ok(self.manifests(endpoint, some, deadline).await),
-            (Step::Layers(some), _) => {
-                let ListPart { list, entries, .. } = some;
-                Ok(self.files(endpoint, list, entries, deadline).await)
-            }
+            (Step::Layers(some), _) => Ok(self.files(endpoint, some).await),
+            (Step::Blobs(some), _) => Ok(self.blobs(endpoint, some).await),
             (Step::IndexTag | Step::SignatureTag, None) => Ok(Vec::new()),
         }
     }
@@ -320,6 +314,7 @@ impl<'a> SignatureSearch<'a> {
             match reply {
                 Ok(reply) => {
                     self.answered = true;
+                    self.counts.read.read += 1;
                     self.read.insert(entry.digest);
                     let (order, layers) = self.layers(&reply, Some(self.digest));
                     if SignatureKind::is_last(order) && !is_late {
@@ -332,16 +327,11 @@ impl<'a> SignatureSearch<'a> {
             }
         }
         if !later.is_empty() {
-            self.steps.push_back(Step::Layers(ListPart {
-                list,
-                is_late: true,
-                entries: later,
-            }));
+            let later = ListPart::new(list, true, later);
+            self.steps.push_back(Step::Layers(later));
         }
-        let until = self
-            .time
-            .part(Instant::now(), self.goes_on_after(Some(is_late)));
-        self.files(endpoint, list, now, until).await
+        let part = ListPart::new(list, is_late, now);
+        self.files(endpoint, part).await
     }
 
     /// Reads the list of referrers, page by page, if the registry has one.
@@ -374,7 +364,8 @@ impl<'a> SignatureSearch<'a> {
                 }
             };
             let status = reply.status.as_u16();
-            if page == 0 && !self.is_list(endpoint, &reply)? {
+            let (api, repository) = (endpoint.api(), self.requests.repository);
+            if page == 0 && !self.known.is_list(api, repository, &reply)? {
                 return Ok(());
             }
             let listed = match status {
@@ -405,36 +396,6 @@ impl<'a> SignatureSearch<'a> {
         Ok(())
     }
 
-    /// Whether an answer is a list of referrers, and not the word that there is none. One that answers
-    /// everything with a page of its own has none either, which is not remembered: a proxy may answer
-    /// so for a moment.
-    ///
-    /// # Errors
-    /// It is neither: that it is denied, or gone, says nothing of what is there.
-    fn is_list(&self, endpoint: &Endpoint, reply: &Reply) -> Result<bool, SourceError> {
-        let (api, repository) = (endpoint.api(), self.requests.repository);
-        match reply.status.as_u16() {
-            200 if is_json(reply) => {
-                self.known.has_list(api, repository);
-                Ok(true)
-            }
-            200 => Ok(false),
-            // One that gave lists a while ago has none for this image, or an odd moment.
-            404 if is_of_repository(reply) || self.known.had_list(api, repository) => Ok(false),
-            400 | 404 | 405 | 501 if !self.known.had_list(api, repository) => {
-                self.known.add(api, repository);
-                Ok(false)
-            }
-            status @ (400 | 405) => {
-                let cause = format!("answered {status}, and gave lists of referrers a while ago");
-                Err(wrong(&reply.url, &cause))
-            }
-            // A list that is too long, or broken, is this image's alone: who may push beside it made
-            // it.
-            _ => Err(reply.error()),
-        }
-    }
-
     /// Each list has a budget of its own.
     fn new_list(&mut self) -> usize {
         self.lists += 1;
@@ -449,26 +410,11 @@ impl<'a> SignatureSearch<'a> {
         listed.retain(|(_, descriptor)| known.insert(descriptor.digest));
         let count = listed.len();
         listed.truncate(MOST_MANIFESTS);
-        self.left_out += count - listed.len();
-        self.goes_on |= goes_on;
-        let mut next = VecDeque::new();
-        for alike in listed.chunk_by(|(one, _), (other, _)| one == other) {
-            for some in alike.chunks(AT_ONCE) {
-                let is_late = some
-                    .first()
-                    .is_some_and(|(at, _)| SignatureKind::is_last(*at));
-                let step = Step::Manifests(ListPart {
-                    list,
-                    is_late,
-                    entries: some.iter().map(|(_, entry)| entry.clone()).collect(),
-                });
-                if is_late {
-                    self.steps.push_back(step);
-                } else {
-                    next.push_back(step);
-                }
-            }
-        }
+        self.counts.left_out += count - listed.len();
+        self.counts.read.listed += listed.len();
+        self.counts.goes_on |= goes_on;
+        let (mut next, late) = Step::of_listed(list, &listed);
+        self.steps.extend(late);
         let begins = !next.is_empty();
         next.append(&mut self.steps);
         self.steps = next;
@@ -484,7 +430,7 @@ impl<'a> SignatureSearch<'a> {
     fn layers(&mut self, reply: &Reply, subject: Option<Digest>) -> (u8, Vec<Layer>) {
         match SignatureManifest::read(&reply.body, self.wanted, subject) {
             Ok(manifest) => {
-                self.left_out += manifest.left_out;
+                self.counts.left_out += manifest.left_out;
                 (manifest.order, manifest.layers)
             }
             Err(NotRead) if is_json(reply) => {
@@ -495,50 +441,58 @@ impl<'a> SignatureSearch<'a> {
         }
     }
 
-    /// The bytes of layers, as many as the list has left. One that can't be read hides no other one.
+    /// The first signatures of layers, as many as the list has left; the others are read next.
     async fn files(
         &mut self,
         endpoint: &Endpoint,
-        list: usize,
-        mut layers: Vec<Layer>,
-        deadline: Instant,
+        mut part: ListPart<Layer>,
     ) -> Vec<SignatureFile> {
-        let (count, looked_at) = (layers.len(), self.files.entry(list).or_default());
-        layers.truncate(MOST_SIGNATURES.saturating_sub(*looked_at));
-        *looked_at += layers.len();
-        self.looked_at += layers.len();
-        self.left_out += count - layers.len();
-        if self.blobs.0 != list {
-            self.blobs = (list, BTreeMap::new());
-        }
-        self.read_blobs(endpoint, &layers, deadline).await;
-        take_files(&mut self.blobs.1, layers)
+        let (count, looked_at) = (part.entries.len(), self.files.entry(part.list).or_default());
+        part.entries
+            .truncate(MOST_SIGNATURES.saturating_sub(*looked_at));
+        *looked_at += part.entries.len();
+        self.counts.looked_at += part.entries.len();
+        self.counts.left_out += count - part.entries.len();
+        self.blobs(endpoint, part).await
     }
 
-    /// Reads the blobs of layers, which several layers may share.
-    async fn read_blobs(&mut self, endpoint: &Endpoint, layers: &[Layer], deadline: Instant) {
+    /// The signatures of some layers, few at a time, so that what is large is not all in memory at
+    /// once. One that can't be read hides no other one.
+    async fn blobs(
+        &mut self,
+        endpoint: &Endpoint,
+        mut part: ListPart<Layer>,
+    ) -> Vec<SignatureFile> {
+        if let Some(rest) = part.split_after(AT_ONCE) {
+            self.steps.push_front(Step::Blobs(rest));
+        }
+        // One that keeps us waiting leaves time for the next ones.
+        let goes_on = self.goes_on_after(Some(part.is_late));
+        let until = self.time.part(Instant::now(), goes_on);
+        if self.blobs.0 != part.list {
+            self.blobs = (part.list, BTreeMap::new());
+        }
+        self.read_blobs(endpoint, &part.entries, until).await;
+        take_files(&mut self.blobs.1, part.entries)
+    }
+
+    /// Reads the blobs of layers, which several layers may share, at once.
+    async fn read_blobs(&mut self, endpoint: &Endpoint, layers: &[Layer], until: Instant) {
         let mut known: BTreeSet<Digest> = self.blobs.1.keys().copied().collect();
         let digests = layers.iter().map(|(descriptor, _)| descriptor.digest);
         let wanted: Vec<Digest> = digests.filter(|digest| known.insert(*digest)).collect();
-        let mut parts = wanted.chunks(AT_ONCE).peekable();
-        while let Some(some) = parts.next() {
-            // One that keeps us waiting leaves time for the next ones.
-            let until = share(
-                Instant::now(),
-                deadline,
-                1 + usize::from(parts.peek().is_some()),
-            );
-            let blobs = all(some
-                .iter()
-                .map(|digest| self.requests.blob(endpoint, *digest, until)))
-            .await;
-            for (digest, blob) in some.iter().zip(blobs) {
-                match blob {
-                    Ok(bytes) => {
-                        self.blobs.1.insert(*digest, bytes);
-                    }
-                    Err(error) => self.unread(error),
+        self.counts.read.listed += wanted.len();
+        let blobs = all(wanted
+            .iter()
+            .map(|digest| self.requests.blob(endpoint, *digest, until)))
+        .await;
+        for (digest, blob) in wanted.iter().zip(blobs) {
+            match blob {
+                Ok(bytes) => {
+                    self.counts.read.read += 1;
+                    self.blobs.1.insert(*digest, bytes);
                 }
+                Err(error) => self.unread(error),
             }
         }
     }

@@ -28,6 +28,7 @@ mod notary_server;
 pub mod registry;
 mod replies;
 mod search_time;
+mod search_turns;
 mod server_backoff;
 mod server_words;
 mod signature_list;
@@ -52,7 +53,7 @@ pub use notary_server::NotaryServer;
 pub(crate) use registry::Description;
 pub(crate) use replies::RegistryReplies;
 pub(crate) use server_words::ServerWords;
-pub(crate) use signature_list::{CutLists, SignatureKind};
+pub(crate) use signature_list::{CutLists, ListsRead, SignatureKind};
 pub(crate) use threads::use_threads;
 pub use tuf::{TufLocation, TufReader};
 

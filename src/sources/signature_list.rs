@@ -48,6 +48,35 @@ impl fmt::Display for CutLists {
     }
 }
 
+/// What was seen of the lists at one way.
+#[derive(Debug, Default)]
+pub(super) struct ListCounts {
+    /// Signatures that were read and those that were left out, and whether a list has more pages.
+    pub(super) looked_at: usize,
+    pub(super) left_out: usize,
+    pub(super) goes_on: bool,
+    pub(super) read: ListsRead,
+}
+
+impl ListCounts {
+    /// What was left out of lists that are longer than what is looked at.
+    pub(super) fn cut(&self) -> Option<CutLists> {
+        let is_cut = self.left_out > 0 || self.goes_on;
+        is_cut.then_some(CutLists {
+            looked_at: self.looked_at,
+            listed: self.looked_at + self.left_out,
+            goes_on: self.goes_on,
+        })
+    }
+}
+
+/// How much was read of the manifests that lists beside an image name, and of their signatures.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct ListsRead {
+    pub(crate) read: usize,
+    pub(crate) listed: usize,
+}
+
 impl SignatureKind {
     /// The last place in the order of looking.
     pub(super) const LAST: u8 = u8::MAX;

@@ -1,5 +1,9 @@
 //! The steps of a search for an image's signatures, and where each looks.
 
+use std::collections::VecDeque;
+
+use super::at_once::AT_ONCE;
+use super::signature_list::SignatureKind;
 use super::signature_manifest::Layer;
 use rootpin_trust::image::{Descriptor, Digest, Document};
 
@@ -19,6 +23,8 @@ pub(super) enum Step {
     Manifests(ListPart<Descriptor>),
     /// Layers of manifests.
     Layers(ListPart<Layer>),
+    /// The same, of which none is more than the list has left.
+    Blobs(ListPart<Layer>),
 }
 
 /// Entries of one list.
@@ -31,12 +37,62 @@ pub(super) struct ListPart<T> {
     pub(super) entries: Vec<T>,
 }
 
+impl<T> ListPart<T> {
+    pub(super) fn new(list: usize, is_late: bool, entries: Vec<T>) -> Self {
+        Self {
+            list,
+            is_late,
+            entries,
+        }
+    }
+
+    /// Splits off the entries after so many, if there are any.
+    pub(super) fn split_after(&mut self, count: usize) -> Option<Self> {
+        let entries = self.entries.split_off(count.min(self.entries.len()));
+        let rest = Self { entries, ..*self };
+        (!rest.entries.is_empty()).then_some(rest)
+    }
+}
+
 impl Step {
+    /// The places where signatures are looked for, in their order.
+    pub(super) fn first(without_list: bool, wanted: SignatureKind) -> VecDeque<Self> {
+        let mut steps = VecDeque::from([Self::Referrers, Self::IndexTag, Self::SignatureTag]);
+        // The tag is cosign's own.
+        if wanted == SignatureKind::Notation {
+            steps.pop_back();
+        }
+        if without_list {
+            steps.pop_front();
+        }
+        steps
+    }
+
+    /// The steps that read the manifests of a list, in the order of looking: those that come next, and
+    /// at the end those of entries that say that they are no signatures.
+    pub(super) fn of_listed(
+        list: usize,
+        listed: &[(u8, Descriptor)],
+    ) -> (VecDeque<Self>, VecDeque<Self>) {
+        let (mut next, mut late) = (VecDeque::new(), VecDeque::new());
+        for alike in listed.chunk_by(|(one, _), (other, _)| one == other) {
+            for some in alike.chunks(AT_ONCE) {
+                let is_late = some
+                    .first()
+                    .is_some_and(|(at, _)| SignatureKind::is_last(*at));
+                let entries = some.iter().map(|(_, entry)| entry.clone()).collect();
+                let steps = if is_late { &mut late } else { &mut next };
+                steps.push_back(Self::Manifests(ListPart::new(list, is_late, entries)));
+            }
+        }
+        (next, late)
+    }
+
     /// Whether it is a part of a list that was read, and then whether a late one.
     pub(super) fn of_list(&self) -> Option<bool> {
         match self {
             Self::Manifests(part) => Some(part.is_late),
-            Self::Layers(part) => Some(part.is_late),
+            Self::Layers(part) | Self::Blobs(part) => Some(part.is_late),
             Self::Referrers | Self::IndexTag | Self::SignatureTag => None,
         }
     }
@@ -57,7 +113,7 @@ impl Step {
                 accept: MANIFEST,
                 cap: Document::LIMITS.bytes,
             }),
-            Self::Manifests(_) | Self::Layers(_) => None,
+            Self::Manifests(_) | Self::Layers(_) | Self::Blobs(_) => None,
         }
     }
 }

@@ -7,6 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::SourceError;
+use super::http::Reply;
+use super::signature_list::{is_json, is_of_repository, wrong};
 use rootpin_trust::image::Repository;
 
 /// What the registries said, by their API. One address may stand for several registries, by the first
@@ -66,8 +69,42 @@ impl WithoutReferrers {
         }
     }
 
+    /// Whether an answer is a list of referrers, and not the word that there is none. One that answers
+    /// everything with a page of its own has none either, which is not remembered: a proxy may answer
+    /// so for a moment.
+    ///
+    /// # Errors
+    /// It is neither: that it is denied, or gone, says nothing of what is there.
+    pub(super) fn is_list(
+        &self,
+        api: &str,
+        repository: &Repository,
+        reply: &Reply,
+    ) -> Result<bool, SourceError> {
+        match reply.status.as_u16() {
+            200 if is_json(reply) => {
+                self.has_list(api, repository);
+                Ok(true)
+            }
+            200 => Ok(false),
+            // One that gave lists a while ago has none for this image, or an odd moment.
+            404 if is_of_repository(reply) || self.had_list(api, repository) => Ok(false),
+            400 | 404 | 405 | 501 if !self.had_list(api, repository) => {
+                self.add(api, repository);
+                Ok(false)
+            }
+            status @ (400 | 405) => {
+                let cause = format!("answered {status}, and gave lists of referrers a while ago");
+                Err(wrong(&reply.url, &cause))
+            }
+            // A list that is too long, or broken, is this image's alone: who may push beside it made
+            // it.
+            _ => Err(reply.error()),
+        }
+    }
+
     /// It says that it has none.
-    pub(super) fn add(&self, api: &str, repository: &Repository) {
+    fn add(&self, api: &str, repository: &Repository) {
         let mut known = self.lock();
         let (whole, since) = (whole(api, repository), Instant::now());
         let asked = known.without.get(&whole).and_then(|before| before.asked);
@@ -75,14 +112,14 @@ impl WithoutReferrers {
     }
 
     /// It gave one.
-    pub(super) fn has_list(&self, api: &str, repository: &Repository) {
+    fn has_list(&self, api: &str, repository: &Repository) {
         let mut known = self.lock();
         known.without.remove(&whole(api, repository));
         known.lists.insert(first(api, repository), Instant::now());
     }
 
     /// Whether it gave one a while ago, of this repository or one beside it.
-    pub(super) fn had_list(&self, api: &str, repository: &Repository) -> bool {
+    fn had_list(&self, api: &str, repository: &Repository) -> bool {
         let known = self.lock();
         let list = known.lists.get(&first(api, repository));
         list.is_some_and(|list| list.elapsed() < KNOWN_FOR)

@@ -2,6 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+use super::{StateError, Store};
+
 /// A contact is written when it is this much later than the one on file, so that a question that is
 /// asked again writes nothing. The file is then behind by at most this, which shortens `offline`
 /// (days) by as much and is slack for a clock that is set back.
@@ -11,6 +13,19 @@ const GRANULARITY: SignedDuration = SignedDuration::from_mins(5);
 /// decision's to judge.
 pub(super) fn is_news(known: Option<Timestamp>, now: Timestamp) -> bool {
     known.is_none_or(|known| now.duration_since(known) > GRANULARITY)
+}
+
+impl Store {
+    /// The last good contact with a source, whatever it was about; a few minutes may be missing.
+    ///
+    /// # Errors
+    /// The state is unusable.
+    pub(crate) fn last_contact(&self, source: &str) -> Result<Option<Timestamp>, StateError> {
+        let seen = self.seen()?;
+        let contacts = seen.contacts.iter();
+        let of_source = contacts.filter(|((known, _), _)| known == source);
+        Ok(of_source.map(|(_, entry)| entry.value).max())
+    }
 }
 
 #[cfg(test)]

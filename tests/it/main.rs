@@ -9,6 +9,7 @@
 )]
 #![allow(clippy::too_many_lines, reason = "a test tells one story, to its end")]
 
+mod anew;
 mod attacks;
 mod audit;
 mod break_glass;

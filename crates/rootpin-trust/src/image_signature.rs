@@ -75,7 +75,7 @@ pub struct SignatureFinding {
 /// What all signatures of an image come to.
 #[derive(Debug)]
 pub struct SignatureOutcome {
-    /// One for each signature, in the order in which they were given.
+    /// One for each signature, in the order in which they were given, and then those of others.
     pub findings: Vec<SignatureFinding>,
     /// The image as the pinned keys signed it, or why they have not.
     pub result: Result<Verified<Collection>, Refusal>,
@@ -149,12 +149,16 @@ impl Wanted {
 /// Keys that signed, each with the end of its last signature.
 type Signers = BTreeMap<KeyId, Timestamp>;
 
-/// Whether the signatures that counted are of enough distinct keys.
+/// Whether the signatures that counted are of enough distinct keys. `others`: what was found before
+/// of signatures by no pinned key. They count for nothing, and a refusal says why.
 pub(crate) fn judged(
     image: SignedImage<'_>,
     wanted: &Wanted,
-    findings: Vec<SignatureFinding>,
+    mut findings: Vec<SignatureFinding>,
+    others: Vec<SignatureFinding>,
 ) -> SignatureOutcome {
+    let is_by_none = |other: &SignatureFinding| other.key.is_none() && other.rejected.is_some();
+    findings.extend(others.into_iter().filter(is_by_none));
     let result = collection(image, wanted, &findings);
     SignatureOutcome { findings, result }
 }

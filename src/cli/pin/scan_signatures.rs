@@ -34,9 +34,9 @@ pub(super) async fn scan(
 ) -> Result<ScannedSignatures, Refusal> {
     let digest = sources.resolve(name, deadline).await?;
     let replies = RegistryReplies::default();
-    let kind = SignatureKind::Any;
-    let search = sources.signatures(&name.repository, digest, kind, Some(&replies));
-    let mut search = search.map_err(|error| error.refusal())?;
+    let wanted = (digest, SignatureKind::Any);
+    let search = sources.signatures(&name.repository, wanted, Some(&replies), deadline);
+    let mut search = search.await.map_err(|error| error.refusal())?;
     let mut files: Vec<SignatureFile> = Vec::new();
     while let Some(mut more) = search.next(deadline).await {
         more.retain(|file| !files.contains(file));

@@ -99,6 +99,19 @@ pub(super) fn explain_text(explained: &Value) -> String {
     for need in list(explained, "needs") {
         let _ = writeln!(out, "needs  {}", need.as_str().unwrap_or("-"));
     }
+    for root in list(explained, "roots") {
+        for revoked in list(root, "revoked_keys") {
+            let (id, key, reason) = (
+                text(root, "id"),
+                text(revoked, "key"),
+                text(revoked, "reason"),
+            );
+            let _ = writeln!(
+                out,
+                "revoked  key {key} of root {id}, whose signatures count nowhere: {reason}"
+            );
+        }
+    }
     if let Some(why) = explained["without_credentials"].as_str() {
         let _ = writeln!(out, "credentials  none: {why}");
     } else {

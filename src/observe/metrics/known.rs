@@ -234,6 +234,12 @@ pub const METRICS: &[KnownMetric] = &[
         "How long ago the last good contact with a source of the root was.",
     ),
     metric(
+        "rootpin_signature_seen_seconds",
+        "gauge",
+        "root",
+        "When a registry last had signatures of a cosign or Notation root that were enough for an image, in seconds since 1970.",
+    ),
+    metric(
         "rootpin_sources_behind",
         "gauge",
         "",

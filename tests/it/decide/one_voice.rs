@@ -6,6 +6,7 @@ use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 use super::setup::{Host, Manner, Server, after, pull, pull_at, said};
+use super::signature_lists::unnamed;
 use super::signatures::{Place, decider, digest};
 use crate::publisher::{Key, Publisher};
 
@@ -42,6 +43,25 @@ async fn one_signer_makes_no_quorum_of_an_authority_and_its_own_certificate() {
             assert_eq!(said(&verdict), "refused bad-signature", "{order}");
             let found = &verdict.decision.denial().unwrap().refusal.found;
             assert!(found.contains("one voice"), "{found}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_no_for_want_of_another_voice_says_how_much_of_a_longer_list_was_looked_at() {
+    for order in ORDERS {
+        let (server, host) = (Server::empty().await, Host::new());
+        let mut list = server.sign(Place::Referrers, "jws-p256");
+        list.extend(server.reports(120).into_iter().map(unnamed));
+        server.list(Place::Referrers, &list);
+        let decider = decider(&host, &policy(&server, order));
+        // The second time from what is at hand.
+        for _ in 0..2 {
+            let verdict = pull(&decider, &server.name(), digest()).await;
+            assert_eq!(said(&verdict), "refused bad-signature", "{order}");
+            let found = &verdict.decision.denial().unwrap().refusal.found;
+            assert!(found.contains("one voice"), "{found}");
+            assert!(found.contains("were looked at"), "{found}");
         }
     }
 }

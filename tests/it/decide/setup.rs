@@ -1,6 +1,7 @@
 //! A trust server, a host, an image, and the questions about it.
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use rootpin::sources::{Credentials, Sources};
 use rootpin::state::Store;
 use rootpin_policy::Policy;
 use rootpin_trust::image::{Blob, Chain, Descriptor, Digest, ImageRef, Repository};
-use tokio::net::TcpListener;
+use tokio::net::TcpSocket;
 use tokio::sync::{Barrier, oneshot};
 use tokio::task::JoinHandle;
 
@@ -54,6 +55,8 @@ pub(super) const TOGETHER: usize = 8;
 /// A Notary server on a loopback port.
 pub(super) struct Server {
     port: u16,
+    /// Keeps the port from everybody else, also after the server stopped: nothing answers there then.
+    _held: TcpSocket,
     shared: Arc<Mutex<Shared>>,
     stop: Option<(oneshot::Sender<()>, JoinHandle<()>)>,
 }
@@ -73,7 +76,13 @@ struct Shared {
 impl Server {
     /// One that has nothing yet.
     pub(super) async fn empty() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let socket = |port| {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_reuseport(true).unwrap();
+            socket.bind((Ipv4Addr::LOCALHOST, port).into()).unwrap();
+            socket
+        };
+        let listener = socket(0).listen(1024).unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Mutex::new(Shared {
             files: BTreeMap::new(),
@@ -97,6 +106,7 @@ impl Server {
         });
         Self {
             port,
+            _held: socket(port),
             shared,
             stop: Some((sender, serving)),
         }

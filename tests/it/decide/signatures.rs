@@ -186,8 +186,8 @@ async fn a_signature_is_found_at_each_place_and_one_of_another_key_is_refused() 
         let command = format!("`rootpin verify {}@{IMAGE}`", server.repository());
         let binds = "; root builder binds digest; not name, tag, freshness";
         assert!(hint.contains(&command) && hint.ends_with(binds), "{hint}");
-        // Referrers, the tag in their place, and the `.sig` tag.
-        assert_eq!(server.asked_of_registry(), 3);
+        // Referrers, the tag in their place, and the `.sig` tag; and for the hint what the image is.
+        assert_eq!(server.asked_of_registry(), 4);
         server.sign(place, fixture);
         let decider = decider(&host, &alone(&server));
         let verdict = pull(&decider, &server.name(), digest()).await;

@@ -103,6 +103,38 @@ async fn an_index_whose_manifests_are_all_signed_is_taken_where_the_rule_says_so
 }
 
 #[tokio::test]
+async fn only_of_an_index_and_of_what_may_be_one_a_refusal_speaks_of_signed_manifests() {
+    let (server, host) = (Server::empty().await, Host::new());
+    let platform = server.platform("one");
+    let (manifest, index) = (Digest::of(&platform), server.index(&[&platform]));
+    let decider = decider(&host, &server.policy(UNBOUND));
+    for (digest, wanted) in [
+        (manifest, false),
+        (index, true),
+        (Digest::of(b"not there"), true),
+    ] {
+        // The second time from what is at hand, and the registry is not asked.
+        for _ in 0..2 {
+            let verdict = pull(&decider, &server.name(), digest).await;
+            assert_eq!(said(&verdict), "refused no-statement");
+            let hint = &verdict.decision.denial().unwrap().refusal.hint;
+            assert_eq!(hint.contains("by-manifests"), wanted, "{hint}");
+        }
+        server.asked();
+        pull(&decider, &server.name(), digest).await;
+        assert_eq!(server.asked().len(), 0);
+    }
+    // Where the rule takes them there is nothing to say.
+    let taken = super::signatures::decider(&Host::new(), &server.policy(TAKEN));
+    for digest in [manifest, index] {
+        let verdict = pull(&taken, &server.name(), digest).await;
+        assert_eq!(said(&verdict), "refused no-statement");
+        let hint = &verdict.decision.denial().unwrap().refusal.hint;
+        assert!(!hint.contains("by-manifests"), "{hint}");
+    }
+}
+
+#[tokio::test]
 async fn a_signature_of_the_index_counts_for_its_platforms_with_and_without_that() {
     let (server, host) = (Server::empty().await, Host::new());
     let index = server.index(&[&server.platform("one"), &server.platform("two")]);

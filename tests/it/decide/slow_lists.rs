@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use rootpin_trust::Refusal;
 use serde_json::Value;
 
 use super::setup::{Host, Manner, Server, TOGETHER, pull, said};
@@ -66,6 +67,39 @@ async fn entries_and_their_blobs_are_asked_for_several_at_once_and_no_more() {
         let asked = server.asked();
         let of_part = asked.iter().filter(|path| path.contains(part)).count();
         assert_eq!(of_part, 4 * TOGETHER, "{part}");
+    }
+}
+
+/// The refusal of an image beside which so much is listed at a place, by a server of that manner.
+async fn unread(place: Place, count: usize, manner: Manner) -> Refusal {
+    let (server, host) = (Server::empty().await, Host::new());
+    let listed: Vec<Value> = server.reports(count).into_iter().map(unnamed).collect();
+    server.list(place, &listed);
+    server.behave(manner);
+    let decider = decider_of(&host, &server.unbound(), Duration::from_secs(3));
+    let verdict = pull(&decider, &server.name(), digest()).await;
+    assert_eq!(said(&verdict), "unjudged source-unreachable");
+    verdict.decision.denial().unwrap().refusal.clone()
+}
+
+#[tokio::test]
+async fn a_list_that_is_too_long_for_the_time_is_told_from_a_registry_that_does_not_answer() {
+    for place in [Place::Referrers, Place::IndexTag] {
+        for (manner, wanted) in [
+            (Manner::HangsAt(LISTED), "0 of 10 were read before"),
+            (Manner::HangsAt("/blobs/"), "10 of 20 were read before"),
+        ] {
+            let slow = unread(place, 10, manner).await;
+            assert!(slow.found.contains("the registry does answer"), "{slow}");
+            assert!(slow.found.contains(wanted), "{place:?}: {slow}");
+            assert!(slow.hint.contains("a longer deadline"), "{slow}");
+            assert!(!slow.hint.contains("firewall"), "{slow}");
+        }
+    }
+    for manner in [Manner::Hangs, Manner::Status(503)] {
+        let silent = unread(Place::Referrers, 10, manner).await;
+        assert!(!silent.found.contains("does answer"), "{silent}");
+        assert!(!silent.hint.contains("a longer deadline"), "{silent}");
     }
 }
 

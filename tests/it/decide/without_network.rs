@@ -35,3 +35,28 @@ async fn a_host_without_a_network_is_told_which_signatures_it_has_and_why_they_d
         );
     }
 }
+
+#[tokio::test]
+async fn a_host_without_a_network_is_told_too_of_what_other_roots_left_at_hand() {
+    let (mut server, host) = (Server::empty().await, Host::new());
+    server.sign(Place::Referrers, "bundle-p256");
+    server.sign(Place::SignatureTag, "simple-rsa");
+    let (name, repository) = (server.name(), server.repository());
+    let answer = async |id: &str, key: &str| {
+        let root =
+            format!("[[root]]\nid = \"{id}\"\ntype = \"cosign\"\nkeys = [\"roots/{key}.pub\"]\n");
+        let decider = decider(
+            &host,
+            &format!("{root}{}", rule(&repository, &[id], UNBOUND)),
+        );
+        pull(&decider, &name, digest()).await
+    };
+    for (id, key) in [("one", "p256"), ("two", "rsa")] {
+        assert_eq!(said(&answer(id, key).await), "allowed signed", "{id}");
+    }
+    server.stop().await;
+    let verdict = answer("three", "other").await;
+    assert_eq!(said(&verdict), "unjudged source-unreachable");
+    let found = &verdict.decision.denial().unwrap().refusal.found;
+    assert!(found.contains("by none of the pinned keys"), "{found}");
+}

@@ -50,6 +50,9 @@ pub struct Statement {
     pub at_hand: bool,
     /// Why it may lack signers, where all of them were asked for.
     pub unseen: Option<Refusal>,
+    /// Where it may lack signers because lists are longer than what is looked at: how much was, as an
+    /// end of what was found.
+    pub cut: String,
     /// A hint about its age, for a no that newer metadata may mend.
     pub age: String,
 }

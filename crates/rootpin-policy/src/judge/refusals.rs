@@ -66,11 +66,11 @@ pub(super) fn no_roots() -> Refusal {
     Refusal::new(Code::NoStatement, found, "a root that signs them", hint)
 }
 
-/// Roots that agree, but by the same keys.
-pub(super) fn one_voice(rule: &Rule, shared: &BTreeSet<KeyId>) -> Refusal {
+/// Roots that agree, but by the same keys. `cut`: how much of long lists was looked at.
+pub(super) fn one_voice(rule: &Rule, shared: &BTreeSet<KeyId>, cut: &str) -> Refusal {
     let keys = KeyId::list(shared);
     let found =
-        format!("signatures for several roots by the same key, which has one voice: {keys}");
+        format!("signatures for several roots by the same key, which has one voice: {keys}{cut}");
     let quorum = rule.quorum;
     let wanted = format!("{quorum} roots that agree, each by keys that sign for no other");
     let hint = "have it signed for another of the rule's roots by a key of its own";

@@ -131,7 +131,9 @@ impl Poll<'_> {
         unjudged.append(&mut silent);
         let speaking = speaking(&votes);
         if votes.len() > speaking.len() {
-            refused.push(refusals::one_voice(rule, &shared_keys(&votes)));
+            let said = votes.iter().filter_map(|vote| vote.statement.as_ref());
+            let cut = said.map(|said| said.cut.as_str()).max().unwrap_or_default();
+            refused.push(refusals::one_voice(rule, &shared_keys(&votes), cut));
         }
         let possible = speaking.len() + unjudged.len() >= rule.quorum;
         let is_revoked = |refusal: &&Refusal| refusal.code == Code::Revoked;
@@ -223,6 +225,7 @@ impl Poll<'_> {
             Some((again, Heard::Root(Ok(statement)))) => {
                 let found = vote(statement.verified.get(), Some(statement));
                 let found = found.map_err(|mut refusal: Refusal| {
+                    refusal.found.push_str(&statement.cut);
                     refusal.hint.push_str(&statement.age);
                     refusal
                 });

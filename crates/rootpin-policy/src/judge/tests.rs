@@ -73,6 +73,7 @@ fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
         valid_until: Timestamp::MAX,
         at_hand,
         unseen: None,
+        cut: String::new(),
         age: String::new(),
     }
 }

@@ -425,6 +425,7 @@ fn statement(verified: Verified<Collection>, now: Timestamp) -> Statement {
         valid_until,
         at_hand: false,
         unseen: None,
+        cut: String::new(),
         age: String::new(),
     }
 }

@@ -180,6 +180,7 @@ fn judge() {
                 contact: now(),
                 at_hand: false,
                 unseen: None,
+                cut: String::new(),
                 age: String::new(),
             };
             (name, Digest::of(digest.to_string().as_bytes()), statement)

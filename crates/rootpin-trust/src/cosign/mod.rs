@@ -130,6 +130,19 @@ pub fn verify(
     revoked: &BTreeSet<KeyId>,
     files: &[SignatureFile],
 ) -> SignatureOutcome {
+    verify_among(image, pins, revoked, files, Vec::new())
+}
+
+/// The same among others that were looked at before: a finding by no pinned key needs no bytes any
+/// more, counts for nothing, and a refusal says why.
+#[must_use]
+pub fn verify_among(
+    image: SignedImage<'_>,
+    pins: &CosignPins,
+    revoked: &BTreeSet<KeyId>,
+    files: &[SignatureFile],
+    others: Vec<SignatureFinding>,
+) -> SignatureOutcome {
     let mut budget = Budget::new();
     let look_at = |file| look_at(image, (pins, revoked), file, &mut budget);
     let findings = files.iter().take(MOST_SIGNATURES).map(look_at).collect();
@@ -140,7 +153,7 @@ pub fn verify(
         binds_tag: pins.binds_tag.is_some(),
         command: "cosign sign",
     };
-    judged(image, &wanted, findings)
+    judged(image, &wanted, findings, others)
 }
 
 /// One signature: its format, the pinned key that made it, what it says, in this order.

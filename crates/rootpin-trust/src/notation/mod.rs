@@ -185,6 +185,19 @@ pub fn verify(
     now: Timestamp,
     files: &[SignatureFile],
 ) -> SignatureOutcome {
+    verify_among(image, pins, (revoked, now), files, Vec::new())
+}
+
+/// The same among others that were looked at before: a finding by no pinned key needs no bytes any
+/// more, counts for nothing, and a refusal says why.
+#[must_use]
+pub fn verify_among(
+    image: SignedImage<'_>,
+    pins: &NotationPins,
+    (revoked, now): (&BTreeSet<KeyId>, Timestamp),
+    files: &[SignatureFile],
+    others: Vec<SignatureFinding>,
+) -> SignatureOutcome {
     let terms = Terms { pins, revoked, now };
     let look_at = |file| look_at(image, terms, file);
     let findings = files.iter().take(MOST_SIGNATURES).map(look_at).collect();
@@ -195,7 +208,7 @@ pub fn verify(
         binds_tag: pins.binds_tag.is_some(),
         command: "notation sign",
     };
-    judged(image, &wanted, findings)
+    judged(image, &wanted, findings, others)
 }
 
 fn look_at(image: SignedImage<'_>, terms: Terms<'_>, file: &SignatureFile) -> SignatureFinding {
