@@ -241,7 +241,7 @@ pub fn main() -> u8 {
     });
     let (arguments, unclear) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&error.format(&mut command())),
+        Err(error) => return usage(&error),
     };
     let output = Output {
         json: arguments.shared.json,
@@ -267,12 +267,17 @@ fn parsed(words: &[OsString]) -> Result<(Arguments, ArgMatches), clap::Error> {
     if words().nth(1).is_some_and(|word| word == "verify") {
         let alone = VerifyAlone::command().try_get_matches_from(words());
         if let Ok(matches) = alone {
-            let arguments = VerifyAlone::from_arg_matches(&matches)?;
+            let arguments = VerifyAlone::from_arg_matches(&matches).map_err(formatted)?;
             return Ok((arguments.into(), matches));
         }
     }
     let matches = command().try_get_matches_from(words())?;
-    Ok((Arguments::from_arg_matches(&matches)?, matches))
+    let arguments = Arguments::from_arg_matches(&matches).map_err(formatted)?;
+    Ok((arguments, matches))
+}
+
+fn formatted(error: clap::Error) -> clap::Error {
+    error.format(&mut command())
 }
 
 fn carry_out(Arguments { shared, verb }: Arguments, output: Output) -> Result<u8, Problem> {

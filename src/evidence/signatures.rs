@@ -139,18 +139,20 @@ impl Repositories {
         look: RootLook<'_>,
         image: SignedImage<'_>,
     ) -> Option<Vec<SignatureFinding>> {
-        let slot = self.signatures.get(key(look, image));
-        let known = slot
-            .lock()
-            .await
-            .as_ref()
-            .and_then(|known| known.shown.clone());
-        if let Some((_, findings)) = known.filter(|(at, _)| *at == look.now) {
+        if let Some(findings) = self.shown(look, image) {
             return Some(findings);
         }
         let cached = self.cached_signatures(look, image).await.ok()?;
         let (_, outcome) = verify(look, image, cached, Vec::new()).await.ok()?;
         outcome.result.is_ok().then_some(outcome.findings)
+    }
+
+    /// What this very question found already, unless another one holds the answer now.
+    fn shown(&self, look: RootLook<'_>, image: SignedImage<'_>) -> Option<Vec<SignatureFinding>> {
+        let slot = self.signatures.get(key(look, image));
+        let known = slot.try_lock().ok()?;
+        let (at, findings) = known.as_ref()?.shown.as_ref()?;
+        (*at == look.now).then(|| findings.clone())
     }
 
     /// The signatures of an image that counted before. Of several roots' files, each may have as many
