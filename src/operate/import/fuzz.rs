@@ -5,6 +5,7 @@ use super::{
     containers_policy, docker_daemon, files, notary_config, notation_trust_policy,
 };
 use crate::fuzzing::try_reader;
+use crate::problem::Problem;
 
 const KEY: &[u8] = include_bytes!("../../../tests/data/signatures/keys/p256.pub");
 const CERTIFICATE: &[u8] = include_bytes!("../../../tests/data/signatures/certificates/p256.crt");
@@ -17,7 +18,7 @@ fn servers() -> ServerChoice {
 }
 
 /// What is proposed is written without a panic too.
-fn written<E>(proposal: Result<Proposal, E>) -> bool {
+fn written(proposal: Result<Proposal, Problem>) -> bool {
     proposal.is_ok_and(|proposal| !files(&proposal).is_empty())
 }
 
