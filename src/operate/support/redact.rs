@@ -210,6 +210,9 @@ fn clean(value: &mut Value) {
         }
         Value::Object(members) => {
             for (name, value) in members {
+                if let (true, Value::String(text)) = (is_reason(name), &mut *value) {
+                    *text = without_pairs(text);
+                }
                 if is_secret(name) {
                     *value = REMOVED.into();
                 } else {
@@ -232,6 +235,23 @@ fn line_of(line: &str, is_value: bool) -> (String, Option<Until>) {
         kept.push_str(before);
         kept.push_str(rest.get(at..=at).unwrap_or_default());
         let is_first = rest.len() == line.len();
+        if is_reason(key_of(before)) {
+            let (next, opens) = after_value(after.trim_start());
+            if opens.is_some() {
+                kept.push_str(REMOVED);
+                return (words(&kept), opens);
+            }
+            let (reason, next) = after.split_at(after.len() - next.len());
+            // Keys that are secret everywhere are so in it, too.
+            kept.push_str(&line_of(&without_pairs(reason), is_value).0);
+            // A comment behind it is no key's.
+            rest = if next.trim_start().starts_with('#') {
+                ""
+            } else {
+                next
+            };
+            continue;
+        }
         let is_hidden = is_value || is_first && is_below_secret(before);
         if !is_hidden && !is_secret(key_of(before)) {
             rest = after;
@@ -265,6 +285,36 @@ fn line_of(line: &str, is_value: bool) -> (String, Option<Until>) {
     }
     kept.push_str(rest);
     (words(&kept), None)
+}
+
+/// A key under which people say why.
+fn is_reason(key: &str) -> bool {
+    let name = key.rsplit(['.', '-', '_']).next().unwrap_or_default();
+    ["comment", "description", "note", "reason"].contains(&name)
+}
+
+/// A sentence of a person's, in which `key=S35` is a secret whatever the key is.
+fn without_pairs(text: &str) -> String {
+    let pairs = text.split_inclusive(char::is_whitespace).map(|piece| {
+        let Some((name, value)) = piece.split_once('=') else {
+            return piece.to_owned();
+        };
+        let secret = value.trim_start_matches(['"', '\'', '\\']);
+        let length = secret
+            .find(|sign: char| sign.is_whitespace() || "\"'\\,;)]}".contains(sign))
+            .unwrap_or(secret.len());
+        let has_name = name.ends_with(|sign: char| sign.is_ascii_alphanumeric());
+        if length == 0 || !has_name {
+            return piece.to_owned();
+        }
+        let (before, after) = (value.len() - secret.len(), secret.get(length..));
+        format!(
+            "{name}={}{REMOVED}{}",
+            value.get(..before).unwrap_or_default(),
+            after.unwrap_or_default()
+        )
+    });
+    pairs.collect()
 }
 
 /// Whether a string of double quotes is open at the end of it.
@@ -508,6 +558,12 @@ mod tests {
     fn no_secret_is_left_wherever_it_stands() {
         for text in [
             "password = \"§\"",
+            "reason = \"rotate, key=§\"",
+            "reason = 'the old one was x=§; see INC-1'",
+            "reason = \"\"\"\nkey=§\n\"\"\"",
+            "{\"time\":1,\"reason\":\"down, key=§\"}",
+            "  \"reason\": \"down, key=§\",",
+            "exempt = { reason = \"a=§ b=§\", until = 2027-01-31T00:00:00Z }",
             "  identitytoken='§'",
             "auth = \"§\"",
             "auth = { username = \"u\", password = \"§\" }",
@@ -673,5 +729,16 @@ mod tests {
         }
         let both = redacted("{\"password\":\"x\",\"name\":\"kept\"}");
         assert_eq!(both, "{\"name\":\"kept\",\"password\":\"[removed]\"}\n");
+    }
+
+    #[test]
+    fn a_reason_keeps_its_words_and_what_follows_it() {
+        let line = "{ reason = \"INC-1: key=x, see a\", until = 2027-01-31T00:00:00Z, n = 1 }";
+        assert_eq!(
+            redacted(line),
+            "{ reason = \"INC-1: key=[removed], see a\", until = 2027-01-31T00:00:00Z, n = 1 }\n"
+        );
+        let json = "{\"reason\":\"no root signed r.example/a:1\",\"a\":\"b=c\"}";
+        assert_eq!(redacted(json), format!("{json}\n"));
     }
 }
