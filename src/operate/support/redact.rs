@@ -1,11 +1,15 @@
 //! Takes secrets out of texts of any form: configurations, logs, JSON. What is taken out too much is
 //! asked for again; what is left in can't be taken back.
 
+mod reason;
 mod section;
+mod tokens;
 
 use serde_json::Value;
 
+use reason::{is_reason, without_pairs};
 use section::{is_below_secret, section};
+use tokens::TOKENS;
 
 const REMOVED: &str = "[removed]";
 
@@ -47,54 +51,6 @@ const SHORT: [&str; 2] = ["-p", KEY_FLAG];
 const USERS: [&str; 4] = ["-u", "-U", "--user", "--proxy-user"];
 /// Words after which a secret comes, in a header.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "apikey", "negotiate"];
-/// What tokens of well-known services begin with; `eyJ` is a JSON web token.
-const TOKENS: [&str; 45] = [
-    "ABIA",
-    "ACCA",
-    "AIza",
-    "AKC",
-    "AKIA",
-    "ASIA",
-    "ATATT",
-    "GOCSPX-",
-    "SG.",
-    "dckr_oat_",
-    "dckr_pat_",
-    "dop_v1_",
-    "eyJ",
-    "gho_",
-    "ghp_",
-    "ghr_",
-    "ghs_",
-    "ghu_",
-    "github_pat_",
-    "glcbt-",
-    "gldt-",
-    "glpat-",
-    "glptt-",
-    "glrt-",
-    "glsoat-",
-    "hf_",
-    "hvb.",
-    "hvs.",
-    "npm_",
-    "pypi-",
-    "rk_live_",
-    "rubygems_",
-    "shpat_",
-    "sk-",
-    "sk_live_",
-    "whsec_",
-    "xapp-",
-    "xoxa-",
-    "xoxb-",
-    "xoxe-",
-    "xoxe.",
-    "xoxp-",
-    "xoxr-",
-    "xoxs-",
-    "ya29.",
-];
 /// Shorter words that begin so are words.
 const LEAST_TOKEN: usize = 16;
 
@@ -285,36 +241,6 @@ fn line_of(line: &str, is_value: bool) -> (String, Option<Until>) {
     }
     kept.push_str(rest);
     (words(&kept), None)
-}
-
-/// A key under which people say why.
-fn is_reason(key: &str) -> bool {
-    let name = key.rsplit(['.', '-', '_']).next().unwrap_or_default();
-    ["comment", "description", "note", "reason"].contains(&name)
-}
-
-/// A sentence of a person's, in which `key=S35` is a secret whatever the key is.
-fn without_pairs(text: &str) -> String {
-    let pairs = text.split_inclusive(char::is_whitespace).map(|piece| {
-        let Some((name, value)) = piece.split_once('=') else {
-            return piece.to_owned();
-        };
-        let secret = value.trim_start_matches(['"', '\'', '\\']);
-        let length = secret
-            .find(|sign: char| sign.is_whitespace() || "\"'\\,;)]}".contains(sign))
-            .unwrap_or(secret.len());
-        let has_name = name.ends_with(|sign: char| sign.is_ascii_alphanumeric());
-        if length == 0 || !has_name {
-            return piece.to_owned();
-        }
-        let (before, after) = (value.len() - secret.len(), secret.get(length..));
-        format!(
-            "{name}={}{REMOVED}{}",
-            value.get(..before).unwrap_or_default(),
-            after.unwrap_or_default()
-        )
-    });
-    pairs.collect()
 }
 
 /// Whether a string of double quotes is open at the end of it.
