@@ -1,6 +1,7 @@
 //! What a report of a bug needs, in one archive: versions, configurations, policy, status, doctor,
 //! the end of audit file and log. Every text in it is bounded, and goes through [`redact`].
 
+mod comments;
 mod redact;
 
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use crate::control::DaemonClient;
 use crate::control::wire::StateRequest;
 use crate::operate::doctor::{self, Tools};
 use crate::problem::Problem;
+use comments::without_comments;
 use redact::redacted;
 
 /// The most of one text, before the rest is cut.
@@ -51,11 +53,14 @@ pub(crate) async fn collect(
 ) -> Vec<(String, String)> {
     let mut texts = vec![("about.txt".to_owned(), about(now))];
     let mut add = |name: &str, text: String| texts.push((name.to_owned(), text));
-    add("rootpin.toml", file(question.config_path));
+    add(
+        "rootpin.toml",
+        without_comments(&file(question.config_path)),
+    );
     add("environment-names.txt", names_of_variables());
     let dir = policy_dir(question);
     for (name, path) in policy_files(&dir) {
-        add(&name, file(&path));
+        add(&name, without_comments(&file(&path)));
     }
     for (name, text) in of_daemon(question).await {
         add(name, text);
@@ -206,7 +211,8 @@ fn last_lines(path: &Path, lines: usize) -> String {
         let all: Vec<_> = whole.lines().collect();
         let skip = all.len().saturating_sub(lines);
         let last: Vec<_> = all.into_iter().skip(skip).collect();
-        Ok(last.join("\n") + "\n")
+        let end = if last.is_empty() { "" } else { "\n" };
+        Ok(last.join("\n") + end)
     };
     read().unwrap_or_else(|error| format!("not read: {}: {error}", path.display()))
 }
@@ -256,4 +262,23 @@ fn cut(mut text: String) -> String {
         text.push_str("\n[cut]\n");
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_an_audit_file_is_whole_lines_and_nothing_of_an_empty_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("audit.jsonl");
+        for (text, wanted) in [
+            ("", ""),
+            ("{\"a\":1}\n", "{\"a\":1}\n"),
+            ("1\n2\n3\n", "2\n3\n"),
+        ] {
+            fs::write(&path, text).unwrap();
+            assert_eq!(last_lines(&path, 2), wanted);
+        }
+    }
 }

@@ -1,11 +1,15 @@
 //! Takes secrets out of texts of any form: configurations, logs, JSON. What is taken out too much is
 //! asked for again; what is left in can't be taken back.
 
+mod reason;
 mod section;
+mod tokens;
 
 use serde_json::Value;
 
+use reason::{is_reason, without_pairs};
 use section::{is_below_secret, section};
+use tokens::TOKENS;
 
 const REMOVED: &str = "[removed]";
 
@@ -47,54 +51,6 @@ const SHORT: [&str; 2] = ["-p", KEY_FLAG];
 const USERS: [&str; 4] = ["-u", "-U", "--user", "--proxy-user"];
 /// Words after which a secret comes, in a header.
 const SCHEMES: [&str; 4] = ["bearer", "basic", "apikey", "negotiate"];
-/// What tokens of well-known services begin with; `eyJ` is a JSON web token.
-const TOKENS: [&str; 45] = [
-    "ABIA",
-    "ACCA",
-    "AIza",
-    "AKC",
-    "AKIA",
-    "ASIA",
-    "ATATT",
-    "GOCSPX-",
-    "SG.",
-    "dckr_oat_",
-    "dckr_pat_",
-    "dop_v1_",
-    "eyJ",
-    "gho_",
-    "ghp_",
-    "ghr_",
-    "ghs_",
-    "ghu_",
-    "github_pat_",
-    "glcbt-",
-    "gldt-",
-    "glpat-",
-    "glptt-",
-    "glrt-",
-    "glsoat-",
-    "hf_",
-    "hvb.",
-    "hvs.",
-    "npm_",
-    "pypi-",
-    "rk_live_",
-    "rubygems_",
-    "shpat_",
-    "sk-",
-    "sk_live_",
-    "whsec_",
-    "xapp-",
-    "xoxa-",
-    "xoxb-",
-    "xoxe-",
-    "xoxe.",
-    "xoxp-",
-    "xoxr-",
-    "xoxs-",
-    "ya29.",
-];
 /// Shorter words that begin so are words.
 const LEAST_TOKEN: usize = 16;
 
@@ -210,6 +166,9 @@ fn clean(value: &mut Value) {
         }
         Value::Object(members) => {
             for (name, value) in members {
+                if let (true, Value::String(text)) = (is_reason(name), &mut *value) {
+                    *text = without_pairs(text);
+                }
                 if is_secret(name) {
                     *value = REMOVED.into();
                 } else {
@@ -232,6 +191,23 @@ fn line_of(line: &str, is_value: bool) -> (String, Option<Until>) {
         kept.push_str(before);
         kept.push_str(rest.get(at..=at).unwrap_or_default());
         let is_first = rest.len() == line.len();
+        if is_reason(key_of(before)) {
+            let (next, opens) = after_value(after.trim_start());
+            if opens.is_some() {
+                kept.push_str(REMOVED);
+                return (words(&kept), opens);
+            }
+            let (reason, next) = after.split_at(after.len() - next.len());
+            // Keys that are secret everywhere are so in it, too.
+            kept.push_str(&line_of(&without_pairs(reason), is_value).0);
+            // A comment behind it is no key's.
+            rest = if next.trim_start().starts_with('#') {
+                ""
+            } else {
+                next
+            };
+            continue;
+        }
         let is_hidden = is_value || is_first && is_below_secret(before);
         if !is_hidden && !is_secret(key_of(before)) {
             rest = after;
@@ -508,6 +484,12 @@ mod tests {
     fn no_secret_is_left_wherever_it_stands() {
         for text in [
             "password = \"§\"",
+            "reason = \"rotate, key=§\"",
+            "reason = 'the old one was x=§; see INC-1'",
+            "reason = \"\"\"\nkey=§\n\"\"\"",
+            "{\"time\":1,\"reason\":\"down, key=§\"}",
+            "  \"reason\": \"down, key=§\",",
+            "exempt = { reason = \"a=§ b=§\", until = 2027-01-31T00:00:00Z }",
             "  identitytoken='§'",
             "auth = \"§\"",
             "auth = { username = \"u\", password = \"§\" }",
@@ -673,5 +655,16 @@ mod tests {
         }
         let both = redacted("{\"password\":\"x\",\"name\":\"kept\"}");
         assert_eq!(both, "{\"name\":\"kept\",\"password\":\"[removed]\"}\n");
+    }
+
+    #[test]
+    fn a_reason_keeps_its_words_and_what_follows_it() {
+        let line = "{ reason = \"INC-1: key=x, see a\", until = 2027-01-31T00:00:00Z, n = 1 }";
+        assert_eq!(
+            redacted(line),
+            "{ reason = \"INC-1: key=[removed], see a\", until = 2027-01-31T00:00:00Z, n = 1 }\n"
+        );
+        let json = "{\"reason\":\"no root signed r.example/a:1\",\"a\":\"b=c\"}";
+        assert_eq!(redacted(json), format!("{json}\n"));
     }
 }
