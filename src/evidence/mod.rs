@@ -31,6 +31,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 mod tuf;
+mod unsigned;
 
 use std::sync::Arc;
 

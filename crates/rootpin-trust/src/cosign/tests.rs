@@ -221,7 +221,7 @@ fn a_signer_who_is_missing_is_no_bad_signature_and_one_that_is_there_beside_it_i
     }
     let attested = refusal(&["attested"]);
     assert_eq!(attested.code, Code::NoStatement, "{attested}");
-    assert!(attested.hint.contains("rootpin verify"), "{attested}");
+    assert!(attested.hint.contains("cosign sign"), "{attested}");
     // Whoever signed that, it should be a signature of the image, and counts for nothing.
     for strange in ["bundle-p384", "simple-rsa"] {
         let refusal = refusal(&["bundle-p256", "attested", strange]);
