@@ -311,3 +311,25 @@ fn by_no_root(bundle: &Bundle) -> Refusal {
         "check which root the bundle was exported for: `rootpin pin list` shows those of this policy",
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_counts_under_no_root_says_what_each_of_them_found() {
+        let no = |code, found: &str| Refusal::new(code, found, "", format!("mend {found}"));
+        let expired = || ("a", no(Code::Expired, "an old one"));
+        let unsigned = || ("b", no(Code::NoStatement, "none"));
+        for all in [vec![expired(), unsigned()], vec![unsigned(), expired()]] {
+            let refusal = by_each_root(all).unwrap();
+            assert_eq!(refusal.code, Code::Expired);
+            assert_eq!(refusal.hint, "mend an old one");
+            for found in ["under root a: an old one", "under root b: none"] {
+                assert!(refusal.found.contains(found), "{refusal}");
+            }
+        }
+        assert_eq!(by_each_root(vec![unsigned()]).unwrap().found, "none");
+        assert!(by_each_root(Vec::new()).is_none());
+    }
+}

@@ -137,8 +137,8 @@ async fn a_slow_registry_without_a_list_of_referrers_has_the_time_that_nobody_el
         let list: Vec<Value> = list.into_iter().map(unnamed).collect();
         server.list(Place::IndexTag, &list);
         // A twentieth of the time for each answer, as 400 ms are of eight seconds.
-        server.behave(Manner::Late(200));
-        let time = Duration::from_secs(4);
+        server.behave(Manner::Late(600));
+        let time = Duration::from_secs(12);
         let decider = decider_of(&host, &server.unbound(), time);
         let verdict = pull(&decider, &server.name(), digest()).await;
         assert_eq!(said(&verdict), "allowed signed", "{at}");

@@ -227,28 +227,20 @@ fn is_taken(
     pins: &CosignPins,
     found: &mut SignatureFinding,
 ) -> Result<(), String> {
-    let wanted = match pins.format {
-        Some(only) => only.as_str(),
-        None => "an image (cosign sign …)",
-    };
-    if pins.format != Some(format)
-        && (pins.format.is_some() || format == CosignFormat::MessageSignature)
-    {
-        let format = format.as_str();
-        found.lacks = Some(format!(
-            "have its publisher sign it as {wanted}; or, if the root's keys may sign images so, write format = \"{format}\" in the policy's [[root]]"
-        ));
-    }
-    match (pins.format, format) {
-        (None, CosignFormat::MessageSignature) => Err(
-            "it is the signature of a file, as cosign sign-blob makes it: it counts for an image where the root has format = \"message-signature\""
-                .to_owned(),
+    let (wanted, why) = match pins.format {
+        None if format != CosignFormat::MessageSignature => return Ok(()),
+        None => (
+            "an image (cosign sign …)",
+            "it is the signature of a file, as cosign sign-blob makes it: it counts for an image where the root has format = \"message-signature\"".to_owned(),
         ),
-        (Some(only), format) if only != format => {
-            Err(format!("the policy takes {} only", only.as_str()))
-        }
-        _ => Ok(()),
-    }
+        Some(only) if only == format => return Ok(()),
+        Some(only) => (only.as_str(), format!("the policy takes {} only", only.as_str())),
+    };
+    let format = format.as_str();
+    found.lacks = Some(format!(
+        "have its publisher sign it as {wanted}; or, if the root's keys may sign images so, write format = \"{format}\" in the policy's [[root]]"
+    ));
+    Err(why)
 }
 
 /// The pinned key that made a signature. The hint says which one is tried first, and no more.

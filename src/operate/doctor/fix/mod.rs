@@ -498,7 +498,7 @@ fn none_beside_the_verifier(folder: &Path) -> Result<(), Problem> {
     };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut others: Vec<String> = names
-        .filter(|name| name != super::check::PROGRAM && !super::leftover::is_leftover(name))
+        .filter(|name| name != super::check::PROGRAM && !leftover::is_leftover(name))
         .collect();
     others.sort();
     let more = match others.len() {

@@ -15,7 +15,6 @@ use containerd_client::services::v1::version_client::VersionClient;
 use super::super::check::PROGRAM;
 use super::super::config_files::{ConfigFiles, Pattern, at, is_ours};
 use super::super::facts::{ContainerdFacts, EngineConfig, PluginFacts, ProgramFolder, Writable};
-use super::super::leftover::is_leftover;
 use super::super::process::Process;
 use super::super::program::{self, Program, ProgramFailure};
 use super::super::runnable::{Hindrance, hindrance};
@@ -23,6 +22,7 @@ use super::super::version::{VERIFIER, Version};
 use crate::config::Engine;
 use crate::engines;
 use crate::observe::plain;
+use crate::operate::leftover::is_leftover;
 use crate::trusted_path::{Owner, check_way};
 
 /// Where containerd looks where its command line says nothing.
