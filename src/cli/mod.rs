@@ -241,7 +241,7 @@ pub fn main() -> u8 {
     });
     let (arguments, unclear) = match parsed {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&error.format(&mut command())),
+        Err(error) => return usage(&error),
     };
     let output = Output {
         json: arguments.shared.json,
@@ -264,14 +264,19 @@ fn parsed(words: &[OsString]) -> Result<(Arguments, ArgMatches), clap::Error> {
         let words = std::iter::once(program()).chain(words.iter().cloned());
         let alone = VerifyAlone::command().try_get_matches_from(words);
         if let Ok(matches) = alone {
-            let arguments = VerifyAlone::from_arg_matches(&matches)?;
+            let arguments = VerifyAlone::from_arg_matches(&matches).map_err(formatted)?;
             return Ok((arguments.into(), matches));
         }
     }
     let command = command();
     let words = help_as_option(&command, words.to_vec());
     let matches = command.try_get_matches_from(std::iter::once(program()).chain(words))?;
-    Ok((Arguments::from_arg_matches(&matches)?, matches))
+    let arguments = Arguments::from_arg_matches(&matches).map_err(formatted)?;
+    Ok((arguments, matches))
+}
+
+fn formatted(error: clap::Error) -> clap::Error {
+    error.format(&mut command())
 }
 
 fn carry_out(Arguments { shared, verb }: Arguments, output: Output) -> Result<u8, Problem> {

@@ -79,14 +79,15 @@ impl FoundSoFar {
         tag: Option<&Tag>,
     ) {
         for (file, found) in files.iter().zip(findings) {
+            if only_signed && found.key.is_none() {
+                continue;
+            }
+            self.seen.insert(seen_file(file));
             if found.key.is_some() {
                 self.signed.push((file.clone(), found.clone()));
-            } else if only_signed {
-                continue;
             } else {
                 self.others.push(found.clone());
             }
-            self.seen.insert(seen_file(file));
         }
         weightiest(&mut self.signed, tag);
         let left = MOST_SIGNATURES.saturating_sub(self.signed.len());

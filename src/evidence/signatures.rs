@@ -150,13 +150,7 @@ impl Repositories {
         look: RootLook<'_>,
         image: SignedImage<'_>,
     ) -> Option<Vec<SignatureFinding>> {
-        let slot = self.signatures.get(key(look, image));
-        let known = slot
-            .lock()
-            .await
-            .as_ref()
-            .and_then(|known| known.shown.clone());
-        if let Some((_, findings)) = known.filter(|(at, _)| *at == look.now) {
+        if let Some(findings) = self.shown(look, image) {
             return Some(findings);
         }
         let (cached, others) = self.cached_signatures(look, image).await.ok()?;
@@ -176,6 +170,14 @@ impl Repositories {
         let (cached, others) = self.cached_signatures(look, image).await.ok()?;
         let (_, outcome) = verify(look, image, cached, others).await.ok()?;
         outcome.result.err().filter(|no| no.code == Code::Revoked)
+    }
+
+    /// What this very question found already, unless another one holds the answer now.
+    fn shown(&self, look: RootLook<'_>, image: SignedImage<'_>) -> Option<Vec<SignatureFinding>> {
+        let slot = self.signatures.get(key(look, image));
+        let known = slot.try_lock().ok()?;
+        let (at, findings) = known.as_ref()?.shown.as_ref()?;
+        (*at == look.now).then(|| findings.clone())
     }
 
     /// The signatures of an image that counted before. Of several roots' files, each may have as many
