@@ -13,6 +13,7 @@ mod taken_back;
 mod template;
 mod toml_file;
 mod trial;
+mod verifier;
 mod write;
 
 #[cfg(test)]
@@ -21,7 +22,6 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::fs;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,8 +30,6 @@ use similar::TextDiff;
 use super::config_files;
 use super::facts::{ContainerdFacts, DockerFacts, EngineConfig, ProgramFolder};
 use super::hole::{Fix, Hole};
-use super::program;
-use crate::operate::leftover;
 use crate::operate::platform::Platform;
 use crate::operate::record::InstallRecord;
 use crate::problem::Problem;
@@ -42,6 +40,7 @@ pub(super) use taken_back::{with_imports_of, without_ours};
 pub(super) use toml_file::set;
 pub(crate) use trial::TriedEdits;
 pub(super) use trial::{after, dump_of as dump, keys_of, lost};
+use verifier::none_beside_the_verifier;
 pub use write::WrittenFile;
 pub(super) use write::{remove_leftovers, replace};
 
@@ -378,64 +377,6 @@ impl RepairPlan {
         ))
     }
 
-    /// The verifier, in a folder where containerd finds it. containerd gives it no arguments of
-    /// ours, so that another control socket wants a script.
-    fn verifier(&mut self, folder: &Path, tools: &Tools) -> Result<(), Problem> {
-        let Tools {
-            verifier, control, ..
-        } = tools;
-        let to = folder.join(super::check::PROGRAM);
-        let is_to_be_copied = program::is_to_be_copied(verifier, &to)?;
-        if control.is_none() && is_to_be_copied && program::is_same(verifier, &to) {
-            self.make_executable(to);
-            return Ok(());
-        }
-        if control.is_none() && !is_to_be_copied {
-            return Ok(());
-        }
-        if !program::is_program(verifier) {
-            return Err(Problem::hinted(
-                format!("{} is not there", verifier.display()),
-                "build rootpin, put rootpin-verifier beside rootpin, and run this again",
-            ));
-        }
-        match control {
-            None if self.programs.iter().any(|(_, known)| *known == to) => {}
-            None => self.programs.push((verifier.clone(), to)),
-            Some(control) => {
-                let quoted = |path: &Path| {
-                    format!("'{}'", path.display().to_string().replace('\'', "'\\''"))
-                };
-                let after = format!(
-                    "#!/bin/sh\nexec {} --control {} \"$@\"\n",
-                    quoted(verifier),
-                    quoted(control)
-                );
-                let edit = FileEdit {
-                    before: text(&to)?,
-                    path: to,
-                    after,
-                    mode: 0o755,
-                };
-                if edit.before.as_ref() == Some(&edit.after) && !program::is_program(&edit.path) {
-                    self.make_executable(edit.path);
-                    return Ok(());
-                }
-                if !self.texts.contains(&edit) && edit.before.as_ref() != Some(&edit.after) {
-                    self.texts.insert(0, edit);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn make_executable(&mut self, path: PathBuf) {
-        let mode = (path, 0o755);
-        if !self.modes.contains(&mode) {
-            self.modes.push(mode);
-        }
-    }
-
     /// What [`write`](Self::write) is about to change, to be recorded first.
     pub(crate) fn record(&self, time: &str) -> Result<InstallRecord, Problem> {
         write::record(self, time)
@@ -486,34 +427,6 @@ impl RepairPlan {
         }
         Ok(done)
     }
-}
-
-/// The folder that containerd is to run all programs of has no other than rootpin's.
-fn none_beside_the_verifier(folder: &Path) -> Result<(), Problem> {
-    let shown = folder.display();
-    let entries = match fs::read_dir(folder) {
-        _ if folder == Path::new(super::check::SHARED) => return Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        entries => entries.map_err(|error| format!("{shown}: {error}"))?,
-    };
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    let mut others: Vec<String> = names
-        .filter(|name| name != super::check::PROGRAM && !leftover::is_leftover(name))
-        .collect();
-    others.sort();
-    let more = match others.len() {
-        0 => return Ok(()),
-        1..=3 => "",
-        _ => " and others",
-    };
-    others.truncate(3);
-    Err(Problem::hinted(
-        format!(
-            "nothing is written: {shown} holds {}{more}, and containerd would run each of them as root for every pull",
-            others.join(", ")
-        ),
-        "move them away, or name a folder that is new or empty: rootpin install --verifier DIR",
-    ))
 }
 
 /// A file's text, or none where there is no such file.
