@@ -30,6 +30,7 @@ use similar::TextDiff;
 use super::config_files;
 use super::facts::{ContainerdFacts, DockerFacts, EngineConfig, ProgramFolder};
 use super::hole::{Fix, Hole};
+use crate::operate::leftover;
 use crate::operate::platform::Platform;
 use crate::operate::record::InstallRecord;
 use crate::problem::Problem;

@@ -4,9 +4,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::operate::leftover::is_leftover;
 use super::super::{check, program};
 use super::{FileEdit, RepairPlan, Tools, text};
+use crate::operate::leftover::is_leftover;
 use crate::problem::Problem;
 
 impl RepairPlan {
