@@ -31,7 +31,9 @@ fn an_archive_has_what_a_report_needs_and_no_planted_secret() {
         world.config()
     );
     let policy = world.policy();
-    world.write_policy(&format!("# token: {SECRET}\n# kept-word\n{policy}"));
+    world.write_policy(&format!(
+        "# token: {SECRET}\n# the word is {SECRET}\n{policy}"
+    ));
     let fragment = format!(
         "# Authorization: Bearer {SECRET}\n[[revoked]]\ndigest = \"sha256:{}\"\nreason = \"kept-reason\"\n",
         "0".repeat(64)
@@ -64,7 +66,7 @@ fn an_archive_has_what_a_report_needs_and_no_planted_secret() {
     for (name, text) in [
         ("about.txt", "\nkernel Linux "),
         ("rootpin.toml", "[[engine]]"),
-        ("policy/policy.toml", "kept-word"),
+        ("policy/policy.toml", "#\n#\nversion = 1"),
         ("policy/policy.d/10.toml", "kept-reason"),
         ("status.json", "\"doors\""),
         ("state.json", "\"version\""),

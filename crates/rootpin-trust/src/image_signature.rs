@@ -481,12 +481,10 @@ fn signers_of_all(image: SignedImage<'_>, signed: &[&Collection]) -> (BTreeSet<K
     let of_each = |key: &KeyId| signed.iter().all(|one| one.signers.contains(key));
     let common: BTreeSet<KeyId> = all.iter().copied().filter(of_each).collect();
     let needed = signed.iter().map(|one| one.signers_needed).max();
+    let count = all.len();
     match needed {
         Some(needed) if image.every_signer && common.len() >= needed => (common, needed),
-        _ => {
-            let count = all.len();
-            (all, count)
-        }
+        _ => (all, count),
     }
 }
 

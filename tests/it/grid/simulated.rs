@@ -28,6 +28,9 @@ fn short(answer: &Answer) -> Short {
     (answer.outcome.to_owned(), answer.goes_on)
 }
 
+/// Whatever the judgement is, the engine goes on.
+const EITHER_WAY: &str = "let-through";
+
 /// The outcome that the simulation tells; the reported one where it names no change.
 fn simulated(host: &Host, report: &HostReport, new: &Facts) -> Short {
     let now: Timestamp = NOW.parse().unwrap();
@@ -40,6 +43,9 @@ fn simulated(host: &Host, report: &HostReport, new: &Facts) -> Short {
         [] => {
             let judged = report.images[0].judgement.as_ref().unwrap();
             (judged.outcome.clone(), judged.let_through)
+        }
+        [change] if change.now.starts_with("let through either way") => {
+            (EITHER_WAY.to_owned(), true)
         }
         [change] => {
             let word = change.now.split(' ').next().unwrap();
@@ -99,7 +105,7 @@ fn a_simulation_says_what_the_daemon_says_in_each_cell_or_that_it_can_not_tell()
                     *unknown
                         .entry(format!("{same}, daemon {}", daemon.0))
                         .or_default() += 1;
-                } else if found == daemon {
+                } else if found == daemon || found.0 == EITHER_WAY && daemon.1 {
                     told += 1;
                 } else {
                     wrong.push(format!(

@@ -79,7 +79,9 @@ impl Tried {
         for known in [Known::Same, Known::Old, Known::Nothing] {
             self.lines += 1;
             for (kind, words) in changes(policies, known, line.clone()) {
-                if kind == "unknown" {
+                let went_on =
+                    words.starts_with("was allowed") || words.contains(", let through, now");
+                if kind == "unknown" || kind == "let-through" && went_on {
                     let was = words.split(" now ").next().unwrap();
                     let of = (known, format!("{from}: {was}"));
                     *self.unknown.entry(of).or_default() += 1;
