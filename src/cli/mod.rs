@@ -235,10 +235,10 @@ pub fn main() -> u8 {
         let json = words.iter().any(|word| word == "--json");
         return Output { json }.misused(empty_word(at.checked_sub(1).and_then(given), given(at)));
     }
-    let parsed = parsed(&words).and_then(|(arguments, matches)| {
+    let parsed = parsed(&words).map(|(arguments, matches)| {
         typed_command::remember(&matches);
         let unclear = whole_paths::from_here_in_an_image(&matches);
-        Ok((arguments, unclear))
+        (arguments, unclear)
     });
     let (arguments, unclear) = match parsed {
         Ok(parsed) => parsed,

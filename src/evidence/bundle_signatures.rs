@@ -245,12 +245,12 @@ fn by_each_root(mut all: Vec<(&str, Refusal)>) -> Option<Refusal> {
     let found: Vec<String> = all.iter().map(under).collect();
     all.sort_by_key(|(_, refusal)| refusal.code.rank());
     let (_, most) = all.pop()?;
-    Some(match is_one {
-        true => most,
-        false => Refusal {
-            found: found.join("; "),
-            ..most
-        },
+    if is_one {
+        return Some(most);
+    }
+    Some(Refusal {
+        found: found.join("; "),
+        ..most
     })
 }
 

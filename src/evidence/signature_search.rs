@@ -169,12 +169,11 @@ impl Repositories {
             is_cached = false;
             more = Box::pin(search.next(look.deadline)).await;
         }
-        let (files, mut outcome) = match whole {
-            Some(whole) => whole,
-            None => {
-                let (files, others) = found.into_parts();
-                verify(look, image, files, others).await?
-            }
+        let (files, mut outcome) = if let Some(whole) = whole {
+            whole
+        } else {
+            let (files, others) = found.into_parts();
+            verify(look, image, files, others).await?
         };
         let (failed, cut, lists_read) = (search.failed(), search.cut(), search.lists_read());
         match (&mut outcome.result, failed) {
@@ -254,7 +253,7 @@ fn not_read(error: &SourceError, lists_read: ListsRead) -> Refusal {
         };
         let answers = format!("; the registry does answer: {how_much}");
         refusal.found.push_str(&answers);
-        refusal.hint = "have the registry's owner remove what is beside the image and is no signature of it, or give the question more time: a longer deadline in rootpin.toml".to_owned();
+        "have the registry's owner remove what is beside the image and is no signature of it, or give the question more time: a longer deadline in rootpin.toml".clone_into(&mut refusal.hint);
     } else if !error.is_silent() {
         refusal.hint = format!(
             "have the registry's owner mend or remove what it lists and can't give, or the image signed again; {}",

@@ -248,7 +248,7 @@ fn shown_where(
         no.found = format!(
             "no signature of {digest} in {beside}, where one that names {signed} is looked for"
         );
-        no.hint = "copy the signatures with the image (cosign copy), or have its publisher sign it under the name that signed-as gives".to_owned();
+        "copy the signatures with the image (cosign copy), or have its publisher sign it under the name that signed-as gives".clone_into(&mut no.hint);
     }
     if look.replies.is_none() {
         let command = format!("; `rootpin verify {beside}@{digest}` shows what is there");

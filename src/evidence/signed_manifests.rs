@@ -82,9 +82,12 @@ impl Repositories {
             return Err(refusal);
         }
         let each = self.each(look, image, index.bytes, Some(name)).await;
-        each.map_err(|no| match refusal.code.judged() {
-            true => no,
-            false => revoked_beside(refusal, &no),
+        each.map_err(|no| {
+            if refusal.code.judged() {
+                no
+            } else {
+                revoked_beside(refusal, &no)
+            }
         })
     }
 

@@ -174,14 +174,13 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
         }],
     )?;
     let mut words = format!("revoked: {key} {value}");
-    match &named {
-        Some(named) => words.push_str(named.covers()),
+    if let Some(named) = &named {
+        words.push_str(named.covers());
+    } else {
         // The fingerprint of a key that is not pinned looks the same.
-        None => {
-            let what = ", as the bytes of an image, index, manifest or layer; a key or certificate with this fingerprint is revoked by: rootpin pin revoke ";
-            words.push_str(what);
-            words.push_str(hex);
-        }
+        let what = ", as the bytes of an image, index, manifest or layer; a key or certificate with this fingerprint is revoked by: rootpin pin revoke ";
+        words.push_str(what);
+        words.push_str(hex);
     }
     let members = json!({ "revoked": { key: value }, "reason": arguments.reason });
     let edit = PolicyEdit {
