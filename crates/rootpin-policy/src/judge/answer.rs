@@ -128,6 +128,12 @@ impl Denial {
         self.rests_on_revoked || self.refusal.code == Code::Revoked
     }
 
+    /// What is shown instead of another no is let through by nothing that does not let that through.
+    pub(super) fn stays_beside(&mut self, other: &Self) {
+        self.stays |= other.stays;
+        self.rests_on_revoked |= other.is_revoked();
+    }
+
     /// A no that break-glass does not change.
     pub(super) fn staying(self) -> Self {
         Self {

@@ -58,8 +58,11 @@ impl<'a> Names<'a> {
         let known = repositories(&first);
         others.retain(|(_, named)| !known.contains(&named.name.repository));
         // The refusal of the name that was written is the one to show.
-        let written = self.no.take();
+        let mut written = self.no.take();
         let judgement = self.any_of(&others)?;
+        if let (Some((written, _)), Some((other, _))) = (&mut written, &self.no) {
+            written.stays_beside(other);
+        }
         self.no = written.or(self.no.take());
         Ok(judgement)
     }
@@ -84,19 +87,17 @@ impl<'a> Names<'a> {
         let code = no.denial.refusal.code;
         self.is_final |= no.is_final;
         self.is_covered |= code != Code::NoRule;
-        let stays = no.denial.stays || self.no.as_ref().is_some_and(|(known, _)| known.stays);
-        let is_revoked = no.denial.is_revoked()
-            || self
-                .no
-                .as_ref()
-                .is_some_and(|(known, _)| known.is_revoked());
-        let known = self.no.as_ref();
-        if known.is_none_or(|(known, _)| code.rank() > known.refusal.code.rank()) {
-            self.no = Some((no.denial.clone(), at));
-        }
-        if let Some((known, _)) = &mut self.no {
-            known.stays = stays;
-            known.rests_on_revoked = is_revoked;
+        let mut denial = no.denial.clone();
+        match &mut self.no {
+            Some((known, _)) if code.rank() <= known.refusal.code.rank() => {
+                known.stays_beside(&denial);
+            }
+            known => {
+                if let Some((known, _)) = known {
+                    denial.stays_beside(known);
+                }
+                *known = Some((denial, at));
+            }
         }
     }
 

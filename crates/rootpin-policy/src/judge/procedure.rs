@@ -38,15 +38,21 @@ impl Judge<'_> {
             return Ok(judgement);
         }
         let is_local = question.origin == Origin::Local;
+        let mut local_mode = Mode::Audit;
         if is_local && !judged.is_covered && !names().any(|name| self.covers(name)) {
             let local = self.local_image(question)?;
-            if local.result.is_ok() || judged.no.is_none() || question.action.is_of_dockerd() {
-                return Ok(local);
+            match (&local.result, &mut judged.no) {
+                (Err(other), Some((denial, _))) if !question.action.is_of_dockerd() => {
+                    denial.stays_beside(other);
+                    local_mode = local.mode;
+                }
+                _ => return Ok(local),
             }
         }
         Ok(match judged.no {
             Some((denial, at)) => {
-                let denied = self.denied(question, denial, judged.is_final);
+                let mut denied = self.denied(question, denial, judged.is_final);
+                denied.mode = denied.mode.max(local_mode);
                 denied.decided_by(at)
             }
             None => self.denied(question, refusals::unnamed(question), false),
@@ -123,7 +129,8 @@ impl Judge<'_> {
                 let mut judgement = self.judge(variant)?;
                 if let Err(denial) = &judgement.result {
                     let is_lasting = denial.is_revoked();
-                    judgement.mode = self.strictest_of(question, is_lasting);
+                    let of_question = self.strictest_of(question, is_lasting);
+                    judgement.mode = judgement.mode.max(of_question);
                     judgement.decided_by = None;
                     return Ok(judgement);
                 }

@@ -77,6 +77,15 @@ pub(super) fn one_voice(rule: &Rule, shared: &BTreeSet<KeyId>, cut: &str) -> Ref
     Refusal::new(Code::BadSignature, found, wanted, hint)
 }
 
+/// A signer of another key may be beyond what was looked at.
+pub(super) fn cut_signers(cut: &str) -> Refusal {
+    let found = format!("only signers that signed for another root too{cut}");
+    let wanted = "a signer of its own, among what is looked at";
+    let hint =
+        "have the registry's owner remove what is beside the image and is no signature of it";
+    Refusal::new(Code::OverLimit, found, wanted, hint)
+}
+
 /// A root could not be heard, and another one rests on a revoked key.
 pub(super) fn add_revoked(refusal: &mut Refusal, revoked: &Refusal) {
     let also = format!("; and of another root: {}", revoked.found);

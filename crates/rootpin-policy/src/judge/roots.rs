@@ -185,7 +185,7 @@ impl Poll<'_> {
                 }
                 let said = self.vote(&vote.root, need, sharers)?;
                 let unheard = match &said {
-                    Ok(all) => all.statement.as_ref().and_then(|said| said.unseen.clone()),
+                    Ok(all) => all.statement.as_ref().and_then(unheard_signers),
                     Err(refusal) => (!refusal.code.judged()).then(|| refusal.clone()),
                 };
                 match unheard {
@@ -244,6 +244,12 @@ impl Poll<'_> {
         self.judge.rests_on(basis);
         Ok(found)
     }
+}
+
+/// Why a statement may lack signers, although all of them were asked for.
+fn unheard_signers(said: &Statement) -> Option<Refusal> {
+    let cut = || (!said.cut.is_empty()).then(|| refusals::cut_signers(&said.cut));
+    said.unseen.clone().or_else(cut)
 }
 
 /// The ids of roots that agree, each resting on keys of its own.

@@ -157,6 +157,17 @@ fn one_signer_is_refused_and_one_whose_other_signatures_are_not_seen_is_not_judg
         _ => signed_by(&[1], 1, true),
     });
     assert_eq!(code(&judgement), "source-unreachable");
+    // Nor one of whose list a part only was looked at.
+    let (_, judgement) = asked(&quorum_of(2), |text| match signed_by(&[1], 1, true) {
+        Heard::Root(Ok(mut statement)) if text.contains("all") => {
+            "; 64 of 65 were looked at".clone_into(&mut statement.cut);
+            Heard::Root(Ok(statement))
+        }
+        heard => heard,
+    });
+    assert_eq!(code(&judgement), "over-limit");
+    let found = judgement.result.unwrap_err().refusal.found;
+    assert!(found.ends_with("; 64 of 65 were looked at"), "{found}");
 }
 
 #[test]

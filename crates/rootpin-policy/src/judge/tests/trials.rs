@@ -204,3 +204,77 @@ fn after_its_audit_a_rule_has_its_own_mode_and_the_policy_s_audit_mode_ends_by_i
     assert!(!early.may_ask("any.example", None));
     assert!(early.may_ask("any.example", Some(now())));
 }
+
+/// The whole policy lets everything through, and its rule nothing but until its audit ends.
+fn enforced_rule(more: &str) -> Policy {
+    Policy {
+        mode: Mode::Audit,
+        ..policy(1, &format!("mode = \"enforce\"\n{UNTIL}{more}"))
+    }
+}
+
+#[test]
+fn the_name_that_dockerd_writes_hides_from_an_audit_no_revoked_key_of_the_image_s_other_name() {
+    let policy = enforced_rule("");
+    let known = format!("r.example/team/app@{}", digest("good"));
+    for (failed, wanted) in [
+        (Code::Revoked, Mode::Enforce),
+        (Code::SourceUnreachable, Mode::Audit),
+    ] {
+        let names = vec![
+            named("my/alias:1", NameSource::Client, "good"),
+            named(&known, NameSource::Source, "good"),
+        ];
+        let question = Question {
+            names,
+            origin: Origin::Registry,
+            ..Question::of(Action::Create, "an image".to_owned(), "moby".to_owned())
+        };
+        let said = |_: &str| Heard::Root(Err(Refusal::new(failed, "a", "b", "c")));
+        let (_, judgement) = driven(Judge::start(&policy, question, now(), None), said);
+        assert_eq!((code(&judgement), judgement.mode), ("no-rule", wanted));
+    }
+}
+
+#[test]
+fn what_was_compressed_anew_is_let_through_by_no_audit_that_does_not_let_what_it_was_made_of() {
+    let local = "[local]\ncontent = \"allow\"\n";
+    let revoked = format!(
+        "{local}[[revoked]]\ndigest = \"{}\"\nreason = \"leaked\"\n",
+        digest("x")
+    );
+    let bound = format!("r.example/team/app:1@{}", digest("signed"));
+    for (more, variant, own, wanted) in [
+        // By the name's own digest.
+        (local, &*bound, None, ("digest-mismatch", Mode::Enforce)),
+        (local, &bound, Some("my/own:1"), ("no-rule", Mode::Enforce)),
+        (
+            &revoked,
+            "r.example/team/app:1",
+            Some("my/own:1"),
+            ("no-rule", Mode::Enforce),
+        ),
+        (
+            local,
+            "r.example/team/app:1",
+            Some("my/own:1"),
+            ("no-rule", Mode::Audit),
+        ),
+    ] {
+        let policy = enforced_rule(more);
+        let made_of = layer(
+            vec![named(variant, NameSource::Record, "x")],
+            Origin::Registry,
+        );
+        let own = own.map(|own| named(own, NameSource::Record, "own"));
+        let question = Question {
+            variants: vec![Question {
+                bytes: vec![digest("x")],
+                ..made_of
+            }],
+            ..layer(own.into_iter().collect(), Origin::Local)
+        };
+        let (_, judgement) = driven(Judge::start(&policy, question, now(), None), bad);
+        assert_eq!((code(&judgement), judgement.mode), wanted, "{variant}");
+    }
+}
