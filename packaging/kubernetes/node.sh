@@ -47,7 +47,14 @@ lock() {
 enter() {
   # What is below it goes with the clean-up: /usr, or /opt/.., has folders of others.
   case $PREFIX/ in *//* | */./* | */../*) die "PREFIX is $PREFIX; hint: name a folder of rootpin's own, as /opt/rootpin" ;; esac
-  case $PREFIX in /*/*) ;; *) die "PREFIX is $PREFIX; hint: name a folder of rootpin's own, as /opt/rootpin" ;; esac
+  kept=''
+  for file in installed .undo .new; do [ ! -e "$HOST$PREFIX/$file" ] || kept=yes; done
+  if [ -z "$kept" ]; then
+    case $PREFIX in /*/*) ;; *) die "PREFIX is $PREFIX; hint: name a folder of rootpin's own, as /opt/rootpin" ;; esac
+    others=$(find "$HOST$PREFIX" -mindepth 1 -maxdepth 1 ! -name lost+found 2>/dev/null | sed -n '1s|.*/||p')
+    if [ -n "$others" ] && [ "$1" = uninstall ]; then say "there is nothing of this chart on this node"; return; fi
+    [ -z "$others" ] || die "PREFIX is $PREFIX, which has files of others, as $others; hint: name a folder of rootpin's own, as /opt/rootpin"
+  fi
   lock
   mkdir -p "$HOST$PREFIX"
   rm -rf "$HOST$new"
@@ -289,7 +296,9 @@ set_up() { # the engine
   { [ -e "$PREFIX/installed" ] && [ -s "$record" ]; } || touch "$undo/engine"
   "$bin/rootpin" --json install --platform "$PLATFORM" --verifier "$PREFIX/verifier" --yes >"$undo/install.json" ||
     { cat "$undo/install.json"; die "the engine could not be set up"; }
-  if grep -q '"written":\[{' "$undo/install.json"; then engine >"$PREFIX/restart-owed"; else rm -f "$undo/engine"; fi
+  # also where an engine runs by what it read before the files were as they are
+  ! grep -q -e '"written":\[{' -e '"restart":\["' "$undo/install.json" || engine >"$PREFIX/restart-owed"
+  grep -q '"written":\[{' "$undo/install.json" || rm -f "$undo/engine"
 }
 
 # Room for the new files beside the old ones: an install that runs out of it half-way has to be taken back.

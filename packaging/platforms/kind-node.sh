@@ -15,9 +15,11 @@ all() {
   /usr/libexec/rootpin/put-policy "$files/policy"
   systemctl enable --now rootpind
   rootpin state acknowledge
-  rootpin install --platform kind --yes
-  # it reads rootpin.toml at its start
+  code=0
+  rootpin install --platform kind --yes || code=$?
+  # it reads rootpin.toml at its start, also where install could not do all: an engine whose files are written asks from its next start on
   systemctl restart rootpind
+  [ "$code" = 0 ] || exit "$code"
   systemctl restart containerd
   rootpin doctor
 }

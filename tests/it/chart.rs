@@ -143,8 +143,10 @@ fn an_engine_that_asks_by_what_others_brought_keeps_no_node_from_being_taken_bac
     let nothing = r#"{"install":{"failed":null,"written":null}}"#;
     let none = r#"{"install":{"failed":null,"written":[]}}"#;
     let failed = r#"{"install":{"failed":"x","written":null}}"#;
+    let pending = r#"{"install":{"failed":null,"written":null,"restart":["containerd"]}}"#;
     for (answer, code, recorded, asked) in [
         (nothing, 0, true, false),
+        (pending, 0, true, false),
         (none, 0, true, false),
         (nothing, 0, false, false),
         (written, 0, true, true),
@@ -165,6 +167,7 @@ fn an_engine_that_asks_by_what_others_brought_keeps_no_node_from_being_taken_bac
              chmod 0755 $bin/rootpin\n\
              touch $undo/enabled\n\
              (set_up) || true\n\
+             [ ! -e {at}/p/restart-owed ] || touch {at}/owed\n\
              take_back\n"
         );
         let done = std::process::Command::new("sh")
@@ -175,6 +178,8 @@ fn an_engine_that_asks_by_what_others_brought_keeps_no_node_from_being_taken_bac
         let told = String::from_utf8_lossy(&done.stdout);
         let case = format!("{answer} {code} {recorded}: {done:?}");
         assert_eq!(folder.path().join("asked").exists(), asked, "{case}");
+        let owed = [written, pending].contains(&answer);
+        assert_eq!(folder.path().join("owed").exists(), owed, "{case}");
         assert_eq!(done.status.success(), !asked, "{case}");
         assert_eq!(
             told.contains("NOT TAKEN BACK: the engine's"),
@@ -201,8 +206,30 @@ fn the_node_s_script_takes_no_prefix_but_a_folder_below_a_folder() {
         assert!(!output.status.success(), "there is nothing to install");
         String::from_utf8_lossy(&output.stderr).contains("hint: name a folder of rootpin's own")
     };
-    for prefix in ["/opt/rootpin", "/var/lib/k8s/root.pin", "/opt/..rootpin"] {
+    // What is there is rootpin's own, or nobody's.
+    for file in [
+        "rootpin/installed",
+        "opt/killed/.new/x",
+        "opt/disk/lost+found/x",
+        "usr/lib/libc.so",
+        "opt/others/.x",
+    ] {
+        let file = host.path().join(file);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, "").unwrap();
+    }
+    for prefix in [
+        "/opt/rootpin",
+        "/var/lib/k8s/root.pin",
+        "/opt/..rootpin",
+        "/rootpin",
+        "/opt/killed",
+        "/opt/disk",
+    ] {
         assert!(!refused(prefix), "{prefix}");
+    }
+    for prefix in ["/usr/lib", "/opt/others", "/new"] {
+        assert!(refused(prefix), "{prefix}");
     }
     for prefix in [
         "/usr",

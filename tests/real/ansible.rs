@@ -23,12 +23,14 @@ echo again=$(play); grep changed: /run/play; echo audited=$(mode)
 set -- $(play -e rootpin_mode=enforce); echo enforced=$1; (($1)) && tail -n 30 /run/play; echo mode=$(mode); grep -A1 'Prove that' /run/play | tail -n 1 | sed 's/^/proof=/'
 rm -r /etc/containerd/conf.d; list >/run/one; set -- $(play --check --diff); echo planned=$1 $(grep -c '+++ .*conf.d/rootpin.toml' /run/play); (($1)) && tail -n 30 /run/play; list | diff /run/one - && echo still=yes
 first=$(engine); set -- $(play -e rootpin_restart_engine=false -e rootpin_mode=enforce); echo written=$1 $([[ $(engine) == $first ]] && echo same)
+set -- $(play -e rootpin_engine_service=other); echo other=$1 $([[ $(engine) == $first ]] && echo same) $(grep -c 'name in it containerd' /run/play)
 set -- $(play -e rootpin_mode=enforce); echo owed=$1 $([[ $(engine) == $first ]] || echo restarted); (($1)) && tail -n 30 /run/play; echo settled=$(play -e rootpin_mode=enforce); first=$(engine)
 rm /site/policy/policy.d/10-revoked.toml; echo nonsense >>/site/policy/policy.toml.j2
 set -- $(play -e rootpin_mode=enforce); echo bad=$1; echo kept=$(ls /etc/rootpin/policy.d) $(grep -c nonsense /etc/rootpin/policy.toml) $(mode)
 echo engine=$([[ $(engine) == $first ]] && echo same); echo report=$(rootpin audit merge /site/reports | grep -c '1 reports')
 echo timers=$(systemctl list-timers --all --no-legend 'rootpin*' | wc -l)
-book=remove; set -- $(play); echo removed=$1; (($1)) && tail -n 30 /run/play
+book=remove; for run in once twice; do set -- $(play -e rootpin_engine_service=other); echo $run=$1 $(systemctl is-active rootpind) $([[ $(engine) == $first ]] && echo same); done
+set -- $(play); echo removed=$1; (($1)) && tail -n 30 /run/play
 echo left=$(grep -rl rootpin /etc/containerd | wc -l) $(ls /usr/bin | grep -c rootpin) $([[ $(engine) == $first ]] || echo restarted) $(systemctl is-active rootpind); echo gone=$(play)
 "#;
 
@@ -80,6 +82,7 @@ fn the_ansible_role_changes_nothing_in_its_second_run_and_puts_no_policy_with_an
         ("planned", "0 1"),
         ("still", "yes"),
         ("written", "0 same"),
+        ("other", "2 same 1"),
         ("owed", "0 restarted"),
         ("settled", "0 0"),
         ("bad", "2"),
@@ -87,6 +90,8 @@ fn the_ansible_role_changes_nothing_in_its_second_run_and_puts_no_policy_with_an
         ("engine", "same"),
         ("report", "1"),
         ("timers", "3"),
+        ("once", "2 active same"),
+        ("twice", "2 active same"),
         ("removed", "0"),
         ("left", "0 0 restarted inactive"),
         ("gone", "0 0"),

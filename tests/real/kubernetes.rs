@@ -318,6 +318,9 @@ fn a_chart_without_a_digest_a_policy_without_a_file_and_a_misspelt_value_are_ref
         ("taint: {remove: false}\n", 1),
         ("policy: {source: configMap, configMap: {name: trust}}\n", 2),
         ("cleanup: {enabled: false}\n", 1),
+        ("host: {prefix: /rootpin}\n", 2),
+        ("host: {prefix: /var/lib/rootpin}\n", 2),
+        ("host: {prefix: /usr/local/rootpin}\n", 2),
     ] {
         let objects = rendered(&format!("{image}{good}")).unwrap_or_else(|| panic!("{good}"));
         let with = containers(&objects);
@@ -332,6 +335,9 @@ fn a_chart_without_a_digest_a_policy_without_a_file_and_a_misspelt_value_are_ref
         format!("{image}policy: {{source: chart}}\n"),
         format!("{image}policy: {{source: chart, files: {{../x: y, policy.toml: z}}}}\n"),
         format!("{image}host: {{prefix: opt}}\n"),
+        format!("{image}host: {{prefix: /usr/lib}}\n"),
+        format!("{image}host: {{prefix: /var/lib}}\n"),
+        format!("{image}host: {{prefix: /etc/systemd}}\n"),
         format!("{image}taints: {{key: x}}\n"),
     ] {
         assert!(rendered(&bad).is_none(), "{bad}");

@@ -42,14 +42,16 @@ rootpin state acknowledge:
     - require:
       - service: rootpind.service
 
-rootpin install --platform {{ platform }} --yes:
+# rootpind reads rootpin.toml, to which engines were added, at its start, also where install could not do all: an engine whose files are written asks from
+# its next start on
+rootpin install:
   cmd.run:
+    - name: rootpin install --platform {{ platform }} --yes; code=$?; systemctl daemon-reload; systemctl restart rootpind; exit $code
     - unless: rootpin --json install --platform {{ platform }} --dry-run | grep -q '"diff":""'
     - require:
       - cmd: rootpin state acknowledge
 
-# it reads rootpin.toml, to which engines were added, at its start
-systemctl daemon-reload && systemctl restart rootpind && systemctl restart {{ engine }}:
+systemctl restart {{ engine }}:
   cmd.run:
     - onchanges:
-      - cmd: rootpin install --platform {{ platform }} --yes
+      - cmd: rootpin install

@@ -62,26 +62,21 @@ class rootpin (
     require => Service['rootpind.service'],
   }
 
-  exec { "rootpin install --platform ${platform} --yes":
-    path    => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
-    unless  => "rootpin --json install --platform ${platform} --dry-run | grep -q '\"diff\":\"\"'",
-    require => Exec['rootpin state acknowledge'],
-  }
-
-  # It reads rootpin.toml, to which engines were added, at its start.
-  exec { 'systemctl daemon-reload && systemctl restart rootpind':
-    path        => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
-    provider    => shell,
-    refreshonly => true,
-    subscribe   => Exec["rootpin install --platform ${platform} --yes"],
+  # rootpind reads rootpin.toml, to which engines were added, at its start, also where install could not do all: an engine whose files are written asks from
+  # its next start on.
+  exec { 'rootpin install':
+    path     => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+    provider => shell,
+    command  => "rootpin install --platform ${platform} --yes; code=\$?; systemctl daemon-reload; systemctl restart rootpind; exit \$code",
+    unless   => "rootpin --json install --platform ${platform} --dry-run | grep -q '\"diff\":\"\"'",
+    require  => Exec['rootpin state acknowledge'],
   }
 
   if $restart_engine {
     exec { "systemctl restart ${engine_service}":
       path        => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
       refreshonly => true,
-      subscribe   => Exec["rootpin install --platform ${platform} --yes"],
-      require     => Exec['systemctl daemon-reload && systemctl restart rootpind'],
+      subscribe   => Exec['rootpin install'],
     }
   }
 }
