@@ -7,17 +7,26 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
-/// A plain file's bytes, and what the file system says of it.
+/// A plain file, open for reading, and what the file system says of it.
 ///
 /// # Errors
-/// It can't be read, is no plain file, or is longer than `most` bytes.
-pub(crate) fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
+/// It can't be opened, or is no plain file.
+pub(crate) fn open(path: &Path) -> io::Result<(File, Metadata)> {
     let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
     let file = File::from(rustix::fs::open(path, flags, Mode::empty())?);
     let about = file.metadata()?;
     if !about.is_file() {
         return Err(io::Error::other("not a plain file"));
     }
+    Ok((file, about))
+}
+
+/// A plain file's bytes, and what the file system says of it.
+///
+/// # Errors
+/// As [`open`], or it is longer than `most` bytes.
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<(Vec<u8>, Metadata)> {
+    let (file, about) = open(path)?;
     let mut bytes = Vec::new();
     file.take(most.saturating_add(1)).read_to_end(&mut bytes)?;
     if u64::try_from(bytes.len()).is_ok_and(|length| length > most) {

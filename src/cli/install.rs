@@ -126,6 +126,9 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
         (on_platform((platform, also), &path, &place)?, place)
     } else {
         let config = config::load(&arguments.config)?;
+        if let Some(why) = no_engine(&config, &arguments.config) {
+            return Ok(output.misused(why));
+        }
         let known = (&units, Sockets::of(&config));
         let place = Place::of(arguments, None, image.is_some(), known);
         (listed(arguments, config, place.services.clone()), place)
@@ -264,6 +267,17 @@ fn listed(arguments: &Arguments, config: Config, services: EngineServices) -> Ho
         also: Vec::new(),
         services,
     }
+}
+
+/// What is wrong with a rootpin.toml that has nothing to do anything for.
+fn no_engine(config: &Config, path: &Path) -> Option<Problem> {
+    let is_empty = config.engines.is_empty() && config.dockers.is_empty();
+    (is_empty && config.credentials.kubelet_config.is_none()).then(|| {
+        Problem::hinted(
+            format!("{} has no [[engine]] and no [[docker]]", path.display()),
+            "rootpin install --platform auto   # adds those of this host",
+        )
+    })
 }
 
 /// A kind of host, and what else there are signs of.

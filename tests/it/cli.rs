@@ -688,3 +688,18 @@ fn a_policy_that_does_not_load_is_told_with_its_first_error_and_the_command_for_
         assert!(said.contains(found) && said.contains(&check), "{said}");
     }
 }
+
+#[test]
+fn an_install_for_a_list_without_engines_is_a_mistake_that_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("rootpin.toml");
+    let shown = config.display().to_string();
+    for text in ["", "# [[engine]]\n"] {
+        fs::write(&config, text).unwrap();
+        let ended = rootpin(&["install", "--dry-run", "--config", &shown]);
+        assert!(
+            ended.code == 64 && ended.err.contains("no [[engine]] and no [[docker]]"),
+            "{ended:?}"
+        );
+    }
+}

@@ -7,10 +7,10 @@ use super::check::{self, OLDEST};
 use super::facts::{ContainerdFacts, Idle};
 use super::hole::{Fix, Hole};
 use super::{
-    Code, DockerFacts, HoleSeverity, RepairPlan, Tools, fix, next_start, plugin_name, probe,
-    provider,
+    Code, DockerFacts, FileEdit, HoleSeverity, RepairPlan, Tools, fix, next_start, plugin_name,
+    probe, provider,
 };
-use crate::config::{Config, Engine};
+use crate::config::{Config, Dockerd, Engine};
 use crate::problem::Problem;
 use crate::trusted_path::{Owner, check_way};
 
@@ -24,12 +24,8 @@ pub async fn install(
     let wanted = |name: &String| names.is_empty() || names.contains(name);
     let mut pending = Vec::new();
     let mut notes = Vec::new();
-    let (mut holes, mut containerds, mut dockers, mut left) = (
-        Vec::new(),
-        Vec::<ContainerdFacts>::new(),
-        Vec::<DockerFacts>::new(),
-        Vec::new(),
-    );
+    let (mut holes, mut containerds, mut left) =
+        (Vec::new(), Vec::<ContainerdFacts>::new(), Vec::new());
     for engine in config.engines.iter().filter(|engine| wanted(&engine.name)) {
         let facts = match found(engine, idle).await {
             Ok(facts) => next_start::containerd(&facts, idle).await.map(|()| facts),
@@ -40,7 +36,7 @@ pub async fn install(
                  containerd to {OLDEST} or later: the one of Debian 13, or containerd.io from Docker"))),
             Ok(facts) => {
                 let all = check::containerd(&facts, super::wanted(config, tools));
-                pending.extend(owes_restart(&all, Code::RestartPending, &engine.name));
+                pending.extend(owes_restart(&all).then_some(&engine.name));
                 let (of_it, open): (Vec<Hole>, Vec<Hole>) = all.into_iter().partition(is_mended);
                 left.extend(open.iter().filter_map(stays_open));
                 left.extend(writable_folder(&facts, &tools.folder));
@@ -53,60 +49,19 @@ pub async fn install(
             Err(why) => left.push(why.about(&engine.name)),
         }
     }
-    let mut edits = Vec::new();
     let engines = config.engines.iter();
     let sockets: Vec<PathBuf> = engines.map(|engine| engine.containerd.clone()).collect();
+    let mut of_dockers = DockersPlan::default();
     for docker in config.dockers.iter().filter(|docker| wanted(&docker.name)) {
-        let asked = if idle.is_image {
-            Err(String::new())
-        } else {
-            probe::docker(docker).await
-        };
-        if let Ok((facts, _)) = &asked {
-            left.extend(open_of_docker(facts, &sockets));
-            let all = check::dockerd(facts, &sockets);
-            pending.extend(owes_restart(&all, Code::DockerNoAuthz, &docker.name));
-        }
-        let Some(socket) = &docker.authz else {
-            continue;
-        };
-        let shadow = if idle.is_image {
-            None
-        } else {
-            super::shadowed(docker).await
-        };
-        match shadow {
-            Some(hole) if hole.fix.is_none() => left.push(Problem::hinted(
-                format!("{}: {}", docker.name, hole.found),
-                hole.change.clone(),
-            )),
-            hole => holes.extend(hole),
-        }
-        match asked {
-            Ok((facts, process)) => {
-                let plugin = plugin_name::to_be(socket);
-                match next_start::dockerd(&facts, process.as_ref(), idle, &plugin) {
-                    Ok(()) => {
-                        holes.push(
-                            Hole::new(Code::DockerNoAuthz, &docker.name, "")
-                                .fix(Fix::Authorization(plugin)),
-                        );
-                        dockers.push(facts);
-                    }
-                    Err(why) => left.push(why.about(&docker.name)),
-                }
-            }
-            Err(_) => match fix::idle_docker(docker, idle, &plugin_name::to_be(socket)).await {
-                Ok(of_it) => edits.push((docker.name.clone(), of_it)),
-                Err(why) => left.push(why.about(&docker.name)),
-            },
-        }
+        of_dockers.add(docker, &sockets, idle).await;
     }
-    let mut plan = fix::plan(&holes, &containerds, &dockers, tools).await;
-    for (name, edits) in edits {
+    holes.append(&mut of_dockers.holes);
+    left.append(&mut of_dockers.left);
+    let mut plan = fix::plan(&holes, &containerds, &of_dockers.facts, tools).await;
+    for (name, edits) in of_dockers.edits {
         plan.add(&name, edits);
     }
-    for name in pending {
+    for name in pending.into_iter().chain(&of_dockers.pending) {
         plan.restart_too(name);
     }
     if names.is_empty() {
@@ -125,9 +80,74 @@ pub async fn install(
     plan
 }
 
-/// The engine that runs by other files than there are, as after an earlier run without a restart.
-fn owes_restart<'a>(holes: &[Hole], code: Code, engine: &'a str) -> Option<&'a str> {
-    holes.iter().any(|hole| hole.code == code).then_some(engine)
+/// What dockerds lack.
+#[derive(Default)]
+struct DockersPlan {
+    holes: Vec<Hole>,
+    facts: Vec<DockerFacts>,
+    /// Of those that don't run, each with its name.
+    edits: Vec<(String, Vec<FileEdit>)>,
+    pending: Vec<String>,
+    left: Vec<Problem>,
+}
+
+impl DockersPlan {
+    /// `engines` are the containerds of rootpin.toml.
+    async fn add(&mut self, docker: &Dockerd, engines: &[PathBuf], idle: Idle<'_>) {
+        let asked = if idle.is_image {
+            Err(String::new())
+        } else {
+            probe::docker(docker).await
+        };
+        if let Ok((facts, _)) = &asked {
+            self.left.extend(open_of_docker(facts, engines));
+            self.pending
+                .extend(docker_owes_restart(facts).then(|| docker.name.clone()));
+        }
+        let Some(socket) = &docker.authz else {
+            return;
+        };
+        let shadow = if idle.is_image {
+            None
+        } else {
+            super::shadowed(docker).await
+        };
+        match shadow {
+            Some(hole) if hole.fix.is_none() => self.left.push(Problem::hinted(
+                format!("{}: {}", docker.name, hole.found),
+                hole.change.clone(),
+            )),
+            hole => self.holes.extend(hole),
+        }
+        let plugin = plugin_name::to_be(socket);
+        let planned = match asked {
+            Ok((facts, process)) => next_start::dockerd(&facts, process.as_ref(), idle, &plugin)
+                .map(|()| {
+                    let hole = Hole::new(Code::DockerNoAuthz, &docker.name, "");
+                    self.holes.push(hole.fix(Fix::Authorization(plugin)));
+                    self.facts.push(facts);
+                }),
+            Err(_) => fix::idle_docker(docker, idle, &plugin)
+                .await
+                .map(|edits| self.edits.push((docker.name.clone(), edits))),
+        };
+        if let Err(why) = planned {
+            self.left.push(why.about(&docker.name));
+        }
+    }
+}
+
+/// Whether an engine runs by other files than there are, as after an earlier run without a restart.
+fn owes_restart(holes: &[Hole]) -> bool {
+    holes.iter().any(|hole| hole.code == Code::RestartPending)
+}
+
+/// The same of a dockerd: it doesn't ask the plugin that its daemon.json names.
+fn docker_owes_restart(facts: &DockerFacts) -> bool {
+    facts.docker.authz.as_ref().is_some_and(|socket| {
+        let plugin = plugin_name::to_be(socket);
+        !facts.authorization.contains(&plugin) && fix::names_plugin(&facts.config, &plugin)
+    })
 }
 
 /// Whether the plan of this verb closes it: nobody's modes are changed without being asked.
@@ -217,7 +237,6 @@ mod tests {
     use super::super::facts::Writable;
     use super::super::version::Version;
     use super::*;
-    use crate::config::Dockerd;
 
     fn tools() -> Tools {
         Tools {
@@ -300,9 +319,8 @@ mod tests {
         assert_eq!(writable_folder(&facts, dir.path()), None);
     }
 
-    #[test]
-    fn the_open_holes_of_a_dockerd_are_left_to_a_person_except_what_is_written() {
-        let mut facts = DockerFacts {
+    fn docker() -> DockerFacts {
+        DockerFacts {
             docker: Dockerd {
                 accept_grpc: false,
                 name: "docker".to_owned(),
@@ -322,7 +340,31 @@ mod tests {
             features: Vec::new(),
             features_by_flag: Vec::new(),
             swarm: None,
-        };
+        }
+    }
+
+    #[test]
+    fn a_dockerd_owes_a_restart_only_for_a_plugin_that_its_file_names_and_it_does_not_ask() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut facts = docker();
+        facts.config = folder.path().join("daemon.json");
+        let plugin = plugin_name::to_be(facts.docker.authz.as_ref().unwrap());
+        assert!(!docker_owes_restart(&facts), "there is no file");
+        std::fs::write(&facts.config, r#"{"authorization-plugins": ["opa"]}"#).unwrap();
+        assert!(!docker_owes_restart(&facts), "it is yet to be written");
+        let text = format!(r#"{{"authorization-plugins": ["opa", "{plugin}"]}}"#);
+        std::fs::write(&facts.config, text).unwrap();
+        assert!(docker_owes_restart(&facts));
+        facts.authorization = vec![plugin];
+        assert!(!docker_owes_restart(&facts), "it asks");
+        facts.authorization.clear();
+        facts.docker.authz = None;
+        assert!(!docker_owes_restart(&facts), "nobody wants it to");
+    }
+
+    #[test]
+    fn the_open_holes_of_a_dockerd_are_left_to_a_person_except_what_is_written() {
+        let mut facts = docker();
         let engines = [PathBuf::from("/run/containerd/containerd.sock")];
         let codes = |facts: &DockerFacts| -> Vec<String> {
             let left = open_of_docker(facts, &engines).into_iter();

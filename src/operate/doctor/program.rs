@@ -22,6 +22,7 @@ use super::config_files::ConfigFiles;
 use super::probe;
 use super::process::Process;
 use crate::problem::Problem;
+use crate::trusted_path::{Owner, check_way};
 
 /// For one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -87,7 +88,8 @@ impl From<ProgramFailure> for String {
 }
 
 impl Program {
-    /// A program in a file or on the search path.
+    /// A program in a file or on the search path. In a file, it is run only if nobody else than root
+    /// and the one who asks can change it.
     #[must_use]
     pub fn file(file: &Path) -> Self {
         Self {
@@ -226,6 +228,13 @@ impl Program {
             || file.display().to_string(),
             |name| name.to_string_lossy().into_owned(),
         );
+        if let Executable::At(file) = &self.file
+            && !self.confined
+            && file.components().count() > 1
+        {
+            check_way(file, Owner::RootOrCaller)
+                .map_err(|fault| format!("{shown} is not run: {}", fault.message))?;
+        }
         let failed = |error: io::Error| format!("{shown}: {error}");
         let mut command = Command::new(&file);
         if let Some(name) = &self.name {
@@ -467,6 +476,34 @@ mod tests {
             child.wait().unwrap();
             assert!(refused, "{mode:o}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_program_that_others_can_change_or_put_there_is_not_run_by_its_path_either() {
+        let (folder, program) = script("touch \"$0.ran\"");
+        let ran = folder.path().join("containerd.ran");
+        let file = folder.path().join("containerd");
+        let modes = |path: &Path, mode: u32| {
+            fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        };
+        for (path, mode, then) in [(&*file, 0o757, 0o755), (folder.path(), 0o777, 0o700)] {
+            modes(path, mode);
+            let why = program.version().await.unwrap_err();
+            assert!(
+                why.contains("is not run: ") && why.contains("written by"),
+                "{why}"
+            );
+            modes(path, then);
+        }
+        // By a link that is another's: where it leads to is that user's choice.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        if std::os::unix::fs::lchown(&link, Some(NOBODY), None).is_ok() {
+            let why = Program::file(&link).version().await.unwrap_err();
+            assert!(why.contains("belongs to the user 65534"), "{why}");
+        }
+        assert!(!ran.exists());
+        assert!(program.version().await.is_ok() && ran.exists());
     }
 
     #[test]

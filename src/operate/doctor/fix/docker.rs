@@ -76,6 +76,16 @@ pub(super) async fn without_feature(
     Ok(edit)
 }
 
+/// Whether a daemon.json names that plugin already.
+pub(in super::super) fn names_plugin(daemon_json: &Path, plugin: &str) -> bool {
+    let text = super::text(daemon_json).ok().flatten();
+    text.is_some_and(|text| {
+        daemon_json::plugins(&text)
+            .iter()
+            .any(|name| name == plugin)
+    })
+}
+
 /// Why nothing is written where a unit's command line names the plugins.
 pub(in super::super) fn by_flag_of(unit: &Path, plugin: &str) -> Problem {
     by_flag(&format!("the command line in {}", unit.display()), plugin)

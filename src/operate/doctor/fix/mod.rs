@@ -35,7 +35,7 @@ use crate::operate::platform::Platform;
 use crate::operate::record::InstallRecord;
 use crate::problem::Problem;
 
-pub(super) use docker::{by_flag_of, idle_docker, is_of_unit};
+pub(super) use docker::{by_flag_of, idle_docker, is_of_unit, names_plugin};
 pub(super) use own_lines::{OwnLines, own_lines};
 pub(super) use taken_back::{with_imports_of, without_ours};
 pub(super) use toml_file::set;

@@ -3,12 +3,14 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::io::{self, ErrorKind, Read as _};
 use std::path::{Component, Path, PathBuf};
 
 use super::engine_unit::EngineUnit;
 use super::search;
+use super::words::MARKS;
 use crate::operate::doctor::process::options;
+use crate::plain_file;
 
 /// The kernel follows no more links in one path (`MAXSYMLINKS`).
 const MAX_LINKS: usize = 40;
@@ -19,6 +21,8 @@ const ALIGN: usize = 16;
 /// The description begins with Go's version and the path of the main package.
 const HEAD: usize = 512;
 const CHUNK: usize = 1 << 20;
+/// The most of a program that is read: engines are a quarter of it.
+const MOST: u64 = 512 << 20;
 const ELF: &[u8] = b"\x7fELF";
 /// In a program that is compressed, of which nothing can be read.
 const COMPRESSED: &[u8] = b"UPX!";
@@ -31,7 +35,7 @@ pub(super) struct Executable {
     /// Its own path, seen from the root directory.
     pub(super) end: PathBuf,
     /// Where that is for this program.
-    file: PathBuf,
+    pub(super) file: PathBuf,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -60,6 +64,11 @@ impl Executable {
         Self { names, end, file }
     }
 
+    /// Whether nothing in its path is left to systemd.
+    fn is_known(&self) -> bool {
+        !self.end.to_string_lossy().contains(MARKS)
+    }
+
     /// Whether it is that program, or a release of it. None: that can't be told.
     fn is(&self, program: &str) -> Option<bool> {
         if self
@@ -69,9 +78,12 @@ impl Executable {
         {
             return Some(true);
         }
-        match File::open(&self.file).and_then(kind) {
+        match plain_file::open(&self.file).and_then(|(file, _)| kind(file, MOST)) {
             Ok(ExecutableKind::OfGo(name)) => Some(name == program),
             Ok(ExecutableKind::Other) => Some(false),
+            // What was left of a service whose program is gone.
+            Err(error) if error.kind() == ErrorKind::NotFound && self.is_known() => Some(false),
+            Err(_) if fs::metadata(&self.file).is_ok_and(|about| !about.is_file()) => Some(false),
             Ok(ExecutableKind::Unknown) | Err(_) => None,
         }
     }
@@ -150,15 +162,13 @@ fn follow(root: &Path, path: &Path) -> Option<(Vec<String>, PathBuf)> {
     Some((names, at))
 }
 
-fn kind(mut file: File) -> io::Result<ExecutableKind> {
-    if !file.metadata()?.is_file() {
-        return Ok(ExecutableKind::Other);
-    }
+/// By the first `most` bytes, or a little more.
+fn kind(mut file: File, most: u64) -> io::Result<ExecutableKind> {
     let mut chunk = Vec::new();
     let (mut is_first, mut is_compressed) = (true, false);
-    loop {
+    let limit = u64::try_from(CHUNK).unwrap_or(u64::MAX);
+    for _ in 0..most.div_ceil(limit) {
         chunk.clear();
-        let limit = u64::try_from(CHUNK).unwrap_or(u64::MAX);
         file.by_ref().take(limit).read_to_end(&mut chunk)?;
         if is_first && !chunk.starts_with(ELF) {
             return Ok(ExecutableKind::Other);
@@ -186,6 +196,7 @@ fn kind(mut file: File) -> io::Result<ExecutableKind> {
             });
         }
     }
+    Ok(ExecutableKind::Unknown)
 }
 
 /// The main package: of `path<TAB>github.com/containerd/containerd/v2/cmd/containerd` it is
@@ -215,7 +226,7 @@ mod tests {
             bytes.resize(at, 0);
             bytes.extend(description);
             fs::write(&path, bytes).unwrap();
-            File::open(&path).and_then(kind).unwrap()
+            kind(File::open(&path).unwrap(), MOST).unwrap()
         };
         let description = |path: &str| {
             let head = [MAGIC, b"\x08\x02", &[0; 16], b"\x08go1.24.4\xcf\x04"].concat();
@@ -243,10 +254,13 @@ mod tests {
         assert_eq!(of(40, &engine), ExecutableKind::Other, "no multiple of 16");
         assert_eq!(of(64, b"no description"), ExecutableKind::Other);
         fs::write(&path, "#!/bin/sh\n").unwrap();
-        assert_eq!(
-            File::open(&path).and_then(kind).unwrap(),
-            ExecutableKind::Other
-        );
+        let of_file = |most: u64| kind(File::open(&path).unwrap(), most).unwrap();
+        assert_eq!(of_file(MOST), ExecutableKind::Other);
+        // It would take days to read.
+        fs::write(&path, ELF).unwrap();
+        let long = File::options().write(true).open(&path).unwrap();
+        long.set_len(1 << 40).unwrap();
+        assert_eq!(of_file(3 << 20), ExecutableKind::Unknown);
     }
 
     #[test]

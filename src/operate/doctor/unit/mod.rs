@@ -34,6 +34,7 @@ use systemd::SystemdAnswers;
 use words::{VARIABLE, unknown};
 
 use crate::operate::platform::same_socket;
+use crate::trusted_path::{Owner, check_way};
 
 /// The options that name containerd's main file.
 pub(crate) const CONFIG_OPTIONS: [&str; 2] = ["config", "c"];
@@ -347,7 +348,8 @@ fn read(
     // A link of another name leads to the program.
     let file = Executable::find(root, first);
     let is_named = |path: &Path| path.file_name().is_some_and(|name| name == engine.program);
-    if is_named(&file.end) && !is_named(Path::new(first)) {
+    let is_ours = || check_way(&file.file, Owner::RootOrCaller).is_ok();
+    if is_named(&file.end) && !is_named(Path::new(first)) && is_ours() {
         *first = file.end.display().to_string();
     }
     let (folder, elsewhere) = match service.folder(root) {
@@ -362,7 +364,10 @@ fn read(
         _ => "its command line has specifiers of systemd's (%), or escapes, that are not read"
             .to_owned(),
     });
-    let why = mark
+    let why = service
+        .other_user()
+        .map(|user| format!("it runs as {user}, and an engine of this host runs as root"))
+        .or(mark)
         .or_else(|| wrapped(root, &words, engine.program))
         .or_else(|| empty(&words, engine.options))
         .or(elsewhere)

@@ -1,7 +1,6 @@
 //! Which units of a host start an engine, whatever their names are.
 
 use std::collections::BTreeSet;
-use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
@@ -10,6 +9,7 @@ use super::executable::{self, Executable};
 use super::files::{UnitFiles, UnitFolders};
 use super::service::Service;
 use super::words::{MARKS, PREFIXES, is_name, split};
+use crate::plain_file;
 
 /// Programs that start another one, which their command line has.
 const WRAPPERS: [&str; 28] = [
@@ -94,6 +94,10 @@ fn may_start(root: &Path, files: &UnitFiles, engine: &EngineUnit) -> bool {
     let Ok(service) = Service::of(files) else {
         return files.names.iter().any(|name| name.contains(program));
     };
+    // An engine of this host is root's.
+    if service.other_user().is_some() {
+        return false;
+    }
     // A drop-in of all services says nothing of one.
     let of_all = |file: &Path| {
         file.parent()
@@ -126,7 +130,7 @@ fn environment(root: &Path, service: &Service) -> String {
     let set = service.environment.iter();
     let set = set.map(|(name, value)| format!("{name}={value}"));
     let files = service.files.iter().filter_map(|(name, _)| {
-        let file = File::open(root.join(name.trim_start_matches('/'))).ok()?;
+        let (file, _) = plain_file::open(&root.join(name.trim_start_matches('/'))).ok()?;
         let mut bytes = Vec::new();
         file.take(MAX_SCRIPT).read_to_end(&mut bytes).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
@@ -326,7 +330,7 @@ pub(super) fn program_path(root: &Path, word: &str) -> PathBuf {
 /// The text of a program that is a script.
 pub(super) fn script(root: &Path, word: &str) -> Option<String> {
     let end = Executable::find(root, word).end;
-    let file = File::open(root.join(end.strip_prefix("/").ok()?)).ok()?;
+    let (file, _) = plain_file::open(&root.join(end.strip_prefix("/").ok()?)).ok()?;
     let mut file = io::BufReader::new(file.take(MAX_SCRIPT));
     if !io::BufRead::fill_buf(&mut file).ok()?.starts_with(SCRIPT) {
         return None;

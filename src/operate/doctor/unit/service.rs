@@ -32,6 +32,8 @@ pub(super) struct Service {
     pub(super) files: Vec<(String, bool)>,
     pub(super) passed: BTreeSet<String>,
     pub(super) unset: Vec<String>,
+    /// `User=`, where it is set.
+    pub(super) user: Option<String>,
     /// Those of [`ELSEWHERE`] that are set.
     pub(super) elsewhere: BTreeMap<String, String>,
 }
@@ -74,6 +76,8 @@ impl Service {
             ("PassEnvironment", _) => self.passed.extend(words()),
             ("UnsetEnvironment", "") => self.unset.clear(),
             ("UnsetEnvironment", _) => self.unset.extend(words()),
+            ("User", "") => self.user = None,
+            ("User", _) => self.user = Some(value.to_owned()),
             (_, "") => {
                 self.elsewhere.remove(key);
             }
@@ -82,6 +86,12 @@ impl Service {
             }
             _ => {}
         }
+    }
+
+    /// Whom it runs as, where that is surely another one than root.
+    pub(super) fn other_user(&self) -> Option<&str> {
+        let user = self.user.as_deref()?;
+        (!["root", "0"].contains(&user) && !user.contains('%')).then_some(user)
     }
 
     /// The folder that its paths are seen from, or which setting keeps that from being known.

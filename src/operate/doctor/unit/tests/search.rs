@@ -586,10 +586,15 @@ fn a_unit_is_found_that_starts_the_engine_by_a_link_or_a_copy_of_another_name() 
         ),
         (
             &CONTAINERD,
-            "/opt/gone --config=/srv/config.toml",
+            "/opt/%p/gone --config=/srv/config.toml",
             "engine.service unclear: ",
         ),
-        (&CONTAINERD, "/opt/gone -c /srv/config.yaml", "absent"),
+        (&CONTAINERD, "/opt/gone --config=/srv/config.toml", "absent"),
+        (
+            &CONTAINERD,
+            "/opt/containerd --config=/srv/config.toml",
+            "engine.service /srv/config.toml",
+        ),
         (
             &CONTAINERD,
             "/opt/other --config /srv/config.toml",
@@ -614,7 +619,7 @@ fn a_unit_is_found_that_starts_the_engine_by_a_link_or_a_copy_of_another_name() 
         (
             &DOCKER,
             "/opt/gone --config-file /srv/d/daemon.json",
-            "engine.service unclear: ",
+            "absent",
         ),
         (&DOCKER, "/opt/cd/copy -c /x.toml", "absent"),
     ] {
@@ -625,5 +630,65 @@ fn a_unit_is_found_that_starts_the_engine_by_a_link_or_a_copy_of_another_name() 
             "{command}: {}",
             told(&found)
         );
+    }
+}
+
+#[test]
+fn a_name_that_another_user_gave_a_program_and_a_service_of_another_user_are_no_engine() {
+    let (unit, usual) = (
+        "etc/systemd/system/app.service",
+        "etc/systemd/system/containerd.service",
+    );
+    let run = "/srv/app/run --config /x.toml";
+    let link = [("srv/app/run", "x/containerd")];
+    let program = ("srv/app/x/containerd", "\x7fELF");
+    for (file, command, user, mode, wanted) in [
+        (unit, run, "", 0o755, "app.service /x.toml"),
+        (unit, run, "User=root\n", 0o755, "app.service /x.toml"),
+        (unit, run, "User=0\n", 0o755, "app.service /x.toml"),
+        (unit, run, "User=a\nUser=\n", 0o755, "app.service /x.toml"),
+        (
+            unit,
+            run,
+            "",
+            0o777,
+            "app.service unclear: it starts /srv/app/run, which",
+        ),
+        (unit, run, "User=app\n", 0o755, "absent"),
+        (unit, "/usr/bin/containerd", "User=app\n", 0o755, "absent"),
+        (
+            usual,
+            "/usr/bin/containerd",
+            "User=app\n",
+            0o755,
+            "containerd.service unclear: it runs as app, and",
+        ),
+    ] {
+        let text = service(command) + user;
+        let root = root(&[(file, &text), program]);
+        let folder = root.path().join("srv/app/x");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        fs::set_permissions(folder, mode).unwrap();
+        let found = told(&units(root.path(), &link).start(&CONTAINERD, None, None));
+        assert!(found.starts_with(wanted), "{text}: {found}");
+    }
+}
+
+#[test]
+fn a_pipe_that_a_unit_names_keeps_nobody_waiting() {
+    for text in [
+        service("/srv/pipe --config /x.toml"),
+        service("/bin/true") + "EnvironmentFile=-/srv/pipe\n",
+    ] {
+        let root = root(&[("etc/systemd/system/app.service", &text), ("srv/x", "")]);
+        let (pipe, kind) = (root.path().join("srv/pipe"), rustix::fs::FileType::Fifo);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, 0o644.into(), 0).unwrap();
+        let (done, wait) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let found = told(&units(root.path(), &[]).start(&CONTAINERD, None, None));
+            let _ = done.send(found);
+        });
+        let found = wait.recv_timeout(std::time::Duration::from_secs(20));
+        assert_eq!(found.as_deref(), Ok("absent"), "{text}");
     }
 }
