@@ -85,9 +85,9 @@ pub struct TakeOver {
 }
 
 impl TakeOver {
-    /// The repositories of which something was taken over from this server before, in full form.
+    /// The repositories of which something is signed here, or was taken out by hand, in full form.
     #[must_use]
-    pub fn known(&self, metadata: &Metadata) -> BTreeSet<String> {
+    pub fn known(metadata: &Metadata) -> BTreeSet<String> {
         let repository_of = |path: &str| {
             let (repository, _) = path.rsplit_once(':')?;
             Some(repository.to_owned())
@@ -99,7 +99,6 @@ impl TakeOver {
         let mut known = BTreeSet::new();
         for document in documents {
             let names = document.members("targets").into_iter().flatten();
-            let names = names.filter(|(_, value)| self.is_taken_over(value));
             known.extend(names.filter_map(|(path, _)| repository_of(path)));
             let signers = delegated(document).filter(|old| name(old).starts_with(SIGNERS));
             let paths = signers.filter_map(|old| old.get("paths")?.as_array());

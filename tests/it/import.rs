@@ -1,6 +1,7 @@
 //! `rootpin import`: a policy that is proposed, and what no proposal may do.
 
 mod several;
+mod shown;
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
@@ -482,6 +483,10 @@ fn the_pages_about_podman_and_notation_show_what_their_files_become() {
 
 /// Runs `rootpin import` at a terminal, and types a line once it asks for a fingerprint.
 fn typed(host: &Host, line: &str) -> (i32, String) {
+    all_typed(host, &[&format!("{line}\n")])
+}
+
+fn all_typed(host: &Host, answers: &[&str]) -> (i32, String) {
     let server = format!("http://127.0.0.1:{}", host.server.port);
     let mut rootpin = Command::new(env!("CARGO_BIN_EXE_rootpin"));
     rootpin
@@ -490,7 +495,7 @@ fn typed(host: &Host, line: &str) -> (i32, String) {
         .current_dir(host.dir.path())
         .env("HOME", host.dir.path());
     let question = "by another way: ";
-    crate::pin::terminal::answered(rootpin, "", question, &format!("{line}\n"))
+    crate::pin::terminal::all_answered(rootpin, "", question, answers)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

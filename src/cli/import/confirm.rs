@@ -9,11 +9,12 @@ use super::super::pin::fingerprint_source;
 use super::Shown;
 use crate::operate::import::{ImportedRoot, Proposal};
 use crate::problem::Problem;
-use rootpin_trust::{KeyId, PublicKey};
+use rootpin_trust::{Fingerprint, KeyId, PublicKey};
 
 /// Confirms the keys whose fingerprint was given, or is typed at the terminal, and returns them. A
 /// key without one stays as it is. Where the publisher changed the key, it may be the fingerprint of
-/// the one that the server shows now.
+/// the one that the server shows now, unless that is a key which the sources have for other names:
+/// then the server would choose for which names it counts.
 pub(super) fn confirm(
     proposal: &mut Proposal,
     shown: &[Shown],
@@ -36,18 +37,36 @@ pub(super) fn confirm(
         let keys: Vec<&PublicKey> = keys.chain(shown_keys.iter().copied()).collect();
         return Err(fingerprint_source::differs(other, &keys));
     }
-    let mut given = given.to_vec();
+    let mut all_told: Vec<Told> = given.iter().map(|told| (None, told.clone())).collect();
     if given.is_empty() && io::stdin().is_terminal() {
         for (key, names) in waiting.values() {
-            given.extend(typed(key, names, &shown_keys)?);
+            let of_it = unconfirmed(proposal, shown).filter(|(root, ..)| has(root, key.id()));
+            let of_it = of_it.flat_map(|(root, _, keys)| keys.iter().map(move |key| (root, key)));
+            let of_it =
+                of_it.filter(|(root, key)| has(root, key.id()) || !is_in_sources(proposal, key));
+            let of_it: Vec<&PublicKey> = of_it.map(|(_, key)| key).collect();
+            all_told.extend(typed(key, names, &of_it)?.map(|told| (Some(key.id()), told)));
         }
     }
-    let is_given = |key: &PublicKey| given.iter().any(|told| told.is_of(key));
+    let is_given = |key: &PublicKey| {
+        let beside = |asked: KeyId| {
+            let mut roots = proposal.roots.iter();
+            roots.any(|root| has(root, asked) && has(root, key.id()))
+        };
+        let mut all_told = all_told.iter();
+        all_told.any(|(asked, told)| asked.is_none_or(beside) && told.is_of(key))
+    };
     let mut repinned = Vec::new();
     for (root, name, keys) in unconfirmed(proposal, shown) {
-        let is_known = |key: &PublicKey| root.keys.iter().any(|known| known.id == key.id());
-        let is_new = !keys.iter().all(is_known);
-        if is_new && keys.iter().all(is_given) {
+        let is_told = |key: &PublicKey| {
+            let mut of_it = all_told
+                .iter()
+                .filter(|(asked, _)| asked.is_none_or(|asked| has(root, asked)));
+            let is_free = || has(root, key.id()) || !is_in_sources(proposal, key);
+            of_it.any(|(_, told)| told.is_of(key)) && is_free()
+        };
+        let is_new = !keys.iter().all(|key| has(root, key.id()));
+        if is_new && keys.iter().all(is_told) {
             repinned.push((name.clone(), keys.to_vec()));
         }
     }
@@ -64,6 +83,27 @@ pub(super) fn confirm(
         }
     }
     Ok(confirmed)
+}
+
+/// A fingerprint, and the key for which it was asked; none: it was given for all.
+type Told = (Option<KeyId>, GivenFingerprint);
+
+fn has(root: &ImportedRoot, key: KeyId) -> bool {
+    root.keys.iter().any(|known| known.id == key)
+}
+
+/// Whether a source has that very key, under whatever ID.
+fn is_in_sources(proposal: &Proposal, key: &PublicKey) -> bool {
+    let mut ids = proposal.roots.iter().flat_map(|root| &root.keys);
+    let of_roots = proposal.roots.iter().flat_map(|root| &root.keys);
+    let mut keys = of_roots
+        .filter_map(|known| known.key.as_ref())
+        .chain(&proposal.seen);
+    let fingerprint = Fingerprint::of(key);
+    ids.any(|known| known.id == key.id())
+        || keys.any(|known| {
+            known.id() == key.id() || fingerprint.is_some() && Fingerprint::of(known) == fingerprint
+        })
 }
 
 /// The keys that nobody confirmed, with the names that they are for.
@@ -96,8 +136,8 @@ fn unconfirmed<'a>(
     })
 }
 
-/// The fingerprint that a person types, of the key or of one that the server shows now; an empty
-/// line leaves it out.
+/// The fingerprint that a person types, of the key or of one that the server shows now for its names;
+/// an empty line leaves it out.
 fn typed(
     key: &PublicKey,
     names: &[String],

@@ -15,7 +15,7 @@ use crate::publish::take_over::{NameDifference, SignersDifference};
 use rootpin_trust::image::Repository;
 
 pub(super) const EXAMPLES: &str = "example: rootpin repo compare --with notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n\n\
-    exit codes: 0 nothing differs, 1 something does, 2 nothing is known to, and a repository could not be read, 64 wrong usage";
+    exit codes: 0 nothing differs, 1 something does, or a name of this repository has a root there that nothing pins, 2 nothing is known to, and a repository could not be read, 64 wrong usage";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
@@ -68,7 +68,8 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
         "notes": notes,
         "root": term.json(),
     });
-    let is_same = differences.is_empty() && signers.is_empty();
+    // Each of the others has one of this repository's names.
+    let is_same = differences.is_empty() && signers.is_empty() && others.is_empty();
     let code = match (is_same, refused.is_empty()) {
         (false, _) => 1,
         (true, true) => 0,
@@ -177,7 +178,7 @@ fn compared_text(report: &Value) -> String {
         counted(count("tags"), "tag"),
         counted(count("repositories"), "repository")
     );
-    let unread = list(report, "refused").len();
+    let unread = list(report, "refused").len() + list(report, "other_publishers").len();
     let found = rows.len() + signers.len();
     lines.extend(signers);
     lines.push(match found {
@@ -207,7 +208,8 @@ fn compared_text(report: &Value) -> String {
     let others = list(report, "other_publishers").iter();
     lines.extend(others.filter_map(Value::as_str).map(|gun| {
         format!(
-            "another publisher's: {gun}: nothing pins its root, and nothing of it was taken over"
+            "another root: {gun}: nothing pins the one that the server shows for this name of this repository: another publisher's, or in place of yours\n\
+             hint: if it is yours, name its root key by --root-key ID; else have names in repository.toml leave it out"
         )
     }));
     let notes = list(report, "notes").iter().filter_map(Value::as_str);

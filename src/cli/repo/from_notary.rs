@@ -24,7 +24,7 @@ use crate::publish::{Activity, Metadata, PublishError, Working};
 use crate::sources::{NotaryServer, Sources};
 use crate::state::Store;
 use rootpin_trust::image::Repository;
-use rootpin_trust::{Code, KeyId, Refusal};
+use rootpin_trust::{Code, KeyId, Refusal, Subject};
 
 /// For one repository.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -70,7 +70,7 @@ pub(super) struct ReadRepositories {
     /// What did not verify, and why.
     pub(super) refused: BTreeMap<Repository, Refusal>,
     /// What `--all` found that has none of the root keys that were given, or none that the policy
-    /// pins: another publisher's, unless something of it was taken over before.
+    /// pins, and that never verified here: another publisher's, unless something of it is signed here.
     unpinned: BTreeMap<Repository, Refusal>,
     /// What is left behind of those that did.
     pub(super) notes: Vec<String>,
@@ -82,11 +82,11 @@ type ReadContents = (
 );
 
 impl ReadRepositories {
-    /// The repositories that are other publishers': nothing of them was taken over into this
-    /// repository before. The rest of what nothing pins is refused; all of it where nothing is
+    /// The repositories that are other publishers': nothing of them is signed in this repository, and
+    /// none of them verified here before. The rest of what nothing pins is refused; all of it where nothing is
     /// pinned at all, because then the pins are wrong.
     pub(super) fn other_publishers(&mut self, metadata: &Metadata) -> Vec<Repository> {
-        let known = self.take_over.known(metadata);
+        let known = TakeOver::known(metadata);
         let unpinned = std::mem::take(&mut self.unpinned);
         let is_ours = |gun: &Repository| known.contains(gun.as_str());
         if self.take_over.repositories.is_empty() && !unpinned.keys().any(is_ours) {
@@ -144,7 +144,8 @@ pub(super) async fn read(
     let state = here.repo.join(STATE);
     let store = Store::open_waiting(&state, Instant::now() + DEADLINE)
         .map_err(|error| refused(&error.refusal()))?;
-    let repositories = Repositories::new(Arc::clone(&sources), Arc::new(store), true);
+    let store = Arc::new(store);
+    let repositories = Repositories::new(Arc::clone(&sources), Arc::clone(&store), true);
     let reading = read_all(Arc::new(repositories), server, wanted, &activity);
     let (contents, mut refused) = with_progress(output, &activity, reading).await?;
     if let Some(given) = pins.given() {
@@ -156,6 +157,14 @@ pub(super) async fn read(
         unpinned.extend(none);
         refused = rest.into_iter().collect();
     }
+    // What has a floor verified here before, so that it is nobody else's.
+    let is_seen = |gun: &Repository| {
+        let history = store.history(&Subject::Gun(gun.clone()));
+        history.map_or(true, |floors| !floors.is_empty())
+    };
+    let (seen, rest): (Vec<_>, Vec<_>) = unpinned.into_iter().partition(|(gun, _)| is_seen(gun));
+    refused.extend(seen);
+    unpinned = rest.into_iter().collect();
     for (gun, refusal) in refused.iter_mut().chain(&mut unpinned) {
         refusal.hint = publishers_hint(gun, refusal, &pins, &state);
     }

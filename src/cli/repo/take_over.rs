@@ -167,7 +167,7 @@ fn about(
 }
 
 fn not_ours_line(gun: &Repository) -> String {
-    format!("  another publisher's: {gun}: nothing pins its root, and nothing of it was taken over")
+    format!("  another publisher's: {gun}: nothing pins its root, and nothing of it is signed here")
 }
 
 fn taking_over<'a>(take_over: &'a TakeOver, working: &'a Working) -> RepositoryChange<'a> {

@@ -191,7 +191,9 @@ fn line_of(line: &str, is_value: bool) -> (String, Option<Until>) {
         kept.push_str(before);
         kept.push_str(rest.get(at..=at).unwrap_or_default());
         let is_first = rest.len() == line.len();
-        if is_reason(key_of(before)) {
+        let is_hidden =
+            is_value || is_first && is_below_secret(before) || is_secret(key_of(before));
+        if !is_hidden && is_reason(key_of(before)) {
             let (next, opens) = after_value(after.trim_start());
             if opens.is_some() {
                 kept.push_str(REMOVED);
@@ -199,7 +201,7 @@ fn line_of(line: &str, is_value: bool) -> (String, Option<Until>) {
             }
             let (reason, next) = after.split_at(after.len() - next.len());
             // Keys that are secret everywhere are so in it, too.
-            kept.push_str(&line_of(&without_pairs(reason), is_value).0);
+            kept.push_str(&line_of(&without_pairs(reason), false).0);
             // A comment behind it is no key's.
             rest = if next.trim_start().starts_with('#') {
                 ""
@@ -208,8 +210,7 @@ fn line_of(line: &str, is_value: bool) -> (String, Option<Until>) {
             };
             continue;
         }
-        let is_hidden = is_value || is_first && is_below_secret(before);
-        if !is_hidden && !is_secret(key_of(before)) {
+        if !is_hidden {
             rest = after;
             continue;
         }
@@ -562,6 +563,15 @@ mod tests {
             "{\"told\":\"{\\\"auth\\\":\\\"§\\\",\\\"x\\\":1}\",\"name\":\"kept\"}",
             "{\"args\":[\"login\",\"--password\",\"§\"],\"auths\":{\"a\":{\"b\":\"§\"}},\"pin\":1}",
             "reason = \"the password: §\"",
+            "[registry.headers]\ndescription = \"§\"",
+            "[registry.headers]\n# reason: §",
+            "[r.'a'.auth]\nregistry-note = '§' # it",
+            "[registry.headers]\na = 1\ncomment = \"\"\"\n§\n\"\"\"",
+            "headers.reason = \"§\"",
+            "token-note = \"§\"",
+            "password_comment: §",
+            "a = { secret-reason = \"§\" }",
+            "  \"auth-token-description\": \"§\",",
             "reason = \"it said token=§\" # for now §",
         ] {
             let planted = text.replace('§', SECRET);

@@ -35,10 +35,20 @@ fn answer(world: &World, early: &str, answer: &str) -> (i32, String) {
 /// Runs a command at a terminal, types `early` before anything is asked, and the answer to the
 /// question that ends so. Exit code, and all that was said.
 pub(crate) fn answered(
-    mut command: Command,
+    command: Command,
     early: &str,
     question: &str,
     answer: &str,
+) -> (i32, String) {
+    all_answered(command, early, question, &[answer])
+}
+
+/// The same for several questions that end so, one after the other.
+pub(crate) fn all_answered(
+    mut command: Command,
+    early: &str,
+    question: &str,
+    answers: &[&str],
 ) -> (i32, String) {
     let (mut keyboard, theirs) = terminal();
     keyboard.write_all(early.as_bytes()).unwrap();
@@ -50,11 +60,15 @@ pub(crate) fn answered(
         .unwrap();
     let (mut said, mut error) = (Vec::new(), child.stderr.take().unwrap());
     let mut byte = [0];
-    while !String::from_utf8_lossy(&said).ends_with(question) && error.read(&mut byte).unwrap() == 1
-    {
-        said.push(byte[0]);
+    for answer in answers {
+        let before = said.len();
+        while !String::from_utf8_lossy(&said[before..]).ends_with(question)
+            && error.read(&mut byte).unwrap() == 1
+        {
+            said.push(byte[0]);
+        }
+        keyboard.write_all(answer.as_bytes()).unwrap();
     }
-    keyboard.write_all(answer.as_bytes()).unwrap();
     error.read_to_end(&mut said).unwrap();
     child.stdout.take().unwrap().read_to_end(&mut said).unwrap();
     (

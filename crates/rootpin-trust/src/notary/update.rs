@@ -106,7 +106,13 @@ impl Verification for GunUpdate {
                 Ok(self.want_next_root(chain))
             }
             (Asked::NextRoot(chain), Some(Answer::Bytes(bytes))) => {
-                let chain = chain.extend(bytes, &self.gun, &self.pins, &mut self.budget)?;
+                let next = chain.extend(bytes, &self.gun, &self.pins, &mut self.budget);
+                // Behind a first root that is pinned, one without a pinned key makes the repository
+                // nobody else's. Where this host knows it, its root was changed.
+                let chain = next.map_err(|refusal| Refusal {
+                    unpinned_root: refusal.unpinned_root && self.known_root,
+                    ..refusal
+                })?;
                 Ok(self.want_next_root(chain))
             }
             (Asked::NextRoot(chain), Some(Answer::Missing)) => self.settle_root(chain),

@@ -142,9 +142,12 @@ async fn what_another_publisher_has_on_the_server_is_named_and_fails_no_timer() 
         assert!(ended.code == 0 && ended.out.contains(&line), "{ended:?}");
     }
     assert_eq!(leaving.verify("v1", "one"), "allowed");
+    // It has one of this repository's names, so that it may as well be this one's, replaced there.
     let compared = leaving.run("compare", &["--all"]);
     assert!(
-        compared.code == 0 && compared.out.contains(&line),
+        compared.code == 1
+            && compared.out.contains(&format!("another root: {OTHER}: "))
+            && compared.out.contains("no difference in what could be read"),
         "{compared:?}"
     );
     // Named, it should verify.
@@ -198,6 +201,61 @@ async fn what_was_taken_over_and_shows_another_root_key_is_refused_and_not_anoth
     leaving.server.publish(&third);
     let ended = leaving.run("take-over", &["--all", "--skip-refused"]);
     assert!(ended.code == 1, "{ended:?}");
+}
+
+/// A repository of another root key.
+fn foreign(gun: &str) -> Publisher {
+    let mut foreign = Publisher::new(gun);
+    foreign.role("root").keys = vec![Key::named("a thief").certificate(gun)];
+    foreign.tag("v1", &digest("evil"), 7);
+    foreign
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_has_a_floor_or_an_entry_here_or_a_pinned_first_root_is_nobody_elses() {
+    for known in ["floor", "entry", "first root", "nothing"] {
+        let leaving = Leaving::new().await;
+        let mut ours = Publisher::new(OTHER);
+        ours.role("root").keys = vec![leaving.notary.root_key().certificate(OTHER)];
+        ours.tag("v1", &digest("other"), 7);
+        leaving.server.publish(&ours);
+        feed(&leaving, &[GUN, OTHER]);
+        match known {
+            "floor" => {
+                let compared = leaving.run("compare", &[OTHER]);
+                assert_eq!(compared.code, 1, "{compared:?}");
+            }
+            "entry" => {
+                let signed = leaving.org.sign("main", &format!("{OTHER}:mine"), "mine");
+                assert_eq!(signed.code, 0, "{signed:?}");
+            }
+            _ => {}
+        }
+        if known == "first root" {
+            // The next one that the server shows is signed by nobody who counts.
+            let mut next = foreign(OTHER);
+            next.role("root").version = 2;
+            let root = next.tree().files["root.json"].clone();
+            let at = format!("/v2/{OTHER}/_trust/tuf/2.root.json");
+            leaving.server.serve(&at, root);
+        } else {
+            leaving.server.publish(&foreign(OTHER));
+        }
+        let ended = leaving.run("take-over", &["--all", "--skip-refused"]);
+        let (code, line) = match known {
+            "nothing" => (0, format!("another publisher's: {OTHER}: ")),
+            _ => (1, format!("refused: {OTHER}: root-not-pinned")),
+        };
+        assert!(
+            ended.code == code && ended.out.contains(&line),
+            "{known}: {ended:?}"
+        );
+        let compared = leaving.run("compare", &["--all"]);
+        assert!(
+            compared.code != 0 && compared.out.contains(OTHER),
+            "{known}: {compared:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
