@@ -23,11 +23,11 @@ echo again=$(play); grep changed: /run/play; echo audited=$(mode)
 set -- $(play -e rootpin_mode=enforce); echo enforced=$1; (($1)) && tail -n 30 /run/play; echo mode=$(mode); grep -A1 'Prove that' /run/play | tail -n 1 | sed 's/^/proof=/'
 rm -r /etc/containerd/conf.d; list >/run/one; set -- $(play --check --diff); echo planned=$1 $(grep -c '+++ .*conf.d/rootpin.toml' /run/play); (($1)) && tail -n 30 /run/play; list | diff /run/one - && echo still=yes
 first=$(engine); set -- $(play -e rootpin_restart_engine=false -e rootpin_mode=enforce); echo written=$1 $([[ $(engine) == $first ]] && echo same)
-set -- $(play -e rootpin_engine_service=other); echo other=$1 $([[ $(engine) == $first ]] && echo same) $(grep -c 'name in it containerd' /run/play)
+set -- $(play -e rootpin_engine_service=other); echo other=$1 $([[ $(engine) == $first ]] && echo same) $(grep -c '^fatal.*name in it containerd' /run/play)
 set -- $(play -e rootpin_mode=enforce); echo owed=$1 $([[ $(engine) == $first ]] || echo restarted); (($1)) && tail -n 30 /run/play; echo settled=$(play -e rootpin_mode=enforce); first=$(engine)
 rm /site/policy/policy.d/10-revoked.toml; echo nonsense >>/site/policy/policy.toml.j2
 set -- $(play -e rootpin_mode=enforce); echo bad=$1; echo kept=$(ls /etc/rootpin/policy.d) $(grep -c nonsense /etc/rootpin/policy.toml) $(mode)
-echo engine=$([[ $(engine) == $first ]] && echo same); echo report=$(rootpin audit merge /site/reports | grep -c '1 reports')
+echo engine=$([[ $(engine) == $first ]] && echo same); echo report=$(rootpin audit merge /site/reports | grep -c '1 report;')
 echo timers=$(systemctl list-timers --all --no-legend 'rootpin*' | wc -l)
 book=remove; for run in once twice; do set -- $(play -e rootpin_engine_service=other); echo $run=$1 $(systemctl is-active rootpind) $([[ $(engine) == $first ]] && echo same); done
 set -- $(play); echo removed=$1; (($1)) && tail -n 30 /run/play
