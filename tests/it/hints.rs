@@ -208,7 +208,7 @@ const WRONG: &[(&str, i32, &str)] = &[
     (
         "install --config empty.toml --engine nope",
         64,
-        "add it there",
+        "--platform auto   # adds those of this host",
     ),
     (
         "doctor --config empty.toml --metrics no/metrics",

@@ -164,7 +164,7 @@ async fn the_key_that_a_server_shows_since_a_rotation_is_named_and_pinned_by_its
         fs::write(metadata.join(file), &second.tree().files[file]).unwrap();
     }
     let new = Key::named("a new one");
-    host.publisher.rotate_root(&[new.clone()]);
+    host.publisher.rotate_root(std::slice::from_ref(&new));
     host.server.publish(&host.publisher);
 
     let asked = host.import(&[&TRUST[..], &["--json"]].concat());

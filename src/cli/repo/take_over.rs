@@ -32,7 +32,7 @@ pub(super) struct Arguments {
     from: Vec<String>,
     #[command(flatten)]
     selection: Selection,
-    /// Leave out what does not verify, and end with 1, and other publishers', which nothing pins
+    /// Leave out what does not verify (ends with 1), and what nothing pins
     #[arg(long)]
     skip_refused: bool,
     /// Take over again what was revoked here by hand: a name or a role

@@ -266,10 +266,11 @@ impl<'a> Simulation<'a> {
         }
         let (image, was, answer) = &key;
         let went_on = was.let_through || was.outcome == "allowed";
-        let is_told = !was.is_for_the_host();
+        // A host that stopped it by its own clock or state may go on to.
+        let either_way = answer.let_through && (went_on || !was.is_for_the_host());
         let kind = match (answer.outcome, went_on, answer.let_through) {
-            ("unknown", _, false) => "unknown",
-            ("unknown", false, true) if is_told => "allowed",
+            ("unknown", ..) if !either_way => "unknown",
+            ("unknown", false, true) => "allowed",
             ("unknown", ..) => "let-through",
             (_, true, false) => "refused",
             (_, false, true) => "allowed",
@@ -296,7 +297,7 @@ impl<'a> Simulation<'a> {
                 was.why,
                 through(&was.outcome, was.let_through)
             )),
-            now: if answer.outcome == "unknown" && answer.let_through {
+            now: if answer.outcome == "unknown" && either_way {
                 format!("let through either way, judgement unknown: {}", answer.why)
             } else {
                 let through = through(answer.outcome, answer.let_through);

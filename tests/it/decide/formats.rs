@@ -11,7 +11,7 @@ async fn every_tree_of_the_fixtures_ends_in_its_expected_decision() {
         let [path, gun, keys, role, now, outcome] = &line[..] else {
             panic!("{line:?}")
         };
-        let server = Server::empty().await;
+        let server = Server::empty();
         server.serve(gun, &tree(path));
         let keys: Vec<_> = keys.split(',').map(|key| format!("{key:?}")).collect();
         let policy = format!(

@@ -324,7 +324,7 @@ async fn floors_contacts_and_signatures_are_those_of_the_signed_name() {
 #[tokio::test]
 async fn bound_names_and_exemptions_look_at_the_asked_name_under_signed_as() {
     let host = Host::new();
-    let server = Server::empty().await;
+    let server = Server::empty();
     let publisher = Publisher::new("docker.io/library/app");
     let digest = image("any").digest();
     let rules = rule(

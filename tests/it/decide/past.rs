@@ -179,7 +179,7 @@ async fn a_name_of_which_the_sweep_says_nothing_keeps_what_was_verified_for_it()
 #[tokio::test]
 async fn a_question_that_nobody_waits_for_any_more_keeps_what_was_verified_for_it() {
     let usual = Usual::new().await;
-    let hangs = Server::empty().await;
+    let hangs = Server::empty();
     hangs.behave(Manner::Hangs);
     let policy = format!(
         "{}{}{}",
@@ -217,7 +217,7 @@ fn a_process_that_ends_while_a_question_waits_keeps_what_was_verified_for_it() {
         .unwrap();
     let host = runtime.block_on(async {
         let usual = Usual::new().await;
-        let hangs = Server::empty().await;
+        let hangs = Server::empty();
         hangs.behave(Manner::Hangs);
         let policy = format!(
             "{}{}{}",

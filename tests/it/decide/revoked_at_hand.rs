@@ -38,7 +38,7 @@ async fn a_place_that_can_not_be_read_hides_no_signature_by_a_revoked_key_from_a
         Manner::StatusAt(403, "/referrers/"),
         Manner::StatusAt(410, "/referrers/"),
     ] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         server.sign(Place::SignatureTag, "simple-p256");
         server.behave(manner);
         let policy = policy(&server, "") + &revoked(&p256());
@@ -47,7 +47,7 @@ async fn a_place_that_can_not_be_read_hides_no_signature_by_a_revoked_key_from_a
         assert_eq!(said(&verdict), "refused revoked", "{manner:?}");
     }
     // Nor does a manifest that a list names and the registry does not have.
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.sign(Place::SignatureTag, "simple-p256");
     let gone =
         json!({ "mediaType": MANIFEST, "digest": Digest::of(b"gone").to_string(), "size": 4 });
@@ -59,7 +59,7 @@ async fn a_place_that_can_not_be_read_hides_no_signature_by_a_revoked_key_from_a
 
 #[tokio::test]
 async fn without_a_network_a_cached_signature_by_a_revoked_key_is_refused_as_revoked() {
-    let (mut server, host) = (Server::empty().await, Host::new());
+    let (mut server, host) = (Server::empty(), Host::new());
     server.sign(Place::Referrers, "bundle-p256");
     let name = server.name();
     let before = policy(&server, "");
@@ -82,7 +82,7 @@ async fn without_a_network_a_cached_signature_by_a_revoked_key_is_refused_as_rev
 async fn of_an_index_by_its_manifests_each_cached_signature_by_a_revoked_key_is_seen() {
     let by_manifests = "index = \"by-manifests\"\n";
     for signed_twice in [false, true] {
-        let (mut server, host) = (Server::empty().await, Host::new());
+        let (mut server, host) = (Server::empty(), Host::new());
         let (one, two) = (server.platform("one"), server.platform("two"));
         let index = server.index(&[&one, &two]);
         for part in [&one, &two] {

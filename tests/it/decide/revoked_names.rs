@@ -41,7 +41,7 @@ async fn a_key_is_revoked_by_each_of_its_names_pinned_or_below_what_is_pinned() 
         (notation, "cose-p384", &authority, "refused revoked"),
         (notation, "cose-p384", &other, "allowed signed"),
     ] {
-        let server = Server::empty().await;
+        let server = Server::empty();
         let place = match fixture {
             "simple-p384" => Place::SignatureTag,
             _ => Place::Referrers,

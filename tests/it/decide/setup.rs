@@ -75,7 +75,7 @@ struct Shared {
 
 impl Server {
     /// One that has nothing yet.
-    pub(super) async fn empty() -> Self {
+    pub(super) fn empty() -> Self {
         let socket = |port| {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_reuseport(true).unwrap();
@@ -114,7 +114,7 @@ impl Server {
 
     /// One that serves this repository.
     pub(super) async fn of(publisher: &Publisher) -> Self {
-        let server = Self::empty().await;
+        let server = Self::empty();
         server.publish(publisher);
         server
     }

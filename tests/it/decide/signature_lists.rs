@@ -90,7 +90,7 @@ impl Server {
 #[tokio::test]
 async fn each_tag_that_a_digest_is_signed_under_is_taken_whichever_is_listed_first() {
     for order in [["v1", "latest"], ["latest", "v1"]] {
-        let (mut server, mut host) = (Server::empty().await, Host::new());
+        let (mut server, mut host) = (Server::empty(), Host::new());
         server.list(Place::Referrers, &order.map(|tag| server.tagged(tag)));
         let policy = server.bound();
         let first = decider(&host, &policy);
@@ -118,7 +118,7 @@ async fn each_tag_that_a_digest_is_signed_under_is_taken_whichever_is_listed_fir
 
 #[tokio::test]
 async fn a_tag_that_is_signed_later_is_taken_although_another_one_was_cached() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let first = server.tagged("v1");
     server.list(Place::Referrers, std::slice::from_ref(&first));
     let decider = decider(&host, &server.bound());
@@ -135,7 +135,7 @@ async fn a_tag_that_is_signed_later_is_taken_although_another_one_was_cached() {
 
 #[tokio::test]
 async fn attestations_that_are_listed_first_hide_no_signature_of_either_tool() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let mut list = server.reports(70);
     list.push(server.beside(SIGN, cosign::bundle(IMAGE, 1)));
     let silent: Vec<Value> = list.iter().cloned().map(unnamed).collect();
@@ -170,7 +170,7 @@ async fn attestations_that_are_listed_first_hide_no_signature_of_either_tool() {
 
 #[tokio::test]
 async fn a_refusal_says_how_much_of_a_longer_list_was_looked_at() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.list(Place::Referrers, &server.reports(120));
     let verdict = pull(&decider(&host, &server.unbound()), &server.name(), digest()).await;
     assert_eq!(said(&verdict), "refused no-statement");
@@ -182,7 +182,7 @@ async fn a_refusal_says_how_much_of_a_longer_list_was_looked_at() {
 
 #[tokio::test]
 async fn the_newest_of_many_signatures_in_the_sig_tag_counts() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.sign_simply(&[[2; 70].as_slice(), &[1]].concat());
     let verdict = pull(&decider(&host, &server.unbound()), &server.name(), digest()).await;
     assert_eq!(said(&verdict), "allowed signed");
@@ -205,7 +205,7 @@ async fn a_list_of_referrers_that_fails_or_hangs_hides_no_other_place() {
         Manner::StatusAt(503, "/referrers/"),
         Manner::HangsAt("/referrers/"),
     ] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         server.behave(manner);
         let policy = server.unbound();
         let decider = decider_of(&host, &policy, Duration::from_secs(3));
@@ -219,7 +219,7 @@ async fn a_list_of_referrers_that_fails_or_hangs_hides_no_other_place() {
 
 #[tokio::test]
 async fn a_silent_mirror_leaves_the_registry_an_equal_part_of_the_time() {
-    let (mirror, server, host) = (Server::empty().await, Server::empty().await, Host::new());
+    let (mirror, server, host) = (Server::empty(), Server::empty(), Host::new());
     mirror.behave(Manner::Hangs);
     server.behave(Manner::HangsAt("/referrers/"));
     server.sign_simply(&[1]);
@@ -244,7 +244,7 @@ fn of_file(content: &[u8]) -> Vec<u8> {
 
 #[tokio::test]
 async fn the_signature_of_a_file_is_none_of_an_image_unless_the_root_says_so() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let manifest = std::fs::read(super::signatures::folder("image.json")).unwrap();
     let entry = server.beside("", of_file(&manifest));
     server.list(Place::Referrers, &[entry]);

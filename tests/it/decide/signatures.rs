@@ -179,7 +179,7 @@ async fn a_signature_is_found_at_each_place_and_one_of_another_key_is_refused() 
         (Place::IndexTag, "bundle-p256"),
         (Place::SignatureTag, "simple-p256"),
     ] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         let unsigned = pull(&decider(&host, &alone(&server)), &server.name(), digest()).await;
         assert_eq!(said(&unsigned), "refused no-statement");
         let hint = &unsigned.decision.denial().unwrap().refusal.hint;
@@ -207,7 +207,7 @@ async fn a_signature_is_found_at_each_place_and_one_of_another_key_is_refused() 
 
 #[tokio::test]
 async fn what_counted_once_answers_without_a_registry_until_its_key_is_revoked() {
-    let (mut server, mut host) = (Server::empty().await, Host::new());
+    let (mut server, mut host) = (Server::empty(), Host::new());
     server.sign(Place::Referrers, "bundle-p256");
     let policy = alone(&server);
     let first = decider(&host, &policy);
@@ -244,7 +244,7 @@ async fn a_root_that_has_another_id_now_finds_what_it_had_without_a_registry_and
         (false, UNBOUND),
         (true, "tags = \"unbound\"\nindex = \"by-manifests\""),
     ] {
-        let (mut server, mut host) = (Server::empty().await, Host::new());
+        let (mut server, mut host) = (Server::empty(), Host::new());
         let digest = if index {
             let part = server.platform("one");
             server.sign_by(1, Digest::of(&part));
@@ -288,7 +288,7 @@ async fn a_quorum_with_a_root_that_binds_tags_refuses_either_missing_and_a_moved
         (true, None, "refused no-statement"),
         (true, Some("moved"), "refused digest-mismatch"),
     ] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         if signed {
             server.sign(Place::Referrers, "bundle-p256");
         }
@@ -307,7 +307,7 @@ async fn a_quorum_with_a_root_that_binds_tags_refuses_either_missing_and_a_moved
 
 #[tokio::test]
 async fn a_thousand_junk_referrers_cost_bounded_work_and_hide_no_other_root_s_yes() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let junk: Vec<Value> = (0..1000)
         .map(|at: u32| {
             let bytes = json!({ "schemaVersion": 2, "layers": [], "junk": at }).to_string().into_bytes();
@@ -331,7 +331,7 @@ async fn a_thousand_junk_referrers_cost_bounded_work_and_hide_no_other_root_s_ye
 
 #[tokio::test]
 async fn a_manifest_of_junk_layers_hides_no_signature_that_is_listed_after_it() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let good = server.sign(Place::Referrers, "bundle-p256");
     let blob = b"x".to_vec();
     let layer = |at: usize| {
@@ -354,7 +354,7 @@ async fn a_manifest_of_junk_layers_hides_no_signature_that_is_listed_after_it() 
 
 #[tokio::test]
 async fn a_list_that_is_too_long_for_one_image_switches_off_no_other_image_s_list() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let good = server.sign(Place::Referrers, "bundle-p256");
     let annotations: serde_json::Map<String, Value> =
         (0..60_000).map(|at| (at.to_string(), json!(""))).collect();
@@ -370,7 +370,7 @@ async fn a_list_that_is_too_long_for_one_image_switches_off_no_other_image_s_lis
 
 #[tokio::test]
 async fn a_registry_that_hangs_hides_no_other_root_s_yes() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let root = own(&server, "v1", IMAGE);
     let either = rule(&server.repository(), &["builder", "own"], UNBOUND);
     server.behave(Manner::HangsAt("/referrers/"));
@@ -390,7 +390,7 @@ async fn a_registry_that_hangs_hides_no_other_root_s_yes() {
 #[tokio::test]
 async fn an_image_that_was_signed_a_moment_ago_is_taken_and_an_unsigned_one_is_not_asked_for_each_time()
  {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let decider = decider(&host, &alone(&server));
     assert_eq!(
         said(&pull(&decider, &server.name(), digest()).await),
@@ -424,14 +424,14 @@ async fn what_a_mistaken_registry_sends_counts_for_nothing() {
         ("/referrers/", b"<html>"),
         ("/referrers/", b"{\"manifests\":[{}]}"),
     ] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         server.sign(Place::Referrers, "bundle-p256");
         server.replace(part, Some(bytes));
         let verdict = pull(&decider(&host, &alone(&server)), &server.name(), digest()).await;
         assert_ne!(verdict.decision.outcome(), "allowed", "{part}");
     }
     // A signature of this image that another image's list has.
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let entries = server.sign(Place::Referrers, "bundle-p256");
     let other = Digest::of(b"other");
     let list = json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries });
@@ -442,7 +442,7 @@ async fn what_a_mistaken_registry_sends_counts_for_nothing() {
 
 #[tokio::test]
 async fn a_tag_resolves_to_what_the_registry_has_unless_a_root_that_binds_tags_must_agree() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.sign(Place::Referrers, "bundle-p256");
     let manifest = std::fs::read(folder("image.json")).unwrap();
     assert_eq!(Digest::of(&manifest), digest());
@@ -473,7 +473,7 @@ async fn a_tag_resolves_to_what_the_registry_has_unless_a_root_that_binds_tags_m
 
 #[tokio::test]
 async fn a_tag_that_the_signature_binds_is_the_only_one_that_it_is_good_for() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.sign(Place::Referrers, "bundle-annotated");
     let bound = format!(
         "{BUILDER}binds-tag = \"annotation:tag\"\n{}",
@@ -499,7 +499,7 @@ async fn a_tag_that_the_signature_binds_is_the_only_one_that_it_is_good_for() {
 #[tokio::test]
 async fn notation_s_signatures_are_found_and_their_certificates_and_expiry_end_them() {
     for fixture in ["jws-p256", "cose-rsa3072", "jws-expiry", "cose-expiry"] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         server.sign(Place::IndexTag, fixture);
         let policy = alone(&server)
             .replace("\"cosign\"", "\"notation\"")

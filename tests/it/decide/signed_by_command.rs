@@ -39,7 +39,7 @@ pub(super) async fn rootpin(words: &[&str]) -> (i32, Value) {
 }
 
 async fn signed(fixture: &str) -> (Server, tempfile::TempDir) {
-    let server = Server::empty().await;
+    let server = Server::empty();
     server.sign(Place::Referrers, fixture);
     let image = std::fs::read(folder("image.json")).unwrap();
     assert_eq!(Digest::of(&image).to_string(), IMAGE);

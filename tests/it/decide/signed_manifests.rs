@@ -74,7 +74,7 @@ impl Server {
 
 #[tokio::test]
 async fn an_index_whose_manifests_are_all_signed_is_taken_where_the_rule_says_so() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let (one, two) = (server.platform("one"), server.platform("two"));
     let index = server.index(&[&one, &two]);
     let asked = async |more: &str, digest| {
@@ -104,7 +104,7 @@ async fn an_index_whose_manifests_are_all_signed_is_taken_where_the_rule_says_so
 
 #[tokio::test]
 async fn only_of_an_index_and_of_what_may_be_one_a_refusal_speaks_of_signed_manifests() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let platform = server.platform("one");
     let (manifest, index) = (Digest::of(&platform), server.index(&[&platform]));
     let decider = decider(&host, &server.policy(UNBOUND));
@@ -136,7 +136,7 @@ async fn only_of_an_index_and_of_what_may_be_one_a_refusal_speaks_of_signed_mani
 
 #[tokio::test]
 async fn a_signature_of_the_index_counts_for_its_platforms_with_and_without_that() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let index = server.index(&[&server.platform("one"), &server.platform("two")]);
     server.sign_in_a_bundle(1, index);
     for more in [UNBOUND, TAKEN] {
@@ -150,7 +150,7 @@ async fn a_signature_of_the_index_counts_for_its_platforms_with_and_without_that
 
 #[tokio::test]
 async fn an_index_of_signed_manifests_is_asked_for_once_and_holds_without_a_registry() {
-    let (mut server, mut host) = (Server::empty().await, Host::new());
+    let (mut server, mut host) = (Server::empty(), Host::new());
     let (one, two) = (server.platform("one"), server.platform("two"));
     let index = server.index(&[&one, &two]);
     server.sign_by(1, Digest::of(&one));
@@ -177,7 +177,7 @@ async fn an_index_of_signed_manifests_is_asked_for_once_and_holds_without_a_regi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn verify_lists_the_signatures_of_each_manifest_where_the_rule_takes_them() {
-    let server = Server::empty().await;
+    let server = Server::empty();
     let (one, two) = (server.platform("one"), server.platform("two"));
     let index = server.index(&[&one, &two]);
     server.sign_by(1, Digest::of(&one));
@@ -206,7 +206,7 @@ async fn verify_lists_the_signatures_of_each_manifest_where_the_rule_takes_them(
 
 #[tokio::test]
 async fn an_index_of_more_manifests_than_are_looked_at_is_refused() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let all: Vec<Vec<u8>> = (0..33).map(|at| server.platform(&at.to_string())).collect();
     let all: Vec<&[u8]> = all.iter().map(Vec::as_slice).collect();
     let decider = decider(&host, &server.policy(TAKEN));
@@ -217,7 +217,7 @@ async fn an_index_of_more_manifests_than_are_looked_at_is_refused() {
 
 #[tokio::test]
 async fn an_index_that_engines_would_read_as_another_one_is_refused() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let (signed, evil) = (server.platform("signed"), server.platform("evil"));
     server.sign_by(1, Digest::of(&signed));
     let list = |bytes: &[u8]| json!([described(bytes)]).to_string();
@@ -251,7 +251,7 @@ async fn an_index_that_engines_would_read_as_another_one_is_refused() {
 
 #[tokio::test]
 async fn an_index_that_another_root_left_in_the_cache_sends_no_root_past_its_own_signature() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let (one, two) = (server.platform("one"), server.platform("two"));
     let index = server.index(&[&one, &two]);
     server.sign_by(2, Digest::of(&one));

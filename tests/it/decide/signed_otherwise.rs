@@ -78,7 +78,7 @@ async fn decided_with(
     fixtures: &[&str],
     change: &dyn Fn(&mut Value, &mut Vec<u8>),
 ) -> String {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.sign_changed(fixtures, change);
     let unbound = if root.contains("binds-tag") {
         ""
@@ -303,7 +303,7 @@ async fn a_hint_of_another_key_changes_nothing() {
 
 #[tokio::test]
 async fn a_full_reference_binds_its_repository_and_its_tag_also_where_a_mirror_has_the_image() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.sign_changed(&["simple-reference"], &|_, _| ());
     let root = cosign(&["p256"], "binds-tag = \"reference\"");
     let as_name = |name: &str| {
@@ -333,7 +333,7 @@ async fn a_full_reference_binds_its_repository_and_its_tag_also_where_a_mirror_h
 
 #[tokio::test]
 async fn an_image_without_signatures_is_told_by_the_repository_that_it_is_in() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let root = cosign(&["p256"], "binds-tag = \"reference\"");
     let signed_as = "signed-as = \"orig.example/team/zzz\"";
     let rule = rule(&server.repository(), &["signer"], signed_as);
@@ -352,7 +352,7 @@ async fn an_image_without_signatures_is_told_by_the_repository_that_it_is_in() {
 
 #[tokio::test]
 async fn what_one_registry_lacks_is_no_answer_for_another_one_of_the_same_signed_name() {
-    let (bare, server, host) = (Server::empty().await, Server::empty().await, Host::new());
+    let (bare, server, host) = (Server::empty(), Server::empty(), Host::new());
     server.sign_changed(&["simple-reference"], &|_, _| ());
     let root = cosign(&["p256"], "binds-tag = \"reference\"");
     let signed_as = "signed-as = \"127.0.0.1:5000/team/app\"";
@@ -370,7 +370,7 @@ async fn what_one_registry_lacks_is_no_answer_for_another_one_of_the_same_signed
 
 #[tokio::test]
 async fn a_list_full_of_junk_hides_neither_another_list_nor_another_key() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     // As many signatures as are read, by nobody who is pinned, and copies of a good one.
     let mut layers = Vec::new();
     for at in 0..70 {
@@ -398,7 +398,7 @@ async fn a_list_full_of_junk_hides_neither_another_list_nor_another_key() {
 
 #[tokio::test]
 async fn copies_of_one_key_s_signature_hide_no_other_key_s() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let fixture: Value = manifests("bundle-p256")[0].clone();
     let hex = fixture["layers"][0]["digest"]
         .as_str()
@@ -430,7 +430,7 @@ async fn copies_of_one_key_s_signature_hide_no_other_key_s() {
 
 #[tokio::test]
 async fn a_repository_that_is_unknown_says_nothing_of_the_registry_s_list_of_referrers() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.sign_changed(&["bundle-p256"], &|_, _| ());
     let list = format!("/v2/team/app/referrers/{IMAGE}");
     let unknown = br#"{"errors":[{"code":"NAME_UNKNOWN"}]}"#;
@@ -456,7 +456,7 @@ async fn a_repository_that_is_unknown_says_nothing_of_the_registry_s_list_of_ref
 
 #[tokio::test]
 async fn a_repository_without_a_list_of_referrers_switches_off_no_other_repository_s_list() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.sign_changed(&["bundle-p256"], &|_, _| ());
     let team = server.repository().replace("/app", "/*");
     let rule = rule(&team, &["signer"], "tags = \"unbound\"");

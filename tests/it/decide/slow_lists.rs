@@ -21,7 +21,7 @@ async fn entries_that_never_come_hide_no_signature_of_another_place_however_many
         (Place::IndexTag, 30),
         (Place::Referrers, 100),
     ] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         let reports: Vec<Value> = server.reports(count).into_iter().map(unnamed).collect();
         server.list(place, &reports);
         server.sign_simply(&[1]);
@@ -34,7 +34,7 @@ async fn entries_that_never_come_hide_no_signature_of_another_place_however_many
 
 #[tokio::test]
 async fn what_a_list_calls_an_attestation_is_not_asked_for_where_another_place_has_the_signature() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.list(Place::Referrers, &server.reports(30));
     server.sign_simply(&[1]);
     let decider = decider(&host, &server.unbound());
@@ -50,7 +50,7 @@ async fn what_a_list_calls_an_attestation_is_not_asked_for_where_another_place_h
 #[tokio::test]
 async fn entries_and_their_blobs_are_asked_for_several_at_once_and_no_more() {
     for part in [LISTED, "/blobs/"] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         let foreign = |at: usize| {
             let annotations = serde_json::json!({ "at": at.to_string() });
             server.beside(
@@ -72,7 +72,7 @@ async fn entries_and_their_blobs_are_asked_for_several_at_once_and_no_more() {
 
 /// The refusal of an image beside which so much is listed at a place, by a server of that manner.
 async fn unread(place: Place, count: usize, manner: Manner) -> Refusal {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let listed: Vec<Value> = server.reports(count).into_iter().map(unnamed).collect();
     server.list(place, &listed);
     server.behave(manner);
@@ -105,7 +105,7 @@ async fn a_list_that_is_too_long_for_the_time_is_told_from_a_registry_that_does_
 
 #[tokio::test]
 async fn a_refusal_for_want_of_time_says_what_the_other_signatures_come_to() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let foreign = server.beside(SIGN, cosign::bundle(super::signatures::IMAGE, 2));
     server.list(Place::IndexTag, &[foreign]);
     server.behave(Manner::HangsAt(".sig"));

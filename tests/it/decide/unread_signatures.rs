@@ -94,7 +94,7 @@ async fn a_layer_that_can_not_be_read_hides_no_signature_beside_it_and_alone_can
                 Place::SignatureTag => server.put_sig(layers, ""),
                 _ => server.list(at, &[server.referrer(layers)]),
             };
-            let server = Server::empty().await;
+            let server = Server::empty();
             server.put(&format!("blobs/{}", Digest::of(&large)), large.clone());
             for layers in [[bad.clone(), server.good()], [server.good(), bad.clone()]] {
                 place(&server, &layers);
@@ -111,7 +111,7 @@ async fn a_layer_that_can_not_be_read_hides_no_signature_beside_it_and_alone_can
 #[tokio::test]
 async fn a_manifest_that_is_listed_and_gone_hides_no_other_one_and_alone_can_not_be_judged() {
     for place in [Place::Referrers, Place::IndexTag] {
-        let server = Server::empty().await;
+        let server = Server::empty();
         let gone = described(MANIFEST, b"gone");
         let good = server.referrer(&[server.good()]);
         server.list(place, &[gone.clone(), good]);
@@ -123,7 +123,7 @@ async fn a_manifest_that_is_listed_and_gone_hides_no_other_one_and_alone_can_not
 
 #[tokio::test]
 async fn a_sig_manifest_with_hundreds_of_signatures_is_read() {
-    let server = Server::empty().await;
+    let server = Server::empty();
     let others = (0..700).map(|at: u32| layer(&at.to_be_bytes(), &"A".repeat(1000)));
     let layers: Vec<Value> = others.chain([server.good()]).collect();
     server.put_sig(&layers, "");
@@ -135,7 +135,7 @@ async fn a_sig_manifest_with_hundreds_of_signatures_is_read() {
 
 #[tokio::test]
 async fn what_can_not_be_read_is_asked_for_once_in_a_while() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     server.put_sig(&[layer(b"gone", "AAAA")], "");
     let decider = decider(&host, &policy(&server, ""));
     let verdict = pull(&decider, &server.name(), digest()).await;
@@ -151,7 +151,7 @@ async fn what_can_not_be_read_is_asked_for_once_in_a_while() {
 
 #[tokio::test]
 async fn junk_beside_an_index_hides_no_signatures_of_its_manifests() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let part = server.platform("one");
     let index = server.index(&[&part]);
     server.sign_by(1, Digest::of(&part));
@@ -165,7 +165,7 @@ async fn junk_beside_an_index_hides_no_signatures_of_its_manifests() {
 
 #[tokio::test]
 async fn a_manifest_of_many_layers_says_how_many_were_looked_at() {
-    let server = Server::empty().await;
+    let server = Server::empty();
     let layers: Vec<Value> = (0..21)
         .map(|at: u32| {
             let bytes = cosign::bundle_of(SIGN, IMAGE, &json!({ "at": at.to_string() }), 2);
@@ -182,7 +182,7 @@ async fn a_manifest_of_many_layers_says_how_many_were_looked_at() {
 
 #[tokio::test]
 async fn a_signature_on_a_later_page_is_found_however_the_page_is_named() {
-    let server = Server::empty().await;
+    let server = Server::empty();
     let path = format!("/v2/team/app/referrers/{IMAGE}");
     let list = |entries: &[Value]| json!({ "schemaVersion": 2, "manifests": entries });
     let good = server.referrer(&[server.good()]);
@@ -210,7 +210,7 @@ async fn a_signature_on_a_later_page_is_found_however_the_page_is_named() {
 
 #[tokio::test]
 async fn a_page_that_fails_hides_no_page_before_it() {
-    let server = Server::empty().await;
+    let server = Server::empty();
     let path = format!("/v2/team/app/referrers/{IMAGE}");
     server.list(Place::Referrers, &[server.referrer(&[server.good()])]);
     server.link(&path, &format!("<{path}?at=1>; rel=next"));
@@ -223,7 +223,7 @@ async fn a_page_that_fails_hides_no_page_before_it() {
 #[tokio::test]
 async fn a_mirror_that_has_a_manifest_without_its_signature_hides_nothing_that_the_registry_has() {
     for place in [Place::Referrers, Place::IndexTag] {
-        let (mirror, server) = (Server::empty().await, Server::empty().await);
+        let (mirror, server) = (Server::empty(), Server::empty());
         let layers = [server.good()];
         for one in [&mirror, &server] {
             one.list(place, &[one.referrer(&layers)]);
@@ -236,7 +236,7 @@ async fn a_mirror_that_has_a_manifest_without_its_signature_hides_nothing_that_t
 #[tokio::test]
 async fn that_a_mirror_fails_makes_a_no_of_the_registry_no_less_of_one() {
     for manner in [Manner::Status(500), Manner::Status(403), Manner::Garbage] {
-        let (mirror, server) = (Server::empty().await, Server::empty().await);
+        let (mirror, server) = (Server::empty(), Server::empty());
         mirror.behave(manner);
         let said = server.answer_behind(&mirror).await;
         assert_eq!(said, "refused no-statement", "{manner:?}");
@@ -246,14 +246,14 @@ async fn that_a_mirror_fails_makes_a_no_of_the_registry_no_less_of_one() {
         assert_eq!(said, "unjudged source-unreachable", "{manner:?}");
     }
     // What it lists and can't give is the mirror's alone.
-    let (mirror, server) = (Server::empty().await, Server::empty().await);
+    let (mirror, server) = (Server::empty(), Server::empty());
     mirror.put_sig(&[layer(b"gone", "AAAA")], "");
     assert_eq!(server.answer_behind(&mirror).await, "refused no-statement");
 }
 
 #[tokio::test]
 async fn a_root_that_has_another_id_finds_what_it_had_beside_whatever_others_have() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let many: Vec<Value> = (0..64)
         .map(|at: u32| {
             let bytes = cosign::bundle_of(SIGN, IMAGE, &json!({ "at": at.to_string() }), 2);

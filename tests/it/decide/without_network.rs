@@ -16,7 +16,7 @@ async fn a_host_without_a_network_is_told_which_signatures_it_has_and_why_they_d
         ("cose-expiry", notation, notation, "it expired at 2"),
         ("bundle-p256", cosign, &other, "by none of the pinned keys"),
     ] {
-        let (mut server, host) = (Server::empty().await, Host::new());
+        let (mut server, host) = (Server::empty(), Host::new());
         server.sign(Place::Referrers, fixture);
         let name = server.name();
         let rule = rule(&server.repository(), &["own"], UNBOUND);
@@ -38,7 +38,7 @@ async fn a_host_without_a_network_is_told_which_signatures_it_has_and_why_they_d
 
 #[tokio::test]
 async fn a_host_without_a_network_is_told_too_of_what_other_roots_left_at_hand() {
-    let (mut server, host) = (Server::empty().await, Host::new());
+    let (mut server, host) = (Server::empty(), Host::new());
     server.sign(Place::Referrers, "bundle-p256");
     server.sign(Place::SignatureTag, "simple-rsa");
     let (name, repository) = (server.name(), server.repository());

@@ -40,7 +40,7 @@ impl Server {
 #[tokio::test]
 async fn that_there_is_no_list_is_remembered_and_asked_once_more_before_another_image_is_refused() {
     for status in [400, 404, 405, 501] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         let images = ["one", "two", "three"].map(|name| Digest::of(name.as_bytes()));
         server.sign_any(images[1]);
         server.sign_simply(&[1]);
@@ -57,7 +57,7 @@ async fn that_there_is_no_list_is_remembered_and_asked_once_more_before_another_
         assert_eq!(server.lists_asked(), 1);
     }
     // Of many images that are not signed, the first has the list asked for.
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let decider = decider(&host, &server.unbound());
     for (name, wanted) in [("one", 1), ("two", 1), ("three", 0), ("four", 0)] {
         let verdict = pull(&decider, &server.name(), Digest::of(name.as_bytes())).await;
@@ -71,9 +71,11 @@ async fn a_registry_that_gave_a_list_is_not_believed_to_have_none() {
     let none = "refused no-statement";
     let odd = "unjudged malformed";
     for (status, wanted) in [(404, none), (400, odd), (405, odd), (406, odd), (410, odd)] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         let images = ["one", "two", "three"].map(|name| Digest::of(name.as_bytes()));
-        images.iter().for_each(|image| server.sign_any(*image));
+        for image in images {
+            server.sign_any(image);
+        }
         let decider = decider(&host, &server.unbound());
         let answer = async |image| said(&pull(&decider, &server.name(), image).await);
         assert_eq!(answer(images[0]).await, "allowed signed");
@@ -97,7 +99,7 @@ async fn a_list_that_is_denied_or_gone_is_no_word_that_there_is_none() {
         (406, "unjudged malformed"),
         (410, "unjudged malformed"),
     ] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         server.behave(Manner::StatusAt(status, LISTS));
         let verdict = pull(&decider(&host, &server.unbound()), &server.name(), digest()).await;
         assert_eq!(said(&verdict), wanted, "{status}");
@@ -111,7 +113,7 @@ async fn a_list_that_is_denied_or_gone_is_no_word_that_there_is_none() {
 
 #[tokio::test]
 async fn a_web_page_in_place_of_a_list_is_forgotten_at_once() {
-    let (server, host) = (Server::empty().await, Host::new());
+    let (server, host) = (Server::empty(), Host::new());
     let images = ["one", "two"].map(|name| Digest::of(name.as_bytes()));
     let page = format!("referrers/{}", images[0]);
     server.put(&page, b"<html>sign in</html>".to_vec());
@@ -130,7 +132,7 @@ async fn a_web_page_in_place_of_a_list_is_forgotten_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_slow_registry_without_a_list_of_referrers_has_the_time_that_nobody_else_needs() {
     for at in [0, 10] {
-        let (server, host) = (Server::empty().await, Host::new());
+        let (server, host) = (Server::empty(), Host::new());
         let good = server.beside(cosign::SIGN, cosign::bundle(IMAGE, 1));
         let mut list = server.reports(10);
         list.insert(at, good);
