@@ -163,6 +163,7 @@ async fn an_entry_that_can_not_be_read_takes_no_signer_away_that_was_read_in_wha
 }
 
 /// An index of two manifests; and a quorum of cosign's keys and a root that signs by the first of them.
+#[expect(clippy::unused_async, reason = "its server needs a runtime")]
 async fn shared_with_the_index(signers: &[&[u8]; 2]) -> (Server, String, Digest) {
     let server = Server::empty();
     let (one, two) = (server.platform("one"), server.platform("two"));

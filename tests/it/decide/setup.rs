@@ -113,6 +113,7 @@ impl Server {
     }
 
     /// One that serves this repository.
+    #[expect(clippy::unused_async, reason = "its listener needs a runtime")]
     pub(super) async fn of(publisher: &Publisher) -> Self {
         let server = Self::empty();
         server.publish(publisher);

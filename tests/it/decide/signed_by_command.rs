@@ -38,6 +38,7 @@ pub(super) async fn rootpin(words: &[&str]) -> (i32, Value) {
     tokio::task::spawn_blocking(work).await.unwrap()
 }
 
+#[expect(clippy::unused_async, reason = "its server needs a runtime")]
 async fn signed(fixture: &str) -> (Server, tempfile::TempDir) {
     let server = Server::empty();
     server.sign(Place::Referrers, fixture);
