@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use listenfd::ListenFd;
 
-use super::unix::nobody_comes;
+use super::unix::nobody_listens;
 use crate::trusted_path::restrict_socket;
 
 /// After a failure to accept.
@@ -60,7 +60,7 @@ impl Passed {
             .and_then(|address| address.as_pathname().map(Path::to_owned));
         match (path, listener.set_nonblocking(true)) {
             // It was removed, and systemd holds what nobody can come to.
-            (Some(path), Ok(())) if nobody_comes(&path) => log::warn!(
+            (Some(path), Ok(())) if nobody_listens(&path) => log::warn!(
                 "{} was removed: systemd's socket is not used, and one is bound in its place",
                 path.display()
             ),

@@ -56,21 +56,31 @@ pub(crate) async fn is_dead(path: &Path) -> bool {
 
 /// Whether who connects to a path comes to nobody: nobody listens there, or the connection ends at
 /// once, as where systemd holds a socket that the running rootpind does not know. A queue that is
-/// full has somebody.
+/// full has somebody. It may wait for a moment.
 pub(crate) fn nobody_comes(path: &Path) -> bool {
-    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
-        return true;
-    }
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let connected = SocketAddrUnix::new(path).and_then(|at| {
-        let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        connect(&stream, &at)?;
-        Ok(std::os::unix::net::UnixStream::from(stream))
-    });
-    match connected {
+    match connected(path) {
         Ok(stream) => ends_at_once(stream),
         Err(error) => error == Errno::CONNREFUSED,
     }
+}
+
+/// Whether nobody listens at a path, as far as is known without waiting: a start of rootpind asks it
+/// of each socket that systemd holds, while engines wait.
+pub(super) fn nobody_listens(path: &Path) -> bool {
+    connected(path).is_err_and(|error| error == Errno::CONNREFUSED)
+}
+
+/// A connection, if one can be had at once.
+fn connected(path: &Path) -> Result<std::os::unix::net::UnixStream, Errno> {
+    if fs::symlink_metadata(path).is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
+        return Err(Errno::CONNREFUSED);
+    }
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    SocketAddrUnix::new(path).and_then(|at| {
+        let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        connect(&stream, &at)?;
+        Ok(std::os::unix::net::UnixStream::from(stream))
+    })
 }
 
 /// Whether the other side ends a connection before anything is asked.
@@ -121,6 +131,7 @@ pub(super) mod tests {
         assert!(nobody_comes(&path), "there is none");
         let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
         assert!(!nobody_comes(&path), "whoever it is has not accepted yet");
+        assert!(!nobody_listens(&path));
         std::thread::spawn(move || while listener.accept().is_ok() {});
         // On a busy machine it may take longer to be sent away.
         assert!((0..100).any(|_| nobody_comes(&path)));
