@@ -80,17 +80,17 @@ impl Repositories {
             source: notary.server.clone(),
             subject: Subject::Gun(gun.clone()),
         };
-        let contact = self.contact(
-            &origin,
-            slot.as_ref().map(|known| known.evidence.contact),
-            clock,
-        )?;
         let this = NotaryLook {
             look,
             notary,
             gun,
             origin,
             repositories: self,
+        };
+        let known = slot.as_ref().map(|known| known.evidence.contact);
+        let contact = match self.contact(&this.origin, known, clock) {
+            Ok(contact) => contact,
+            Err(refusal) => return Err(this.or_revoked(refusal).await),
         };
         let mut updates = VerifiedUpdates::new(self.unkept(look.now));
         match (

@@ -171,7 +171,10 @@ impl TufLook<'_> {
             return Err(refusal);
         }
         let known = slot.as_ref().map(|known| known.contact);
-        let contact = self.repositories.contact(&self.origin, known, clock)?;
+        let contact = match self.repositories.contact(&self.origin, known, clock) {
+            Ok(contact) => contact,
+            Err(refusal) => return Err(self.or_revoked(refusal, updates).await),
+        };
         // It stays there: an update that is cancelled takes nothing away.
         match self.update(slot.as_ref(), contact, updates).await {
             Ok(known) => {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rootpin_trust::image::Digest;
 use serde_json::json;
 
-use super::setup::{APP, Host, Manner, Server, Usual, after, pull, pull_at, rule, said};
+use super::setup::{APP, Host, Manner, Server, Usual, after, at, pull, pull_at, rule, said};
 use super::signatures::{Place, decider, decider_of, digest, read};
 use rootpin_trust::key_file::signature_keys;
 
@@ -147,6 +147,10 @@ async fn a_notary_server_that_does_not_answer_hides_no_revoked_key_in_what_it_on
             assert_eq!(said(&verdict), "refused revoked", "{manner:?} {later}");
         }
     }
+    // A clock that was set back.
+    let early = at("2029-12-31T23:58:59Z");
+    let verdict = pull_at(&usual.host.decider(&revoked), &name, image, early).await;
+    assert_eq!(said(&verdict), "refused revoked");
     usual.server.stop().await;
     let verdict = pull_at(&usual.host.decider(&revoked), &name, image, after("3h")).await;
     assert_eq!(said(&verdict), "refused revoked");
