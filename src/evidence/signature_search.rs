@@ -278,17 +278,20 @@ fn counting<'a>(
 }
 
 /// Leaves the signatures that may decide, no more than are looked at: of each key and tag the one that
-/// ends last, and then what else there is; of the tag that is asked for before those of others. So no
-/// copies of a good one and no other tags hide another one.
+/// ends last, and then what else there is; one by a revoked key before others that count for nothing, and
+/// of the tag that is asked for before those of others. So no copies of a good one, no other tags and no
+/// signatures of other images hide another one.
 fn weightiest(all: &mut Vec<FoundSignature>, tag: Option<&Tag>) {
     let is_other = |found: &SignatureFinding| found.tag.as_deref() != tag.map(Tag::as_str);
     all.sort_by_key(|(_, found)| {
         let is_rejected = found.rejected.is_some();
-        (is_rejected, is_other(found), Reverse(found.expires))
+        let order = (is_rejected, !found.revoked, is_other(found));
+        (order, Reverse(found.expires))
     });
     let mut known = BTreeSet::new();
     let mut is_first = |found: &SignatureFinding| {
-        known.insert((found.key, found.tag.clone(), found.rejected.is_none()))
+        let counts = found.rejected.is_none();
+        known.insert((found.key, found.tag.clone(), counts, found.revoked))
     };
     let (mut weightiest, others): (Vec<_>, Vec<_>) = std::mem::take(all)
         .into_iter()
@@ -405,5 +408,20 @@ mod tests {
         assert!(outcome(&[], forged.clone()).result.is_err());
         forged[0].key = None;
         assert!(outcome(&[], forged).findings.is_empty());
+    }
+
+    #[test]
+    fn no_number_of_signatures_of_other_images_hides_the_one_by_a_revoked_key() {
+        let finding = |revoked| SignatureFinding {
+            rejected: Some("it counts for nothing".to_owned()),
+            revoked,
+            ..outcome(&[file(BUNDLE)], Vec::new()).findings.remove(0)
+        };
+        let mut all: Vec<_> = (0..2 * MOST_SIGNATURES)
+            .map(|_| (file(BUNDLE), finding(false)))
+            .collect();
+        all.push((file(BUNDLE), finding(true)));
+        weightiest(&mut all, None);
+        assert!(all.len() == MOST_SIGNATURES && all.iter().any(|(_, found)| found.revoked));
     }
 }
