@@ -160,8 +160,10 @@ fn the_format_of_the_policy_is_the_only_one_that_counts() {
         // Its key may be pinned and good: it is not alarming, and the hint says what would count.
         let refusal = outcome(&pins, &files(bad)).result.unwrap_err();
         assert_eq!(refusal.code, Code::NoStatement);
-        let hint = format!("as {}; or", format.as_str());
+        let hint = format!("have its publisher sign it as {}", format.as_str());
         assert!(refusal.hint.contains(&hint), "{refusal:?}");
+        // Whoever may push beside an image must not talk its host's owner into taking more.
+        assert!(!refusal.hint.contains("policy"), "{refusal:?}");
     }
 }
 
