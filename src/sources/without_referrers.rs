@@ -25,11 +25,12 @@ struct Known {
     lists: HashMap<(String, String), Instant>,
 }
 
-/// Since when a repository has no list, and when it was last asked for one before an image was refused.
+/// Since when a repository has no list, and when its registry said so once more, before an image was
+/// refused. A question that had no answer is none: another image's must not rest on it.
 #[derive(Debug, Clone, Copy)]
 struct Without {
     since: Instant,
-    asked: Option<Instant>,
+    again: Option<Instant>,
 }
 
 /// So many are remembered.
@@ -57,16 +58,10 @@ impl WithoutReferrers {
     }
 
     fn asks_again_at(&self, api: &str, repository: &Repository, now: Instant) -> bool {
-        match self.lock().without.get_mut(&whole(api, repository)) {
-            Some(without) => {
-                let is_due = without.asked.is_none_or(|asked| now - asked >= AGAIN);
-                if is_due {
-                    without.asked = Some(now);
-                }
-                is_due
-            }
-            None => true,
-        }
+        let known = self.lock();
+        let without = known.without.get(&whole(api, repository));
+        let again = without.and_then(|without| without.again);
+        again.is_none_or(|again| now - again >= AGAIN)
     }
 
     /// Whether an answer is a list of referrers, and not the word that there is none. One that answers
@@ -105,10 +100,14 @@ impl WithoutReferrers {
 
     /// It says that it has none.
     fn add(&self, api: &str, repository: &Repository) {
+        self.add_at(api, repository, Instant::now());
+    }
+
+    fn add_at(&self, api: &str, repository: &Repository, since: Instant) {
         let mut known = self.lock();
-        let (whole, since) = (whole(api, repository), Instant::now());
-        let asked = known.without.get(&whole).and_then(|before| before.asked);
-        known.without.insert(whole, Without { since, asked });
+        let whole = whole(api, repository);
+        let again = known.without.contains_key(&whole).then_some(since);
+        known.without.insert(whole, Without { since, again });
     }
 
     /// It gave one.
@@ -164,13 +163,11 @@ mod tests {
         let now = Instant::now();
         assert!(known.has_at(API, &one, now) && !known.has(API, &repository("two")));
         assert!(!known.has_at(API, &one, now + KNOWN_FOR));
-        assert!(known.asks_again_at(API, &one, now));
-        // Once for many images, whatever it says.
-        assert!(!known.asks_again_at(API, &one, now));
-        known.add(API, &one);
+        // For each image, until there is an answer; then for many images once.
+        assert!(known.asks_again_at(API, &one, now) && known.asks_again_at(API, &one, now));
+        known.add_at(API, &one, now);
         assert!(!known.asks_again_at(API, &one, now + AGAIN / 2));
         assert!(known.asks_again_at(API, &one, now + AGAIN));
-        assert!(known.asks_again_at(API, &one, now + 2 * AGAIN));
     }
 
     #[test]
