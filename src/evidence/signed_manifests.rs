@@ -71,12 +71,15 @@ impl Repositories {
             Ok(evidence) => return self.with_each(look, image, name, evidence).await,
             Err(refusal) => refusal,
         };
-        // A registry that does not answer has no index either. What could not be read beside the index
-        // hides no signatures of its manifests.
-        if matches!(refusal.code, Code::Revoked | Code::SourceUnreachable) {
+        // What could not be read beside the index hides no signatures of its manifests.
+        if refusal.code == Code::Revoked {
             return Err(refusal);
         }
-        let index = self.described(look, image).await?;
+        let index = match self.described(look, image).await {
+            Ok(index) => index,
+            Err(no) if refusal.code.judged() => return Err(no),
+            Err(_) => return Err(refusal),
+        };
         // A manifest has no others to be signed in its place.
         if index.manifests.is_empty() {
             return Err(refusal);

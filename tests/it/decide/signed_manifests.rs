@@ -5,7 +5,7 @@ use std::time::Duration;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
-use super::setup::{Host, Server, after, pull, pull_at, rule, said};
+use super::setup::{Host, Manner, Server, after, pull, pull_at, rule, said};
 use super::signatures::{decider, decider_of};
 use super::signed_by_command::{policy, rootpin};
 use crate::cosign;
@@ -100,6 +100,27 @@ async fn an_index_whose_manifests_are_all_signed_is_taken_where_the_rule_says_so
         asked(TAKEN, Digest::of(b"nothing")).await,
         "refused no-statement"
     );
+}
+
+#[tokio::test]
+async fn a_place_beside_an_index_that_gives_no_answer_hides_no_signatures_of_its_manifests() {
+    for status in [429, 500] {
+        let (server, host) = (Server::empty(), Host::new());
+        let one = server.platform("one");
+        let index = server.index(&[&one]);
+        server.sign_by(1, Digest::of(&one));
+        let place = format!("manifests/sha256-{}.sig", index.hex()).leak();
+        server.behave(Manner::StatusAt(status, place));
+        let decider = decider(&host, &server.policy(TAKEN));
+        let verdict = pull(&decider, &server.name(), index).await;
+        assert_eq!(said(&verdict), "allowed signed", "{status}");
+        // Without them it is in doubt, as before.
+        let other = server.index(&[&one, &server.platform("two")]);
+        let place = format!("manifests/sha256-{}.sig", other.hex()).leak();
+        server.behave(Manner::StatusAt(status, place));
+        let verdict = pull(&decider, &server.name(), other).await;
+        assert!(said(&verdict).starts_with("unjudged"), "{}", said(&verdict));
+    }
 }
 
 #[tokio::test]
