@@ -40,6 +40,7 @@ impl Store {
             path: file::path(dir),
             database: RwLock::new(None),
             write_failed: AtomicBool::new(false),
+            proved: Mutex::new(None),
             unnamed: Mutex::new(None),
             held: Mutex::new(None),
             seen,

@@ -47,7 +47,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use redb::Database;
 
 use rootpin_trust::image::Digest;
@@ -70,6 +70,9 @@ pub(crate) use reset::{ForgottenTimes, Scope, start_anew};
 pub(crate) use seen::StateOrigin;
 pub(crate) use show::{Contact, Overview};
 
+/// No more often than this a write is tried that adds nothing.
+const PROVE_AGAIN: SignedDuration = SignedDuration::from_secs(2);
+
 /// The open state. One process has it at a time; its threads share it.
 pub struct Store {
     /// The file; for messages, and to open it again.
@@ -78,6 +81,8 @@ pub struct Store {
     database: RwLock<Option<Database>>,
     /// Whether no write succeeded since one failed: a full disk lets the file be opened and read.
     write_failed: AtomicBool,
+    /// When a write was last tried for nothing but to see whether there is room by now.
+    proved: Mutex<Option<Timestamp>>,
     /// The name that a new file gets when the first thing is written to it.
     unnamed: Mutex<Option<Unnamed>>,
     /// What holds back, until the first commit, what opening the file writes.
@@ -139,6 +144,7 @@ impl Store {
             path,
             database: RwLock::new(Some(opened.database)),
             write_failed: AtomicBool::new(false),
+            proved: Mutex::new(None),
             unnamed: Mutex::new(opened.unnamed),
             held: Mutex::new(opened.held),
             seen: RwLock::new(Arc::new(opened.seen)),
@@ -344,14 +350,23 @@ impl Store {
             })
         })?;
         if !committed.wrote && self.write_failed.load(Ordering::Relaxed) {
-            self.prove_writable();
+            self.prove_writable(additions.now);
         }
         Ok(committed)
     }
 
     /// After a failed write: writes what is known anew, which says whether there is room by now. No
-    /// decision rests on it.
-    fn prove_writable(&self) {
+    /// decision rests on it, and a full disk costs few of them a file that is opened again.
+    fn prove_writable(&self, now: Timestamp) {
+        let Ok(mut proved) = self.proved.lock() else {
+            return;
+        };
+        if proved
+            .is_some_and(|at| (SignedDuration::ZERO..PROVE_AGAIN).contains(&now.duration_since(at)))
+        {
+            return;
+        }
+        *proved = Some(now);
         let written = self.with_database(|database| {
             let draft = SeenDraft::of(&*self.seen()?);
             self.write(database, draft, &[])
