@@ -19,6 +19,7 @@
     reason = "a broken test should stop at once"
 )]
 
+mod json;
 mod mutate;
 #[path = "../../../rootpin-trust/src/tuf/tests/publisher.rs"]
 #[allow(dead_code, reason = "only its way of signing is used")]
