@@ -1,4 +1,5 @@
 mod choice;
+mod other_names;
 mod search;
 
 use std::fs;
