@@ -2,6 +2,7 @@
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
 #   lab.sh fetch GROUP...        engines old docker notary push build clients boot bare sign alerts: unpack Debian packages into the cache
+#   lab.sh own                   make LAB_ROOT and mark it as a lab's, for who writes there before anything is started
 #   lab.sh configure NAME...     the main files of containerd16, containerd17, containerd2, containerd23, without starting them
 #   lab.sh start SERVICE...      registry registry-tls notary containerd16 containerd17 containerd2 dockerd26 dockerd28
 #                                dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2; with ROOTPIN_ENGINES also
@@ -423,10 +424,14 @@ docker() { # docker NAME ARGS...: the client of that version
 
 # ---------------------------------------------------------------- commands
 
+cmd_own() { # the folder, and the mark that says to purge that it is a lab's own
+  mkdir -p "$ROOT"
+  touch "$ROOT/.rootpin-lab"
+}
+
 cmd_start() {
   local service
-  mkdir -p "$ROOT"
-  touch "$ROOT/.rootpin-lab" # says to purge that the folder is its own
+  cmd_own
   for service; do case $service in
     registry) start_registry ;;
     registry-tls) start_registry_tls ;;
@@ -506,7 +511,11 @@ cmd_purge() {
   cmd_stop
   local mount
   while read -r mount; do umount -l "$mount" 2>/dev/null || true; done < <(awk -v root="$ROOT/" 'index($2, root) == 1 {print $2}' /proc/mounts | sort -r)
-  [[ ! -e $ROOT ]] || [[ -e $ROOT/.rootpin-lab ]] || die "$ROOT is no lab: not deleted"
+  [[ -e $ROOT ]] || return 0
+  # What stands beside pkg in the cache is a lab, whether or not somebody got as far as to mark it.
+  [[ -e $ROOT/.rootpin-lab || ( ${ROOT%/*} == "$CACHE" && ${ROOT##*/} == lab* ) ]] || die "$ROOT is no lab: not deleted"
+  # The mark goes last, so that a purge that is cut off can be said again.
+  find "${ROOT:?}" -mindepth 1 -maxdepth 1 ! -name .rootpin-lab -exec rm -rf {} +
   rm -rf "${ROOT:?}"
 }
 
@@ -516,7 +525,7 @@ for tool in apt-get dpkg-deb flock setsid; do command -v "$tool" >/dev/null || d
 command=${1:-}
 (($#)) && shift
 case $command in
-  fetch | configure | start | stop | status | env | purge) "cmd_$command" "$@" ;;
+  fetch | own | configure | start | stop | status | env | purge) "cmd_$command" "$@" ;;
   mirror) mirror ;;
   link-engines) link_engines ;;
   with-certs) with_certs "$@" ;;
