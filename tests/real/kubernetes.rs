@@ -343,3 +343,73 @@ fn a_chart_without_a_digest_a_policy_without_a_file_and_a_misspelt_value_are_ref
         assert!(rendered(&bad).is_none(), "{bad}");
     }
 }
+
+/// The pod of each DaemonSet, and that of the Job, which runs on one node.
+fn pods(values: &str) -> (Vec<Value>, Value) {
+    let image = format!("image: {{repository: r.example/rootpin, digest: \"{DIGEST}\"}}\n");
+    let objects = rendered(&format!("{image}{values}")).unwrap();
+    let of = |kind: &str| {
+        let objects = objects.iter().filter(|object| object["kind"] == kind);
+        let pods = objects.map(|object| object.pointer("/spec/template/spec").unwrap().clone());
+        pods.collect::<Vec<_>>()
+    };
+    (of("DaemonSet"), of("Job").remove(0))
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn no_pod_that_sets_up_a_node_runs_on_fargate_or_a_virtual_node_whatever_affinity_is_given() {
+    let real = json!([
+        { "key": "eks.amazonaws.com/compute-type", "operator": "NotIn", "values": ["fargate"] },
+        { "key": "type", "operator": "NotIn", "values": ["virtual-kubelet"] },
+    ]);
+    let given = json!({ "key": "pool", "operator": "In", "values": ["a"] });
+    let both = json!([given, real[0], real[1]]);
+    let field = json!([{ "key": "metadata.name", "operator": "In", "values": ["n"] }]);
+    let terms = "nodeSelectorTerms: [{matchExpressions: [{key: pool, operator: In, values: [a]}]}, {matchFields: [{key: metadata.name, operator: In, values: [n]}]}]";
+    for (values, terms) in [
+        (String::new(), json!([{ "matchExpressions": real }])),
+        (
+            format!(
+                "affinity: {{nodeAffinity: {{requiredDuringSchedulingIgnoredDuringExecution: {{{terms}}}}}}}\n"
+            ),
+            json!([{ "matchExpressions": both }, { "matchExpressions": real, "matchFields": field }]),
+        ),
+    ] {
+        let (nodes, _) = pods(&values);
+        assert_eq!(nodes.len(), 2);
+        for pod in nodes {
+            let required = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution";
+            let found = &pod.pointer(required).unwrap()["nodeSelectorTerms"];
+            assert_eq!(*found, terms, "{values}");
+        }
+    }
+    let spread =
+        "affinity: {podAntiAffinity: {preferredDuringSchedulingIgnoredDuringExecution: []}}\n";
+    for pod in pods(spread).0 {
+        let kinds: Vec<_> = pod["affinity"].as_object().unwrap().keys().collect();
+        assert_eq!(kinds, ["nodeAffinity", "podAntiAffinity"]);
+    }
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn the_pods_of_nodes_tolerate_every_taint_and_the_job_that_waits_for_them_no_node_that_is_away() {
+    let exists = |key: &str| json!({ "key": key, "operator": "Exists" });
+    let (nodes, job) = pods("");
+    for pod in nodes {
+        assert_eq!(pod["tolerations"], json!([{ "operator": "Exists" }]));
+    }
+    let plane = exists("node-role.kubernetes.io/control-plane");
+    assert_eq!(
+        job["tolerations"],
+        json!([exists("rootpin/not-ready"), plane])
+    );
+    let own = "taint: {key: x/y}\ncleanup: {tolerations: [{key: pool, operator: Exists}]}\n";
+    assert_eq!(
+        pods(own).1["tolerations"],
+        json!([exists("x/y"), exists("pool")])
+    );
+    let none = pods("cleanup: {tolerations: []}\n").1;
+    assert_eq!(none["tolerations"], json!([exists("rootpin/not-ready")]));
+}

@@ -61,3 +61,21 @@ seccompProfile: {type: RuntimeDefault}
       - serviceAccountToken: {path: token, expirationSeconds: 3600}
       - configMap: {name: kube-root-ca.crt, items: [{key: ca.crt, path: ca.crt}]}
 {{- end }}
+
+{{/* The values' affinity, and no node that is none: each of its terms is one by itself, so each gets the two conditions */}}
+{{- define "rootpin.affinity" -}}
+{{- $real := list
+  (dict "key" "eks.amazonaws.com/compute-type" "operator" "NotIn" "values" (list "fargate"))
+  (dict "key" "type" "operator" "NotIn" "values" (list "virtual-kubelet")) }}
+{{- $affinity := deepCopy .Values.affinity }}
+{{- $node := get $affinity "nodeAffinity" | default dict }}
+{{- $required := get $node "requiredDuringSchedulingIgnoredDuringExecution" | default dict }}
+{{- $terms := list }}
+{{- range get $required "nodeSelectorTerms" | default (list dict) }}
+{{- $terms = append $terms (merge (dict "matchExpressions" (concat (get . "matchExpressions" | default list) $real)) .) }}
+{{- end }}
+{{- $_ := set $required "nodeSelectorTerms" $terms }}
+{{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" $required }}
+{{- $_ := set $affinity "nodeAffinity" $node }}
+{{- toYaml $affinity }}
+{{- end }}
