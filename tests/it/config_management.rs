@@ -194,3 +194,186 @@ fn the_recipes_type_commands_that_there_are() {
     }
     assert!(typed > 3, "{typed}");
 }
+
+/// A recipe's commands: what it types, and the question whose yes leaves that out.
+struct Step {
+    command: String,
+    unless: String,
+}
+
+const PUPPET: &str = "packaging/puppet/rootpin/manifests/init.pp";
+const SALT: &str = "packaging/salt/rootpin/init.sls";
+
+/// The last two steps of the Puppet class: have the engines ask, and restart one.
+fn of_puppet() -> Vec<Step> {
+    let manifest = text(PUPPET);
+    // A string in double quotes, as Puppet reads it.
+    let string = |name: &str, from: &str| {
+        let (_, rest) = from.split_once(name).unwrap();
+        let (_, rest) = rest.split_once('"').unwrap();
+        let (mut read, mut letters) = (String::new(), rest.chars());
+        loop {
+            match letters.next().unwrap() {
+                '"' => break,
+                '\\' => read.push(letters.next().unwrap()),
+                letter => read.push(letter),
+            }
+        }
+        read.replace("${platform}", "auto")
+            .replace("${units}", "containerd")
+    };
+    let plan = string("$plan =", &manifest);
+    let step = |at: &str| {
+        let (_, resource) = manifest.split_once(at).unwrap();
+        let of = |name| string(name, resource).replace("${plan}", &plan);
+        Step {
+            command: of("command "),
+            unless: of("unless "),
+        }
+    };
+    vec![
+        step("exec { 'rootpin install':"),
+        step("exec { \"systemctl restart ${engine_service}\":"),
+    ]
+}
+
+/// The same steps of the Salt state.
+fn of_salt() -> Vec<Step> {
+    let source = text(SALT);
+    let line = source
+        .lines()
+        .find_map(|line| line.strip_prefix("{% set plan = '"))
+        .unwrap();
+    let plan = line
+        .trim_end_matches("' %}")
+        .replace("' ~ platform ~ '", "auto");
+    let (_, body) = source.rsplit_once("%}\n").unwrap();
+    let body = body
+        .replace("{{ plan }}", &plan)
+        .replace("{{ platform }}", "auto")
+        .replace("{{ engine }}", "containerd");
+    let state = yaml_rust2::YamlLoader::load_from_str(&body)
+        .unwrap()
+        .remove(0);
+    let step = |id: &str| {
+        let parts = state[id]["cmd.run"].as_vec().unwrap();
+        let of = |name: &str| {
+            let mut parts = parts.iter();
+            let part = parts.find_map(|part| part[name].as_str()).unwrap();
+            part.to_owned()
+        };
+        Step {
+            command: of("name"),
+            unless: of("unless"),
+        }
+    };
+    vec![
+        step("rootpin install"),
+        step("systemctl restart containerd"),
+    ]
+}
+
+/// rootpin and systemctl of a host whose files, rootpind and engine are of a version each.
+const STAND_INS: &str = r#"
+is() { [ "$(cat $1)" = "$(cat $2)" ]; }
+rootpin() {
+  case "$*" in
+    *--dry-run*)
+      diff=x stale=true restart='"e"' then="$THEN"
+      ! is disk wanted || diff=''
+      ! is daemon disk || stale=false
+      ! is engine disk || restart='' then=''
+      echo '{"install":{"diff":"'$diff'","restart":['$restart'],"rootpind-is-stale":'$stale',"then":"'$then'"}}'
+      [ ! -e left ] ;;
+    *) echo install >>done; cp wanted disk; [ ! -e left ] ;;
+  esac
+}
+systemctl() {
+  [ "$1" = restart ] || return 0
+  echo "$*" >>done
+  [ "$2" != "$(cat fails)" ] || return 1
+  if [ "$2" = rootpind ]; then cp disk daemon; else cp disk engine; fi
+}
+"#;
+
+/// A run of these steps on the host in that folder, whose engines are restarted by `then`: what was
+/// done, and whether each step succeeded.
+fn carry_out(steps: &[Step], host: &Path, then: &str) -> (String, bool) {
+    let _ = fs::remove_file(host.join("done"));
+    let mut succeeded = true;
+    for step in steps {
+        let sh = |typed: &str| {
+            let mut command = Command::new("sh");
+            command
+                .args(["-c", &format!("{STAND_INS}\n{typed}")])
+                .env("THEN", then)
+                .current_dir(host);
+            run(&mut command, b"").code == 0
+        };
+        // What requires a step that failed is left out.
+        succeeded = succeeded && (sh(&step.unless) || sh(&step.command));
+    }
+    let done = fs::read_to_string(host.join("done")).unwrap_or_default();
+    (done.lines().collect::<Vec<_>>().join(", "), succeeded)
+}
+
+#[test]
+fn a_restart_that_failed_is_made_by_the_next_run_of_a_recipe_and_then_nothing_changes() {
+    for (recipe, steps) in [(PUPPET, of_puppet()), (SALT, of_salt())] {
+        let host = tempfile::tempdir().unwrap();
+        let set = |name: &str, text: &str| fs::write(host.path().join(name), text).unwrap();
+        for (file, version) in [
+            ("wanted", "2"),
+            ("disk", "1"),
+            ("daemon", "1"),
+            ("engine", "1"),
+        ] {
+            set(file, version);
+        }
+        let (daemon, engine) = ("restart rootpind", "restart containerd");
+        for (fails, done, succeeded) in [
+            ("rootpind", format!("install, {daemon}"), false),
+            ("containerd", format!("install, {daemon}, {engine}"), false),
+            ("none", engine.to_owned(), true),
+            ("none", String::new(), true),
+        ] {
+            set("fails", fails);
+            let found = carry_out(&steps, host.path(), "systemctl restart containerd");
+            assert_eq!(found, (done, succeeded), "{recipe}: {fails} fails");
+        }
+    }
+}
+
+#[test]
+fn a_recipe_fails_where_install_left_something_or_another_engine_is_to_be_restarted() {
+    for (recipe, steps) in [(PUPPET, of_puppet()), (SALT, of_salt())] {
+        let host = tempfile::tempdir().unwrap();
+        let set = |name: &str, text: &str| fs::write(host.path().join(name), text).unwrap();
+        for (file, version) in [
+            ("wanted", "2"),
+            ("disk", "2"),
+            ("daemon", "2"),
+            ("engine", "1"),
+        ] {
+            set(file, version);
+        }
+        set("fails", "none");
+        for then in [
+            "systemctl restart k3s, or k3s-agent",
+            "systemctl restart containerd-2",
+            "systemctl restart containerd docker",
+            "snap restart containerd",
+            "boot the node anew",
+        ] {
+            let found = carry_out(&steps, host.path(), then);
+            assert_eq!(found, (String::new(), false), "{recipe}: {then}");
+        }
+        set("left", "");
+        let found = carry_out(&steps, host.path(), "systemctl restart containerd");
+        assert_eq!(found, ("install".to_owned(), false), "{recipe}");
+        fs::remove_file(host.path().join("left")).unwrap();
+        let kubelet = "systemctl restart my-engine, or containerd; for the kubelet: x";
+        let found = carry_out(&steps, host.path(), kubelet);
+        assert_eq!(found, ("restart containerd".to_owned(), true), "{recipe}");
+    }
+}

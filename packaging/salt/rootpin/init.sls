@@ -1,6 +1,7 @@
 # Has the engines of a minion ask rootpin, by one policy of pinned roots, whose folder is salt://rootpin/policy.
 {% set platform = salt['pillar.get']('rootpin:platform', 'auto') %}
-{% set engine = salt['pillar.get']('rootpin:engine_service', 'containerd') %}
+{% set engine = salt['pillar.get']('rootpin:engine_service', 'containerd') | replace('.service', '') %}
+{% set plan = 'rootpin --json install --platform ' ~ platform ~ ' --dry-run' %}
 
 rootpin:
   pkg.installed: []
@@ -42,16 +43,20 @@ rootpin state acknowledge:
     - require:
       - service: rootpind.service
 
+# Each run compares what runs with what is on disk, so that a restart that failed, or that an earlier run did not come to, is made then.
 # rootpind reads rootpin.toml, to which engines were added, at its start, also where install could not do all: an engine whose files are written asks from
 # its next start on
 rootpin install:
   cmd.run:
-    - name: rootpin install --platform {{ platform }} --yes; code=$?; systemctl daemon-reload; systemctl restart rootpind; exit $code
-    - unless: rootpin --json install --platform {{ platform }} --dry-run | grep -q '"diff":""'
+    - name: rootpin install --platform {{ platform }} --yes; code=$?; systemctl daemon-reload; {{ plan }} | grep -q '"rootpind-is-stale":false' || systemctl restart rootpind || code=1; exit $code
+    - unless: plan=$({{ plan }}) && echo "$plan" | grep '"diff":""' | grep -q '"rootpind-is-stale":false'
     - require:
       - cmd: rootpin state acknowledge
 
+# It fails, and restarts nothing, where another unit is to be restarted, or one more
 systemctl restart {{ engine }}:
   cmd.run:
-    - onchanges:
+    - name: {{ plan }} | sed 's/snap restart /systemctl restart snap./' | grep -qE '"then":"systemctl restart ([^ ,"]*, or )?{{ engine }}[,;"]' && systemctl daemon-reload && systemctl restart {{ engine }}
+    - unless: {{ plan }} | grep -qF '"restart":[]'
+    - require:
       - cmd: rootpin install

@@ -9,7 +9,7 @@
 # @param restart_engine
 #   false: the engine asks rootpin from its next restart on.
 # @param engine_service
-#   The engine's unit.
+#   The engine's unit; of a dockerd with a containerd of its host: 'containerd docker'.
 class rootpin (
   Optional[String] $policy         = undef,
   String           $package        = 'rootpin',
@@ -62,21 +62,28 @@ class rootpin (
     require => Service['rootpind.service'],
   }
 
+  # Each run compares what runs with what is on disk, so that a restart that failed, or that an earlier run did not come to, is made then.
+  $plan = "rootpin --json install --platform ${platform} --dry-run"
+
   # rootpind reads rootpin.toml, to which engines were added, at its start, also where install could not do all: an engine whose files are written asks from
   # its next start on.
   exec { 'rootpin install':
     path     => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
     provider => shell,
-    command  => "rootpin install --platform ${platform} --yes; code=\$?; systemctl daemon-reload; systemctl restart rootpind; exit \$code",
-    unless   => "rootpin --json install --platform ${platform} --dry-run | grep -q '\"diff\":\"\"'",
+    command  => "rootpin install --platform ${platform} --yes; code=\$?; systemctl daemon-reload; ${plan} | grep -q '\"rootpind-is-stale\":false' || systemctl restart rootpind || code=1; exit \$code",
+    unless   => "plan=\$(${plan}) && echo \"\$plan\" | grep '\"diff\":\"\"' | grep -q '\"rootpind-is-stale\":false'",
     require  => Exec['rootpin state acknowledge'],
   }
 
   if $restart_engine {
+    # It fails, and restarts nothing, where another unit is to be restarted, or one more.
+    $units = regsubst($engine_service, '[.]service', '', 'G')
     exec { "systemctl restart ${engine_service}":
-      path        => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
-      refreshonly => true,
-      subscribe   => Exec['rootpin install'],
+      path     => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+      provider => shell,
+      command  => "${plan} | sed 's/snap restart /systemctl restart snap./' | grep -qE '\"then\":\"systemctl restart ([^ ,\"]*, or )?${units}[,;\"]' && systemctl daemon-reload && systemctl restart ${units}",
+      unless   => "${plan} | grep -qF '\"restart\":[]'",
+      require  => Exec['rootpin install'],
     }
   }
 }
