@@ -31,9 +31,12 @@ const AUTO: &str = "auto";
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The kind of host, whose engines are added to rootpin.toml and whose own writing the result
-    /// survives
-    #[arg(long, value_name = "PLATFORM", value_parser = names(), conflicts_with = "engine")]
+    /// The kind of host: auto, k3s, rke2, k0s, microk8s, kind, eks, aks, gke, kubeadm, docker or
+    /// containerd
+    ///
+    /// Its engines are added to rootpin.toml, and what is written survives the platform's own
+    /// writing.
+    #[arg(long, value_name = "PLATFORM", value_parser = names(), hide_possible_values = true, conflicts_with = "engine")]
     platform: Option<String>,
     /// Prepare an image of a host, of which nothing runs
     #[arg(long, value_name = "DIR", requires = "run_image_programs")]
@@ -41,34 +44,41 @@ pub(super) struct Arguments {
     /// Its containerd is run: trust its maker with this machine
     #[arg(long, requires = "root")]
     run_image_programs: bool,
-    /// Have the kubelet ask rootpin's credential provider in place of its own ones, too
+    /// Have the kubelet ask rootpin's credential provider alone
     #[arg(long, requires = "platform")]
     credentials: bool,
     /// Take back what rootpin wrote
     #[arg(long, conflicts_with_all = ["engine", "platform"])]
     uninstall: bool,
-    /// Where the daemon's engines are listed
+    /// The daemon's file
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
-    /// The name of an engine or a dockerd in that file; may stand several times. None: all
+    /// An engine or dockerd of that file; may be repeated
+    ///
+    /// By its name. None: all.
     #[arg(long, value_name = "NAME")]
     engine: Vec<String>,
     #[command(flatten)]
     consent: Consent,
-    /// The folder for rootpin-verifier, where containerd has none of rootpin's own; it must hold
-    /// nothing else [default: /usr/libexec/rootpin/verifier, or where the platform can have it]
+    /// The folder for rootpin-verifier, and nothing else
+    ///
+    /// Where containerd has none of rootpin's own. Default: /usr/libexec/rootpin/verifier, or where
+    /// the platform can have it.
     #[arg(long, value_name = "DIR")]
     verifier: Option<PathBuf>,
-    /// containerd's program, of an engine that doesn't run yet [default: as its unit has it, or the
-    /// platform's]
+    /// The program of a containerd that doesn't run yet
+    ///
+    /// Default: as its unit has it, or the platform's.
     #[arg(long, value_name = "PROGRAM")]
     containerd: Option<PathBuf>,
-    /// Its main configuration [default: as its unit has it, the platform's, or
-    /// /etc/containerd/config.toml]
+    /// Its main configuration
+    ///
+    /// Default: as its unit has it, the platform's, or /etc/containerd/config.toml.
     #[arg(long, value_name = "FILE")]
     containerd_config: Option<PathBuf>,
-    /// The configuration of a dockerd that doesn't run yet [default: as its unit has it, or
-    /// /etc/docker/daemon.json]
+    /// The daemon.json of a dockerd that doesn't run yet
+    ///
+    /// Default: as its unit has it, or /etc/docker/daemon.json.
     #[arg(long, value_name = "FILE")]
     docker_config: Option<PathBuf>,
 }

@@ -81,7 +81,7 @@ struct SharedArguments {
     /// One JSON object instead of text
     #[arg(long, global = true)]
     json: bool,
-    /// Print help; more is in the manual: man rootpin-VERB
+    /// Print help; rootpin help VERB and man rootpin-VERB say all
     #[arg(short, long, global = true, action = ArgAction::HelpShort)]
     help: Option<bool>,
 }
@@ -133,8 +133,7 @@ enum Verb {
     /// Ask the running engines which doors of this host stand open, and close them
     #[command(after_help = doctor::EXAMPLES)]
     Doctor(doctor::Arguments),
-    /// Have the engines of rootpin.toml ask rootpin: write what their configurations lack, as they
-    /// themselves take it
+    /// Have the engines of rootpin.toml ask rootpin: write what their configurations lack
     #[command(after_help = install::EXAMPLES)]
     Install(install::Arguments),
     /// Prove on this host that every way in is shut to what nobody signed

@@ -23,6 +23,11 @@ use rootpin_policy::{Policy, Root, RootKind};
 use rootpin_trust::{PublicKey, RootFile};
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
+    rootpin pin add tuf --from 1.root.json --fingerprint 9f86… \\\n    \
+        --metadata https://tuf.example/metadata --match registry.example/app --dry-run\n  \
+    rootpin pin add team --scan registry.example/team/app --fingerprint SHA256:…   (one key more)";
+/// Those of the manual.
+pub(super) const MORE_EXAMPLES: &str = "examples:\n  \
     rootpin pin add web --from web.pub --fingerprint SHA256:… --server https://notary.example \\\n    \
         --role targets/releases --match 'registry.example/web/**'\n  \
     rootpin pin add tuf --from 1.root.json --fingerprint 9f86… \\\n    \
@@ -37,17 +42,17 @@ pub(in crate::cli) struct Arguments {
     /// A PEM key or certificate, a root.json, or a trust directory
     #[arg(long, value_name = "PATH")]
     from: Option<PathBuf>,
-    /// A server to read the keys from: an image name, or a TUF repository
+    /// Read the keys from a server: an image, or a TUF repository
     #[arg(long, value_name = "NAME|URL")]
     scan: Option<String>,
     /// Of a trust directory this repository's root only
-    #[arg(long, value_name = "NAME", requires = "from")]
+    #[arg(long, value_name = "NAME", requires = "from", hide_short_help = true)]
     gun: Option<String>,
     /// The publisher's fingerprint of each key; -: standard input
     #[arg(long, value_name = "FINGERPRINT")]
     fingerprint: Vec<String>,
     /// In the place of the root file that a TUF root has pinned
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     replace: bool,
     #[command(flatten)]
     asking: Asking,
@@ -77,13 +82,13 @@ struct Fields {
     #[arg(long = "match", value_name = "PATTERN")]
     matches: Vec<String>,
     /// Its new rule may bind no tag, so that a moved tag passes
-    #[arg(long)]
+    #[arg(long, hide_short_help = true)]
     tags_unbound: bool,
     /// The oldest timestamp to accept, as 72h
     #[arg(long, value_name = "DURATION")]
     max_age: Option<String>,
     /// How long an answer serves before the source is asked again, as 60s
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", hide_short_help = true)]
     recheck: Option<String>,
 }
 

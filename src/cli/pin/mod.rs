@@ -46,7 +46,8 @@ pub(super) enum Verb {
             SHA256:… of the public key, the same in hex, or the sha256 of a TUF root file. Every key that is to be pinned needs one.\n\n\
             If the policy has the root already, keys are added to it; else it is written with the rules that --match gives. Only these \
             lines of the policy change, and only if the whole policy loads with them. The old text is kept as policy.toml.bak.",
-        after_help = add::EXAMPLES
+        after_help = add::EXAMPLES,
+        after_long_help = add::MORE_EXAMPLES
     )]
     Add(Box<add::Arguments>),
     /// List the pinned roots and their keys
@@ -99,13 +100,13 @@ pub(super) struct Changing {
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct Asking {
     /// PEM file of the certificates for TLS, in place of the system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     tls_ca: Option<PathBuf>,
     /// Folder of a Docker config.json with credentials
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     docker_config: Option<PathBuf>,
     /// Folder of hosts.toml files, by which registries are reached
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     hosts_dir: Option<PathBuf>,
 }
 
