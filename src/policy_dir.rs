@@ -27,7 +27,7 @@ pub use last::LastGood;
 /// The one file that a policy has to have.
 const POLICY: &str = "policy.toml";
 /// No policy file, fragment or pinned file is longer.
-const MAX_BYTES: u64 = 1 << 20;
+pub(crate) const MAX_BYTES: u64 = 1 << 20;
 
 /// A policy's directory. Reads nothing but plain files that, like every directory above them,
 /// belong to their owner alone.

@@ -1,5 +1,6 @@
 //! `rootpin import`: a policy that is proposed, and what no proposal may do.
 
+mod large;
 mod several;
 mod shown;
 
@@ -211,9 +212,10 @@ async fn the_key_that_a_server_shows_since_a_rotation_is_named_and_pinned_by_its
 #[test]
 fn a_proposal_that_would_not_load_is_never_written() {
     let dir = tempfile::tempdir().unwrap();
+    // So many registries that no number of fragments leaves a policy.toml that is small enough.
     let scope = |number: usize| {
         (
-            format!("r.example/team/app-{number:05}"),
+            format!("r{number:05}.example/team"),
             serde_json::json!([{ "type": "reject" }]),
         )
     };

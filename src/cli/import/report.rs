@@ -189,6 +189,15 @@ pub(super) fn proposed_text(report: &Value) -> String {
             "mirrors: {file} is for the engine's folder of hosts.toml files"
         ));
     }
+    let files = list(report, "files").iter().filter_map(Value::as_str);
+    let fragments = files.filter(|file| file.starts_with("policy.d/")).count();
+    if fragments > 0 {
+        lines.push(format!(
+            "divided: policy.toml would be too large, so {} of policy.d {} the rest of it",
+            counted(fragments, "fragment"),
+            if fragments == 1 { "has" } else { "have" }
+        ));
+    }
     let confirmed = list(report, "confirmed_by_fingerprint").iter();
     lines.extend(
         confirmed

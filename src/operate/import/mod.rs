@@ -8,6 +8,7 @@
 mod containers_policy;
 mod containers_scopes;
 mod docker_daemon;
+mod fragments;
 #[cfg(test)]
 mod fuzz;
 mod go_members;

@@ -1,48 +1,59 @@
 //! The files of a proposed policy.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::fragments::{Entry, divided};
 use super::{ImportedRoot, ImportedRule, Proposal, SignedRoot, Signers};
 use crate::observe::plain_lines;
 use crate::publish::to_pem;
 
-/// `policy.toml` and the files that it names. A root with a key that nobody confirmed is not in it,
-/// only a comment that says so.
+/// A longer list of what is left behind gets a file of its own.
+const MAX_LEFT_BEHIND: usize = 64 << 10;
+
+/// `policy.toml`, fragments where it would be too large, and the files that they name. A root with a
+/// key that nobody confirmed is not in it, only a comment that says so.
 pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
-    let mut text = String::from(
+    let mut head = String::from(
         "# Proposed by rootpin import. It is in force nowhere until it lies in /etc/rootpin.\n\
          version = 1\ndefault = \"deny\"\n",
     );
     if proposal.audit {
-        text.push_str("# The source lets pass what fails, and reports it.\nmode = \"audit\"\n");
+        head.push_str("# The source lets pass what fails, and reports it.\nmode = \"audit\"\n");
     }
-    let mut unconfirmed = Vec::new();
-    for (index, root) in proposal.roots.iter().enumerate() {
-        let patterns: Vec<&str> = proposal.patterns_of(index).collect();
-        if patterns.is_empty() {
-            continue;
+    let mut patterns_of: BTreeMap<usize, Vec<&str>> = BTreeMap::new();
+    for (pattern, rule) in &proposal.rules {
+        if let ImportedRule::Root(index) = rule {
+            patterns_of.entry(*index).or_default().push(pattern);
         }
+    }
+    let (mut entries, mut unconfirmed) = (Vec::new(), Vec::new());
+    for (index, patterns) in patterns_of {
+        let Some(root) = proposal.roots.get(index) else {
+            continue;
+        };
         if root.is_confirmed() {
-            add_root(&mut text, &mut files, root);
+            let mut definition = root_text(&mut files, root);
             for pattern in patterns {
-                add_rule(&mut text, pattern, &[&root.id]);
+                let rule = rule_text(pattern, &[&root.id]);
+                let text = std::mem::take(&mut definition) + &rule;
+                entries.push(Entry::new(pattern, text));
             }
         } else {
             let _ = write!(
-                text,
+                head,
                 "\n# {} at {} is left out: nobody confirmed its keys. These names stay refused:\n",
                 root.id,
                 line(&root.server)
             );
             for pattern in patterns {
-                let _ = writeln!(text, "#   {}", line(pattern));
+                let _ = writeln!(head, "#   {}", line(pattern));
                 unconfirmed.push((pattern, "nobody confirmed its keys"));
             }
         }
     }
-    add_signed(&mut text, &mut files, proposal);
+    entries.extend(signed(&mut files, proposal));
     let refused = proposal
         .rules
         .iter()
@@ -50,43 +61,60 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
             ImportedRule::Refused(why) => Some((pattern.as_str(), why.as_str())),
             ImportedRule::Root(_) | ImportedRule::Signed(_) => None,
         });
+    let mut refused: Vec<_> = refused.collect();
     // The rule of another root may cover what nobody confirmed.
-    let covered = unconfirmed
-        .into_iter()
-        .filter(|_| text.contains("[[rule]]"));
-    for (pattern, why) in refused.chain(covered.collect::<Vec<_>>()) {
-        let _ = write!(text, "\n# {}", line(why));
-        add_rule(&mut text, pattern, &[]);
+    if !entries.is_empty() || !refused.is_empty() {
+        refused.extend(unconfirmed);
     }
-    if !proposal.left_behind.is_empty() {
-        text.push_str("\n# Left behind:\n");
-        for left in &proposal.left_behind {
-            let said = format!("{}: {}: {}", left.file, left.what, left.why);
-            let _ = writeln!(text, "#   {}", line(&said));
-        }
+    // The reason stands once above all that it is the reason of.
+    refused.sort_by_key(|(_, why)| *why);
+    for (pattern, why) in refused {
+        let entry = Entry::new(pattern, rule_text(pattern, &[]));
+        entries.push(entry.with_note(format!("\n# {}\n", line(why))));
     }
+    let left = left_behind(&mut files, proposal);
     for (registry, hosts) in &proposal.hosts {
         let name = format!("certs.d/{registry}/hosts.toml");
         files.insert(name, hosts.clone().into_bytes());
     }
-    files.insert("policy.toml".to_owned(), text.into_bytes());
+    for (name, text) in divided(head, &entries, &left) {
+        files.insert(name, text.into_bytes());
+    }
     files
 }
 
-/// The roots whose signatures stand beside images, as far as a rule names them, and these rules.
-fn add_signed(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, proposal: &Proposal) {
-    for (index, root) in proposal.signed_roots.iter().enumerate() {
-        let mut rules = proposal.signed_rules();
-        if rules.any(|(_, rule)| rule.roots.contains(&index)) {
-            add_signed_root(text, files, root);
-        }
+/// What is left behind, as the comment at the end of the policy; a long one is in a file of its own.
+fn left_behind(files: &mut BTreeMap<String, Vec<u8>>, proposal: &Proposal) -> String {
+    let mut list = String::new();
+    for left in &proposal.left_behind {
+        let said = format!("{}: {}: {}", left.file, left.what, left.why);
+        let _ = writeln!(list, "#   {}", line(&said));
     }
+    if list.is_empty() {
+        return list;
+    }
+    if list.len() > MAX_LEFT_BEHIND {
+        files.insert("left-behind.txt".to_owned(), list.into_bytes());
+        return "\n# What is left behind is listed in left-behind.txt.\n".to_owned();
+    }
+    format!("\n# Left behind:\n{list}")
+}
+
+/// The rules that those who sign images decide, each root before the first rule that names it.
+fn signed(files: &mut BTreeMap<String, Vec<u8>>, proposal: &Proposal) -> Vec<Entry> {
+    let (mut entries, mut defined) = (Vec::new(), BTreeSet::new());
     for (pattern, rule) in proposal.signed_rules() {
-        let roots = rule
-            .roots
-            .iter()
-            .filter_map(|at| proposal.signed_roots.get(*at));
-        let ids: Vec<&str> = roots.map(|root| root.id.as_str()).collect();
+        let mut text = String::new();
+        let mut ids = Vec::new();
+        for index in &rule.roots {
+            let Some(root) = proposal.signed_roots.get(*index) else {
+                continue;
+            };
+            ids.push(root.id.as_str());
+            if defined.insert(*index) {
+                add_signed_root(&mut text, files, root);
+            }
+        }
         let _ = write!(text, "\n[[rule]]\nmatch = {}\n", quoted(pattern));
         if let Some(name) = &rule.signed_as {
             let _ = writeln!(text, "signed-as = {}", quoted(name));
@@ -101,7 +129,9 @@ fn add_signed(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, proposal
                  tags = \"unbound\"\n",
             );
         }
+        entries.push(Entry::new(pattern, text));
     }
+    entries
 }
 
 fn add_signed_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &SignedRoot) {
@@ -145,7 +175,7 @@ fn add_signed_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, roo
     }
 }
 
-fn add_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &ImportedRoot) {
+fn root_text(files: &mut BTreeMap<String, Vec<u8>>, root: &ImportedRoot) -> String {
     let mut keys = Vec::new();
     for key in &root.keys {
         match key.key.as_ref().and_then(to_pem) {
@@ -157,8 +187,7 @@ fn add_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &Imp
             None => keys.push(key.id.to_string()),
         }
     }
-    let _ = write!(
-        text,
+    let mut text = format!(
         "\n[[root]]\nid     = {}\ntype   = \"notary\"\nserver = {}\n",
         quoted(&root.id),
         quoted(&root.server)
@@ -174,17 +203,17 @@ fn add_root(text: &mut String, files: &mut BTreeMap<String, Vec<u8>>, root: &Imp
         toml::Value::from(keys),
         quoted(&root.role)
     );
+    text
 }
 
 /// A rule without roots refuses its names.
-fn add_rule(text: &mut String, pattern: &str, roots: &[&str]) {
+fn rule_text(pattern: &str, roots: &[&str]) -> String {
     let roots: Vec<String> = roots.iter().map(|root| quoted(root)).collect();
-    let _ = write!(
-        text,
+    format!(
         "\n[[rule]]\nmatch = {}\nroots = [{}]\n",
         quoted(pattern),
         roots.join(", ")
-    );
+    )
 }
 
 pub(super) fn quoted(text: &str) -> String {
