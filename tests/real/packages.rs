@@ -1,6 +1,7 @@
 //! The deb and the rpm: what they do on a booted host from the first installation to the purge, and
 //! what is in them.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -381,5 +382,44 @@ fn bash_zsh_and_fish_complete_the_verbs() {
         fs::create_dir_all(&home).unwrap();
         let said = text(Command::new(shell).args(["-c", &script]).env("HOME", &home));
         assert!(said.contains("verify"), "{shell}: {said}");
+    }
+}
+
+/// The packages of a tree of sources, laid out with that umask, and made with it below that folder.
+fn made_with(umask: &str, temporary: &str) -> BTreeMap<String, Vec<u8>> {
+    let folder = tempfile::tempdir_in(temporary).unwrap();
+    let script = "cd $FOLDER; umask $UMASK; mkdir top out tmp programs manual bill; \
+         (cd $TOP; tar -c --exclude=target packaging docs README.md SECURITY.md CHANGELOG.md Cargo.toml) | tar -x --no-same-permissions -C top; \
+         for name in rootpin rootpind rootpin-verifier docker-credential-rootpin rootpin-credential-provider; do install -m 0755 /bin/true programs/$name; done; \
+         for shell in bash fish zsh; do mkdir -p manual/completions/$shell; done; mkdir -p manual/man/man1; echo x >manual/man/man1/rootpin.1; \
+         for name in rootpin rootpind; do touch manual/completions/bash/$name.bash manual/completions/fish/$name.fish manual/completions/zsh/_$name; done; \
+         touch bill/rootpin.cdx.json bill/third-party; \
+         TMPDIR=$PWD/tmp top/packaging/package --manual $PWD/manual --bill $PWD/bill $PWD/programs $PWD/out deb rpm";
+    run(Command::new("bash")
+        .args(["-euc", script])
+        .env("FOLDER", folder.path())
+        .env("TOP", TOP)
+        .env("UMASK", umask)
+        .env("DEBFULLNAME", "A Name")
+        .env("DEBEMAIL", "a@example.com")
+        .env("ROOTPIN_COMPRESS", "fast")
+        .env("SOURCE_DATE_EPOCH", "1700000000"));
+    let files = fs::read_dir(folder.path().join("out")).unwrap();
+    let files = files.map(|file| file.unwrap());
+    let file = |file: fs::DirEntry| {
+        let name = file.file_name().into_string().unwrap();
+        (name, fs::read(file.path()).unwrap())
+    };
+    files.map(file).collect()
+}
+
+#[test]
+#[ignore = "needs real engines: use tests/run"]
+fn packages_of_the_same_programs_have_the_same_bytes_whatever_the_umask_and_the_file_system() {
+    let one = made_with("022", "/tmp");
+    assert_eq!(one.len(), 2, "{:?}", one.keys());
+    let other = made_with("077", "/dev/shm");
+    for (name, bytes) in &one {
+        assert!(other.get(name) == Some(bytes), "{name} differs");
     }
 }
