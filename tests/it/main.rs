@@ -80,6 +80,7 @@ mod sweep;
 mod time_and_loss;
 mod tls;
 mod toolchain;
+mod typed;
 mod verifier;
 mod verify_file;
 mod workflow;

@@ -5,6 +5,6 @@ mod diff;
 mod inventories;
 mod lint;
 mod parts;
-mod samples;
+pub(crate) mod samples;
 mod schema;
-mod simulate;
+pub(crate) mod simulate;

@@ -40,7 +40,7 @@ fn cut(text: &str) -> String {
 }
 
 /// A folder with all that the samples name.
-fn folder() -> tempfile::TempDir {
+pub(crate) fn folder() -> tempfile::TempDir {
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let write = |name: &str, text: &str| {
         let path = folder.path().join(name);

@@ -52,7 +52,7 @@ pub(super) fn layer_of(image: &str) -> String {
 }
 
 /// A report of 20 signed images, an exempt one and one without an entry.
-pub(super) fn report(host: usize) -> Value {
+pub(crate) fn report(host: usize) -> Value {
     let judged = |name: String, judgement: Value| json!({ "engine": "main", "namespace": null, "digest": digest(&name), "name": name, "judgement": judgement });
     let word = |repository: &str| {
         json!({ "root": "a", "repository": repository, "role": "targets", "root_keys": ["1".repeat(64)],
