@@ -71,7 +71,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             })
         }
         Verb::Lint(arguments) => Ok(lint::run(&arguments, output)),
-        Verb::Simulate(arguments) => simulate::simulate(&arguments, output),
+        Verb::Simulate(arguments) => simulate::simulate(control, &arguments, output),
         Verb::Diff(arguments) => Ok(simulate::diff(&arguments, output)),
         Verb::Test(arguments) => test::run(&arguments, output),
         Verb::Schema => {

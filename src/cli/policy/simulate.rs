@@ -69,7 +69,11 @@ fn load(dir: &Path, output: Output) -> Result<Policy, u8> {
     loaded.map_err(|findings| unloaded(dir, findings, output))
 }
 
-pub(super) fn simulate(arguments: &SimulateArguments, output: Output) -> Result<u8, Problem> {
+pub(super) fn simulate(
+    control: &Path,
+    arguments: &SimulateArguments,
+    output: Output,
+) -> Result<u8, Problem> {
     let new = match load(&arguments.new, output) {
         Ok(new) => new,
         Err(exit) => return Ok(exit),
@@ -81,7 +85,8 @@ pub(super) fn simulate(arguments: &SimulateArguments, output: Output) -> Result<
     };
     let mut simulation = Simulation::of(&new, old.as_ref(), Timestamp::now());
     if arguments.host {
-        let asked = report_of(&["audit", "--json"]);
+        let control = control.to_string_lossy();
+        let asked = report_of(&["audit", "--json", "--control", &control]);
         let (report, exit) = asked.map_err(|error| error.to_string())?;
         simulation.lines("this host", report.as_slice());
         if exit > 1 {

@@ -1,6 +1,8 @@
 //! What another policy would refuse on a fleet: exactly the names that change, by image and host.
 
 use std::fs;
+use std::io::Read as _;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::Command;
 
@@ -444,4 +446,27 @@ fn what_a_trial_lets_through_whatever_the_root_says_is_no_doubt() {
         images.contains(&in_doubt.to_owned()) && code == 2,
         "{images:?}"
     );
+}
+
+#[test]
+fn this_host_s_daemon_is_asked_where_it_was_said_to_listen() {
+    let folder = tempfile::tempdir().unwrap();
+    let new = policy(folder.path(), "new", "");
+    let control = folder.path().join("control");
+    let listener = UnixListener::bind(&control).unwrap();
+    // Whoever listens there hears the first byte and goes, so that there is no report.
+    let heard = std::thread::spawn(move || {
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.read(&mut [0]).unwrap()
+    });
+    let command = Command::new(env!("CARGO_BIN_EXE_rootpin"))
+        .arg("--control")
+        .arg(&control)
+        .args(["policy", "simulate", &new, "--host"])
+        .output()
+        .unwrap();
+    assert_eq!(command.status.code(), Some(2), "{command:?}");
+    // One that says nothing, for a listener that nobody asked.
+    let _ = UnixStream::connect(&control);
+    assert_eq!(heard.join().unwrap(), 1);
 }
