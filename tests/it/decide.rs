@@ -2,6 +2,7 @@
 //! real state.
 
 mod behind;
+mod broken_answers;
 mod formats;
 mod gate;
 mod kept;
