@@ -5,6 +5,7 @@ mod behind;
 mod broken_answers;
 mod formats;
 mod gate;
+mod imported_signatures;
 mod kept;
 pub(crate) mod mode;
 mod names;
