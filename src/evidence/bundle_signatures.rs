@@ -1,5 +1,5 @@
 //! Bundles of signatures that stand beside images: what counted of them goes to hosts that reach no
-//! registry, where it is verified again.
+//! registry, where it is verified again (`signature_import`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -10,14 +10,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::bundle_export::ExportedBundle;
-use super::bundle_import::ImportedRoot;
 use super::signature_cache::{CacheFile, counted, read_cached};
 use super::signature_pins::Pins;
 use super::signatures::origin;
 use super::{MAX_CACHED, MetadataOrigin, NamedFiles, Repositories, RootLook};
-use crate::sources::{Bundle, SIGNATURES};
+use crate::sources::SIGNATURES;
 use crate::state::Additions;
-use rootpin_policy::{Policy, Root};
 use rootpin_trust::image::{Digest, ImageRef, Repository};
 use rootpin_trust::tuf::Question;
 use rootpin_trust::{Code, Refusal, SignedImage, Subject};
@@ -25,10 +23,10 @@ use rootpin_trust::{Code, Refusal, SignedImage, Subject};
 /// One file of a bundle: a file of the cache, and whose it is.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct BundledFile {
-    repository: String,
-    name: String,
-    content: String,
+pub(super) struct BundledFile {
+    pub(super) repository: String,
+    pub(super) name: String,
+    pub(super) content: String,
 }
 
 impl Repositories {
@@ -115,7 +113,7 @@ impl Repositories {
         Ok(repository.clone())
     }
 
-    fn keep_signatures(
+    pub(super) fn keep_signatures(
         &self,
         now: Timestamp,
         origin: &MetadataOrigin,
@@ -163,95 +161,6 @@ impl Repositories {
             }
         }
     }
-
-    /// Takes up the signatures in a bundle, for each of the roots under which they count. Blocks.
-    pub(super) fn import_signatures(
-        &self,
-        policy: &Policy,
-        roots: &[&Root],
-        bundle: &Bundle,
-        now: Timestamp,
-    ) -> Result<Vec<ImportedRoot>, Refusal> {
-        let mut imported = Vec::new();
-        let mut failed: BTreeMap<&str, Vec<(&str, Refusal)>> = BTreeMap::new();
-        let mut taken = BTreeSet::new();
-        for root in roots {
-            let look = RootLook {
-                policy,
-                root,
-                beside: None,
-                now,
-                begun: Instant::now(),
-                deadline: Instant::now(),
-                again: false,
-                replies: None,
-            };
-            let (mut files, mut expires) = (0, Timestamp::MAX);
-            for member in bundle.signatures() {
-                let bytes = bundle.get(member, MAX_CACHED);
-                let bytes = bytes.map_err(|error| error.refusal())?.unwrap_or_default();
-                let (repository, name, bytes) = unpacked(member, &bytes)?;
-                match verified(look, &repository, &name, &bytes) {
-                    Ok((bytes, until)) => {
-                        let of = origin(root, &repository);
-                        let before = self.cached(&of, &name);
-                        let file = name.clone();
-                        self.keep_signatures(now, &of, &vec![(file, bytes)])?;
-                        let is_new = self.cached(&of, &name) != before;
-                        taken.insert(member);
-                        files += usize::from(is_new);
-                        expires = expires.min(until);
-                    }
-                    Err(refusal) => {
-                        let of_member = failed.entry(member).or_default();
-                        of_member.push((root.id.as_str(), refusal));
-                    }
-                }
-            }
-            imported.push(ImportedRoot {
-                root: root.id.clone(),
-                versions: BTreeMap::new(),
-                expires,
-                contact: now,
-                files,
-                failed: BTreeMap::new(),
-                absent: BTreeSet::new(),
-            });
-        }
-        self.signatures.clear();
-        self.signed_manifests.clear();
-        failed.retain(|member, _| !taken.contains(member));
-        let failed = failed.into_iter();
-        let mut failed = failed.filter_map(|(member, all)| Some((member, by_each_root(all)?)));
-        match imported.first_mut() {
-            Some(first) if !taken.is_empty() => {
-                let named = |(member, refusal): (&str, Refusal)| (member.to_owned(), refusal);
-                first.failed = failed.map(named).collect();
-                Ok(imported)
-            }
-            _ => {
-                let first = failed.next().map(|(_, refusal)| refusal);
-                Err(first.unwrap_or_else(|| by_no_root(bundle)))
-            }
-        }
-    }
-}
-
-/// Why a file counts under none of several roots: what was found under each of them, and what helps
-/// with the one that says most.
-fn by_each_root(mut all: Vec<(&str, Refusal)>) -> Option<Refusal> {
-    let is_one = all.len() == 1;
-    let under = |(root, refusal): &(&str, Refusal)| format!("under root {root}: {}", refusal.found);
-    let found: Vec<String> = all.iter().map(under).collect();
-    all.sort_by_key(|(_, refusal)| refusal.code.rank());
-    let (_, most) = all.pop()?;
-    if is_one {
-        return Some(most);
-    }
-    Some(Refusal {
-        found: found.join("; "),
-        ..most
-    })
 }
 
 /// What of a file of the cache counts now under a root, and until when.
@@ -271,7 +180,7 @@ fn verified(
             };
             let files = read_cached(bytes).ok_or_else(|| malformed(name))?;
             let outcome = Pins::of(look)?.verify(image, &files, Vec::new());
-            let counted = counted(&files, &outcome.findings);
+            let counted = counted(&files, &outcome.findings, None);
             Ok((counted, outcome.result?.get().expires))
         }
         // Its manifests are judged when it is asked for.
@@ -282,54 +191,11 @@ fn verified(
     }
 }
 
-fn unpacked(member: &str, bytes: &[u8]) -> Result<(Repository, String, Vec<u8>), Refusal> {
-    let file: BundledFile = serde_json::from_slice(bytes).map_err(|_| malformed(member))?;
-    let repository = Repository::from_full(&file.repository).map_err(|_| malformed(member))?;
-    let content = STANDARD
-        .decode(&file.content)
-        .map_err(|_| malformed(member))?;
-    Ok((repository, file.name, content))
-}
-
-fn malformed(name: &str) -> Refusal {
+pub(super) fn malformed(name: &str) -> Refusal {
     Refusal::new(
         Code::Malformed,
         format!("{name:?} is no file of signatures"),
         "a file that `rootpin bundle export` wrote",
         "export the bundle again",
     )
-}
-
-fn by_no_root(bundle: &Bundle) -> Refusal {
-    Refusal::new(
-        Code::RootNotPinned,
-        format!(
-            "{}, which has signatures for no root of the policy",
-            bundle.shown()
-        ),
-        "signatures under a root of type \"cosign\" or \"notation\" that the policy pins",
-        "check which root the bundle was exported for: `rootpin pin list` shows those of this policy",
-    )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_file_that_counts_under_no_root_says_what_each_of_them_found() {
-        let no = |code, found: &str| Refusal::new(code, found, "", format!("mend {found}"));
-        let expired = || ("a", no(Code::Expired, "an old one"));
-        let unsigned = || ("b", no(Code::NoStatement, "none"));
-        for all in [vec![expired(), unsigned()], vec![unsigned(), expired()]] {
-            let refusal = by_each_root(all).unwrap();
-            assert_eq!(refusal.code, Code::Expired);
-            assert_eq!(refusal.hint, "mend an old one");
-            for found in ["under root a: an old one", "under root b: none"] {
-                assert!(refusal.found.contains(found), "{refusal}");
-            }
-        }
-        assert_eq!(by_each_root(vec![unsigned()]).unwrap().found, "none");
-        assert!(by_each_root(Vec::new()).is_none());
-    }
 }

@@ -91,6 +91,22 @@ impl FloorWriter {
         drafts.map_or(Ok(()), Drafts::keep)
     }
 
+    /// Replaces a cached file by what is made of it, with nobody else writing it meanwhile.
+    pub(super) fn replace(
+        &self,
+        MetadataOrigin { source, subject }: &MetadataOrigin,
+        name: &str,
+        make: impl FnOnce(Option<Vec<u8>>) -> Result<Vec<u8>, Refusal>,
+    ) -> Result<(), Refusal> {
+        let Some(cache) = &self.cache else {
+            return Ok(());
+        };
+        let _merging = self.merging();
+        let bytes = make(cache.read(source, subject, name, MAX_CACHED))?;
+        let written = cache.write(source, subject, &[(name.to_owned(), bytes)]);
+        written.map_err(|error| lost(&error))
+    }
+
     /// Writes files without their names. Signatures of one image are found for one tag, or come in a
     /// bundle: they are added to those that are cached, never put in their place.
     fn draft(

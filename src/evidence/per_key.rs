@@ -26,6 +26,12 @@ impl<K: Eq + std::hash::Hash, T: Default> PerKeyCache<K, T> {
         Arc::clone(values.entry(key).or_default())
     }
 
+    /// Forgets what is at hand of these.
+    pub(super) fn forget(&self, is_meant: impl Fn(&K) -> bool) {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        values.retain(|key, _| !is_meant(key));
+    }
+
     pub(super) fn clear(&self) {
         self.0
             .lock()

@@ -1,22 +1,17 @@
 //! A search of a registry for an image's signatures: when it has enough, what is kept of what it finds,
 //! and what is said of what it could not see.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 
 use super::drive::revoked_beside;
+use super::found_signatures::FoundSoFar;
 use super::signature_pins::{kind_of, verify};
 use super::statement::Unseen;
 use super::{Repositories, RootLook};
 use crate::sources::{CutLists, ListsRead, SourceError};
-use rootpin_trust::image::{Digest, Tag};
 use rootpin_trust::{
-    Code, KeyId, MOST_SIGNATURES, Refusal, SignatureFile, SignatureFinding, SignatureOutcome,
-    SignedImage,
+    Code, KeyId, Refusal, SignatureFile, SignatureFinding, SignatureOutcome, SignedImage,
 };
-
-/// A signature, and what became of it.
-type FoundSignature = (SignatureFile, SignatureFinding);
 
 /// All that a search found.
 #[derive(Debug)]
@@ -43,73 +38,6 @@ impl FoundSignatures {
             cut: of_longer_lists(self.cut),
         }
     }
-}
-
-/// What a search has found so far. An image's registry may have much beside it that no pinned key
-/// signed: no answer rests on its bytes, so none are kept.
-#[derive(Debug, Default)]
-pub(super) struct FoundSoFar {
-    /// By pinned keys.
-    signed: Vec<FoundSignature>,
-    /// What was found of the others.
-    others: Vec<SignatureFinding>,
-    seen: HashSet<SeenFile>,
-}
-
-/// What tells one signature's file from another one: media type, bytes, annotation.
-type SeenFile = (String, Digest, Option<String>);
-
-impl FoundSoFar {
-    fn is_empty(&self) -> bool {
-        self.signed.is_empty() && self.others.is_empty()
-    }
-
-    /// Those that were not found before: a registry may list one signature at two places.
-    fn not_seen(&self, files: Vec<SignatureFile>) -> Vec<SignatureFile> {
-        let is_new = |file: &SignatureFile| !self.seen.contains(&seen_file(file));
-        files.into_iter().filter(is_new).collect()
-    }
-
-    /// Adds signatures: of a tag that is asked for, before those of others. `only_signed`: what is by
-    /// no pinned key is left out.
-    pub(super) fn add(
-        &mut self,
-        (files, findings): (&[SignatureFile], &[SignatureFinding]),
-        only_signed: bool,
-        tag: Option<&Tag>,
-    ) {
-        for (file, found) in files.iter().zip(findings) {
-            if only_signed && found.key.is_none() {
-                continue;
-            }
-            self.seen.insert(seen_file(file));
-            if found.key.is_some() {
-                self.signed.push((file.clone(), found.clone()));
-            } else {
-                self.others.push(found.clone());
-            }
-        }
-        weightiest(&mut self.signed, tag);
-        let left = MOST_SIGNATURES.saturating_sub(self.signed.len());
-        self.others.truncate(left);
-    }
-
-    /// The signatures by pinned keys.
-    pub(super) fn files(&self) -> Vec<SignatureFile> {
-        let files = self.signed.iter().map(|(file, _)| file);
-        files.cloned().collect()
-    }
-
-    /// The signatures by pinned keys, and what was found of the others.
-    pub(super) fn into_parts(self) -> (Vec<SignatureFile>, Vec<SignatureFinding>) {
-        let files = self.signed.into_iter().map(|(file, _)| file);
-        (files.collect(), self.others)
-    }
-}
-
-fn seen_file(file: &SignatureFile) -> SeenFile {
-    let digest = Digest::of(&file.bytes);
-    (file.media_type.clone(), digest, file.signature.clone())
 }
 
 impl Repositories {
@@ -143,7 +71,7 @@ impl Repositories {
             if !new.is_empty() {
                 let (new, alone) = verify(look, image, new, Vec::new()).await?;
                 // Copies of what counted already can't make it enough.
-                let known = counting(found.signed.iter().map(|(_, one)| one));
+                let known = counting(found.signed());
                 let counts = !counting(&alone.findings).is_subset(&known);
                 let by_pinned = alone.findings.iter().all(|found| found.key.is_some());
                 let is_whole = found.is_empty() && by_pinned;
@@ -169,6 +97,7 @@ impl Repositories {
             is_cached = false;
             more = Box::pin(search.next(look.deadline)).await;
         }
+        let left_out = found.left_out();
         let (files, mut outcome) = if let Some(whole) = whole {
             whole
         } else {
@@ -178,11 +107,12 @@ impl Repositories {
         let (failed, cut, lists_read) = (search.failed(), search.cut(), search.lists_read());
         match (&mut outcome.result, failed) {
             (Err(no), Some(error)) if !all => {
-                let (is_empty, cut) = (outcome.findings.is_empty(), of_longer_lists(cut));
+                let is_empty = outcome.findings.is_empty();
+                let cut = of_longer_lists(cut) + &left_out;
                 let unseen = unseen_beside(error, lists_read, (no, is_empty, &cut), at_hand);
                 return Err(revoked_beside(unseen, no));
             }
-            (Err(no), _) => no.found.push_str(&of_longer_lists(cut)),
+            (Err(no), _) => no.found.push_str(&(of_longer_lists(cut) + &left_out)),
             (Ok(_), _) => {}
         }
         let failed = failed.cloned();
@@ -277,106 +207,9 @@ fn counting<'a>(
     counting.map(|one| (one.key, one.tag.clone())).collect()
 }
 
-/// Leaves the signatures that may decide, no more than are looked at: of each key and tag the one that
-/// ends last, and then what else there is; one by a revoked key before others that count for nothing, and
-/// of the tag that is asked for before those of others. So no copies of a good one, no other tags and no
-/// signatures of other images hide another one.
-fn weightiest(all: &mut Vec<FoundSignature>, tag: Option<&Tag>) {
-    let is_other = |found: &SignatureFinding| found.tag.as_deref() != tag.map(Tag::as_str);
-    all.sort_by_key(|(_, found)| {
-        let is_rejected = found.rejected.is_some();
-        let order = (is_rejected, !found.revoked, is_other(found));
-        (order, Reverse(found.expires))
-    });
-    let mut known = BTreeSet::new();
-    let mut is_first = |found: &SignatureFinding| {
-        let counts = found.rejected.is_none();
-        known.insert((found.key, found.tag.clone(), counts, found.revoked))
-    };
-    let (mut weightiest, others): (Vec<_>, Vec<_>) = std::mem::take(all)
-        .into_iter()
-        .partition(|(_, found)| is_first(found));
-    weightiest.extend(others);
-    weightiest.truncate(MOST_SIGNATURES);
-    *all = weightiest;
-}
-
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use jiff::Timestamp;
-    use rootpin_policy::RootKind;
-    use rootpin_trust::image::Repository;
-    use rootpin_trust::{SIGNATURE_BYTES, cosign};
-
     use super::*;
-
-    const POLICY: &str = "version = 1\ndefault = \"deny\"\n[[root]]\nid = \"own\"\ntype = \"cosign\"\nkeys = [\"roots/own.pub\"]\n[[rule]]\nmatch = \"r.example/**\"\nroots = [\"own\"]\ntags = \"unbound\"\n";
-    const KEY: &[u8] = include_bytes!("../../tests/data/signatures/keys/p256.pub");
-    const BUNDLE: &[u8] = include_bytes!(
-        "../../tests/data/signatures/bundle-p256/3158670dbbe02d9c5af0f225b970321160d6345834cc31cb63b3cb2a0155c5b6"
-    );
-    const IMAGE: &str = "sha256:9c984d4f67b71c86923031219becb249a723192ea0dec396205a1b3324fe5c19";
-
-    fn file(bytes: &[u8]) -> SignatureFile {
-        SignatureFile {
-            media_type: cosign::BUNDLE.to_owned(),
-            bytes: bytes.to_vec(),
-            signature: None,
-        }
-    }
-
-    fn outcome(files: &[SignatureFile], others: Vec<SignatureFinding>) -> SignatureOutcome {
-        let repository = Repository::from_full("r.example/app").unwrap();
-        let image = SignedImage {
-            repository: &repository,
-            digest: IMAGE.parse().unwrap(),
-            tag: None,
-            every_signer: false,
-        };
-        let policy = BTreeMap::from([
-            ("policy.toml".to_owned(), POLICY.as_bytes().to_vec()),
-            ("roots/own.pub".to_owned(), KEY.to_vec()),
-        ]);
-        let policy = rootpin_policy::load(&policy, Timestamp::UNIX_EPOCH).unwrap();
-        let RootKind::Cosign(pins) = &policy.roots["own"].kind else {
-            panic!("not cosign")
-        };
-        cosign::verify_among(image, pins, &BTreeSet::new(), files, others)
-    }
-
-    /// As large as a signature may be, and by nobody.
-    fn junk(at: usize) -> SignatureFile {
-        let mut bytes = at.to_string().into_bytes();
-        bytes.resize(SIGNATURE_BYTES, b' ');
-        file(&bytes)
-    }
-
-    fn kept(found: &FoundSoFar) -> usize {
-        found.files().iter().map(|file| file.bytes.len()).sum()
-    }
-
-    #[test]
-    fn of_what_no_pinned_key_signed_the_finding_is_kept_and_none_of_its_bytes() {
-        let mut found = FoundSoFar::default();
-        for at in 0..2 * MOST_SIGNATURES {
-            let files = found.not_seen(vec![junk(at)]);
-            assert_eq!(files.len(), 1);
-            let findings = outcome(&files, Vec::new()).findings;
-            found.add((&files, &findings), false, None);
-            assert_eq!(kept(&found), 0);
-        }
-        assert_eq!(found.others.len(), MOST_SIGNATURES);
-        let signed = vec![file(BUNDLE)];
-        let findings = outcome(&signed, Vec::new()).findings;
-        found.add((&signed, &findings), false, None);
-        assert_eq!((kept(&found), found.others.len()), (BUNDLE.len(), 63));
-        // Neither is looked at again where it is listed once more.
-        assert!(found.not_seen(vec![file(BUNDLE), junk(3)]).is_empty());
-        let yes = outcome(&found.files(), found.others.clone());
-        assert!(yes.result.is_ok() && yes.findings.len() == MOST_SIGNATURES);
-    }
 
     #[test]
     fn a_bundle_is_said_to_help_only_where_the_registry_does_not_answer() {
@@ -392,36 +225,5 @@ mod tests {
             let bundle = said.hint.contains("rootpin bundle import");
             assert_eq!((at_hand, bundle), (wanted, wanted), "{said:?}");
         }
-    }
-
-    #[test]
-    fn what_was_found_of_others_says_why_there_is_no_yes_and_never_makes_one() {
-        let junk = vec![junk(0)];
-        let alone = outcome(&junk, Vec::new());
-        let later = outcome(&[], alone.findings.clone());
-        assert_eq!(
-            later.result.unwrap_err().to_string(),
-            alone.result.unwrap_err().to_string()
-        );
-        let mut forged = outcome(&[file(BUNDLE)], Vec::new()).findings;
-        assert!(forged[0].key.is_some() && forged[0].rejected.is_none());
-        assert!(outcome(&[], forged.clone()).result.is_err());
-        forged[0].key = None;
-        assert!(outcome(&[], forged).findings.is_empty());
-    }
-
-    #[test]
-    fn no_number_of_signatures_of_other_images_hides_the_one_by_a_revoked_key() {
-        let finding = |revoked| SignatureFinding {
-            rejected: Some("it counts for nothing".to_owned()),
-            revoked,
-            ..outcome(&[file(BUNDLE)], Vec::new()).findings.remove(0)
-        };
-        let mut all: Vec<_> = (0..2 * MOST_SIGNATURES)
-            .map(|_| (file(BUNDLE), finding(false)))
-            .collect();
-        all.push((file(BUNDLE), finding(true)));
-        weightiest(&mut all, None);
-        assert!(all.len() == MOST_SIGNATURES && all.iter().any(|(_, found)| found.revoked));
     }
 }

@@ -6,10 +6,11 @@ use std::sync::{Arc, Mutex};
 use jiff::Timestamp;
 
 use super::drive::revoked_beside;
+use super::found_signatures::FoundSoFar;
 use super::per_key::PerKeyCache;
 use super::signature_cache::{SOURCE, counted, file_name, read_cached};
 use super::signature_pins::verify;
-use super::signature_search::{FoundSignatures, FoundSoFar};
+use super::signature_search::FoundSignatures;
 use super::statement::Unseen;
 use super::{Evidence, MetadataOrigin, NamedFiles, Repositories, RootLook};
 use rootpin_policy::Root;
@@ -129,7 +130,8 @@ impl Repositories {
         let said = outcome.result;
         let said = said.map_err(|no| shown_where(no, look, image, is_unsigned));
         let said = said.map(|verified| {
-            let files = vec![(file_name(image.digest), counted(&files, &outcome.findings))];
+            let counted = counted(&files, &outcome.findings, image.tag);
+            let files = vec![(file_name(image.digest), counted)];
             evidence(look, image, verified, Some(files), unseen)
         });
         let said = match said {
@@ -182,52 +184,52 @@ impl Repositories {
 
     /// The signatures of an image that counted before. Of several roots' files, each may have as many
     /// as are looked at: those that count here come first, and of what is by no key that is pinned here
-    /// the findings are enough.
+    /// the findings are enough. One file is in memory at a time.
     pub(crate) async fn cached_signatures(
         &self,
         look: RootLook<'_>,
         image: SignedImage<'_>,
     ) -> Result<(Vec<SignatureFile>, Vec<SignatureFinding>), Refusal> {
-        let cached = self.cached_beside(look.root, image.repository, &file_name(image.digest));
-        let mut files: Vec<_> = cached
-            .iter()
-            .filter_map(|bytes| read_cached(bytes))
-            .collect();
-        if files.len() <= 1 {
-            return Ok((files.pop().unwrap_or_default(), Vec::new()));
+        let (own, name) = (origin(look.root, image.repository), file_name(image.digest));
+        if let Some(bytes) = self.cached(&own, &name) {
+            return Ok((read_cached(&bytes).unwrap_or_default(), Vec::new()));
         }
         let mut found = FoundSoFar::default();
-        for files in files {
-            let (files, outcome) = verify(look, image, files, Vec::new()).await?;
-            found.add((&files, &outcome.findings), false, image.tag);
+        for other in self.of_others(&own) {
+            let bytes = self.cached(&other, &name);
+            if let Some(files) = bytes.and_then(|bytes| read_cached(&bytes)) {
+                let (files, outcome) = verify(look, image, files, Vec::new()).await?;
+                found.add((&files, &outcome.findings), false, image.tag);
+            }
         }
         Ok(found.into_parts())
     }
 
-    /// The file of that name that the cache has for this root, or else for others, in the files of each:
-    /// a root that has another ID now finds what it had. It is verified anew, whoever it was for.
+    /// The file of that name that the cache has for this root, or else for another one.
     pub(super) fn cached_beside(
         &self,
         root: &Root,
         repository: &Repository,
         name: &str,
-    ) -> Vec<Vec<u8>> {
+    ) -> Option<Vec<u8>> {
         let own = origin(root, repository);
-        if let Some(bytes) = self.cached(&own, name) {
-            return vec![bytes];
-        }
-        let others = self
-            .store
-            .sources_of(&own.subject, SOURCE)
-            .unwrap_or_default();
+        let of_others = || {
+            let mut others = self.of_others(&own).into_iter();
+            others.find_map(|other| self.cached(&other, name))
+        };
+        self.cached(&own, name).or_else(of_others)
+    }
+
+    /// Where the cache may have the same for other roots: one that has another ID now finds what it had.
+    /// It is verified anew, whoever it was for.
+    fn of_others(&self, own: &MetadataOrigin) -> Vec<MetadataOrigin> {
+        let sources = self.store.sources_of(&own.subject, SOURCE);
         let of = |source: String| MetadataOrigin {
             source,
             subject: own.subject.clone(),
         };
-        let others = others.into_iter().map(of);
-        others
-            .filter_map(|other| self.cached(&other, name))
-            .collect()
+        let all = sources.unwrap_or_default().into_iter().map(of);
+        all.filter(|other| other != own).collect()
     }
 }
 

@@ -31,7 +31,7 @@ impl Repositories {
         }
         let name = file_name(image.digest);
         let cached = self.cached_beside(look.root, image.repository, &name);
-        let index = cached.into_iter().next().filter(|_| !look.again);
+        let index = cached.filter(|_| !look.again);
         let is_signed = index.is_some() && self.enough_cached(look, image).await.is_some();
         let said = match index.filter(|_| !is_signed) {
             // It may come from a bundle that whoever brings it made: it hides no signature of the
@@ -279,8 +279,8 @@ impl Repositories {
         image: SignedImage<'_>,
     ) -> Option<Vec<Digest>> {
         let name = file_name(image.digest);
-        let index = self.cached_beside(look.root, image.repository, &name);
-        Some(listed(index.first()?))
+        let index = self.cached_beside(look.root, image.repository, &name)?;
+        Some(listed(&index))
     }
 }
 

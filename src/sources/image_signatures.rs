@@ -11,27 +11,24 @@ use std::time::Instant;
 use super::SourceError;
 use super::at_once::{AT_ONCE, all};
 use super::hosts::Capability;
-use super::http::{HttpClient, Reply};
-use super::next_page::{NextPage, next_page};
+use super::http::HttpClient;
+use super::referrer_list::{ReferrerList, referrers};
 use super::registry::{self, Endpoint};
 use super::replies::RegistryReplies;
 use super::search_time::{SearchTime, turn};
 use super::search_turns::SearchTurn;
-use super::signature_list::{
-    CutLists, ListCounts, ListsRead, SignatureKind, is_json, listed, wrong,
-};
-use super::signature_manifest::{Layer, NotRead, SignatureManifest, take_files};
+use super::signature_answer::{ListedManifests, listed, manifest};
+use super::signature_list::{CutLists, ListCounts, ListsRead, SignatureKind};
+use super::signature_manifest::{Layer, SignatureManifest, take_files};
 use super::signature_requests::SignatureRequests;
-use super::signature_steps::{INDEX, ListPart, Step};
+use super::signature_steps::{ListPart, Step};
 use super::without_referrers::WithoutReferrers;
-use rootpin_trust::image::{Descriptor, Digest, Document, Repository};
+use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::{MOST_SIGNATURES, SignatureFile};
 
 /// Manifests of signatures that are read of one list. cosign says in a manifest that it is an
 /// attestation, and in the tag that stands in for a list it does not say so.
 const MOST_MANIFESTS: usize = 96;
-/// Pages of one list of referrers.
-const MOST_PAGES: usize = 4;
 
 /// One search for an image's signatures.
 #[derive(Debug)]
@@ -264,22 +261,26 @@ impl<'a> SignatureSearch<'a> {
         let place = step.place(self.digest);
         match (step, place) {
             (Step::Referrers, _) => {
-                self.referrers(endpoint, deadline).await?;
+                let (requests, wanted) = (&self.requests, (self.digest, self.wanted));
+                let list = referrers((endpoint, requests), wanted, self.known, deadline);
+                if let Some(ReferrerList { listed, goes_on }) = list.await? {
+                    self.answered = true;
+                    self.queue(listed, goes_on);
+                }
                 Ok(Vec::new())
             }
             (Step::SignatureTag, Some(place)) => {
                 let Some(reply) = self.requests.get(endpoint, &place, deadline).await? else {
                     return Ok(Vec::new());
                 };
+                let manifest = manifest(&reply, self.wanted, None)?;
                 let list = self.new_list();
-                let (_, layers) = self.layers(&reply, None);
+                let (_, layers) = self.layers(manifest);
                 let part = ListPart::new(list, false, layers);
                 Ok(self.files(endpoint, part).await)
             }
             (_, Some(place)) => {
-                if let Some(reply) = self.requests.get(endpoint, &place, deadline).await?
-                    && is_json(&reply)
-                {
+                if let Some(reply) = self.requests.get(endpoint, &place, deadline).await? {
                     let listed = listed(&reply, self.wanted)?;
                     self.queue(listed, false);
                 }
@@ -296,7 +297,7 @@ impl<'a> SignatureSearch<'a> {
     async fn manifests(
         &mut self,
         endpoint: &Endpoint,
-        manifests: ListPart<Descriptor>,
+        manifests: ListPart<Digest>,
         deadline: Instant,
     ) -> Vec<SignatureFile> {
         let ListPart {
@@ -306,17 +307,21 @@ impl<'a> SignatureSearch<'a> {
         } = manifests;
         // One that keeps us waiting leaves time for what the others have.
         let until = turn(Instant::now(), deadline, true);
-        let digests = entries.iter().map(|entry| entry.digest);
-        let replies =
-            all(digests.map(|digest| self.requests.manifest(endpoint, digest, until))).await;
+        let asking = entries
+            .iter()
+            .map(|digest| self.requests.manifest(endpoint, *digest, until));
+        let replies = all(asking).await;
         let (mut now, mut later) = (Vec::new(), Vec::new());
-        for (entry, reply) in entries.iter().zip(replies) {
-            match reply {
-                Ok(reply) => {
-                    self.answered = true;
-                    self.counts.read.read += 1;
-                    self.read.insert(entry.digest);
-                    let (order, layers) = self.layers(&reply, Some(self.digest));
+        for (digest, reply) in entries.iter().zip(replies) {
+            let read = reply.and_then(|reply| {
+                self.answered = true;
+                self.counts.read.read += 1;
+                self.read.insert(*digest);
+                manifest(&reply, self.wanted, Some(self.digest))
+            });
+            match read {
+                Ok(manifest) => {
+                    let (order, layers) = self.layers(manifest);
                     if SignatureKind::is_last(order) && !is_late {
                         later.extend(layers);
                     } else {
@@ -334,68 +339,6 @@ impl<'a> SignatureSearch<'a> {
         self.files(endpoint, part).await
     }
 
-    /// Reads the list of referrers, page by page, if the registry has one.
-    async fn referrers(
-        &mut self,
-        endpoint: &Endpoint,
-        deadline: Instant,
-    ) -> Result<(), SourceError> {
-        let mut url = endpoint.url(
-            self.requests.repository,
-            &format!("referrers/{}", self.digest),
-        )?;
-        let (mut all, mut goes_on) = (Vec::new(), true);
-        for page in 0..MOST_PAGES {
-            let reply = self.requests.ask(
-                endpoint,
-                url.clone(),
-                INDEX,
-                Document::LIMITS.bytes,
-                // A page leaves time for what the pages before it list.
-                turn(Instant::now(), deadline, page > 0),
-            );
-            let reply = match reply.await {
-                Ok(reply) => reply,
-                Err(error) if page == 0 => return Err(error),
-                // What was read of it before counts all the same.
-                Err(error) => {
-                    self.unread(error);
-                    break;
-                }
-            };
-            let status = reply.status.as_u16();
-            let (api, repository) = (endpoint.api(), self.requests.repository);
-            if page == 0 && !self.known.is_list(api, repository, &reply)? {
-                return Ok(());
-            }
-            let listed = match status {
-                200 => listed(&reply, self.wanted),
-                _ => Err(reply.error()),
-            };
-            match listed {
-                Ok(listed) => {
-                    self.answered = true;
-                    all.extend(listed);
-                }
-                Err(error) if page == 0 => return Err(error),
-                Err(error) => {
-                    self.unread(error);
-                    break;
-                }
-            }
-            match next_page(&reply.headers, &reply.url) {
-                NextPage::At(next) => url = next,
-                NextPage::None => {
-                    goes_on = false;
-                    break;
-                }
-                NextPage::Elsewhere => break,
-            }
-        }
-        self.queue(all, goes_on);
-        Ok(())
-    }
-
     /// Each list has a budget of its own.
     fn new_list(&mut self) -> usize {
         self.lists += 1;
@@ -404,10 +347,14 @@ impl<'a> SignatureSearch<'a> {
 
     /// Has the manifests of a list read next, the likely ones first, and at the end those that say
     /// that they are no signatures.
-    fn queue(&mut self, mut listed: Vec<(u8, Descriptor)>, goes_on: bool) {
+    fn queue(&mut self, listed: ListedManifests, goes_on: bool) {
+        if let Some(error) = listed.unread {
+            self.unread(error);
+        }
+        let mut listed = listed.manifests;
         let (list, mut known) = (self.new_list(), self.read.clone());
         listed.sort_by_key(|(order, _)| *order);
-        listed.retain(|(_, descriptor)| known.insert(descriptor.digest));
+        listed.retain(|(_, digest)| known.insert(*digest));
         let count = listed.len();
         listed.truncate(MOST_MANIFESTS);
         self.counts.left_out += count - listed.len();
@@ -426,19 +373,16 @@ impl<'a> SignatureSearch<'a> {
     }
 
     /// The layers of a signature's manifest that are looked at, and the manifest's own place in the
-    /// order of looking. `subject`: the image that it must refer to.
-    fn layers(&mut self, reply: &Reply, subject: Option<Digest>) -> (u8, Vec<Layer>) {
-        match SignatureManifest::read(&reply.body, self.wanted, subject) {
-            Ok(manifest) => {
-                self.counts.left_out += manifest.left_out;
-                (manifest.order, manifest.layers)
-            }
-            Err(NotRead) if is_json(reply) => {
-                self.unread(wrong(&reply.url, "no manifest, or one that is too long"));
-                (SignatureKind::LAST, Vec::new())
-            }
-            Err(NotRead) => (SignatureKind::LAST, Vec::new()),
+    /// order of looking.
+    fn layers(
+        &mut self,
+        (manifest, unread): (SignatureManifest, Option<SourceError>),
+    ) -> (u8, Vec<Layer>) {
+        self.counts.left_out += manifest.left_out;
+        if let Some(error) = unread {
+            self.unread(error);
         }
+        (manifest.order, manifest.layers)
     }
 
     /// The first signatures of layers, as many as the list has left; the others are read next.

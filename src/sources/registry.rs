@@ -222,10 +222,14 @@ async fn resolve_at(
     ask.method = Method::GET;
     let whole = client.ask(&ask, deadline).await?;
     if missing(&whole)? {
-        Ok(None)
-    } else {
-        Ok(Some(Digest::of(&whole.body)))
+        return Ok(None);
     }
+    // A page of a proxy is no image, and its digest no answer.
+    Document::parse(&whole.body).map_err(|error| SourceError::Other {
+        url: shown(&whole.url),
+        cause: format!("no image: {error}"),
+    })?;
+    Ok(Some(Digest::of(&whole.body)))
 }
 
 async fn describe_at(

@@ -3,13 +3,10 @@
 
 use std::fmt;
 
-use reqwest::Url;
-use rootpin_trust::canonical::{Text, rewrite_doubles};
-use rootpin_trust::image::{Descriptor, Document};
+use rootpin_trust::canonical::Text;
 use rootpin_trust::{cosign, notation};
 
 use super::http::Reply;
-use super::{SourceError, shown};
 
 /// Who made the signatures that are looked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,9 +75,6 @@ pub(crate) struct ListsRead {
 }
 
 impl SignatureKind {
-    /// The last place in the order of looking.
-    pub(super) const LAST: u8 = u8::MAX;
-
     /// Whether what has that place in the order says that it is no signature that is looked for.
     pub(super) fn is_last(order: u8) -> bool {
         order > 2
@@ -125,38 +119,20 @@ impl SignatureKind {
     }
 }
 
-/// The manifests that a list names, each with its place in the order of looking.
-pub(super) fn listed(
-    reply: &Reply,
-    wanted: SignatureKind,
-) -> Result<Vec<(u8, Descriptor)>, SourceError> {
-    let no_list = || wrong(&reply.url, "no list of referrers");
-    let text = rewrite_doubles(&reply.body, Document::LIMITS).map_err(|_| no_list())?;
-    let manifests = Text::of(&text).get("manifests").and_then(Text::elements);
-    let read = |entry: Text<'_>| Some((wanted.order(entry), Descriptor::read(entry).ok()?));
-    let manifests = manifests.into_iter().flatten();
-    Ok(manifests.filter_map(read).collect())
-}
-
-/// Whether a registry says that it has no such repository, and nothing of its API.
-pub(super) fn is_of_repository(reply: &Reply) -> bool {
-    let error: Option<serde_json::Value> = serde_json::from_slice(&reply.body).ok();
-    let code = error
-        .as_ref()
-        .and_then(|error| error.pointer("/errors/0/code"));
-    code.and_then(serde_json::Value::as_str) == Some("NAME_UNKNOWN")
-}
-
-/// Whether an answer may be a list at all, and not a web page.
-pub(super) fn is_json(reply: &Reply) -> bool {
-    reply.body.trim_ascii_start().starts_with(b"{")
-}
-
-pub(super) fn wrong(url: &Url, cause: &str) -> SourceError {
-    SourceError::Other {
-        url: shown(url),
-        cause: cause.to_owned(),
+/// The elements of a list that a document has under a name; `None`: it is no such document. Programs
+/// in Go write `null` for an empty list.
+pub(super) fn elements<'a>(document: Text<'a>, name: &str) -> Option<Vec<Text<'a>>> {
+    let (_, list) = document.members()?.find(|(known, _)| known == name)?;
+    if list.is_null() {
+        return Some(Vec::new());
     }
+    Some(list.elements()?.collect())
+}
+
+/// Whether a registry says that it has no such repository, and nothing of its API (OCI
+/// distribution-spec, "Error Codes").
+pub(super) fn is_of_repository(reply: &Reply) -> bool {
+    reply.said.code == "NAME_UNKNOWN"
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
-use super::signature_list::SignatureKind;
+use super::signature_list::{SignatureKind, elements};
 use rootpin_trust::canonical::{Text, rewrite_doubles};
 use rootpin_trust::image::{Descriptor, Digest, Document};
 use rootpin_trust::{SIGNATURE_BYTES, SignatureFile};
@@ -16,6 +16,9 @@ const MOST_LAYERS: usize = 8;
 
 /// Bytes of a signature in an annotation: an RSA key of 8192 bits has 1368.
 const MOST_SIGNATURE: usize = 2048;
+
+/// Bytes of a layer's media type: a name has two parts of 127 at most (RFC 6838, section 4.2).
+const MOST_MEDIA_TYPE: usize = 255;
 
 /// Bytes of a blob that is kept while its list is read.
 const SHARED_BYTES: usize = 16 << 10;
@@ -31,6 +34,8 @@ pub(super) struct SignatureManifest {
     pub(super) layers: Vec<Layer>,
     /// How many more there are.
     pub(super) left_out: usize,
+    /// Whether it lists one that can't be looked at.
+    pub(super) has_unreadable: bool,
 }
 
 /// It is no manifest, or too long to be read.
@@ -46,6 +51,12 @@ impl SignatureManifest {
     ) -> Result<Self, NotRead> {
         let text = rewrite_doubles(bytes, Document::LIMITS).map_err(|_| NotRead)?;
         let manifest = Text::of(&text);
+        let layers = elements(manifest, "layers");
+        // At a tag nothing else says that it is what was asked for. What a list names is known by its
+        // digest, and may be another kind of document.
+        if !manifest.is_object() || subject.is_none() && layers.is_none() {
+            return Err(NotRead);
+        }
         let order = wanted.order(manifest);
         let of = manifest.get("subject").and_then(|of| of.get("digest"));
         let is_of = |image: Digest| of.is_some_and(|of| of.is(&image.to_string()));
@@ -54,11 +65,18 @@ impl SignatureManifest {
                 order,
                 layers: Vec::new(),
                 left_out: 0,
+                has_unreadable: false,
             });
         }
-        let layers = manifest.get("layers").and_then(Text::elements);
         let layers = layers.into_iter().flatten();
-        let mut layers: Vec<Layer> = layers.filter_map(|one| layer(one, wanted)).collect();
+        let meant = layers.filter_map(|one| layer(one, wanted));
+        let (mut layers, mut has_unreadable) = (Vec::new(), false);
+        for one in meant {
+            match one {
+                Ok(layer) => layers.push(layer),
+                Err(NotRead) => has_unreadable = true,
+            }
+        }
         if subject.is_none() {
             // The last signatures are by the keys of today.
             layers.reverse();
@@ -71,6 +89,7 @@ impl SignatureManifest {
         let is_small = |signature: &String| signature.len() <= MOST_SIGNATURE;
         layers.retain(|(descriptor, signature)| {
             usize::try_from(descriptor.size).is_ok_and(|size| size <= SIGNATURE_BYTES)
+                && descriptor.media_type.len() <= MOST_MEDIA_TYPE
                 && signature.as_ref().is_none_or(is_small)
         });
         let mut left_out = if SignatureKind::is_last(order) {
@@ -87,17 +106,23 @@ impl SignatureManifest {
             order,
             layers,
             left_out,
+            has_unreadable,
         })
     }
 }
 
-fn layer(layer: Text<'_>, wanted: SignatureKind) -> Option<Layer> {
-    let descriptor = Descriptor::read(layer).ok()?;
+/// A layer that may be a signature; `None`: it says that it is none.
+fn layer(layer: Text<'_>, wanted: SignatureKind) -> Option<Result<Layer, NotRead>> {
+    let media_type = layer.get("mediaType").and_then(Text::as_str)?;
+    if !wanted.takes(&media_type) {
+        return None;
+    }
     let signature = layer
         .get("annotations")
         .and_then(|annotations| annotations.get(SIGNATURE)?.as_str());
-    let is_meant = wanted.takes(&descriptor.media_type);
-    is_meant.then(|| (descriptor, signature.map(std::borrow::Cow::into_owned)))
+    let signature = signature.map(std::borrow::Cow::into_owned);
+    let descriptor = Descriptor::read(layer).map_err(|_| NotRead);
+    Some(descriptor.map(|descriptor| (descriptor, signature)))
 }
 
 /// The files of layers whose blobs were read. Payloads of cosign are small, and several signatures

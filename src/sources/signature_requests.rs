@@ -8,7 +8,7 @@ use super::SourceError;
 use super::http::{Ask, Reply};
 use super::registry::{self, Endpoint, REDIRECTS};
 use super::replies::RegistryReplies;
-use super::signature_list::wrong;
+use super::signature_answer::wrong;
 use super::signature_steps::Place;
 use rootpin_trust::SIGNATURE_BYTES;
 use rootpin_trust::image::{Digest, Repository};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::at_once::AT_ONCE;
 use super::signature_list::SignatureKind;
 use super::signature_manifest::Layer;
-use rootpin_trust::image::{Descriptor, Digest, Document};
+use rootpin_trust::image::{Digest, Document};
 
 pub(super) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json";
@@ -20,7 +20,7 @@ pub(super) enum Step {
     IndexTag,
     SignatureTag,
     /// Manifests of a list, which are read at once.
-    Manifests(ListPart<Descriptor>),
+    Manifests(ListPart<Digest>),
     /// Layers of manifests.
     Layers(ListPart<Layer>),
     /// The same, of which none is more than the list has left.
@@ -72,7 +72,7 @@ impl Step {
     /// at the end those of entries that say that they are no signatures.
     pub(super) fn of_listed(
         list: usize,
-        listed: &[(u8, Descriptor)],
+        listed: &[(u8, Digest)],
     ) -> (VecDeque<Self>, VecDeque<Self>) {
         let (mut next, mut late) = (VecDeque::new(), VecDeque::new());
         for alike in listed.chunk_by(|(one, _), (other, _)| one == other) {
@@ -80,7 +80,7 @@ impl Step {
                 let is_late = some
                     .first()
                     .is_some_and(|(at, _)| SignatureKind::is_last(*at));
-                let entries = some.iter().map(|(_, entry)| entry.clone()).collect();
+                let entries = some.iter().map(|(_, digest)| *digest).collect();
                 let steps = if is_late { &mut late } else { &mut next };
                 steps.push_back(Self::Manifests(ListPart::new(list, is_late, entries)));
             }

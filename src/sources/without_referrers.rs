@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::SourceError;
 use super::http::Reply;
-use super::signature_list::{is_json, is_of_repository, wrong};
+use super::signature_answer::wrong;
+use super::signature_list::is_of_repository;
 use rootpin_trust::image::Repository;
 
 /// What the registries said, by their API. One address may stand for several registries, by the first
@@ -64,9 +65,7 @@ impl WithoutReferrers {
         again.is_none_or(|again| now - again >= AGAIN)
     }
 
-    /// Whether an answer is a list of referrers, and not the word that there is none. One that answers
-    /// everything with a page of its own has none either, which is not remembered: a proxy may answer
-    /// so for a moment.
+    /// Whether an answer should be a list of referrers, and is not the word that there is none.
     ///
     /// # Errors
     /// It is neither: that it is denied, or gone, says nothing of what is there.
@@ -77,11 +76,7 @@ impl WithoutReferrers {
         reply: &Reply,
     ) -> Result<bool, SourceError> {
         match reply.status.as_u16() {
-            200 if is_json(reply) => {
-                self.has_list(api, repository);
-                Ok(true)
-            }
-            200 => Ok(false),
+            200 => Ok(true),
             // One that gave lists a while ago has none for this image, or an odd moment.
             404 if is_of_repository(reply) || self.had_list(api, repository) => Ok(false),
             400 | 404 | 405 | 501 if !self.had_list(api, repository) => {
@@ -111,7 +106,7 @@ impl WithoutReferrers {
     }
 
     /// It gave one.
-    fn has_list(&self, api: &str, repository: &Repository) {
+    pub(super) fn gave_list(&self, api: &str, repository: &Repository) {
         let mut known = self.lock();
         known.without.remove(&whole(api, repository));
         known.lists.insert(first(api, repository), Instant::now());
@@ -148,7 +143,10 @@ fn first(api: &str, repository: &Repository) -> (String, String) {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderMap;
+
     use super::*;
+    use crate::sources::ServerWords;
 
     const API: &str = "https://r.example/v2";
 
@@ -175,13 +173,31 @@ mod tests {
         let (known, one) = (WithoutReferrers::default(), repository("one"));
         known.add(API, &one);
         assert!(!known.had_list(API, &one));
-        known.has_list(API, &one);
+        known.gave_list(API, &one);
         assert!(!known.has(API, &one) && known.had_list(API, &one));
         assert!(!known.had_list("http://r.example/v2", &one));
         // Others beside it have lists too, and not those below another first part.
-        known.has_list(API, &repository("team/one"));
+        known.gave_list(API, &repository("team/one"));
         assert!(known.had_list(API, &repository("team/two")));
         assert!(!known.had_list(API, &repository("proxy/one")));
+    }
+
+    #[test]
+    fn that_a_repository_is_not_there_is_no_word_of_the_registry_s_lists() {
+        for (code, remembered) in [("NAME_UNKNOWN", false), ("NOT_FOUND", true)] {
+            let (known, one) = (WithoutReferrers::default(), repository("one"));
+            let body = format!("{{\"errors\":[{{\"code\":\"{code}\"}}]}}");
+            let reply = Reply {
+                url: reqwest::Url::parse("https://r.example/v2/one/referrers/x").unwrap(),
+                status: reqwest::StatusCode::NOT_FOUND,
+                headers: HeaderMap::new(),
+                // As a reply with another status than 200 is read.
+                body: Vec::new(),
+                said: ServerWords::of(&HeaderMap::new(), body.as_bytes()),
+            };
+            assert_eq!(known.is_list(API, &one, &reply), Ok(false));
+            assert_eq!(known.has(API, &one), remembered, "{code}");
+        }
     }
 
     #[test]
@@ -189,7 +205,7 @@ mod tests {
         let known = WithoutReferrers::default();
         for at in 0..2 * MOST_KNOWN {
             known.add(API, &repository(&at.to_string()));
-            known.has_list(API, &repository(&format!("{at}/one")));
+            known.gave_list(API, &repository(&format!("{at}/one")));
         }
         let known = known.0.lock().unwrap();
         assert!(known.without.len() <= MOST_KNOWN && known.lists.len() <= MOST_KNOWN);

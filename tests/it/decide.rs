@@ -2,8 +2,10 @@
 //! real state.
 
 mod behind;
+mod broken_answers;
 mod formats;
 mod gate;
+mod imported_signatures;
 mod kept;
 pub(crate) mod mode;
 mod names;

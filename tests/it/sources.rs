@@ -869,13 +869,33 @@ async fn a_tag_is_resolved_by_one_head_request() {
     }
 }
 
+/// An index of nothing.
+const INDEX: &str = "{\"schemaVersion\":2,\"manifests\":[]}";
+
+#[tokio::test]
+async fn a_web_page_in_place_of_a_manifest_has_no_digest_that_is_an_answer() {
+    for page in [
+        "<html>sign in</html>",
+        "",
+        "[]",
+        "{\"errors\":[]}",
+        "{\"manifests\":[",
+    ] {
+        let fake = Fake::start(move |_| text(page)).await;
+        let client = client(Credentials::none());
+        let answer = registry::resolve(&client, &fake.image(":v1"), soon()).await;
+        let no = |error: &SourceError| !error.is_silent() && error.to_string().contains("no image");
+        assert!(answer.as_ref().is_err_and(no), "{page}: {answer:?}");
+    }
+}
+
 #[tokio::test]
 async fn without_a_digest_header_the_manifest_is_fetched_and_hashed() {
-    let fake = Fake::start(|_| text("manifest")).await;
+    let fake = Fake::start(|_| text(INDEX)).await;
     let client = client(Credentials::none());
     assert_eq!(
         registry::resolve(&client, &fake.image(""), soon()).await,
-        Ok(Some(Digest::of(b"manifest")))
+        Ok(Some(Digest::of(INDEX.as_bytes())))
     );
     let lines: Vec<_> = fake.asked().into_iter().map(|asked| asked.line).collect();
     assert_eq!(
@@ -894,20 +914,20 @@ async fn where_a_registry_does_no_head_a_get_tells_the_digest() {
             if asked.line.starts_with("HEAD") {
                 status(code)
             } else {
-                text("manifest")
+                text(INDEX)
             }
         })
         .await;
         let answer =
             registry::resolve(&client(Credentials::none()), &fake.image(":v1"), soon()).await;
-        assert_eq!(answer, Ok(Some(Digest::of(b"manifest"))), "{code}");
+        assert_eq!(answer, Ok(Some(Digest::of(INDEX.as_bytes()))), "{code}");
     }
     for code in [429, 500, 503] {
         let fake = Fake::start(move |asked| {
             if asked.line.starts_with("HEAD") {
                 status(code)
             } else {
-                text("manifest")
+                text(INDEX)
             }
         })
         .await;

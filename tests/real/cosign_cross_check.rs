@@ -1,8 +1,10 @@
 //! Images signed by real cosign and notation, with options and keys and tampering by chance: our
 //! answer is that of their own verify, except where ours is stricter by a named rule.
 
+use std::cell::RefCell;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -11,7 +13,7 @@ use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
 
 use crate::image::{Blob, Image};
-use crate::lab::{Lab, run, write};
+use crate::lab::{Lab, write};
 use crate::say;
 
 const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
@@ -20,6 +22,37 @@ const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 const CASES: usize = 30;
 const COSIGN_KEYS: [&str; 4] = ["p256", "p384", "rsa", "ed25519"];
 const NOTATION_KEYS: [&str; 3] = ["p256", "p384", "rsa3072"];
+
+/// Seconds that a program may take. Signing and verifying take one; a tool that wants something of the
+/// network, a registry that hangs or a lock would be waited for without an end.
+const PATIENCE: &str = "120";
+
+/// A program that is ended after so many seconds, with all that it started.
+fn bounded(program: impl AsRef<OsStr>, seconds: &str) -> Command {
+    let mut command = Command::new("timeout");
+    command.args(["--kill-after=10", seconds]).arg(program);
+    command.stdin(Stdio::null());
+    command
+}
+
+/// What a program said. One that does not end is no answer, and ends the run. `doing`: for what it ran.
+fn ended(command: &mut Command, doing: &str) -> Output {
+    let output = command
+        .output()
+        .unwrap_or_else(|error| panic!("{doing}: {command:?}: {error}"));
+    // Of `timeout`: it was too long, or was killed for it.
+    assert!(
+        !matches!(output.status.code(), None | Some(124..=127 | 137)),
+        "{doing}: {command:?} did not end in time, or could not be run\n{}",
+        printed(&output)
+    );
+    output
+}
+
+fn printed(output: &Output) -> String {
+    let words = [output.stdout.as_slice(), &output.stderr].concat();
+    String::from_utf8_lossy(&words).into_owned()
+}
 
 /// Chance that is the same in each run of one `ROOTPIN_SEED` (Knuth's constants of MMIX).
 struct Chance(u64);
@@ -184,6 +217,9 @@ impl Case {
 struct Bench<'a> {
     lab: &'a Lab,
     folder: PathBuf,
+    http: reqwest::Client,
+    /// The case that is tried now.
+    now: RefCell<String>,
 }
 
 impl<'a> Bench<'a> {
@@ -191,11 +227,17 @@ impl<'a> Bench<'a> {
         let folder = lab.root.join("cross-check");
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).unwrap();
-        let bench = Self { lab, folder };
+        let patience = Duration::from_secs(PATIENCE.parse().unwrap());
+        let http = reqwest::Client::builder().timeout(patience);
+        let bench = Self {
+            lab,
+            folder,
+            http: http.build().unwrap(),
+            now: RefCell::new("the keys".to_owned()),
+        };
         let openssl = |line: &str| {
-            run(Command::new("openssl")
-                .args(line.split(' '))
-                .current_dir(&bench.folder))
+            let mut command = bounded("openssl", PATIENCE);
+            bench.run(command.args(line.split(' ')).current_dir(&bench.folder));
         };
         for (key, options) in [
             ("p256", "EC -pkeyopt ec_paramgen_curve:P-256"),
@@ -214,12 +256,15 @@ impl<'a> Bench<'a> {
                     "--output-key-prefix",
                     key,
                 ];
-                run(bench.tool(Tool::Cosign3).args(import));
+                bench.run(bench.tool(Tool::Cosign3).args(import));
             }
         }
-        run(bench
-            .tool(Tool::Cosign3)
-            .args(["signing-config", "create", "--out", "signing.json"]));
+        bench.run(bench.tool(Tool::Cosign3).args([
+            "signing-config",
+            "create",
+            "--out",
+            "signing.json",
+        ]));
         for ca in ["ca", "other-ca"] {
             openssl(&format!(
                 "req -x509 -newkey rsa:2048 -nodes -days 365 -subj /C=US/ST=WA/O=Lab/CN={ca} -addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign -keyout {ca}.key -out {ca}.crt"
@@ -256,6 +301,25 @@ impl<'a> Bench<'a> {
         bench
     }
 
+    /// Begins a case, which failures name.
+    fn begin(&self, number: usize, case: &Case) {
+        *self.now.borrow_mut() = format!("case {number}, {case:?}");
+    }
+
+    fn ended(&self, command: &mut Command) -> Output {
+        ended(command, &self.now.borrow())
+    }
+
+    fn run(&self, command: &mut Command) {
+        let output = self.ended(command);
+        let (now, status) = (self.now.borrow(), output.status);
+        assert!(
+            status.success(),
+            "{now}: {command:?} ended with {status}\n{}",
+            printed(&output)
+        );
+    }
+
     fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.folder.join(name)).unwrap()
     }
@@ -266,7 +330,7 @@ impl<'a> Bench<'a> {
             Tool::Cosign3 => ("LAB_BIN2", "cosign"),
             Tool::Notation => ("LAB_BIN2", "notation"),
         };
-        let mut command = Command::new(self.lab.path(bin).join(name));
+        let mut command = bounded(self.lab.path(bin).join(name), PATIENCE);
         command
             .current_dir(&self.folder)
             .env("HOME", &self.folder)
@@ -330,7 +394,7 @@ impl<'a> Bench<'a> {
                 command.arg(image);
             }
         }
-        run(&mut command);
+        self.run(&mut command);
     }
 
     /// Whether the tool itself says that the image is signed, by each key that must have.
@@ -373,7 +437,7 @@ impl<'a> Bench<'a> {
             command.args(["--key", &format!("{key}.pub")]);
             command.args(case.wants_tag.then_some("--annotations=tag=v1"));
         }
-        command.arg(image).output().unwrap().status.success()
+        self.ended(command.arg(image)).status.success()
     }
 
     /// Whether rootpin says so, and what it says.
@@ -412,35 +476,29 @@ impl<'a> Bench<'a> {
         for pin in &pins {
             write(&folder.join("roots").join(pin), self.read(pin));
         }
-        let output = Command::new(env!("CARGO_BIN_EXE_rootpin"))
-            .arg("verify")
-            .arg("--policy")
-            .arg(&folder)
-            .arg("--state")
-            .arg(self.folder.join("state"))
-            .arg(format!("{repository}:v1@{digest}"))
-            .output()
-            .unwrap();
-        let words = [output.stdout, output.stderr].concat();
-        (output.status.success(), String::from_utf8(words).unwrap())
+        let output = self.verify(&folder, &format!("{repository}:v1@{digest}"));
+        (output.status.success(), printed(&output))
+    }
+
+    fn verify(&self, policy: &Path, name: &str) -> Output {
+        let mut command = bounded(env!("CARGO_BIN_EXE_rootpin"), PATIENCE);
+        command.arg("verify").arg("--policy").arg(policy);
+        command.arg("--state").arg(self.folder.join("state"));
+        self.ended(command.arg(name))
     }
 
     fn fetch(&self, repository: &str, rest: &str) -> Option<Vec<u8>> {
         let (host, path) = repository.split_once('/').unwrap();
         let url = format!("http://{host}/v2/{path}/{rest}");
         self.lab.runtime.block_on(async {
-            let client = reqwest::Client::new();
             let accept = format!("{MANIFEST}, {INDEX}");
-            let reply = client
-                .get(url)
-                .header("accept", accept)
-                .send()
-                .await
-                .unwrap();
+            let asking = self.http.get(url).header("accept", accept).send();
+            let failed = |error: reqwest::Error| format!("{}: {error}", self.now.borrow());
+            let reply = asking.await.map_err(failed).unwrap();
             if !reply.status().is_success() {
                 return None;
             }
-            Some(reply.bytes().await.unwrap().to_vec())
+            Some(reply.bytes().await.map_err(failed).unwrap().to_vec())
         })
     }
 
@@ -561,6 +619,7 @@ fn images_that_real_tools_signed_are_judged_as_their_own_verify_judges_them() {
         .collect();
     let mut images = Vec::new();
     for (number, case) in cases.iter().enumerate() {
+        bench.begin(number, case);
         let (name, image) = (
             lab.name(&format!("cross/{seed}/{number}"), "v1"),
             Image::manifest(&format!("{seed} {number}")),
@@ -584,6 +643,7 @@ fn images_that_real_tools_signed_are_judged_as_their_own_verify_judges_them() {
     }
     let (mut same, mut ours_alone, mut faults, mut wrong) = ([0, 0], 0, 0, Vec::new());
     for (number, (case, (repository, digest, signed_at))) in cases.iter().zip(&images).enumerate() {
+        bench.begin(number, case);
         if case.deed == Deed::Expired {
             // Its second is over, unless it is among the last.
             std::thread::sleep(Duration::from_secs(2).saturating_sub(signed_at.elapsed()));
@@ -632,6 +692,7 @@ fn check_two_tags(bench: &Bench<'_>, number: usize, tool: Tool, other_form: bool
         other_form,
     };
     let by_digest = format!("{repository}@{digest}");
+    bench.begin(number, &case(None));
     for tag in ["v2", "v1"] {
         bench.sign(&case(Some(tag)), "p256", &by_digest);
     }
@@ -639,16 +700,8 @@ fn check_two_tags(bench: &Bench<'_>, number: usize, tool: Tool, other_form: bool
     let (_, words) = bench.ours(&case(None), number, repository, &digest);
     for (tag, wanted) in [("v1", true), ("v2", true), ("v3", false)] {
         let policy = bench.folder.join(format!("policy{number}"));
-        let output = Command::new(env!("CARGO_BIN_EXE_rootpin"))
-            .arg("verify")
-            .arg("--policy")
-            .arg(policy)
-            .arg("--state")
-            .arg(bench.folder.join("state"))
-            .arg(format!("{repository}:{tag}@{digest}"))
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        let output = bench.verify(&policy, &format!("{repository}:{tag}@{digest}"));
+        let said = printed(&output);
         assert_eq!(
             output.status.success(),
             wanted,
@@ -694,6 +747,7 @@ fn a_signature_after_more_attestations_than_are_looked_at_is_found() {
         wants_tag: false,
         other_form: false,
     };
+    bench.begin(0, &case(Tool::Cosign3, Deed::Attestation));
     for at in 0..34 {
         let report = format!("{{\"scan\":{at}}}");
         write(&bench.folder.join("report.json"), &report);
@@ -701,10 +755,11 @@ fn a_signature_after_more_attestations_than_are_looked_at_is_found() {
         attest.args(["attest", "--key", "p256.key", "--yes"]);
         attest.args(["--allow-insecure-registry", "--signing-config"]);
         attest.args(["signing.json", "--predicate", "report.json"]);
-        run(attest.args(["--type", "custom", &by_digest]));
+        bench.run(attest.args(["--type", "custom", &by_digest]));
     }
     for (number, tool) in [Tool::Cosign3, Tool::Notation].into_iter().enumerate() {
         let case = case(tool, Deed::Honest);
+        bench.begin(number, &case);
         let (before, words) = bench.ours(&case, number, repository, &digest);
         assert!(!before, "{words}");
         bench.sign(&case, "p256", &by_digest);
@@ -712,4 +767,16 @@ fn a_signature_after_more_attestations_than_are_looked_at_is_found() {
         let (ours, words) = bench.ours(&case, number, repository, &digest);
         assert!(ours, "{tool:?}: {words}");
     }
+}
+
+#[test]
+fn a_program_that_waits_for_ever_is_ended_and_the_failure_names_the_case() {
+    let waits = || {
+        let mut command = bounded("sleep", "0.01");
+        ended(command.arg("infinity"), "case 7, Honest")
+    };
+    let failure = std::panic::catch_unwind(waits).unwrap_err();
+    let message = failure.downcast_ref::<String>().unwrap();
+    assert!(message.contains("case 7, Honest"), "{message}");
+    assert!(message.contains("did not end in time"), "{message}");
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use tokio::runtime::Runtime;
 
@@ -61,7 +62,11 @@ impl Lab {
             root: root.into(),
             runtime,
             env,
-            http: reqwest::Client::new(),
+            // A registry that hangs ends the test, by the name of what was pushed.
+            http: reqwest::Client::builder()
+                .timeout(Duration::from_secs(120))
+                .build()
+                .unwrap(),
         }
     }
 

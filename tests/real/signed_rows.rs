@@ -39,7 +39,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row(
             "… by another key",
             |lab, repository| alone(lab, repository, Some((bundle, ANOTHER))),
-            Refused("bad-signature"),
+            Refused("no-statement"),
         ),
         row(
             "… by nobody",

@@ -1,12 +1,11 @@
 //! Signatures that a registry keeps beside an image: what was found of them, and what each comes to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::canonical::{JsonError, Limits, Text, rewrite_doubles};
-use crate::image::{Digest, Document, Repository, Tag, is_same_to_go};
+use crate::image::{Digest, Repository, Tag, is_same_to_go};
 use crate::refusal::shown;
 use crate::threshold::enough;
 use crate::{Code, Collection, KeyId, Refusal, Target, Verified};
@@ -63,6 +62,9 @@ pub struct SignatureFinding {
     pub expires: Timestamp,
     /// Why it counts for nothing; `None`: it counts.
     pub rejected: Option<String>,
+    /// Whether that key signed this very image, as far as could be read. Anybody may put signatures of
+    /// other images, and by other keys, beside it: no refusal's code rests on them.
+    pub is_of_image: bool,
     /// Whether it is a signature of this very image that counts for nothing because the policy
     /// revokes its key.
     pub revoked: bool,
@@ -91,6 +93,7 @@ impl SignatureFinding {
             tag: None,
             expires: Timestamp::MAX,
             rejected: Some(why.into()),
+            is_of_image: false,
             revoked: false,
             is_over: false,
             lacks: None,
@@ -299,9 +302,10 @@ fn unsigned(image: SignedImage<'_>, wanted: &Wanted) -> Refusal {
     )
 }
 
-/// The refusal of an image that not enough keys signed, by what is beside it. Only something that should
-/// be a signature and is none that counts makes a bad signature of it: a host's owner may be alarmed by
-/// that, and not by a signer who has not signed yet, or not as this policy wants it.
+/// The refusal of an image that not enough keys signed. Its code rests on what the pinned keys signed of
+/// this image, and on nothing that a stranger can put beside it: a host's owner is alarmed by a signature
+/// that should count and does not, and not by a signer who has not signed yet, or not as this policy
+/// wants it.
 fn explained(
     mut refusal: Refusal,
     image: SignedImage<'_>,
@@ -318,27 +322,40 @@ fn explained(
     }
     refusal.wanted = wanted.said();
     let command = wanted.command;
-    let lacks = findings.iter().find_map(|found| found.lacks.as_ref());
-    let is_none = |found: &&SignatureFinding| found.predicate.is_some() || found.lacks.is_some();
-    let mut rejected = findings.iter().filter(|found| found.rejected.is_some());
-    if rejected
-        .clone()
-        .any(|found| !found.is_over && !is_none(&found))
-    {
-        refusal.hint = format!(
-            "have its publisher sign the image again so that it counts ({command} …); if the publisher's key is another one now, pin that: rootpin pin add ID --from FILE"
-        );
-    } else if rejected.any(|found| found.is_over) {
+    let should_count = |found: &&SignatureFinding| {
+        found.rejected.is_some() && found.predicate.is_none() && found.lacks.is_none()
+    };
+    let again = format!(
+        "have its publisher sign the image again so that it counts ({command} …); if the publisher's key is another one now, pin that: rootpin pin add ID --from FILE"
+    );
+    let mut own = findings
+        .iter()
+        .filter(|found| found.is_of_image)
+        .filter(should_count);
+    if own.clone().any(|found| !found.is_over) {
+        refusal.hint = again;
+        return refusal;
+    }
+    if own.any(|found| found.is_over) {
         refusal.code = Code::Expired;
         refusal.hint = format!("have its publisher sign the image again ({command} …)");
-    } else {
-        refusal.code = Code::NoStatement;
-        refusal.hint = match lacks {
-            Some(hint) => hint.clone(),
-            None if signers.is_empty() => unsigned(image, wanted).hint,
-            None => format!("have the other keys' owners sign the image too ({command} …)"),
-        };
+        return refusal;
     }
+    refusal.code = Code::NoStatement;
+    let lacking = |by_pinned: bool| {
+        let mut of_kind = findings
+            .iter()
+            .filter(|found| found.key.is_some() == by_pinned);
+        of_kind.find_map(|found| found.lacks.clone())
+    };
+    refusal.hint = match lacking(true).or_else(|| lacking(false)) {
+        Some(hint) => hint,
+        None if !signers.is_empty() => {
+            format!("have the other keys' owners sign the image too ({command} …)")
+        }
+        None if findings.iter().any(|found| should_count(&found)) => again,
+        None => unsigned(image, wanted).hint,
+    };
     refusal
 }
 
@@ -375,125 +392,16 @@ fn not_of_tag(image: SignedImage<'_>, wanted: &Wanted, signed: &[String]) -> Ref
     )
 }
 
-/// What signatures of its manifests say of an index that has none: each manifest that it lists must
-/// be signed, attestations among them, for any of them can be pulled.
-///
-/// # Errors
-/// The bytes are not that index, it lists nothing, or a manifest is not signed or not for a tag that
-/// all are signed for.
-pub fn by_manifests(
-    image: SignedImage<'_>,
-    index: &[u8],
-    signed: &[Arc<Verified<Collection>>],
-) -> Result<Verified<Collection>, Refusal> {
-    let wanted = format!("{} as an index of signed manifests", image.digest);
-    let refused = |found: String| {
-        let hint = "have its publisher sign the index, or each manifest in it: cosign sign --recursive does both";
-        Refusal::new(Code::NoStatement, found, wanted.clone(), hint)
-    };
-    let manifests = match Document::parse(index) {
-        Ok(Document::Index { manifests, .. }) if Digest::of(index) == image.digest => manifests,
-        _ => return Err(refused(format!("{} is no index", image.digest))),
-    };
-    let entries = manifests.iter().map(|entry| entry.descriptor.digest);
-    let entries: BTreeSet<Digest> = entries.collect();
-    let signed: Vec<&Collection> = signed.iter().map(|signed| signed.get()).collect();
-    let Some(first) = signed.first().filter(|_| !entries.is_empty()) else {
-        return Err(refused(format!("{} lists nothing signed", image.digest)));
-    };
-    let each = |stands: &dyn Fn(&Collection, &Digest) -> bool| {
-        let mut entries = entries.iter();
-        entries.all(|entry| signed.iter().any(|signed| stands(signed, entry)))
-    };
-    let for_tag = |tag: &String| {
-        each(&|signed, entry| {
-            let target = signed.targets.get(tag);
-            target.is_some_and(|target| target.digest == *entry)
-        })
-    };
-    let target = Target {
-        digest: image.digest,
-        length: 0,
-        manifests: entries.iter().copied().collect(),
-    };
-    let tags = first.targets.keys().filter(|tag| for_tag(tag));
-    let targets: BTreeMap<_, _> = tags.map(|tag| (tag.clone(), target.clone())).collect();
-    let is_untagged = each(&|signed, entry| signed.untagged.contains(entry));
-    if targets.is_empty() && !is_untagged {
-        return Err(refused(format!(
-            "{} lists manifests that are not all signed, or not for one tag",
-            image.digest
-        )));
-    }
-    let untagged = entries.iter().copied().chain([image.digest]);
-    let (signers, signers_needed) = signers_of_all(image, &signed);
-    Ok(Verified::after_every_check(Collection {
-        gun: image.repository.clone(),
-        role: first.role.clone(),
-        targets,
-        untagged: untagged.filter(|_| is_untagged).collect(),
-        expires: signed
-            .iter()
-            .map(|one| one.expires)
-            .min()
-            .unwrap_or(Timestamp::MIN),
-        root_keys: first.root_keys.clone(),
-        signers,
-        signers_needed,
-        versions: BTreeMap::new(),
-    }))
-}
-
-/// What signatures of an index and those of each of its manifests say together, where one key is enough
-/// of either: any of them is.
-#[must_use]
-pub fn with_manifests(
-    index: &Verified<Collection>,
-    manifests: &Verified<Collection>,
-) -> Verified<Collection> {
-    let (index, manifests) = (index.get(), manifests.get());
-    let signers = &index.signers | &manifests.signers;
-    let signers_needed = match (index.signers_needed, manifests.signers_needed) {
-        (1, 1) => 1,
-        // Not what this is for: then all of them are.
-        _ => signers.len(),
-    };
-    let mut targets = manifests.targets.clone();
-    targets.extend(index.targets.clone());
-    Verified::after_every_check(Collection {
-        gun: index.gun.clone(),
-        role: index.role.clone(),
-        targets,
-        untagged: &index.untagged | &manifests.untagged,
-        expires: index.expires.min(manifests.expires),
-        root_keys: index.root_keys.clone(),
-        signers,
-        signers_needed,
-        versions: BTreeMap::new(),
-    })
-}
-
-/// The keys that signed manifests, and how many of them an index rests on: those that signed each of
-/// them where these are enough and all signers are known, or else all together.
-fn signers_of_all(image: SignedImage<'_>, signed: &[&Collection]) -> (BTreeSet<KeyId>, usize) {
-    let signers = signed.iter().flat_map(|one| &one.signers).copied();
-    let all: BTreeSet<KeyId> = signers.collect();
-    let of_each = |key: &KeyId| signed.iter().all(|one| one.signers.contains(key));
-    let common: BTreeSet<KeyId> = all.iter().copied().filter(of_each).collect();
-    let needed = signed.iter().map(|one| one.signers_needed).max();
-    let count = all.len();
-    match needed {
-        Some(needed) if image.every_signer && common.len() >= needed => (common, needed),
-        _ => (all, count),
-    }
-}
-
-/// The findings' reasons for a refusal: the first three of them, each once.
+/// The findings' reasons for a refusal: the first three of them, each once, and those of signatures by
+/// pinned keys before those of others.
 fn reasons(findings: &[SignatureFinding]) -> String {
-    let all = findings
+    let mut known = BTreeSet::new();
+    let all: BTreeSet<(bool, &str)> = findings
         .iter()
-        .filter_map(|found| found.rejected.as_deref());
-    let all: BTreeSet<&str> = all.collect();
+        .filter_map(|found| Some((found.key.is_none(), found.rejected.as_deref()?)))
+        .collect();
+    let all = all.into_iter().map(|(_, why)| why);
+    let all: Vec<&str> = all.filter(|why| known.insert(*why)).collect();
     let more = if all.len() > 3 { "; …" } else { "" };
     let first: Vec<&str> = all.into_iter().take(3).collect();
     format!("{}{more}", first.join("; "))

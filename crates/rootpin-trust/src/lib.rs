@@ -143,6 +143,7 @@ mod refusal;
 mod role;
 mod root;
 mod root_file;
+mod signed_index;
 mod threshold;
 pub mod tuf;
 mod weak_point;
@@ -161,12 +162,13 @@ pub use floors::FloorConflict;
 pub use format::Format;
 pub use image_signature::{
     MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile, SignatureFinding, SignatureOutcome,
-    SignedImage, by_manifests, with_manifests,
+    SignedImage,
 };
 pub use key::{KeyError, KeyId, PublicKey};
 pub use refusal::{Code, Refusal};
 pub use role::Role;
 pub use root_file::RootFile;
+pub use signed_index::{by_manifests, with_manifests};
 
 /// Proof that a verification happened: only this module makes one, and only after every check
 /// passed.

@@ -196,7 +196,7 @@ async fn a_signature_is_found_at_each_place_and_one_of_another_key_is_refused() 
         let verdict = pull(&self::decider(&host, &other), &server.name(), digest()).await;
         assert_eq!(
             said(&verdict),
-            "refused bad-signature",
+            "refused no-statement",
             "{place:?} {fixture}"
         );
         let elsewhere = Digest::of(b"other bytes");

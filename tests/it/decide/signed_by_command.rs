@@ -78,7 +78,7 @@ async fn a_bundle_of_signatures_is_verified_again_and_holds_without_a_registry()
     .await;
     assert_eq!(
         (code, &refused["failed"][0]["code"]),
-        (1, &"bad-signature".into()),
+        (1, &"no-statement".into()),
         "{refused}"
     );
     server.stop().await;
@@ -144,7 +144,7 @@ async fn a_bundle_of_signatures_is_verified_again_and_holds_without_a_registry()
     .await;
     assert_eq!(
         (code, &refused["code"]),
-        (1, &"bad-signature".into()),
+        (1, &"no-statement".into()),
         "{refused}"
     );
 }

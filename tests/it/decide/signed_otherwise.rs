@@ -10,7 +10,7 @@ use super::signatures::{IMAGE, Place, decider, digest, read};
 
 const BUNDLE: &str = "application/vnd.dev.sigstore.bundle.v0.3+json";
 const SIGNED: &str = "allowed signed";
-const NO: &str = "refused bad-signature";
+const NO: &str = "refused no-statement";
 
 fn manifests(fixture: &str) -> Vec<Value> {
     let mut names: Vec<_> = std::fs::read_dir(super::signatures::folder(fixture))
@@ -153,7 +153,7 @@ async fn a_chain_counts_if_each_authority_may_sign_and_is_valid_and_each_critica
         for (made, wanted) in [
             ("good", SIGNED),
             ("chain", SIGNED),
-            ("critical", NO),
+            ("critical", "refused bad-signature"),
             ("usage", NO),
             ("expired", "refused expired"),
         ] {
@@ -429,7 +429,7 @@ async fn copies_of_one_key_s_signature_hide_no_other_key_s() {
 }
 
 #[tokio::test]
-async fn a_repository_that_is_unknown_says_nothing_of_the_registry_s_list_of_referrers() {
+async fn an_error_with_the_status_200_says_nothing_of_the_registry_s_list_of_referrers() {
     let (server, host) = (Server::empty(), Host::new());
     server.sign_changed(&["bundle-p256"], &|_, _| ());
     let list = format!("/v2/team/app/referrers/{IMAGE}");
@@ -444,7 +444,7 @@ async fn a_repository_that_is_unknown_says_nothing_of_the_registry_s_list_of_ref
     let good = read_list(&server, &list, unknown);
     assert_eq!(
         said(&pull(&decider, &server.name(), digest()).await),
-        "refused no-statement"
+        "unjudged malformed"
     );
     server.put_file(&list, good);
     let later = super::setup::after("1m");

@@ -176,7 +176,7 @@ async fn a_manifest_of_many_layers_says_how_many_were_looked_at() {
         .collect();
     server.list(Place::Referrers, &[server.referrer(&layers)]);
     let (said, refusal) = server.answer().await;
-    assert_eq!(said, "refused bad-signature");
+    assert_eq!(said, "refused no-statement");
     assert!(refusal.contains("8 of 21 were looked at"), "{refusal}");
 }
 

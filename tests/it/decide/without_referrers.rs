@@ -120,7 +120,7 @@ async fn a_web_page_in_place_of_a_list_is_forgotten_at_once() {
     server.sign_any(images[1]);
     let decider = decider(&host, &server.unbound());
     for (image, wanted) in [
-        (images[0], "refused no-statement"),
+        (images[0], "unjudged malformed"),
         (images[1], "allowed signed"),
     ] {
         let verdict = pull(&decider, &server.name(), image).await;

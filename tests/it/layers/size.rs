@@ -88,6 +88,7 @@ const PARTS: [(&str, &[&str], usize); 6] = [
             "rootpin-trust/src/cosign/",
             "rootpin-trust/src/notation/",
             "rootpin-trust/src/image_signature.rs",
+            "rootpin-trust/src/signed_index.rs",
             "rootpin-trust/src/key/image.rs",
             "rootpin-policy/src/load/root/signed.rs",
         ],

@@ -153,10 +153,21 @@ impl Bundle {
     }
 }
 
-/// What an in-toto statement signs of the image.
-pub(super) fn statement(payload: &[u8], image: Digest) -> Result<Statement, String> {
+/// What an in-toto statement signs of the image. `is_of_image` becomes whether it names the image at all.
+pub(super) fn statement(
+    payload: &[u8],
+    image: Digest,
+    is_of_image: &mut bool,
+) -> Result<Statement, String> {
     let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
     let statement = Text::of(&text);
+    let subjects = statement.get("subject").and_then(Text::elements);
+    let is_image = |subject: &Text<'_>| {
+        let digest = subject.get("digest").and_then(|all| all.get("sha256"));
+        digest.is_some_and(|digest| digest.is(&image.hex()))
+    };
+    let own: Vec<_> = subjects.into_iter().flatten().filter(is_image).collect();
+    *is_of_image = !own.is_empty();
     let wanted = |name: &str, wanted: &str| {
         let found = statement.get(name).and_then(Text::as_str);
         let shown = found.as_deref().map_or("none".to_owned(), shown);
@@ -166,16 +177,13 @@ pub(super) fn statement(payload: &[u8], image: Digest) -> Result<Statement, Stri
     };
     wanted("predicateType", SIGNATURE)?;
     wanted("_type", STATEMENT)?;
-    let subjects = statement.get("subject").and_then(Text::elements);
-    let is_image = |subject: &Text<'_>| {
-        let digest = subject.get("digest").and_then(|all| all.get("sha256"));
-        digest.is_some_and(|digest| digest.is(&image.hex()))
+    let [subject] = own.as_slice() else {
+        let why = match own.len() {
+            0 => "it is for another digest",
+            _ => "it names the digest twice",
+        };
+        return Err(why.to_owned());
     };
-    let mut own = subjects.into_iter().flatten().filter(is_image);
-    let subject = own.next().ok_or("it is for another digest")?;
-    if own.next().is_some() {
-        return Err("it names the digest twice".to_owned());
-    }
     let annotations = subject.get("annotations").map(texts).unwrap_or_default();
     Ok(Statement {
         annotations,

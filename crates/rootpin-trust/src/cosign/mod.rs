@@ -143,8 +143,8 @@ pub fn verify_among(
     files: &[SignatureFile],
     others: Vec<SignatureFinding>,
 ) -> SignatureOutcome {
-    let mut budget = Budget::new();
-    let look_at = |file| look_at(image, (pins, revoked), file, &mut budget);
+    // Each has a budget of its own, so that no other one takes what it needs.
+    let look_at = |file| look_at(image, (pins, revoked), file, &mut Budget::new());
     let findings = files.iter().take(MOST_SIGNATURES).map(look_at).collect();
     let wanted = Wanted {
         role: "cosign",
@@ -199,16 +199,19 @@ fn check(
         signer = by(&envelope, pins, budget)?;
         found.key = Some(signer.id());
         match payload {
-            Some(payload) => bundle::statement(payload, image.digest)?,
+            Some(payload) => bundle::statement(payload, image.digest, &mut found.is_of_image)?,
             // The signature is over the image's own digest, and says nothing more.
-            None => Statement::default(),
+            None => {
+                found.is_of_image = true;
+                Statement::default()
+            }
         }
     } else {
         is_taken(CosignFormat::SimpleSigning, pins, found)?;
         let envelope = simple::envelope(file)?;
         signer = by(&envelope, pins, budget)?;
         found.key = Some(signer.id());
-        simple::statement(&file.bytes, image.digest)?
+        simple::statement(&file.bytes, image.digest, &mut found.is_of_image)?
     };
     // Only now: a signature of something else says nothing of this image, whoever made it.
     if signer.is_revoked(revoked) {

@@ -23,11 +23,19 @@ pub(super) fn envelope(file: &SignatureFile) -> Result<Envelope<'_>, String> {
     })
 }
 
-/// What a payload signs of the image.
-pub(super) fn statement(payload: &[u8], image: Digest) -> Result<Statement, String> {
+/// What a payload signs of the image. `is_of_image` becomes whether it names the image at all.
+pub(super) fn statement(
+    payload: &[u8],
+    image: Digest,
+    is_of_image: &mut bool,
+) -> Result<Statement, String> {
     let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
     let payload = Text::of(&text);
     let critical = payload.get("critical").ok_or("it has no critical part")?;
+    let digest = critical
+        .get("image")
+        .and_then(|image| image.get("docker-manifest-digest"));
+    *is_of_image = digest.is_some_and(|digest| digest.is(&image.to_string()));
     let parts = [critical.get("image"), critical.get("identity")];
     let mut parts = parts.into_iter().flatten();
     if has_other_names(payload, &["critical", "optional"])
@@ -41,10 +49,7 @@ pub(super) fn statement(payload: &[u8], image: Digest) -> Result<Statement, Stri
         let kind = kind.map_or("none".to_owned(), |kind| shown(&kind));
         return Err(format!("it is no signature: its type is {kind}"));
     }
-    let digest = critical
-        .get("image")
-        .and_then(|image| image.get("docker-manifest-digest"));
-    if !digest.is_some_and(|digest| digest.is(&image.to_string())) {
+    if !*is_of_image {
         return Err("it is for another digest".to_owned());
     }
     let reference = critical

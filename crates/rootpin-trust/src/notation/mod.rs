@@ -259,6 +259,7 @@ fn check(
     let text =
         json(&envelope.payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
     let target = target(Text::of(&text), image.digest)?;
+    found.is_of_image = true;
     // A good signature of this image under a revoked key: the refusal says so, and no audit lets it
     // through. One of something else says nothing of this image.
     if let Some(key) = signer.revoked {

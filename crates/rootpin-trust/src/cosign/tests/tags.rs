@@ -73,13 +73,13 @@ fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
         assert_eq!(refusal.code, Code::NoStatement);
         let command = "cosign sign --sign-container-identity 127.0.0.1:5000/team/app:TAG";
         assert!(refusal.hint.contains(command), "{refusal:?}");
-        // Something that should be a signature and is none is more than that.
+        // Whoever put something beside it says nothing more of it.
         let mut all = files(name);
         all.push(SignatureFile {
             bytes: b"{}".to_vec(),
             ..all[0].clone()
         });
-        assert_eq!(said(&reference, &all), "bad-signature");
+        assert_eq!(said(&reference, &all), "no-statement");
     }
     let elsewhere = Repository::from_full("127.0.0.1:5000/team/other").unwrap();
     let image = SignedImage {

@@ -102,8 +102,8 @@ fn a_signature_of_something_else_under_a_revoked_certificate_says_nothing_of_thi
                 .code
         };
         assert_eq!(code(&header(), &payload("")), Code::Revoked);
-        assert_eq!(code(&header(), &other), Code::BadSignature);
-        assert_eq!(code(&of_a_file, &payload("")), Code::BadSignature);
+        assert_eq!(code(&header(), &other), Code::NoStatement);
+        assert_eq!(code(&of_a_file, &payload("")), Code::NoStatement);
     }
 }
 
@@ -356,4 +356,53 @@ fn the_signed_parts_are_whole_and_have_the_names_that_each_tool_reads() {
     };
     assert_eq!(of(&ends("2026-12-30T09:00:00Z"), &good), "signed");
     assert!(of(&ends("2026-11-30T09:00:00Z"), &good).contains("before it was signed"));
+}
+
+#[test]
+fn nothing_that_a_stranger_puts_beside_an_image_changes_the_code_of_its_refusal() {
+    let Certificates { root, middle, leaf } = &certificates();
+    let chain: [&[u8]; 3] = [leaf, middle, root];
+    let by = |header: &str, payload: &str| jws(LEAF, &chain, header, payload);
+    let critical = header().replace(
+        &format!("[\"{SIGNING_SCHEME}\"]"),
+        &format!("[\"{SIGNING_SCHEME}\",\"x\"]"),
+    );
+    let critical = critical.replace("\"cty\"", "\"x\":\"y\",\"cty\"");
+    let over = header().replace(
+        &format!("[\"{SIGNING_SCHEME}\"]"),
+        &format!("[\"{SIGNING_SCHEME}\",\"{EXPIRY}\"]"),
+    );
+    let until = format!("\"{EXPIRY}\":\"2026-11-30T10:00:00Z\",\"cty\"");
+    let over = over.replace("\"cty\"", &until);
+    let other = payload("").replace(IMAGE, &Digest::of(b"other").to_string());
+    let own = self::leaf("own", OTHER).issued_by_itself();
+    let tampered = SignatureFile {
+        bytes: by(&header(), &payload("")).bytes[1..].to_vec(),
+        ..by(&header(), &payload(""))
+    };
+    let strangers = [
+        jws(OTHER, &[&own], &header(), &payload("")),
+        // Under the pinned root's certificate, which everybody has.
+        jws(OTHER, &[&own, root], &header(), &payload("")),
+        jws(OTHER, &chain, &header(), &payload("")),
+        by(&header(), &other),
+        by(&over, &other),
+        by(&critical, &other),
+        tampered,
+    ];
+    for (own, wanted) in [
+        (vec![], Code::NoStatement),
+        (vec![by(&over, &payload(""))], Code::Expired),
+        (vec![by(&critical, &payload(""))], Code::BadSignature),
+    ] {
+        let code = |files: &[SignatureFile]| {
+            let outcome = outcome(&pinning(&[root]), files);
+            outcome.result.unwrap_err().code
+        };
+        assert_eq!(code(&own), wanted);
+        for (at, stranger) in strangers.iter().enumerate() {
+            let all = [std::slice::from_ref(stranger), &own].concat();
+            assert_eq!(code(&all), wanted, "{at}");
+        }
+    }
 }
