@@ -17,6 +17,7 @@ mod publisher;
 #[path = "../../tests/support/world.rs"]
 mod world;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
@@ -28,7 +29,7 @@ use publisher::Publisher;
 use rootpin::state::{Additions, Store};
 use rootpin_trust::image::Repository;
 use rootpin_trust::notary::{GunUpdate, KeyPins};
-use rootpin_trust::{Answer, FetchFrom, Progress, Refusal, Verification as _, Verified};
+use rootpin_trust::{Answer, FetchFrom, KeyId, Progress, Refusal, Verification as _, Verified};
 use world::World;
 
 const RUNS: usize = 15;
@@ -37,11 +38,14 @@ const ROLES: usize = 5;
 
 fn main() {
     println!(
-        "| floors | until it is ready, median of {RUNS} | longest | CPU time, median | resident |\n|---|---|---|---|---|"
+        "| floors | keys that each belongs to | state file | until it is ready, median of {RUNS} | longest | CPU time, median | resident |\n|---|---|---|---|---|---|---|"
     );
-    for repositories in [0, 200, 2000] {
+    for (repositories, one_root) in [(0, false), (200, false), (2000, false), (500, true)] {
         let world = World::new("bench-start").expect("as root");
-        fill(&world.path("state"), repositories);
+        fill(&world.path("state"), repositories, one_root);
+        let file = fs::metadata(world.path("state").join("state.redb"));
+        let file = file.map_or(0, |file| u32::try_from(file.len()).unwrap());
+        let file = f64::from(file) / 1024.0 / 1024.0;
         let mut starts: Vec<_> = (0..RUNS).map(|_| start(&world)).collect();
         let column = |starts: &mut Vec<[f64; 3]>, at: usize| {
             starts.sort_by(|one, other| one[at].total_cmp(&other[at]));
@@ -52,18 +56,32 @@ fn main() {
             column(&mut starts, 1),
             column(&mut starts, 2),
         );
+        let keys = if one_root { repositories } else { 1 };
         println!(
-            "| {} | {wall:.0} ms | {longest:.0} ms | {cpu:.0} ms | {memory:.1} MiB |",
+            "| {} | {keys} | {file:.1} MiB | {wall:.0} ms | {longest:.0} ms | {cpu:.0} ms | {memory:.1} MiB |",
             repositories * ROLES
         );
     }
 }
 
-/// A state that has seen so many repositories.
-fn fill(state: &Path, repositories: usize) {
+/// A state that has seen so many repositories, each under a root key of its own. `one_root`: one root
+/// of the policy pins the keys of all of them, so that each floor belongs to each key.
+fn fill(state: &Path, repositories: usize, one_root: bool) {
     let now = Timestamp::now();
-    let verified: Vec<_> = (0..repositories)
-        .map(|at| seen(&format!("r.test/team/app{at}"), now))
+    let publisher = |at| Publisher::new(&format!("r.test/team/app{at}"));
+    let mut publishers: Vec<_> = (0..repositories).map(publisher).collect();
+    let key = |publisher: &Publisher| publisher.root_key().id().parse().unwrap();
+    let all: BTreeSet<KeyId> = publishers.iter().map(key).collect();
+    let verified: Vec<_> = publishers
+        .iter_mut()
+        .map(|publisher| {
+            let pinned = if one_root {
+                all.clone()
+            } else {
+                [key(publisher)].into()
+            };
+            seen(publisher, pinned, now)
+        })
         .collect();
     let store = Store::open(state).unwrap();
     if verified.is_empty() {
@@ -78,11 +96,10 @@ fn fill(state: &Path, repositories: usize) {
     assert!(store.commit(&additions).unwrap().wrote);
 }
 
-fn seen(gun: &str, now: Timestamp) -> Verified<Progress> {
-    let mut publisher = Publisher::new(gun);
+fn seen(publisher: &mut Publisher, pinned: BTreeSet<KeyId>, now: Timestamp) -> Verified<Progress> {
     publisher.tag("v1", &format!("sha256:{}", "1".repeat(64)), 7);
     let pins = KeyPins {
-        keys: [publisher.root_key().id().parse().unwrap()].into(),
+        keys: pinned,
         revoked: [].into(),
         role: "targets/releases".to_owned(),
         certificate_dates: false,
@@ -90,7 +107,7 @@ fn seen(gun: &str, now: Timestamp) -> Verified<Progress> {
         max_age: None,
     };
     let files = publisher.tree().files;
-    let repository = Repository::from_full(gun).unwrap();
+    let repository = Repository::from_full(&publisher.gun).unwrap();
     let mut update = GunUpdate::start(&repository, &pins, Vec::new(), now);
     let fetched = update.run(|want| {
         let file = files.get(&want.request.file_name());

@@ -286,17 +286,12 @@ fn show_text(value: &Value) -> String {
     ];
     for repository in list(value, "repositories") {
         for floor in list(repository, "floors") {
-            let keys: Vec<_> = list(floor, "root_keys")
-                .iter()
-                .filter_map(Value::as_str)
-                .map(|key| key.chars().take(12).collect::<String>())
-                .collect();
             let version = number(floor, "version");
             floors.push(vec![
                 text(repository, "name").to_owned(),
                 text(floor, "role").to_owned(),
                 version,
-                keys.join(","),
+                root_keys(value, floor),
             ]);
         }
     }
@@ -317,6 +312,20 @@ fn show_text(value: &Value) -> String {
         table(&contacts),
         counted(admitted, "admitted digest")
     )
+}
+
+/// The beginnings of a floor's root keys; of very many, how many they are and the name of their set.
+fn root_keys(value: &Value, floor: &Value) -> String {
+    let beginning = |key: &str| key.chars().take(12).collect::<String>();
+    if let Some(set) = floor.get("root_key_set").and_then(Value::as_str)
+        && let Some(keys) = value.get("key_sets")
+    {
+        let name = beginning(set.trim_start_matches("sha256:"));
+        return format!("{} (set {name})", counted(list(keys, set).len(), "key"));
+    }
+    let keys = list(floor, "root_keys").iter();
+    let keys: Vec<_> = keys.filter_map(Value::as_str).map(beginning).collect();
+    keys.join(",")
 }
 
 fn reset_text(value: &Value) -> String {

@@ -13,6 +13,7 @@ use redb::{
 
 use super::backend::Backend;
 use super::form::FLOORS;
+use super::key_sets::KEY_SETS;
 use super::seen::{CONTACTS, Changes, ORIGIN, ORIGIN_KEY, SeenDraft, SeenState, SeenSummary};
 use super::{FileFault, StateError, directory, ledger, record};
 
@@ -21,6 +22,8 @@ type NamedTable = TableDefinition<'static, &'static str, &'static [u8]>;
 /// By repository: floors, replay index. By source and repository: last good contact. And one record
 /// that sums these up.
 const TABLES: [NamedTable; 2] = [TableDefinition::new(FLOORS), TableDefinition::new(CONTACTS)];
+/// The sets of keys that floors name. Only a state with such floors has this table.
+const NAMED_KEYS: NamedTable = TableDefinition::new(KEY_SETS);
 /// Which state this is. One that an earlier rootpin made has no such table.
 const ORIGINS: NamedTable = TableDefinition::new(ORIGIN);
 const SUMMARY: &str = "summary";
@@ -208,6 +211,16 @@ pub(super) fn initialise(database: &Database) -> Result<SeenState, FileFault> {
 pub(super) fn load(database: &Database) -> Result<SeenState, FileFault> {
     let transaction = database.begin_read()?;
     let mut seen = SeenState::default();
+    match transaction.open_table(NAMED_KEYS) {
+        Ok(table) => {
+            for row in table.iter()? {
+                let (key, value) = row?;
+                seen.take(KEY_SETS, key.value(), value.value())?;
+            }
+        }
+        Err(TableError::TableDoesNotExist(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
     for table in TABLES {
         let name = redb::TableHandle::name(&table).to_owned();
         for row in transaction.open_table(table)?.iter()? {
@@ -265,7 +278,9 @@ fn write_once(
     // crash.
     transaction.set_two_phase_commit(true);
     seen.writes += 1;
-    for table in TABLES.into_iter().chain([ORIGINS]) {
+    let names_keys = changes.keys().any(|(table, _)| *table == KEY_SETS);
+    let named_keys = names_keys.then_some(NAMED_KEYS);
+    for table in TABLES.into_iter().chain([ORIGINS]).chain(named_keys) {
         let name = redb::TableHandle::name(&table).to_owned();
         let mut table = transaction.open_table(table)?;
         for ((_, key), value) in changes.iter().filter(|((of, _), _)| *of == name) {

@@ -1,6 +1,7 @@
 //! What was seen of one repository, and the form in which it is written.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -9,11 +10,14 @@ use rootpin_trust::image::Digest;
 use rootpin_trust::{Floor, FloorOwner, KeyId, Listed};
 
 use super::FileFault;
+use super::key_sets::{self, KeySets};
 use super::record::Text;
 
 /// The table of these records.
 pub(super) const FLOORS: &str = "floors";
 pub(super) const FORMAT: u8 = 1;
+/// The form of a record that names a set of root keys, which an earlier rootpin refuses to read.
+const NAMING: u8 = 2;
 
 /// What was seen of one repository: one value in the file, so that its floors are there together or
 /// not at all.
@@ -38,7 +42,11 @@ pub(super) struct RecordForm {
 #[serde(deny_unknown_fields)]
 struct FloorForm {
     role: String,
-    root_keys: Vec<Text<KeyId>>,
+    /// Either these or the name of their set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root_keys: Option<Vec<Text<KeyId>>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    root_key_set: Option<Text<Digest>>,
     version: u64,
     signed: Text<Digest>,
     keys: Vec<Text<KeyId>>,
@@ -72,24 +80,26 @@ struct ListedForm {
 
 impl SeenRecord {
     pub(super) fn form(&self) -> RecordForm {
+        let floors: Vec<_> = self.floors.iter().map(FloorForm::of).collect();
+        let names = floors.iter().any(|floor| floor.root_key_set.is_some());
         RecordForm {
-            format: FORMAT,
-            floors: self.floors.iter().map(FloorForm::of).collect(),
+            format: if names { NAMING } else { FORMAT },
+            floors,
             statements: self.statements.iter().copied().map(Text).collect(),
             signers: self.signers.iter().copied().map(Text).collect(),
         }
     }
 
-    pub(super) fn from_form(form: RecordForm) -> Result<Self, FileFault> {
-        if form.format != FORMAT {
+    pub(super) fn from_form(form: RecordForm, sets: &KeySets) -> Result<Self, FileFault> {
+        if !(FORMAT..=NAMING).contains(&form.format) {
             return Err(FileFault::new(format!(
-                "{FLOORS}: a record of format {}, and this rootpin knows format {FORMAT}",
+                "{FLOORS}: a record of format {}, and this rootpin knows those up to {NAMING}",
                 form.format
             )));
         }
-        let floors = form.floors.into_iter().map(FloorForm::floor).collect();
+        let floors = form.floors.into_iter().map(|floor| floor.floor(sets));
         Ok(Self {
-            floors,
+            floors: floors.collect::<Result<_, _>>()?,
             statements: plain(form.statements),
             signers: plain(form.signers),
         })
@@ -98,9 +108,12 @@ impl SeenRecord {
 
 impl FloorForm {
     fn of(floor: &Floor) -> Self {
+        let root_key_set = key_sets::name(&floor.root_keys).map(Text);
+        let in_place = || floor.root_keys.iter().copied().map(Text).collect();
         Self {
             role: floor.role.clone(),
-            root_keys: floor.root_keys.iter().copied().map(Text).collect(),
+            root_keys: root_key_set.is_none().then(in_place),
+            root_key_set,
             version: floor.version,
             signed: Text(floor.signed),
             keys: floor.keys.iter().copied().map(Text).collect(),
@@ -115,10 +128,18 @@ impl FloorForm {
         }
     }
 
-    fn floor(self) -> Floor {
-        Floor {
+    fn floor(self, sets: &KeySets) -> Result<Floor, FileFault> {
+        let root_keys = match (self.root_keys, self.root_key_set) {
+            (Some(keys), None) => Arc::new(plain(keys)),
+            (None, Some(Text(name))) => sets.get(&name)?,
+            _ => {
+                let why = format!("{FLOORS}: a floor with no root keys, or with two sets of them");
+                return Err(FileFault::new(why));
+            }
+        };
+        Ok(Floor {
             role: self.role,
-            root_keys: plain(self.root_keys),
+            root_keys,
             version: self.version,
             signed: self.signed.0,
             keys: plain(self.keys),
@@ -130,7 +151,7 @@ impl FloorForm {
                 .collect(),
             since: self.since.map(|Text(since)| since),
             owner: self.owner.map(OwnerForm::owner),
-        }
+        })
     }
 }
 
@@ -178,9 +199,11 @@ fn plain<T, C: FromIterator<T>>(texts: Vec<Text<T>>) -> C {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state::tests::support::floor;
 
     fn read(text: &str) -> SeenRecord {
-        SeenRecord::from_form(serde_json::from_str(text).unwrap()).unwrap()
+        let form = serde_json::from_str(text).unwrap();
+        SeenRecord::from_form(form, &KeySets::default()).unwrap()
     }
 
     #[test]
@@ -205,5 +228,32 @@ mod tests {
         });
         let text = serde_json::to_string(&owned.form()).unwrap();
         assert_eq!(read(&text), owned);
+    }
+
+    #[test]
+    fn a_floor_has_its_root_keys_or_the_name_of_a_set_that_is_known_and_never_neither_or_both() {
+        let key = |number: u8| KeyId::from_bytes([number; 32]);
+        let record = SeenRecord {
+            floors: vec![floor("root", &[1, 2, 3, 4, 5, 6, 7, 8, 9], 1, &[1])],
+            ..SeenRecord::default()
+        };
+        let text = serde_json::to_string(&record.form()).unwrap();
+        assert!(text.starts_with(r#"{"format":2,"#) && !text.contains("root_keys"));
+        let from = |text: &str, sets: &KeySets| {
+            SeenRecord::from_form(serde_json::from_str(text).unwrap(), sets)
+        };
+        let mut sets = KeySets::default();
+        assert!(from(&text, &sets).is_err());
+        assert!(sets.share(&mut record.floors[0].clone()).unwrap().is_some());
+        assert_eq!(from(&text, &sets).unwrap(), record);
+        let both = format!(r#""root_keys":["{}"],"root_key_set""#, key(1));
+        assert!(from(&text.replace(r#""root_key_set""#, &both), &sets).is_err());
+        let (name, named) = (
+            key_sets::name(&record.floors[0].root_keys),
+            r#""root_key_set":"#,
+        );
+        let neither = text.replace(&format!("{named}\"{}\",", name.unwrap()), "");
+        assert!(!neither.contains("root_key"));
+        assert!(from(&neither, &sets).is_err());
     }
 }

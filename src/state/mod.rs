@@ -18,6 +18,9 @@
 //!    was seen first is in it (`file`). Whatever else is wrong is an error that stops decisions,
 //!    until a person resets the state (`Store::reset`, `start_anew`).
 //!
+//! Large sets of root keys are records of their own (`key_sets`), which floors name by their
+//! content.
+//!
 //! It does not defend against a whole older file put in the place of this one: who can do that is
 //! root.
 
@@ -30,6 +33,7 @@ mod directory;
 mod error;
 mod file;
 mod form;
+mod key_sets;
 mod ledger;
 mod mark;
 mod record;

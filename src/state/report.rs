@@ -1,26 +1,32 @@
 //! Reports of the state and of forgotten parts of it, as the JSON that `rootpin state` prints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::cache::Cache;
-use super::{ForgottenTimes, Overview, Scope, StateError, Store};
-use rootpin_trust::image::Repository;
+use super::{ForgottenTimes, Overview, Scope, StateError, Store, key_sets};
+use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::{Floor, KeyId, Subject};
 
 /// The object of `rootpin state show --json`.
 #[must_use]
 pub(crate) fn overview_json(overview: &Overview) -> Value {
-    let repositories = overview.repositories.iter().map(|seen| {
-        json!({
-            "name": seen.subject.to_string(),
-            "floors": seen.floors.iter().map(floor).collect::<Vec<_>>(),
-            "statements": seen.statements.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "signers": seen.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    let mut sets = ShownSets::default();
+    let repositories: Vec<_> = overview
+        .repositories
+        .iter()
+        .map(|seen| {
+            json!({
+                "name": seen.subject.to_string(),
+                "floors": sets.floors(&seen.floors),
+                "statements": seen.statements.iter().map(ToString::to_string).collect::<Vec<_>>(),
+                "signers": seen.signers.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            })
         })
-    });
+        .collect();
     let contacts = overview.contacts.iter();
     let contacts = contacts
         .map(|contact| json!({ "source": contact.source, "repository": contact.subject.to_string(), "at": contact.at.to_string() }));
@@ -36,7 +42,8 @@ pub(crate) fn overview_json(overview: &Overview) -> Value {
     });
     json!({
         "version": 1,
-        "repositories": repositories.collect::<Vec<_>>(),
+        "repositories": repositories,
+        "key_sets": sets.json(),
         "contacts": contacts.collect::<Vec<_>>(),
         "admitted": admitted.collect::<Vec<_>>(),
     })
@@ -108,26 +115,72 @@ fn forget(store: &Store, scope: Scope<'_>, dry_run: bool) -> Result<Value, State
             }
         }
     }
-    let repositories = forgotten.repositories.iter().map(|one| {
-        json!({
-            "name": one.subject.to_string(),
-            "floors": one.floors.iter().map(floor).collect::<Vec<_>>(),
-            "statements": one.statements,
-            "contacts": one.contacts,
+    let mut sets = ShownSets::default();
+    let repositories: Vec<_> = forgotten
+        .repositories
+        .iter()
+        .map(|one| {
+            json!({
+                "name": one.subject.to_string(),
+                "floors": sets.floors(&one.floors),
+                "statements": one.statements,
+                "contacts": one.contacts,
+            })
         })
-    });
+        .collect();
     Ok(
-        json!({ "version": 1, "dry_run": dry_run, "forgotten": repositories.collect::<Vec<_>>(), "admitted": forgotten.rows }),
+        json!({ "version": 1, "dry_run": dry_run, "forgotten": repositories, "key_sets": sets.json(), "admitted": forgotten.rows }),
     )
 }
 
-fn floor(floor: &Floor) -> Value {
-    let ids = |keys: &BTreeSet<KeyId>| keys.iter().map(ToString::to_string).collect::<Vec<_>>();
+/// The large sets of root keys that shown floors belong to: each is shown once, by its name.
+#[derive(Default)]
+struct ShownSets<'a> {
+    by_name: BTreeMap<Digest, &'a BTreeSet<KeyId>>,
+    last: Option<(&'a Arc<BTreeSet<KeyId>>, Digest)>,
+}
+
+impl<'a> ShownSets<'a> {
+    fn floors(&mut self, floors: &'a [Floor]) -> Vec<Value> {
+        floors
+            .iter()
+            .map(|one| floor(one, self.name(&one.root_keys)))
+            .collect()
+    }
+
+    fn name(&mut self, keys: &'a Arc<BTreeSet<KeyId>>) -> Option<Digest> {
+        // Neighbours share theirs.
+        if let Some((last, name)) = self.last
+            && Arc::ptr_eq(last, keys)
+        {
+            return Some(name);
+        }
+        let name = key_sets::name(keys)?;
+        self.by_name.insert(name, keys);
+        self.last = Some((keys, name));
+        Some(name)
+    }
+
+    fn json(&self) -> Value {
+        let sets = self.by_name.iter();
+        sets.map(|(name, keys)| (name.to_string(), json!(ids(keys))))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    }
+}
+
+fn ids(keys: &BTreeSet<KeyId>) -> Vec<String> {
+    keys.iter().map(ToString::to_string).collect()
+}
+
+/// `set`: the name under which its root keys are shown, where they are too many to be shown here.
+fn floor(floor: &Floor, set: Option<Digest>) -> Value {
     json!({
         "role": floor.role,
         "version": floor.version,
         "signed": floor.signed.to_string(),
-        "root_keys": ids(&floor.root_keys),
+        "root_keys": set.is_none().then(|| ids(&floor.root_keys)),
+        "root_key_set": set.map(|name| name.to_string()),
         "roots": floor.owner.as_ref().map(|owner| &owner.ids),
         "pin": floor.owner.as_ref().map(|owner| owner.pin.to_string()),
         "keys": ids(&floor.keys),

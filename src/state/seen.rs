@@ -13,6 +13,7 @@ use rootpin_trust::image::Digest;
 use rootpin_trust::{KeyId, Progress, Subject};
 
 use super::form::{FLOORS, FORMAT, RecordForm, SeenRecord};
+use super::key_sets::{KEY_SETS, KeySets};
 use super::record::{self, Checksum, Framed, Text};
 use super::{FileFault, StateError, contact};
 
@@ -56,6 +57,7 @@ struct OriginForm {
 pub(super) struct SeenState {
     pub(super) repositories: BTreeMap<Subject, Arc<Checksummed<SeenRecord>>>,
     pub(super) contacts: BTreeMap<(String, Subject), Checksummed<Timestamp>>,
+    pub(super) key_sets: KeySets,
     pub(super) origin: Option<StateOrigin>,
     /// Counts the writes.
     pub(super) writes: u64,
@@ -93,9 +95,12 @@ impl SeenState {
                 _,
             ) = record::decode(table, key.as_bytes(), bytes)?;
             self.origin = Some(StateOrigin { id, begun });
+        } else if table == KEY_SETS {
+            self.key_sets.take(key, bytes)?;
         } else if table == FLOORS {
             let (form, checksum) = record::decode::<RecordForm>(table, key.as_bytes(), bytes)?;
-            let value = SeenRecord::from_form(form)?;
+            let mut value = SeenRecord::from_form(form, &self.key_sets)?;
+            self.share_with_last(&mut value);
             self.repositories
                 .insert(subject(key)?, Arc::new(Checksummed { value, checksum }));
         } else {
@@ -109,6 +114,21 @@ impl SeenState {
             );
         }
         Ok(())
+    }
+
+    /// Records of an earlier rootpin have the same large set of keys in each floor.
+    fn share_with_last(&self, record: &mut SeenRecord) {
+        let last = self.repositories.values().next_back();
+        let mut last = last
+            .and_then(|entry| entry.value.floors.last())
+            .map(|floor| &floor.root_keys)
+            .cloned();
+        for floor in &mut record.floors {
+            match &last {
+                Some(keys) if *keys == floor.root_keys => floor.root_keys = Arc::clone(keys),
+                _ => last = Some(Arc::clone(&floor.root_keys)),
+            }
+        }
     }
 
     /// What the summary must say.
@@ -133,6 +153,9 @@ impl SeenState {
     /// Compares all records that were taken up with the file's summary.
     pub(super) fn check(&mut self, summary: &SeenSummary) -> Result<(), FileFault> {
         self.writes = summary.writes;
+        let records = self.repositories.values();
+        let floors = records.flat_map(|entry| &entry.value.floors);
+        self.key_sets.note_unused(floors);
         if self.summary() == *summary {
             Ok(())
         } else {
@@ -286,7 +309,11 @@ impl SeenDraft {
     }
 
     /// Writes what is seen of one repository, if it differs; nothing at all where no floor is left.
-    pub(super) fn put(&mut self, subject: &Subject, record: SeenRecord) -> Result<(), FileFault> {
+    pub(super) fn put(
+        &mut self,
+        subject: &Subject,
+        mut record: SeenRecord,
+    ) -> Result<(), FileFault> {
         if self
             .seen
             .repositories
@@ -294,6 +321,14 @@ impl SeenDraft {
             .is_some_and(|entry| entry.value == record)
         {
             return Ok(());
+        }
+        let sets = &mut self.seen.key_sets;
+        let unused = sets.take_unused().map(|name| ((KEY_SETS, name), None));
+        self.changes.extend(unused);
+        for floor in &mut record.floors {
+            if let Some((name, bytes)) = sets.share(floor)? {
+                self.changes.insert((KEY_SETS, name), Some(bytes));
+            }
         }
         let key = subject.to_string();
         let Framed { bytes, checksum } = record::encode(FLOORS, key.as_bytes(), &record.form())?;

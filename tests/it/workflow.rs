@@ -183,7 +183,7 @@ fn a_good_repository_gives_its_tags_and_everything_about_them() {
             .get()
             .floors
             .iter()
-            .all(|floor| floor.root_keys == pins.keys && floor.threshold == 1)
+            .all(|floor| *floor.root_keys == pins.keys && floor.threshold == 1)
     );
 }
 
@@ -220,7 +220,7 @@ fn a_root_rotated_twice_within_the_pins_while_the_host_slept_is_followed() {
         outcome.collection.get().root_keys,
         self::pins(&[third]).keys
     );
-    assert_eq!(outcome.progress.get().floors[0].root_keys, pins.keys);
+    assert_eq!(*outcome.progress.get().floors[0].root_keys, pins.keys);
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod merge;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -33,7 +34,7 @@ pub(super) struct Claim<'a> {
 #[derive(Debug)]
 pub(super) struct Floors {
     applied: Vec<Floor>,
-    root_keys: BTreeSet<KeyId>,
+    root_keys: Arc<BTreeSet<KeyId>>,
     owner: Option<FloorOwner>,
     fallen: Vec<Floor>,
     raised: Vec<Floor>,
@@ -95,7 +96,7 @@ impl Floors {
             if shared.is_empty() {
                 return Self {
                     applied,
-                    root_keys,
+                    root_keys: Arc::new(root_keys),
                     owner,
                     fallen: Vec::new(),
                     raised: Vec::new(),
@@ -165,7 +166,7 @@ impl Floors {
         self.fallen.extend(fallen);
         self.raised.push(Floor {
             role: claim.role.to_owned(),
-            root_keys: self.root_keys.clone(),
+            root_keys: Arc::clone(&self.root_keys),
             version: claim.version,
             signed: claim.signed,
             keys: claim.keys,
@@ -306,7 +307,7 @@ mod tests {
     fn floor(role: &str, root_keys: &[u8]) -> Floor {
         Floor {
             role: role.to_owned(),
-            root_keys: keys(root_keys),
+            root_keys: keys(root_keys).into(),
             version: 3,
             signed: Digest::of(b""),
             keys: keys(&[9]),
@@ -333,7 +334,7 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["root", "targets"]
         );
-        assert_eq!(floors.root_keys, keys(&[1, 2]));
+        assert_eq!(*floors.root_keys, keys(&[1, 2]));
         assert!(Floors::of(&kept, &keys(&[3])).applied.is_empty());
     }
 

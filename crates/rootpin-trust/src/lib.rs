@@ -150,6 +150,7 @@ mod weak_point;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 
@@ -273,8 +274,9 @@ pub struct Floor {
     /// `root`, `timestamp`, `snapshot`, `targets`, `targets/releases`, …
     pub role: String,
     /// Canonical IDs of the root keys under which it was seen, over all the root versions of the
-    /// chain; of TUF 1.0 those that signed.
-    pub root_keys: BTreeSet<KeyId>,
+    /// chain; of TUF 1.0 those that signed. Shared, as a root may pin hundreds, and each floor of
+    /// each repository belongs to all of them.
+    pub root_keys: Arc<BTreeSet<KeyId>>,
     /// The version.
     pub version: u64,
     /// SHA-256 of the canonical signed bytes: another file of the same version is refused.

@@ -56,6 +56,11 @@ impl Disk {
         disk.0.lock().unwrap().read.iter().copied().collect()
     }
 
+    /// The database of the file as it is.
+    pub(super) fn database(&self) -> redb::Database {
+        file::builder().create_with_backend(self.clone()).unwrap()
+    }
+
     /// Takes nothing more.
     pub(super) fn stop(&self) {
         self.0.lock().unwrap().left = Some(0);

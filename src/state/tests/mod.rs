@@ -2,6 +2,7 @@
 
 mod damage;
 mod disk;
+mod key_sets;
 mod opening;
 pub(super) mod support;
 mod writing;

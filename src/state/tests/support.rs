@@ -39,7 +39,7 @@ pub(in crate::state) fn floor(
     let signed = Digest::of(format!("{role} {version} {own_keys:?}").as_bytes());
     Floor {
         role: role.to_owned(),
-        root_keys: keys(root_keys),
+        root_keys: keys(root_keys).into(),
         version,
         signed,
         keys: keys(own_keys),

@@ -222,7 +222,7 @@ fn a_reset_forgets_the_root_s_own_floors_and_those_of_former_ids_that_share_its_
     let other = Digest::of(b"another file");
     let floor = |pin: Digest, id: &str, root_keys: BTreeSet<KeyId>| Floor {
         role: "timestamp".to_owned(),
-        root_keys,
+        root_keys: root_keys.into(),
         version: 5,
         signed: other,
         keys: BTreeSet::new(),

@@ -2,8 +2,10 @@
 //! goes back.
 
 use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use crate::{Code, Floor, Progress, Refusal, Subject};
+use crate::{Code, Floor, KeyId, Progress, Refusal, Subject};
 
 /// Two different files of one version of a role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -65,12 +67,7 @@ fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>
         let (sharing, rest): (Vec<_>, Vec<_>) =
             merged.into_iter().partition(|old| shares(old, new));
         let fell = fallen.iter().any(|floor| shares(floor, new));
-        let root_keys = sharing
-            .iter()
-            .flat_map(|old| &old.root_keys)
-            .chain(&new.root_keys)
-            .copied()
-            .collect();
+        let root_keys = root_keys(&sharing, new);
         let owners = sharing.iter().chain([new]).map(|floor| &floor.owner);
         let ids = owners
             .flatten()
@@ -118,6 +115,18 @@ fn merge(known: &[Floor], seen: &[Floor], fallen: &[Floor]) -> Result<Vec<Floor>
     }
     merged.sort_by(|a, b| (&a.role, &a.root_keys, a.pin()).cmp(&(&b.role, &b.root_keys, b.pin())));
     Ok(merged)
+}
+
+/// The root keys of a floor and of those whose place it takes.
+fn root_keys(sharing: &[Floor], new: &Floor) -> Arc<BTreeSet<KeyId>> {
+    let others = sharing.iter().map(|old| &old.root_keys);
+    let others = others.filter(|keys| !keys.is_subset(&new.root_keys));
+    let more: BTreeSet<KeyId> = others.flat_map(|keys| keys.iter()).copied().collect();
+    if more.is_empty() {
+        Arc::clone(&new.root_keys)
+    } else {
+        Arc::new(more.union(&new.root_keys).copied().collect())
+    }
 }
 
 /// Nothing that a floor under the same keys listed goes back, nor is a version first seen later
@@ -204,9 +213,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::Listed;
     use crate::image::Digest;
-    use crate::{KeyId, Listed};
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
 
     fn keys(numbers: &[u8]) -> BTreeSet<KeyId> {
         numbers
@@ -218,7 +227,7 @@ mod tests {
     fn floor(role: &str, root_keys: &[u8], version: u64, own_keys: &[u8]) -> Floor {
         Floor {
             role: role.to_owned(),
-            root_keys: keys(root_keys),
+            root_keys: keys(root_keys).into(),
             version,
             signed: Digest::of(format!("{role} {version} {own_keys:?}").as_bytes()),
             keys: keys(own_keys),
