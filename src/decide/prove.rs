@@ -376,7 +376,7 @@ fn only_the_control(decision: Decision, subject: Option<(&ImageRef, Digest)>) ->
         rule: Some(admission.rule.clone()),
         roots: Vec::new(),
         stays: true,
-        rests_on_revoked: false,
+        ..Denial::by(admission.rule, refusal)
     })
 }
 
