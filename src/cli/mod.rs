@@ -466,7 +466,8 @@ fn asked_or(
 ) -> Result<u8, Problem> {
     block_on(async {
         let client = DaemonClient::connect(control, TIMEOUT).await;
-        let mut client = client.map_err(|error| format!("{error}; without a daemon: {without}"))?;
+        let mut client =
+            client.map_err(|error| error.so(&format!("without a daemon: {without}")))?;
         work(&mut client).await
     })
 }

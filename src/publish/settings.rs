@@ -65,7 +65,7 @@ impl Settings {
         let file: SettingsFile = toml::from_str(text).map_err(|error| {
             let table = text.parse::<toml::Table>().ok();
             let hint = table.and_then(|table| spelling::hint::<SettingsFile>(&table));
-            wrong(spelling::with(&error.to_string(), hint).into())
+            wrong(spelling::with(&error, hint))
         })?;
         if file.version != 1 {
             return Err(wrong(Problem::hinted(

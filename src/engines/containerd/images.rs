@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 
 use super::{BlobInfo, ContainerdClient, RecordedName, record_is_of_registry, within};
 use crate::decide::ImageContents;
+use crate::problem::Problem;
 use rootpin_trust::image::{Blob, Digest, ImageRef, IndexEntry};
 
 /// containerd itself sends no larger message unless it is told to, which makes some sixty thousand
@@ -39,10 +40,15 @@ pub(crate) struct ImageRecord {
 
 /// An image lists more documents than are read of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "over-limit: it lists more than {MAX_DOCUMENTS} manifests that are here, so that a revoked one among the others would not be seen; hint: remove it if you don't know why"
-)]
+#[error("{}", over_limit())]
 pub struct OverLimit;
+
+fn over_limit() -> Problem {
+    let what = format!(
+        "over-limit: it lists more than {MAX_DOCUMENTS} manifests that are here, so that a revoked one among the others would not be seen"
+    );
+    Problem::hinted(what, "remove it if you don't know why")
+}
 
 /// What a record stands for, as it stands there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
