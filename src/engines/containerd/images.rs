@@ -83,11 +83,8 @@ pub(crate) fn is_id(record: &str) -> bool {
 }
 
 impl ContainerdClient {
-    /// Every image record of a namespace.
-    ///
-    /// # Errors
-    /// containerd's own.
-    pub(crate) async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
+    /// containerd's image records of a namespace.
+    pub(super) async fn listed_images(&self, namespace: &str) -> Result<Vec<Image>, Status> {
         let request = within(
             namespace,
             ListImagesRequest {
@@ -99,18 +96,21 @@ impl ContainerdClient {
             .list(request)
             .await?
             .into_inner();
-        Ok(answer
-            .images
-            .into_iter()
-            .map(|image| {
-                let is_of_registry = record_is_of_registry(&image.name, &image.labels);
-                ImageRecord {
-                    name: image.name,
-                    target: target(image.target),
-                    is_of_registry,
-                }
-            })
-            .collect())
+        Ok(answer.images)
+    }
+
+    /// Every image record of a namespace.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub(crate) async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
+        let images = self.listed_images(namespace).await?.into_iter();
+        let records = images.map(|image| ImageRecord {
+            is_of_registry: record_is_of_registry(&image.name, &image.labels),
+            name: image.name,
+            target: target(image.target),
+        });
+        Ok(records.collect())
     }
 
     /// What the platforms of an image are made of, as far as it is here, from documents that were
