@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use crate::credentials::Settings;
+use crate::problem::Problem;
 use crate::spelling;
 
 /// How the daemon runs. Paths are absolute.
@@ -140,8 +141,8 @@ const MAX_DEADLINE: Duration = Duration::from_secs(600);
 /// Reads the configuration.
 ///
 /// # Errors
-/// One text that names the file, the place and what was wanted.
-pub fn load(path: &Path) -> Result<Config, String> {
+/// Names the file, the place and what was wanted.
+pub fn load(path: &Path) -> Result<Config, Problem> {
     let text = fs::read_to_string(path).map_err(|error| {
         let hint = match error.kind() {
             ErrorKind::NotFound => format!(
@@ -151,17 +152,11 @@ pub fn load(path: &Path) -> Result<Config, String> {
             ErrorKind::PermissionDenied => "run as root".to_owned(),
             _ => "name the daemon's configuration with --config".to_owned(),
         };
-        format!("{}: {error}; hint: {hint}", path.display())
+        Problem::hinted(error.to_string(), hint).about(path.display())
     })?;
-    parse(&text).map_err(|error| {
-        let error = error.trim_end();
-        // A word that is nearly a key's has its own hint.
-        let hint = if error.contains("hint: ") {
-            ""
-        } else {
-            "; hint: packaging/rootpin.toml in rootpin's source shows how it is written"
-        };
-        format!("{}: {error}{hint}", path.display())
+    parse(&text).map_err(|problem| {
+        let hint = "packaging/rootpin.toml in rootpin's source shows how it is written";
+        problem.about(path.display()).or_hint(hint)
     })
 }
 
@@ -178,7 +173,7 @@ pub(crate) fn beside(config: &Path) -> PathBuf {
 ///
 /// # Errors
 /// None, as the defaults are a configuration.
-pub fn none() -> Result<Config, String> {
+pub fn none() -> Result<Config, Problem> {
     parse("")
 }
 
@@ -186,9 +181,9 @@ pub fn none() -> Result<Config, String> {
 ///
 /// # Errors
 /// The place and what was wanted.
-pub(crate) fn parse(text: &str) -> Result<Config, String> {
+pub(crate) fn parse(text: &str) -> Result<Config, Problem> {
     let config: Config =
-        toml::from_str(text).map_err(|error| spelling::with(&error.to_string(), meant(text)))?;
+        toml::from_str(text).map_err(|error| spelling::with(&error, meant(text)))?;
     config.check()?;
     Ok(config)
 }
@@ -377,7 +372,7 @@ mod tests {
         for name in ["a\\nb", "a\\\"b} 1\\nrootpin_up 0", "\\u001b[2J", "\\u009b"] {
             let docker = format!("[[docker]]\nname = \"{name}\"\nsocket = \"/s\"\n");
             let why = parse(&docker).unwrap_err();
-            assert!(why.contains("has a control character"), "{why}");
+            assert!(why.what.contains("has a control character"), "{why}");
         }
         assert!(
             parse("[[docker]]\nname = \"Docker (à côté) \\\"1\\\"\"\nsocket = \"/s\"\n").is_ok()
@@ -447,12 +442,8 @@ mod tests {
             ("[[engine", None),
         ] {
             let said = parse(text).unwrap_err();
-            let hint = meant.map(|meant| format!("hint: did you mean {meant:?}?"));
-            assert_eq!(
-                said.lines().find(|line| line.starts_with("hint: ")),
-                hint.as_deref(),
-                "{said}"
-            );
+            let hint = meant.map(|meant| format!("did you mean {meant:?}?"));
+            assert_eq!(said.hint, hint, "{said}");
         }
     }
 

@@ -1,11 +1,12 @@
 //! Finds the known key of a configuration file that is nearest to an unknown one.
 
+use crate::problem::Problem;
 use rootpin_policy::nearest;
 use serde::Deserialize;
 use serde::de::value::Error;
 use serde::de::{Deserializer, Visitor};
 
-/// `hint: did you mean "KEY"?` for the first key of a TOML table that such a value has not, if a
+/// `did you mean "KEY"?` for the first key of a TOML table that such a value has not, if a
 /// slip or two lead from one that it has.
 #[must_use]
 pub(crate) fn hint<T: Deserialize<'static>>(table: &toml::Table) -> Option<String> {
@@ -14,14 +15,16 @@ pub(crate) fn hint<T: Deserialize<'static>>(table: &toml::Table) -> Option<Strin
         .keys()
         .filter(|key| !known.contains(&key.as_str()))
         .find_map(|key| nearest(key, known))
-        .map(|near| format!("hint: did you mean {near:?}?"))
+        .map(|near| format!("did you mean {near:?}?"))
 }
 
-/// An error's text with such a hint below it.
+/// An error of the parser with such a hint.
 #[must_use]
-pub(crate) fn with(error: &str, hint: Option<String>) -> String {
-    let lines = [Some(error.trim_end().to_owned()), hint];
-    lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
+pub(crate) fn with(error: &toml::de::Error, hint: Option<String>) -> Problem {
+    Problem {
+        what: error.to_string().trim_end().to_owned(),
+        hint,
+    }
 }
 
 /// The keys that a value is read from, as its `Deserialize` lists them.
@@ -77,7 +80,7 @@ mod tests {
         let hint = |text: &str| hint::<Example>(&text.parse().unwrap());
         assert_eq!(
             hint("engine = []\nauditlog = 1").as_deref(),
-            Some("hint: did you mean \"audit-log\"?")
+            Some("did you mean \"audit-log\"?")
         );
         assert_eq!(hint("audit-log = 1\nserver = 2"), None);
     }

@@ -229,7 +229,7 @@ fn configuration(path: &Path, untold: &mut Vec<Untold>) -> Option<Config> {
     let loaded = config::load(path).map_err(|why| {
         untold.push(Untold {
             subject: "the engines".to_owned(),
-            why,
+            why: why.to_string(),
         });
     });
     loaded.ok()

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, DEFAULT_CONFIG};
+use crate::problem::Problem;
 use crate::sources::Credentials;
 
 /// Where a command finds credentials, if it is not told of a Docker folder.
@@ -18,7 +19,7 @@ pub(super) struct CredentialArguments {
 
 impl CredentialArguments {
     /// The credentials. `usual`: the Docker folder that counts where nothing is named.
-    pub(super) fn credentials(self, usual: Option<PathBuf>) -> Result<Credentials, String> {
+    pub(super) fn credentials(self, usual: Option<PathBuf>) -> Result<Credentials, Problem> {
         if let Some(folder) = self.docker_config {
             return Ok(Credentials::in_folder(folder));
         }

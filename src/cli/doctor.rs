@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::output::{Output, list, text};
 use super::{EXIT_USAGE, TIMEOUT, fix, named_file};
-use crate::config::{self, Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
+use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::control::DaemonClient;
 use crate::operate::doctor::{self, Accepted, Code, Examination, Tools};
 use crate::operate::record::{InstallLock, InstallRecord};
@@ -49,12 +49,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Problem> {
     let config = config::load(&arguments.config)?;
-    // The daemon that this configuration starts; --control names another.
-    let control = if control == Path::new(DEFAULT_CONTROL) {
-        &config.control
-    } else {
-        control
-    };
+    let control = super::control_of(&config, control);
     let tools = fix::tools(&config, &arguments.verifier, None, None)?;
     let record = InstallRecord::beside(&arguments.config);
     let lock = if arguments.fix && !arguments.dry_run {

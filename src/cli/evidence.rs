@@ -38,7 +38,7 @@ pub(super) struct Arguments {
 pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Result<u8, Failure> {
     let out = &arguments.dir;
     new_folder::check(out)?;
-    let config = config::load(&arguments.config).map_err(|error| Failure::Unknown(error.into()))?;
+    let config = config::load(&arguments.config).map_err(Failure::Unknown)?;
     let key = match &arguments.key {
         None => None,
         Some(file) => {

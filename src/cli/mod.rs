@@ -41,7 +41,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ArgAction, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::config::{DEFAULT_CONFIG, DEFAULT_CONTROL};
+use crate::config::{Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
 use crate::plain_text::policy_check;
 use crate::problem::Problem;
@@ -446,6 +446,15 @@ fn policy_fails(errors: &[rootpin_policy::Diagnostic], dir: &std::path::Path) ->
     )
 }
 
+/// The socket of the daemon that this configuration starts, unless --control names another.
+fn control_of<'a>(config: &'a Config, typed: &'a std::path::Path) -> &'a std::path::Path {
+    if typed == std::path::Path::new(DEFAULT_CONTROL) {
+        &config.control
+    } else {
+        typed
+    }
+}
+
 /// The image's name that the user typed; if it is none, that is said, and why.
 fn image_name(typed: &str, output: Output) -> Option<ImageRef> {
     typed
@@ -465,7 +474,8 @@ fn asked_or(
 ) -> Result<u8, Problem> {
     block_on(async {
         let client = DaemonClient::connect(control, TIMEOUT).await;
-        let mut client = client.map_err(|error| format!("{error}; without a daemon: {without}"))?;
+        let mut client =
+            client.map_err(|error| error.so(&format!("without a daemon: {without}")))?;
         work(&mut client).await
     })
 }

@@ -6,7 +6,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::TIMEOUT;
 use super::output::{Output, table};
-use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
+use crate::config::{self, DEFAULT_CONFIG};
 use crate::control::DaemonClient;
 use crate::operate::prove::{DoorState, PathVerdict, ProofReport, ProvenHost};
 use crate::problem::Problem;
@@ -34,12 +34,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(control: &Path, verb: &Arguments, output: Output) -> Result<u8, Problem> {
     let config = config::load(&verb.config)?;
-    // The daemon's own socket, where no other one is told.
-    let control = if control == Path::new(DEFAULT_CONTROL) {
-        config.control.clone()
-    } else {
-        control.to_owned()
-    };
+    let control = super::control_of(&config, control).to_owned();
     super::block_on(async {
         let mut host = ProvenHost::look(&config).await;
         if let Err(unknown) = host.pick(&verb.paths, &verb.except) {

@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::output::{Output, counted, unwritable};
 use super::{TIMEOUT, block_on, fix};
-use crate::config::{self, DEFAULT_CONFIG, DEFAULT_CONTROL};
+use crate::config::{self, DEFAULT_CONFIG};
 use crate::operate::support::{SupportQuestion, archive, collect};
 use crate::problem::Problem;
 
@@ -43,11 +43,7 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
         )));
     }
     let config = config::load(&arguments.config)?;
-    let control = if control == Path::new(DEFAULT_CONTROL) {
-        &config.control
-    } else {
-        control
-    };
+    let control = super::control_of(&config, control);
     let tools = fix::tools(&config, &arguments.verifier, None, None)?;
     let question = SupportQuestion {
         config_path: &arguments.config,

@@ -92,7 +92,8 @@ fn sweep_text(value: &Value) -> String {
         .collect();
     parts.extend((!untold.is_empty()).then(|| untold.join("\n")));
     if value.get("policy").is_none_or(Value::is_null) {
-        parts.push("no policy is in force, so nothing was judged; hint: rootpin status".to_owned());
+        let what = "no policy is in force, so nothing was judged";
+        parts.push(Problem::hinted(what, "rootpin status").to_string());
     }
     let sum = |name: &str| {
         list(value, "engines")

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::decide::Decider;
 use crate::plain_text::{days_left, time_left};
+use crate::problem::Problem;
 
 /// How many days before, the last one first.
 const DAYS: [i64; 3] = [1, 3, 14];
@@ -45,8 +46,8 @@ impl Ending {
     fn told(&self, now: Timestamp) -> Option<String> {
         self.days(now)?;
         let left = time_left(self.at.duration_since(now));
-        let (what, at, hint) = (&self.what, self.at, self.hint);
-        Some(format!("{what} ends in {left}, at {at:.0}; hint: {hint}"))
+        let what = format!("{} ends in {left}, at {:.0}", self.what, self.at);
+        Some(Problem::hinted(what, self.hint).to_string())
     }
 }
 

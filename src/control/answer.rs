@@ -25,12 +25,19 @@ fn within(json: String, exit_code: u32, most: usize) -> Result<Response<Report>,
     if json.len() > most {
         let found = json.len().div_ceil(1 << 20);
         let wanted = MAX_MESSAGE >> 20;
-        return Err(Status::out_of_range(format!(
-            "the daemon's answer has {found} MiB, and a message at most {wanted} MiB; hint: stop rootpind, and have the files read without it: \
-             `rootpin state show --state DIR`, or `rootpin audit --policy DIR --state DIR`"
-        )));
+        let problem = Problem::hinted(
+            format!("the daemon's answer has {found} MiB, and a message at most {wanted} MiB"),
+            "stop rootpind, and have the files read without it: `rootpin state show --state DIR`, or `rootpin audit --policy DIR --state DIR`",
+        );
+        return Err(Status::out_of_range(problem.to_string()));
     }
     Ok(Response::new(Report { json, exit_code }))
+}
+
+/// What was asked for can't be done: a status carries the problem as one text, which [`said`] takes
+/// apart again.
+pub(super) fn failed(problem: &Problem) -> Status {
+    Status::failed_precondition(problem.to_string())
 }
 
 /// The daemon may hang at any point of an answer.

@@ -8,10 +8,12 @@ use serde_json::{Value, json};
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Status};
 
+use super::answer::failed;
 use super::wire::BreakGlassRequest;
 use super::{ControlService, prove};
 use crate::decide::{Decider, EndedGlass, GlassRequest};
 use crate::observe::{Observer, plain};
+use crate::problem::Problem;
 use crate::state::HostTime;
 use rootpin_policy::BreakGlass;
 
@@ -37,14 +39,14 @@ impl ControlService {
             if let Some(ended) = self.decider.end_break_glass("root ended it") {
                 tell_end(&self.observer, &ended, pid);
                 if let Some(trouble) = ended.trouble {
-                    return Err(Status::failed_precondition(trouble));
+                    return Err(failed(&trouble));
                 }
             }
         } else if !asked.reason.is_empty() || asked.seconds > 0 || !asked.pattern.is_empty() {
             let pid = prove::root_only(peer, "break the glass")?;
             replaced = self
                 .begin(asked, &time, pid)
-                .map_err(Status::failed_precondition)?;
+                .map_err(|problem| failed(&problem))?;
         }
         let known = shown(&self.decider, &time);
         let exit = u32::from(is_in_force(&known));
@@ -60,13 +62,12 @@ impl ControlService {
         asked: BreakGlassRequest,
         time: &HostTime,
         pid: Option<i32>,
-    ) -> Result<Option<Arc<BreakGlass>>, String> {
+    ) -> Result<Option<Arc<BreakGlass>>, Problem> {
         let lasts = i64::try_from(asked.seconds).map_err(|_| "no such time")?;
         let pattern = Some(asked.pattern).filter(|pattern| !pattern.is_empty());
         let pattern = pattern.map(|pattern| pattern.parse()).transpose();
-        let pattern = pattern.map_err(|fault: rootpin_policy::Fault| {
-            format!("{}; hint: {}", fault.message, fault.hint)
-        })?;
+        let pattern = pattern
+            .map_err(|fault: rootpin_policy::Fault| Problem::hinted(fault.message, fault.hint))?;
         let request = GlassRequest {
             reason: asked.reason,
             lasts: SignedDuration::from_secs(lasts),

@@ -72,16 +72,18 @@ fn root(expiry: &RootExpiry, now: Timestamp, red: &mut Vec<String>) -> Value {
     let trouble = match left {
         left if left <= SignedDuration::ZERO => {
             red.push(format!("root {root} is expired"));
-            Some(format!(
-                "root {root} expired at {expires}; hint: its publisher renews it with `rootpin repo rotate`, or the tool that made it"
+            Some(Problem::hinted(
+                format!("root {root} expired at {expires}"),
+                "its publisher renews it with `rootpin repo rotate`, or the tool that made it",
             ))
         }
-        left if left <= RENEW_WITHIN => Some(format!(
-            "root {root} expires at {expires}, in {}; hint: its publisher must renew it",
-            time_left(left)
+        left if left <= RENEW_WITHIN => Some(Problem::hinted(
+            format!("root {root} expires at {expires}, in {}", time_left(left)),
+            "its publisher must renew it",
         )),
         _ => None,
     };
+    let trouble = trouble.map(|problem| problem.to_string());
     json!({ "id": root, "expires": expires.to_string(), "trouble": trouble, "unread": unread })
 }
 
@@ -133,16 +135,17 @@ pub(super) fn behind(decider: &Decider) -> Vec<Value> {
         .into_iter()
         .map(|behind| {
             let refusal = &behind.refusal;
+            let what = format!(
+                "{} is behind since {}: {refusal}; what was verified answers until {}",
+                behind.source, behind.since, behind.until
+            );
             json!({
                 "source": behind.source,
                 "since": behind.since.to_string(),
                 "times": behind.times,
                 "until": behind.until.to_string(),
                 "code": refusal.code.as_str(),
-                "trouble": format!(
-                    "{} is behind since {}: {refusal}; what was verified answers until {}; hint: {}",
-                    behind.source, behind.since, behind.until, refusal.hint
-                ),
+                "trouble": Problem::hinted(what, refusal.hint.as_str()).to_string(),
             })
         })
         .collect()

@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use tonic::{Request, Response, Status};
 
 pub(crate) use ahead::warn_ahead;
-use answer::report;
+use answer::{failed, report};
 pub(crate) use break_glass::{recall_break_glass, watch_break_glass};
 pub use client::DaemonClient;
 pub use explain::explain;
@@ -37,6 +37,7 @@ use crate::decide::{
     Decider, Door, InForce, Pull, SignatureDisplay, Verdict, is_spoken_of, too_slow,
 };
 use crate::observe::{self, Observer, StatusBoard};
+use crate::problem::Problem;
 use crate::sources::Sources;
 use crate::state;
 use rootpin_trust::image::{Digest, ImageRef};
@@ -202,12 +203,11 @@ fn identity(decider: &Decider, status: &StatusBoard) -> Result<Value, String> {
     }))
 }
 
-fn reset_contacts(decider: &Decider, dry_run: bool) -> Result<Value, String> {
+fn reset_contacts(decider: &Decider, dry_run: bool) -> Result<Value, Problem> {
     let now = Timestamp::now();
     if let Some(why) = decider.clock_trouble(now) {
-        return Err(format!(
-            "{why}; hint: set the host's clock first: what is after it is forgotten"
-        ));
+        let hint = "set the host's clock first: what is after it is forgotten";
+        return Err(Problem::hinted(why, hint));
     }
     let forgotten =
         state::forget_contacts(decider.store(), now, dry_run).map_err(|error| error.to_string())?;
@@ -218,12 +218,11 @@ fn reset_contacts(decider: &Decider, dry_run: bool) -> Result<Value, String> {
     Ok(forgotten)
 }
 
-fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, String> {
+fn reset(decider: &Decider, id: &str, dry_run: bool) -> Result<Value, Problem> {
     let policy = decider.policy().map_err(|refusal| refusal.to_string())?;
-    let root = policy
-        .roots
-        .get(id)
-        .ok_or_else(|| format!("the policy has no root {id:?}; hint: rootpin pin list"))?;
+    let root = policy.roots.get(id).ok_or_else(|| {
+        Problem::hinted(format!("the policy has no root {id:?}"), "rootpin pin list")
+    })?;
     let forgotten = state::forget_root(
         decider.store(),
         &|floor| root.forgets(floor, &policy),
@@ -370,7 +369,7 @@ impl wire::control_server::Control for ControlService {
         let asked = request.into_inner();
         let (decider, status) = (Arc::clone(&self.decider), Arc::clone(&self.status));
         let work = move || match asked {
-            StateRequest { identify: true, .. } => identity(&decider, &status),
+            StateRequest { identify: true, .. } => Ok(identity(&decider, &status)?),
             StateRequest {
                 reset_contacts: true,
                 dry_run,
@@ -381,12 +380,12 @@ impl wire::control_server::Control for ControlService {
                 dry_run,
                 ..
             } if !reset_root.is_empty() => reset(&decider, &reset_root, dry_run),
-            _ => state_report(&decider),
+            _ => Ok(state_report(&decider)?),
         };
         let done = tokio::task::spawn_blocking(work)
             .await
             .map_err(|error| Status::internal(error.to_string()))?;
-        report(&done.map_err(Status::failed_precondition)?, 0)
+        report(&done.map_err(|problem| failed(&problem))?, 0)
     }
 
     async fn survey(&self, request: Request<SurveyRequest>) -> Result<Response<Report>, Status> {
@@ -430,7 +429,8 @@ impl wire::control_server::Control for ControlService {
     ) -> Result<Response<Report>, Status> {
         let importing = self.importing.try_lock();
         let _importing = importing.map_err(|_| {
-            Status::resource_exhausted("another bundle is being imported; hint: try again after it")
+            let problem = Problem::hinted("another bundle is being imported", "try again after it");
+            Status::resource_exhausted(problem.to_string())
         })?;
         let (bundle, root) =
             import::receive(request.into_inner(), self.decider.store().directory()).await?;

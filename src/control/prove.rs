@@ -10,10 +10,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::UdsConnectInfo;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::answer::failed;
 use super::wire::prove_response::Asked;
 use super::wire::{ProveRequest, ProveResponse};
 use crate::decide::{self, Decider, Proof};
 use crate::observe::{Observer, label_value};
+use crate::problem::Problem;
 use rootpin_trust::image::Digest;
 
 /// Until a caller that has connected says what it wants.
@@ -45,7 +47,7 @@ pub(super) async fn prove(
     let root = Digest::of(&first.root);
     let proof = decider
         .prove(port, first.root)
-        .map_err(Status::failed_precondition)?;
+        .map_err(|problem| failed(&problem))?;
     let names = proof.names().to_string();
     log::warn!("a proof begins: for a minute at most, root {root} speaks for {names}");
     observer.event(
@@ -85,9 +87,11 @@ pub(super) fn root_only(
 ) -> Result<Option<i32>, Status> {
     match peer {
         Some((0, pid)) => Ok(pid),
-        Some((user, _)) => Err(Status::permission_denied(format!(
-            "only root may {what}, and this is user {user}; hint: run it as root"
-        ))),
+        Some((user, _)) => {
+            let what = format!("only root may {what}, and this is user {user}");
+            let problem = Problem::hinted(what, "run it as root");
+            Err(Status::permission_denied(problem.to_string()))
+        }
         None => Err(Status::permission_denied(format!(
             "only root may {what}, and the kernel doesn't say who asks"
         ))),
@@ -106,8 +110,11 @@ async fn watch(
             return ("left", Err(Status::aborted("left")));
         };
         if !proof.is_live() {
-            let why = "the policy changed while it was being proved; hint: prove again, under the one in force now";
-            return ("cut short", Err(Status::aborted(why)));
+            let problem = Problem::hinted(
+                "the policy changed while it was being proved",
+                "prove again, under the one in force now",
+            );
+            return ("cut short", Err(Status::aborted(problem.to_string())));
         }
         let asked = proof.asked().iter().map(told).collect();
         let answer = Ok(ProveResponse {

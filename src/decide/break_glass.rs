@@ -3,6 +3,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::problem::Problem;
 use jiff::{SignedDuration, Timestamp};
 use rootpin_policy::{BreakGlass, NoBreakGlass, Pattern};
 
@@ -44,7 +45,7 @@ pub(crate) struct EndedGlass {
     pub(crate) glass: Arc<BreakGlass>,
     pub(crate) why: String,
     /// Why its file is still there, so that a restart would bring it back.
-    pub(crate) trouble: Option<String>,
+    pub(crate) trouble: Option<Problem>,
 }
 
 impl Decider {
@@ -58,17 +59,17 @@ impl Decider {
         request: GlassRequest,
         time: &HostTime,
         is_recorded: impl FnOnce(&BreakGlass) -> bool,
-    ) -> Result<Option<Arc<BreakGlass>>, String> {
+    ) -> Result<Option<Arc<BreakGlass>>, Problem> {
         let policy = self.policy().map_err(|refusal| refusal.to_string())?;
         if let Some(why) = self.clock_trouble(time.wall) {
-            return Err(format!(
-                "{why}; hint: set the host's clock first: the end of break-glass could not be seen"
-            ));
+            let hint = "set the host's clock first: the end of break-glass could not be seen";
+            return Err(Problem::hinted(why, hint));
         }
         let reason = request.reason.trim().to_owned();
         if reason.is_empty() || reason.chars().count() > MAX_REASON {
-            return Err(format!(
-                "a reason needs 1 to {MAX_REASON} characters; hint: --reason 'INC-1234: the trust server is down'"
+            return Err(Problem::hinted(
+                format!("a reason needs 1 to {MAX_REASON} characters"),
+                "--reason 'INC-1234: the trust server is down'",
             ));
         }
         let until = time.wall.checked_add(request.lasts);
@@ -81,11 +82,15 @@ impl Decider {
         match glass.forbidden_by(&policy) {
             None => {}
             Some(NoBreakGlass::Forbidden) => {
-                return Err("the policy has break-glass = \"forbidden\"; hint: what must run goes into the policy, as [[image]] or [[exempt]]".to_owned());
+                return Err(Problem::hinted(
+                    "the policy has break-glass = \"forbidden\"",
+                    "what must run goes into the policy, as [[image]] or [[exempt]]",
+                ));
             }
             Some(NoBreakGlass::TooLong(most)) => {
-                return Err(format!(
-                    "the policy lets break-glass last {most:#} at most; hint: a shorter --for, or [limits] max-break-glass in the policy"
+                return Err(Problem::hinted(
+                    format!("the policy lets break-glass last {most:#} at most"),
+                    "a shorter --for, or [limits] max-break-glass in the policy",
                 ));
             }
         }
@@ -101,7 +106,10 @@ impl Decider {
             *slot = None;
             file.remove()
                 .map_err(|error| format!("{}: {error}", file.path().display()))?;
-            return Err("the audit file can't be written, and break-glass is never without a record; hint: make room for audit-log of rootpin.toml, see rootpin status".to_owned());
+            return Err(Problem::hinted(
+                "the audit file can't be written, and break-glass is never without a record",
+                "make room for audit-log of rootpin.toml, see rootpin status",
+            ));
         }
         let earlier = slot.replace(InForceGlass {
             record,
@@ -186,7 +194,8 @@ impl Decider {
         let file = self.glass_file();
         let trouble = file.remove().err().map(|error| {
             let path = file.path().display();
-            format!("{path}: {error}; a restart would bring break-glass back; hint: rm {path}")
+            let what = format!("{path}: {error}; a restart would bring break-glass back");
+            Problem::hinted(what, format!("rm {path}"))
         });
         self.changes.send_replace(());
         Some(EndedGlass {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::question::Door;
+use crate::problem::Problem;
 use rootpin_policy::BreakGlass;
 use rootpin_policy::judge::{Admission, Denial, Ground};
 use rootpin_trust::Refusal;
@@ -225,9 +226,9 @@ impl fmt::Display for Verdict {
             hint,
             ..
         } = &denial.refusal;
-        write!(
-            formatter,
-            "{word} {subject}{layer}: {code}: found {found}; wanted {wanted}; rule: {rule}; hint: {hint}"
-        )
+        let what = format!(
+            "{word} {subject}{layer}: {code}: found {found}; wanted {wanted}; rule: {rule}"
+        );
+        write!(formatter, "{}", Problem::hinted(what, hint))
     }
 }

@@ -23,6 +23,7 @@ use super::question::revocable;
 use super::{Claim, Decider, Decision, Denial, Door, NamespaceView, Pull, Verdict};
 use crate::canary::Canary;
 use crate::nonce;
+use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use rootpin_policy::{self, Pattern, Policy};
 use rootpin_trust::image::{Descriptor, Digest, ImageRef, Repository};
@@ -84,18 +85,18 @@ impl Decider {
     ///
     /// # Errors
     /// The policy forbids it, another proof runs, or the port or the root is none. One line.
-    pub fn prove(&self, port: u16, root: Vec<u8>) -> Result<Proof, String> {
+    pub fn prove(&self, port: u16, root: Vec<u8>) -> Result<Proof, Problem> {
         let in_force = self.policy().map_err(|refusal| refusal.to_string())?;
         if !in_force.prove {
-            return Err("the policy has prove = false: no root but its own may be set, not even for a proof; hint: rootpin status and \
-                        rootpin doctor look without one"
-                .to_owned());
+            return Err(Problem::hinted(
+                "the policy has prove = false: no root but its own may be set, not even for a proof",
+                "rootpin status and rootpin doctor look without one",
+            ));
         }
         if port == 0 || root.len() > MAX_ROOT {
-            return Err(
-                "a proof needs the port that it serves its images on, and a root of one key"
-                    .to_owned(),
-            );
+            return Err(Problem::new(
+                "a proof needs the port that it serves its images on, and a root of one key",
+            ));
         }
         let nonce = nonce::random_hex().map_err(|error| error.to_string())?;
         let session = Arc::new(ProofSession::new(self, &in_force, nonce, port, root)?);
@@ -105,10 +106,10 @@ impl Decider {
             .write()
             .unwrap_or_else(PoisonError::into_inner);
         if slot.as_ref().is_some_and(|running| running.is_live()) {
-            return Err(
-                "another proof runs; hint: try again after it, at the latest in a minute"
-                    .to_owned(),
-            );
+            return Err(Problem::hinted(
+                "another proof runs",
+                "try again after it, at the latest in a minute",
+            ));
         }
         *slot = Some(Arc::clone(&session));
         drop(slot);
@@ -121,7 +122,7 @@ impl Decider {
         if same {
             Ok(proof)
         } else {
-            Err("the policy has just changed; hint: try again".to_owned())
+            Err(Problem::hinted("the policy has just changed", "try again"))
         }
     }
 
@@ -372,11 +373,8 @@ fn only_the_control(decision: Decision, subject: Option<(&ImageRef, Digest)>) ->
         "a proof brings in its own control images and nothing else",
     );
     Decision::Deny(Denial {
-        refusal,
-        rule: Some(admission.rule.clone()),
-        roots: Vec::new(),
         stays: true,
-        rests_on_revoked: false,
+        ..Denial::by(admission.rule, refusal)
     })
 }
 

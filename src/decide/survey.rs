@@ -12,6 +12,7 @@ use jiff::Timestamp;
 
 use super::{Decider, Decision, Door, Ground, Pull, Verdict};
 use crate::evidence::source_of;
+use crate::problem::Problem;
 use crate::state::cache::Cache;
 use crate::state::{Contact, Overview, StateError};
 use rootpin_policy::judge::Statement;
@@ -19,7 +20,7 @@ use rootpin_policy::{NotaryRoot, Policy, Root, RootKind, Rule, TufRoot};
 use rootpin_trust::cosign::CosignPins;
 use rootpin_trust::image::{Digest, Repository};
 use rootpin_trust::notation::{NotationPins, PinnedCertificate};
-use rootpin_trust::{Fingerprint, KeyId, RootFile, Subject};
+use rootpin_trust::{Fingerprint, KeyId, Refusal, RootFile, Subject};
 
 use held_floors::highest;
 pub(crate) use shown_root::shown_root;
@@ -32,15 +33,17 @@ pub(crate) use answer::{
 /// More in one cached folder is not looked at.
 const MAX_CACHED: usize = 32 << 20;
 
+fn shown(refusal: &Refusal) -> String {
+    Problem::hinted(refusal.found.as_str(), refusal.hint.as_str()).to_string()
+}
+
 /// Looks through what is asked, by a decider that keeps nothing.
 pub(crate) async fn survey(onlooker: &Decider, asked: &SurveyQuestion, now: Timestamp) -> Survey {
     let mut survey = Survey::default();
     let policy = match onlooker.policy() {
         Ok(policy) => policy,
         Err(refusal) => {
-            survey
-                .trouble
-                .push(format!("{}; hint: {}", refusal.found, refusal.hint));
+            survey.trouble.push(shown(&refusal));
             survey.repositories = vec![Covered::default(); asked.repositories.len()];
             survey.images = judgements(onlooker, asked, now).await;
             return survey;
@@ -63,11 +66,7 @@ pub(crate) async fn survey(onlooker: &Decider, asked: &SurveyQuestion, now: Time
     if asked.roots {
         match held_roots(onlooker, &policy) {
             Ok(roots) => survey.roots = roots,
-            Err(error) => survey.trouble.push(format!(
-                "{}; hint: {}",
-                error.refusal().found,
-                error.refusal().hint
-            )),
+            Err(error) => survey.trouble.push(shown(&error.refusal())),
         }
     }
     let warnings = policy.warnings.iter().map(ToString::to_string).collect();

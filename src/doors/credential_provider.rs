@@ -35,7 +35,8 @@ struct Asked {
 /// Runs the provider. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
-    let answer = forbid_core_dumps().and_then(|()| {
+    let is_safe = forbid_core_dumps().map_err(Problem::from);
+    let answer = is_safe.and_then(|()| {
         let mut input = Vec::new();
         let read = std::io::stdin().take(MOST).read_to_end(&mut input);
         read.map_err(|error| format!("standard input: {error}"))?;
@@ -49,23 +50,21 @@ pub fn main() -> u8 {
             u8::from(writeln!(std::io::stdout(), "{answer}").is_err())
         }
         Err(why) => {
-            tell(&why);
+            tell(&why.to_string());
             1
         }
     }
 }
 
 /// The answer, and why it is empty.
-fn run(words: impl Iterator<Item = String>, input: &[u8]) -> Result<(Value, String), String> {
+fn run(words: impl Iterator<Item = String>, input: &[u8]) -> Result<(Value, String), Problem> {
     let control = arguments(words)?;
     let asked = request(input)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| error.to_string())?;
-    let answer = runtime
-        .block_on(ask(&control, &asked.image))
-        .map_err(|why| why.to_string())?;
+    let answer = runtime.block_on(ask(&control, &asked.image))?;
     let why = answer.reason.clone();
     Ok((response(&asked.api_version, answer), why))
 }
@@ -91,25 +90,25 @@ fn arguments(mut words: impl Iterator<Item = String>) -> Result<PathBuf, String>
     }
 }
 
-fn request(input: &[u8]) -> Result<Asked, String> {
+fn request(input: &[u8]) -> Result<Asked, Problem> {
     // The parser's words may quote a service account's token.
     let asked: Asked = serde_json::from_slice(input)
-        .map_err(|_| "standard input is no CredentialProviderRequest".to_owned())?;
+        .map_err(|_| "standard input is no CredentialProviderRequest")?;
     if asked.kind != "CredentialProviderRequest"
         || !API_VERSIONS.contains(&asked.api_version.as_str())
     {
-        return Err(format!(
+        return Err(Problem::new(format!(
             "standard input is {:?} of {:?}, wanted CredentialProviderRequest of {}",
             asked.kind,
             asked.api_version,
             API_VERSIONS.join(" or ")
-        ));
+        )));
     }
     if !asked.service_account_token.is_empty() {
-        return Err(
-            "no provider behind rootpin's is given the token of a pod's service account; hint: take tokenAttributes out of the kubelet's configuration of rootpin-credential-provider"
-                .to_owned(),
-        );
+        return Err(Problem::hinted(
+            "no provider behind rootpin's is given the token of a pod's service account",
+            "take tokenAttributes out of the kubelet's configuration of rootpin-credential-provider",
+        ));
     }
     Ok(asked)
 }
@@ -167,7 +166,7 @@ mod tests {
         let secret = request(br#"{"serviceAccountToken":"hunter2","kind":7}"#)
             .err()
             .unwrap();
-        assert!(!secret.contains("hunter2"), "{secret}");
+        assert!(!secret.to_string().contains("hunter2"), "{secret}");
     }
 
     #[test]
@@ -179,7 +178,7 @@ mod tests {
         });
         let why = request(asked.to_string().as_bytes()).err().unwrap();
         assert!(
-            why.contains("tokenAttributes") && !why.contains("hunter2"),
+            why.to_string().contains("tokenAttributes") && !why.to_string().contains("hunter2"),
             "{why}"
         );
     }

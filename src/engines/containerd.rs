@@ -11,13 +11,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use containerd_client::services::v1::content_client::ContentClient;
-use containerd_client::services::v1::images_client::ImagesClient;
 use containerd_client::services::v1::introspection_client::IntrospectionClient;
 use containerd_client::services::v1::leases_client::LeasesClient;
 use containerd_client::services::v1::namespaces_client::NamespacesClient;
 use containerd_client::services::v1::{
-    Info, InfoRequest, ListContentRequest, ListImagesRequest, ListNamespacesRequest, ListRequest,
-    PluginsRequest, ReadContentRequest,
+    Info, InfoRequest, ListContentRequest, ListNamespacesRequest, ListRequest, PluginsRequest,
+    ReadContentRequest,
 };
 use tonic::metadata::{AsciiMetadataValue, MetadataMap};
 use tonic::transport::{Channel, Endpoint};
@@ -238,18 +237,7 @@ impl ContainerdClient {
     /// # Errors
     /// containerd's own.
     pub(crate) async fn image_records(&self, namespace: &str) -> Result<Vec<RecordedName>, Status> {
-        let request = within(
-            namespace,
-            ListImagesRequest {
-                filters: Vec::new(),
-            },
-        )?;
-        let answer = ImagesClient::new(self.channel())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .list(request)
-            .await?
-            .into_inner();
-        let images = answer.images.into_iter();
+        let images = self.listed_images(namespace).await?.into_iter();
         Ok(images.filter_map(RecordedName::of).collect())
     }
 
@@ -261,27 +249,12 @@ impl ContainerdClient {
         &self,
         namespace: &str,
     ) -> Result<Vec<(String, String)>, Status> {
-        let request = within(
-            namespace,
-            ListImagesRequest {
-                filters: Vec::new(),
-            },
-        )?;
-        let answer = ImagesClient::new(self.channel())
-            .max_decoding_message_size(MAX_MESSAGE)
-            .list(request)
-            .await?
-            .into_inner();
-        Ok(answer
-            .images
-            .into_iter()
-            .map(|image| {
-                (
-                    image.name,
-                    image.target.map(|target| target.digest).unwrap_or_default(),
-                )
-            })
-            .collect())
+        let images = self.listed_images(namespace).await?.into_iter();
+        let named = images.map(|image| {
+            let digest = image.target.map(|target| target.digest);
+            (image.name, digest.unwrap_or_default())
+        });
+        Ok(named.collect())
     }
 
     /// Whether what that blob is need not be read any more.

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Repositories, later};
+use crate::problem::Problem;
 use rootpin_trust::Refusal;
 
 /// A source that stays behind is logged again after this time.
@@ -59,12 +60,11 @@ impl Laggards {
         behind.until = until;
         if later(behind.logged, LOG_EVERY) <= now {
             behind.logged = now;
-            log::warn!(
-                "{} is behind since {:.0}: {refusal}; what was verified answers until {until:.0}; hint: {}",
-                behind.source,
-                behind.since,
-                refusal.hint
+            let what = format!(
+                "{} is behind since {:.0}: {refusal}; what was verified answers until {until:.0}",
+                behind.source, behind.since
             );
+            log::warn!("{}", Problem::hinted(what, refusal.hint.as_str()));
         }
     }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use jiff::{SignedDuration, Timestamp};
 
 use super::{Repositories, later};
+use crate::problem::Problem;
 
 /// A source that stays silent is logged again after this time.
 const LOG_EVERY: SignedDuration = SignedDuration::from_hours(1);
@@ -29,10 +30,11 @@ impl SilentSource {
     /// One line.
     #[must_use]
     pub fn told(&self) -> String {
-        format!(
-            "{} does not answer since {:.0}: {}; what was verified answers, for `[limits] offline` at most; hint: see docs/outage.md",
+        let what = format!(
+            "{} does not answer since {:.0}: {}; what was verified answers, for `[limits] offline` at most",
             self.source, self.since, self.why
-        )
+        );
+        Problem::hinted(what, "see docs/outage.md").to_string()
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
+use crate::problem::Problem;
 use crate::trusted_path::{append, missing_folder};
 
 /// An open audit file.
@@ -92,10 +93,9 @@ impl AuditFile {
     pub(super) fn trouble(&self) -> Option<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.trouble.as_ref().map(|why| {
-            format!(
-                "{}: {why}; decisions are not recorded; hint: make room there, or mend the path audit-log in rootpin.toml",
-                self.path.display()
-            )
+            let what = format!("{}: {why}; decisions are not recorded", self.path.display());
+            let hint = "make room there, or mend the path audit-log in rootpin.toml";
+            Problem::hinted(what, hint).to_string()
         })
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::PublishError;
 use super::document::Document;
-use super::metadata::{HOLDERS, TAKEN_OUT, delegated, name};
+use super::metadata::{HOLDERS, TAKEN_OUT, delegated, keyids, name};
 use super::paths::specificity;
 use crate::problem::Problem;
 
@@ -171,15 +171,6 @@ fn delegation(document: &Document, listed: &Value) -> Value {
         .filter_map(|id| Some((id.to_owned(), keys?.get(id)?.clone())))
         .collect();
     json!({ "role": listed, "keys": own })
-}
-
-fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
-    listed
-        .get("keyids")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
 }
 
 fn set(document: &mut Document, entry: &RoleEntry, value: Option<&Value>) {

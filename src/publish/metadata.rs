@@ -387,3 +387,13 @@ impl Metadata {
 
 /// The top-level roles that are no targets.
 const TOP_LEVEL: [&str; 3] = ["root", "snapshot", "timestamp"];
+
+/// The IDs of the keys that a role is signed by.
+pub(super) fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
+    listed
+        .get("keyids")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+}

@@ -9,7 +9,7 @@ use super::canonical_json::material;
 use super::ceremony::RootProposal;
 use super::document::Document;
 use super::draft::{Draft, new_targets};
-use super::metadata::{HOLDERS, Metadata, MetadataFile};
+use super::metadata::{HOLDERS, Metadata, MetadataFile, keyids};
 use crate::problem::Problem;
 
 /// Which keys a role is to have.
@@ -142,13 +142,4 @@ pub fn with_root(draft: &mut Draft, proposal: &RootProposal) -> Result<(), Publi
 
 fn roles_of(document: &Document) -> impl Iterator<Item = &Value> {
     document.members("roles").into_iter().flat_map(Map::values)
-}
-
-fn keyids(listed: &Value) -> impl Iterator<Item = &str> {
-    listed
-        .get("keyids")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(Value::as_str)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::str::FromStr;
 
 use jiff::SignedDuration;
 use serde::Deserialize;
@@ -9,7 +10,7 @@ use serde::Deserialize;
 use super::PublishError;
 use crate::problem::Problem;
 use crate::spelling;
-use rootpin_policy::{MetadataUrl, Pattern, parse_duration};
+use rootpin_policy::{Fault, MetadataUrl, Pattern, parse_duration};
 use rootpin_trust::image::Repository;
 
 /// The file's name in the working folder.
@@ -65,7 +66,7 @@ impl Settings {
         let file: SettingsFile = toml::from_str(text).map_err(|error| {
             let table = text.parse::<toml::Table>().ok();
             let hint = table.and_then(|table| spelling::hint::<SettingsFile>(&table));
-            wrong(spelling::with(&error.to_string(), hint).into())
+            wrong(spelling::with(&error, hint))
         })?;
         if file.version != 1 {
             return Err(wrong(Problem::hinted(
@@ -73,7 +74,7 @@ impl Settings {
                 "this rootpin knows version 1",
             )));
         }
-        let names = patterns(&file.names).map_err(wrong)?;
+        let names = parsed(&file.names).map_err(wrong)?;
         if names.is_empty() {
             return Err(wrong(Problem::hinted(
                 "no names",
@@ -100,10 +101,10 @@ impl Settings {
             }
             terms.insert(role, length);
         }
-        let endorses = patterns(&file.endorses).map_err(wrong)?;
+        let endorses = parsed(&file.endorses).map_err(wrong)?;
         let (publish, metadata) = (
-            places(&file.publish).map_err(wrong)?,
-            places(&file.metadata).map_err(wrong)?,
+            parsed(&file.publish).map_err(wrong)?,
+            parsed(&file.metadata).map_err(wrong)?,
         );
         Ok(Self {
             names,
@@ -189,24 +190,10 @@ impl Settings {
     }
 }
 
-fn patterns(listed: &[String]) -> Result<Vec<Pattern>, Problem> {
-    listed
-        .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|fault: rootpin_policy::Fault| fault.to_string().into())
-        })
-        .collect()
-}
-
-fn places(listed: &[String]) -> Result<Vec<MetadataUrl>, Problem> {
-    listed
-        .iter()
-        .map(|text| {
-            text.parse()
-                .map_err(|fault: rootpin_policy::Fault| fault.to_string().into())
-        })
-        .collect()
+fn parsed<T: FromStr<Err = Fault>>(listed: &[String]) -> Result<Vec<T>, Problem> {
+    let problem = |fault: Fault| Problem::hinted(fault.message, fault.hint);
+    let parsed = listed.iter().map(|text| text.parse().map_err(problem));
+    parsed.collect()
 }
 
 #[cfg(test)]

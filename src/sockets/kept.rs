@@ -12,6 +12,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 
 use super::bind_unix;
+use crate::problem::Problem;
 
 /// How often it is looked for.
 const LOOK: Duration = Duration::from_secs(2);
@@ -98,11 +99,10 @@ impl KeptSocket {
     async fn renew(&self) {
         match bind_unix(&self.path).await {
             Ok(listener) => {
-                log::warn!(
-                    "{} was removed, and is made anew; hint: restart what has the removed one mounted in a container; under systemd, which still holds the \
-                     removed one, `systemctl stop rootpind.socket; systemctl restart rootpind` has engines wait in this one while rootpind is restarted",
-                    self.path.display()
-                );
+                let what = format!("{} was removed, and is made anew", self.path.display());
+                let hint = "restart what has the removed one mounted in a container; under systemd, which still holds the removed one, \
+                            `systemctl stop rootpind.socket; systemctl restart rootpind` has engines wait in this one while rootpind is restarted";
+                log::warn!("{}", Problem::hinted(what, hint));
                 *self.bound.lock().unwrap_or_else(PoisonError::into_inner) =
                     Bound::at(&self.path, listener);
                 self.told(None);
@@ -121,10 +121,11 @@ impl KeptSocket {
         drop(told);
         let path = self.path.display();
         (self.tell)(why.map_or(Ok(()), |why| {
-            log::error!(
-                "{path} does not lead to rootpind any more, and can't be made anew: {why}; it is tried again every {LOOK:?}; hint: if its folder was \
-                 removed under systemd, `systemctl restart rootpind` makes both"
+            let what = format!(
+                "{path} does not lead to rootpind any more, and can't be made anew: {why}; it is tried again every {LOOK:?}"
             );
+            let hint = "if its folder was removed under systemd, `systemctl restart rootpind` makes both";
+            log::error!("{}", Problem::hinted(what, hint));
             Err(format!(
                 "{path} was removed or replaced, and can't be made anew: {why}"
             ))

@@ -504,8 +504,15 @@ fn what_goes_wrong_is_said_in_one_line_with_a_hint() {
         (&["policy", "explain", V1], "--policy DIR"),
     ] {
         let ended = world.rootpin(words);
-        let way = format!("; without a daemon: {option}\n");
-        assert!(ended.code == 2 && ended.err.ends_with(&way), "{ended:?}");
+        let way = format!("; without a daemon: {option}");
+        let lines: Vec<_> = ended.err.lines().collect();
+        assert!(
+            ended.code == 2
+                && lines.len() == 2
+                && lines[0].ends_with(&way)
+                && lines[1].starts_with("hint: is rootpind running?"),
+            "{ended:?}"
+        );
     }
 }
 

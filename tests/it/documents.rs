@@ -40,7 +40,7 @@ pub(crate) fn is_of_kind(path: &str, extension: &str) -> bool {
         .is_some_and(|end| end == extension)
 }
 
-fn documents() -> Vec<String> {
+pub(crate) fn documents() -> Vec<String> {
     let mut all: Vec<_> = files("docs")
         .into_iter()
         .filter(|path| is_of_kind(path, "md"))

@@ -2,6 +2,7 @@
 
 mod cases;
 mod diff;
+mod documented;
 mod inventories;
 mod lint;
 mod parts;

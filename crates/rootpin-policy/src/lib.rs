@@ -116,18 +116,30 @@ impl Policy {
     /// [`Self::lasting_mode_for`].
     #[must_use]
     pub fn mode_for(&self, repository: &Repository, now: Option<Timestamp>) -> Mode {
-        match self.rule_for(repository) {
-            Some(rule) if rule.is_on_trial(now) => Mode::Audit,
-            _ => self.lasting_mode_for(repository, now),
-        }
+        self.mode_for_no(repository, now, false)
     }
 
     /// The policy's mode, or that of the name's rule where it is stricter, whatever `audit-until`
     /// the rule has: for bytes that are revoked or bound.
     #[must_use]
     pub fn lasting_mode_for(&self, repository: &Repository, now: Option<Timestamp>) -> Mode {
-        let own = self.rule_for(repository).and_then(|rule| rule.mode);
-        self.mode_at(now).max(own.unwrap_or(Mode::Audit))
+        self.mode_for_no(repository, now, true)
+    }
+
+    /// `is_lasting`: whatever `audit-until` the rule has.
+    pub(crate) fn mode_for_no(
+        &self,
+        repository: &Repository,
+        now: Option<Timestamp>,
+        is_lasting: bool,
+    ) -> Mode {
+        match self.rule_for(repository) {
+            Some(rule) if !is_lasting && rule.is_on_trial(now) => Mode::Audit,
+            rule => {
+                let own = rule.and_then(|rule| rule.mode);
+                self.mode_at(now).max(own.unwrap_or(Mode::Audit))
+            }
+        }
     }
 
     /// What happens on a "no" about something whose name is not known, and which any rule may

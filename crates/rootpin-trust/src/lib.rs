@@ -133,6 +133,7 @@ mod format;
 pub mod hex;
 pub mod image;
 mod image_signature;
+mod independent;
 pub mod key;
 pub mod key_file;
 mod meta;
@@ -165,6 +166,7 @@ pub use image_signature::{
     MOST_SIGNATURES, SIGNATURE_BYTES, SignatureFile, SignatureFinding, SignatureOutcome,
     SignedImage,
 };
+pub use independent::{Signers, independent};
 pub use key::{KeyError, KeyId, PublicKey};
 pub use refusal::{Code, Refusal};
 pub use role::Role;

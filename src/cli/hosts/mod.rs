@@ -93,8 +93,7 @@ impl Where {
             return if usable { Ok(resolver) } else { Err(wanted()) };
         }
         let hint = "write resolver = \"127.0.0.1:505\" there, or name it by --resolver";
-        let config = config::load(&self.config).map_err(|error| {
-            let found = Problem::from(error);
+        let config = config::load(&self.config).map_err(|found| {
             let hint = found.hint.unwrap_or_default();
             Failure::Unknown(Problem::hinted(
                 found.what,

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::super::output::{counted, list, text};
 use super::Shown;
 use crate::operate::import::{ImportedRoot, ImportedRule, Proposal, SignedRoot, Signers};
+use crate::problem::Problem;
 use rootpin_trust::{KeyId, PublicKey};
 
 /// What the sources say, and what the servers show now. The keys are not repeated where a person is
@@ -212,10 +213,11 @@ pub(super) fn proposed_text(report: &Value) -> String {
         ));
     }
     if report["allowing_rules"] == 0 {
-        lines.push(
-            "not one name is allowed: no source gives a key whose signatures rootpin verifies, or all that it gives are left out above; hint: have the images signed, as docs/publishing.md shows, and pin that root"
-                .to_owned(),
+        let nothing = Problem::hinted(
+            "not one name is allowed: no source gives a key whose signatures rootpin verifies, or all that it gives are left out above",
+            "have the images signed, as docs/publishing.md shows, and pin that root",
         );
+        lines.push(nothing.to_string());
     }
     lines.push(format!(
         "written: {}, and nothing in force has changed",

@@ -26,7 +26,7 @@ pub(super) fn run(
     let record = InstallRecord::read(&path)?;
     let config = match config::load(&arguments.config) {
         Ok(config) => config,
-        Err(why) if arguments.config.exists() => return Err(why.into()),
+        Err(why) if arguments.config.exists() => return Err(why),
         Err(_) => recorded(&record, &arguments.config)?,
     };
     let units = read_units(is_image)?;

@@ -65,12 +65,16 @@ impl Keychain {
 
     /// Writes it anew, one program at a time, so that a crash leaves the old or the new one.
     fn change(&self, change: impl FnOnce(&mut Map<String, Value>)) -> Result<(), Problem> {
-        let write = || {
+        let lock = || {
             fs::create_dir_all(&self.folder)?;
             let folder = fs::File::open(&self.folder)?;
             flock(&folder, FlockOperation::LockExclusive)?;
-            let mut auths = self.read().map_err(std::io::Error::other)?;
-            change(&mut auths);
+            Ok::<_, std::io::Error>(folder)
+        };
+        let _locked = lock().map_err(|error| self.failed(&error))?;
+        let mut auths = self.read()?;
+        change(&mut auths);
+        let write = || {
             let mut fresh = tempfile::Builder::new()
                 .permissions(fs::Permissions::from_mode(0o600))
                 .tempfile_in(&self.folder)?;
@@ -130,10 +134,9 @@ mod tests {
         assert_eq!(chain.list(), Ok(left));
         fs::write(&chain.file, "hunter2").unwrap();
         assert!(!chain.get("s.example").unwrap_err().what.contains("hunter2"));
-        assert!(
-            chain.store("s.example", "v", "q").is_err(),
-            "what is there is not lost"
-        );
+        let refused = chain.store("s.example", "v", "q").unwrap_err().what;
+        let wanted = format!("rootpin: {}: it is no JSON", chain.file.display());
+        assert_eq!(refused, wanted, "it names the file once");
         assert_eq!(fs::read_to_string(&chain.file).unwrap(), "hunter2");
     }
 }

@@ -150,9 +150,9 @@ fn configuration() -> Result<Config, Problem> {
     let named = std::env::var_os(CONFIG).map(PathBuf::from);
     let path = named.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
     if named.is_none() && !path.exists() {
-        return config::none().map_err(|error| Problem::from(error).about("rootpin"));
+        return config::none().map_err(|error| error.about("rootpin"));
     }
-    let mut config = config::load(&path).map_err(|error| Problem::from(error).about("rootpin"))?;
+    let mut config = config::load(&path).map_err(|error| error.about("rootpin"))?;
     // Without that key, the policy is beside the file.
     config.policy = config.policy.or_else(|| Some(config::beside(&path)));
     Ok(config)

@@ -9,6 +9,7 @@ use crate::engines::dockerd::{GRPC_BYPASS, GRPC_CALL, GRPC_GATED, PastPlugins};
 use crate::nonce;
 use crate::observe;
 use crate::observe::{StatusBoard, Unproven};
+use crate::problem::Problem;
 
 /// How often it is proved.
 const EVERY: Duration = Duration::from_secs(60);
@@ -96,7 +97,11 @@ impl AuthzPlugin {
         match (self.self_check.end(), answer) {
             (true, _) => self.is_not_bypassed().await,
             (false, Ok(_)) => Err(Unproven::Passed(
-                "it answered and did not ask; hint: put the plugin's name into \"authorization-plugins\" of daemon.json".to_owned(),
+                Problem::hinted(
+                    "it answered and did not ask",
+                    "put the plugin's name into \"authorization-plugins\" of daemon.json",
+                )
+                .to_string(),
             )),
             (false, Err(why)) => Err(Unproven::Silent(format!("dockerd does not answer: {why}"))),
         }

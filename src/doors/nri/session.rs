@@ -19,6 +19,7 @@ use super::wire::{
 };
 use crate::decide::Decision;
 use crate::engines::ttrpc_mux::{Line, Message, MessageKind, TtrpcMux};
+use crate::problem::Problem;
 
 const RUNTIME: &str = "nri.pkg.api.v1alpha1.Runtime";
 const PLUGIN: &str = "nri.pkg.api.v1alpha1.Plugin";
@@ -267,10 +268,17 @@ impl NriSession<'_> {
                 tokio::spawn(async move { door.verdict(moment, &id, image.as_ref(), time).await })
                     .await;
             let judged = judged.map_err(|fault| {
-                log::error!("engine {}: while a container was judged: {fault}", self.door.gates.name);
+                log::error!(
+                    "engine {}: while a container was judged: {fault}",
+                    self.door.gates.name
+                );
                 (
                     Code::FailedPrecondition,
-                    "rootpin: could not judge a container: a fault in rootpin; hint: see its log, and report it".to_owned(),
+                    Problem::hinted(
+                        "rootpin: could not judge a container: a fault in rootpin",
+                        "see its log, and report it",
+                    )
+                    .to_string(),
                 )
             })?;
             let Some(verdict) = judged else { continue };

@@ -8,6 +8,7 @@ use hyper::ext::ReasonPhrase;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::problem::Problem;
 use crate::sources::{BlobStream, Description, Flow};
 use rootpin_trust::image::Digest;
 
@@ -24,12 +25,11 @@ pub(super) struct No {
 }
 
 impl No {
-    /// `message` is without `rootpin: `.
-    pub(super) fn new(status: StatusCode, code: &'static str, message: &str) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, problem: impl Into<Problem>) -> Self {
         Self {
             status,
             code,
-            message: format!("rootpin: {message}"),
+            message: format!("rootpin: {}", problem.into()),
         }
     }
 

@@ -4,6 +4,7 @@
 use http::{Method, Request, StatusCode};
 
 use super::answer::No;
+use crate::problem::Problem;
 use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
 
 /// What is asked for.
@@ -37,14 +38,11 @@ const MAX_HOST: usize = 255;
 /// Reads a request.
 pub(super) fn read<B>(request: &Request<B>) -> Result<RegistryRequest, No> {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
-        let message = format!(
-            "{} is not answered here; hint: push to the registry itself",
-            request.method()
-        );
+        let what = format!("{} is not answered here", request.method());
         return Err(No::new(
             StatusCode::METHOD_NOT_ALLOWED,
             "UNSUPPORTED",
-            &message,
+            Problem::hinted(what, "push to the registry itself"),
         ));
     }
     // A loop of our own making: what asks here for evidence would be asked for it again.
@@ -53,8 +51,9 @@ pub(super) fn read<B>(request: &Request<B>) -> Result<RegistryRequest, No> {
         .get(http::header::USER_AGENT)
         .map(http::HeaderValue::as_bytes);
     if agent.is_some_and(|agent| agent.starts_with(b"rootpin/")) {
-        let message = "rootpin asks itself; hint: a hosts-dir is to name the registry as server, or rootpin.toml this resolver";
-        return Err(No::new(StatusCode::LOOP_DETECTED, "UNSUPPORTED", message));
+        let hint = "a hosts-dir is to name the registry as server, or rootpin.toml this resolver";
+        let problem = Problem::hinted("rootpin asks itself", hint);
+        return Err(No::new(StatusCode::LOOP_DETECTED, "UNSUPPORTED", problem));
     }
     let path = request.uri().path();
     let (path, passes) = path
@@ -102,7 +101,7 @@ pub(super) fn read<B>(request: &Request<B>) -> Result<RegistryRequest, No> {
         No::new(
             StatusCode::NOT_FOUND,
             "MANIFEST_UNKNOWN",
-            &format!("{error}"),
+            format!("{error}"),
         )
     })?;
     if manifest {
@@ -140,12 +139,15 @@ fn is_of_digest(tag: &str) -> bool {
 
 /// `ns`: the registry that is meant. Engines encode the colon before a port.
 fn registry(query: Option<&str>) -> Result<String, No> {
-    let missing = "which registry is meant is not said; hint: it comes as ?ns=HOST, which containerd and dockerd from 28 on send to a [host] \
-                   of hosts.toml";
+    let missing = || {
+        let hint = "it comes as ?ns=HOST, which containerd and dockerd from 28 on send to a [host] of hosts.toml";
+        let problem = Problem::hinted("which registry is meant is not said", hint);
+        No::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", problem)
+    };
     let host = query
         .and_then(|query| query.strip_prefix("ns="))
         .filter(|host| !host.is_empty());
-    let host = host.ok_or_else(|| No::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", missing))?;
+    let host = host.ok_or_else(missing)?;
     if host.len() > MAX_HOST {
         return Err(No::new(
             StatusCode::BAD_REQUEST,
@@ -159,7 +161,7 @@ fn registry(query: Option<&str>) -> Result<String, No> {
 /// The repository, of which the text must be the full form already.
 fn repository(host: &str, path: &str) -> Result<Repository, No> {
     let invalid = |error: rootpin_trust::image::ReferenceError| {
-        No::new(StatusCode::BAD_REQUEST, "NAME_INVALID", &error.to_string())
+        No::new(StatusCode::BAD_REQUEST, "NAME_INVALID", error.to_string())
     };
     let repository = Repository::from_full(&format!("{host}/{path}")).map_err(invalid)?;
     // Engines say a host as the client typed it.
@@ -169,7 +171,7 @@ fn repository(host: &str, path: &str) -> Result<Repository, No> {
     Err(No::new(
         StatusCode::BAD_REQUEST,
         "NAME_INVALID",
-        &format!("{host:?} is not a registry's name in full form"),
+        format!("{host:?} is not a registry's name in full form"),
     ))
 }
 

@@ -32,6 +32,7 @@ use crate::config::{Config, Engine};
 use crate::decide::{Decider, Decision, Door, Pull, Verdict, too_slow};
 use crate::engines::ContainerdClient;
 use crate::observe::Observer;
+use crate::problem::Problem;
 use crate::sources::{SourceError, Sources, StreamRequest};
 use answer::{No, RegistryAnswer};
 use asked::RegistryRequest;
@@ -217,8 +218,9 @@ impl ResolverDoor {
     async fn answer(&self, request: &Request<Incoming>, ours: bool) -> RegistryAnswer {
         let head = request.method() == Method::HEAD;
         if !ours {
-            let message = "only root's processes are answered; hint: engines that run as another user need their own way to the registry";
-            return No::new(StatusCode::FORBIDDEN, "DENIED", message).answer(head);
+            let hint = "engines that run as another user need their own way to the registry";
+            let problem = Problem::hinted("only root's processes are answered", hint);
+            return No::new(StatusCode::FORBIDDEN, "DENIED", problem).answer(head);
         }
         let answer = match asked::read(request) {
             Err(no) => Err(no),
@@ -393,9 +395,8 @@ impl ResolverDoor {
             tokio::time::timeout_at(deadline.into(), Arc::clone(&self.streams).acquire_owned())
                 .await;
         let busy = || {
-            No::unavailable(format!(
-                "rootpin: {MAX_STREAMS} streams are open; hint: pull less at a time"
-            ))
+            let what = format!("rootpin: {MAX_STREAMS} streams are open");
+            No::unavailable(Problem::hinted(what, "pull less at a time").to_string())
         };
         let stream = stream.ok().and_then(Result::ok).ok_or_else(busy)?;
         let no = |error: SourceError| match error {
@@ -424,12 +425,15 @@ impl ResolverDoor {
         if self.forms.pass(host) {
             return Ok(());
         }
-        let message = format!(
-            "bytes of {host} don't pass here: {} has no hosts.toml that fetches them so; hint: rootpin hosts write {host} has the engine \
-             fetch them from the registry, rootpin hosts write _default has it fetch all from here",
+        let what = format!(
+            "bytes of {host} don't pass here: {} has no hosts.toml that fetches them so",
             self.forms
         );
-        Err(No::new(StatusCode::NOT_FOUND, "UNSUPPORTED", &message))
+        let hint = format!(
+            "rootpin hosts write {host} has the engine fetch them from the registry, rootpin hosts write _default has it fetch all from here"
+        );
+        let problem = Problem::hinted(what, hint);
+        Err(No::new(StatusCode::NOT_FOUND, "UNSUPPORTED", problem))
     }
 
     /// Only registries that the policy names are asked, so that nobody makes this host ask another;
@@ -450,10 +454,11 @@ impl ResolverDoor {
         {
             return Ok(());
         }
-        let message = format!(
-            "the policy names nothing of {host}; hint: add a [[rule]] for what is pulled from there"
+        let problem = Problem::hinted(
+            format!("the policy names nothing of {host}"),
+            "add a [[rule]] for what is pulled from there",
         );
-        Err(No::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", &message))
+        Err(No::new(StatusCode::NOT_FOUND, "NAME_UNKNOWN", problem))
     }
 }
 
@@ -462,5 +467,5 @@ fn told(refusal: &Refusal) -> String {
 }
 
 fn bare(refusal: &Refusal) -> String {
-    format!("{refusal}; hint: {}", refusal.hint)
+    Problem::hinted(refusal.to_string(), refusal.hint.as_str()).to_string()
 }

@@ -18,6 +18,7 @@ use super::period::until_next;
 use super::swept_image::{Removal, SweptImage, SweptName};
 use crate::decide::{Decider, Verdict};
 use crate::observe::{Observer, StatusBoard, Swept, label_value, plain};
+use crate::problem::Problem;
 
 /// What is written together is looked at together; and a storm of events costs no more than this.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -324,21 +325,20 @@ impl Watch {
             self.observer.observe(verdict);
         }
         if more > 0 {
-            log::error!(
-                "engine {}: {more} more names are not admitted; hint: `rootpin sweep` shows all",
-                self.name
-            );
+            let what = format!("engine {}: {more} more names are not admitted", self.name);
+            log::error!("{}", Problem::hinted(what, "`rootpin sweep` shows all"));
         }
         let (count, loud, at, untold) = {
             let mut known = self.known();
             (known.count(), known.loud(), known.at, known.untold())
         };
         for (container, image) in loud {
-            log::error!(
-                "engine {}: container {} runs from {image}, which is not admitted; hint: stop it",
+            let what = format!(
+                "engine {}: container {} runs from {image}, which is not admitted",
                 self.name,
                 plain(&container)
             );
+            log::error!("{}", Problem::hinted(what, "stop it"));
         }
         if listed {
             for (name, value) in [

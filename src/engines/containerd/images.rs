@@ -14,6 +14,7 @@ use tonic::{Code, Status};
 
 use super::{BlobInfo, ContainerdClient, RecordedName, record_is_of_registry, within};
 use crate::decide::ImageContents;
+use crate::problem::Problem;
 use rootpin_trust::image::{Blob, Digest, ImageRef, IndexEntry};
 
 /// containerd itself sends no larger message unless it is told to, which makes some sixty thousand
@@ -39,10 +40,15 @@ pub(crate) struct ImageRecord {
 
 /// An image lists more documents than are read of one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "over-limit: it lists more than {MAX_DOCUMENTS} manifests that are here, so that a revoked one among the others would not be seen; hint: remove it if you don't know why"
-)]
+#[error("{}", over_limit())]
 pub struct OverLimit;
+
+fn over_limit() -> Problem {
+    let what = format!(
+        "over-limit: it lists more than {MAX_DOCUMENTS} manifests that are here, so that a revoked one among the others would not be seen"
+    );
+    Problem::hinted(what, "remove it if you don't know why")
+}
 
 /// What a record stands for, as it stands there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -77,11 +83,8 @@ pub(crate) fn is_id(record: &str) -> bool {
 }
 
 impl ContainerdClient {
-    /// Every image record of a namespace.
-    ///
-    /// # Errors
-    /// containerd's own.
-    pub(crate) async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
+    /// containerd's image records of a namespace.
+    pub(super) async fn listed_images(&self, namespace: &str) -> Result<Vec<Image>, Status> {
         let request = within(
             namespace,
             ListImagesRequest {
@@ -93,18 +96,21 @@ impl ContainerdClient {
             .list(request)
             .await?
             .into_inner();
-        Ok(answer
-            .images
-            .into_iter()
-            .map(|image| {
-                let is_of_registry = record_is_of_registry(&image.name, &image.labels);
-                ImageRecord {
-                    name: image.name,
-                    target: target(image.target),
-                    is_of_registry,
-                }
-            })
-            .collect())
+        Ok(answer.images)
+    }
+
+    /// Every image record of a namespace.
+    ///
+    /// # Errors
+    /// containerd's own.
+    pub(crate) async fn records(&self, namespace: &str) -> Result<Vec<ImageRecord>, Status> {
+        let images = self.listed_images(namespace).await?.into_iter();
+        let records = images.map(|image| ImageRecord {
+            is_of_registry: record_is_of_registry(&image.name, &image.labels),
+            name: image.name,
+            target: target(image.target),
+        });
+        Ok(records.collect())
     }
 
     /// What the platforms of an image are made of, as far as it is here, from documents that were

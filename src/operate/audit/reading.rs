@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use crate::observe::plain;
+use crate::problem::Problem;
 
 /// Endings of compressed files, as log rotation leaves them.
 const COMPRESSED: [&str; 5] = [".gz", ".xz", ".bz2", ".zst", ".lz4"];
@@ -44,7 +45,10 @@ pub trait Reports {
             Ok(file) if file.metadata().is_ok_and(|found| found.is_file()) => {
                 self.lines(&origin, io::BufReader::with_capacity(1 << 20, file));
             }
-            Ok(_) => self.unreadable(&origin, "not a plain file; hint: write it to one"),
+            Ok(_) => {
+                let why = Problem::hinted("not a plain file", "write it to one");
+                self.unreadable(&origin, &why.to_string());
+            }
             Err(error) => self.unreadable(&origin, &error.to_string()),
         }
     }
@@ -99,8 +103,9 @@ pub trait Reports {
             }
             is_empty = false;
             if number == 1 && MAGIC.iter().any(|magic| line.starts_with(magic)) {
-                let why = "it is compressed; hint: unpack it beside itself, as gunzip -k does, and read that";
-                return self.unreadable(origin, why);
+                let hint = "unpack it beside itself, as gunzip -k does, and read that";
+                let why = Problem::hinted("it is compressed", hint);
+                return self.unreadable(origin, &why.to_string());
             }
             // The first line of a document that goes on: nothing but a report ends where a line
             // does.

@@ -151,6 +151,29 @@ pub struct DockerFacts {
     pub swarm: Option<SwarmRole>,
 }
 
+#[cfg(test)]
+impl DockerFacts {
+    /// One whose images are in containerd, and that asks no plugin.
+    pub(super) fn of_test(docker: Dockerd, version: Version) -> Self {
+        Self {
+            docker,
+            version,
+            containerd_store: true,
+            driver: "overlayfs".to_owned(),
+            containerd: None,
+            authorization: Vec::new(),
+            warnings: Vec::new(),
+            config: "/etc/docker/daemon.json".into(),
+            authorization_by_flag: false,
+            answers_grpc: Some(false),
+            mirrors: Vec::new(),
+            features: Vec::new(),
+            features_by_flag: Vec::new(),
+            swarm: None,
+        }
+    }
+}
+
 /// What a node is in its swarm.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SwarmRole {

@@ -320,26 +320,16 @@ mod tests {
     }
 
     fn docker() -> DockerFacts {
+        let docker = Dockerd {
+            accept_grpc: false,
+            name: "docker".to_owned(),
+            socket: "/run/docker.sock".into(),
+            authz: Some("/run/rootpin/docker.authz.sock".into()),
+        };
         DockerFacts {
-            docker: Dockerd {
-                accept_grpc: false,
-                name: "docker".to_owned(),
-                socket: "/run/docker.sock".into(),
-                authz: Some("/run/rootpin/docker.authz.sock".into()),
-            },
-            version: Version(28, 5, 2),
-            containerd_store: true,
-            driver: "overlayfs".to_owned(),
             containerd: Some("/run/docker/containerd/containerd.sock".into()),
-            authorization: Vec::new(),
             warnings: vec!["API is accessible on http://0.0.0.0:2375".to_owned()],
-            config: "/etc/docker/daemon.json".into(),
-            authorization_by_flag: false,
-            answers_grpc: Some(false),
-            mirrors: Vec::new(),
-            features: Vec::new(),
-            features_by_flag: Vec::new(),
-            swarm: None,
+            ..DockerFacts::of_test(docker, Version(28, 5, 2))
         }
     }
 

@@ -157,26 +157,15 @@ mod tests {
 
     #[test]
     fn a_dockerd_that_somebody_started_is_compared_with_the_unit_of_its_socket() {
+        let docker = Dockerd {
+            accept_grpc: false,
+            name: "docker".to_owned(),
+            socket: DOCKER.into(),
+            authz: None,
+        };
         let facts = DockerFacts {
-            docker: Dockerd {
-                accept_grpc: false,
-                name: "docker".to_owned(),
-                socket: DOCKER.into(),
-                authz: None,
-            },
-            version: Version(28, 5, 2),
-            containerd_store: true,
-            driver: "overlayfs".to_owned(),
-            containerd: None,
-            authorization: Vec::new(),
-            warnings: Vec::new(),
             config: DAEMON_JSON.into(),
-            authorization_by_flag: false,
-            answers_grpc: Some(false),
-            mirrors: Vec::new(),
-            features: Vec::new(),
-            features_by_flag: Vec::new(),
-            swarm: None,
+            ..DockerFacts::of_test(docker, Version(28, 5, 2))
         };
         for (line, is_same) in [
             ("dockerd -H fd://", true),

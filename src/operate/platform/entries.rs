@@ -88,7 +88,7 @@ pub(crate) fn with_entries(
                 "write each as a table of its own, [[engine]] or [[docker]], and run this again",
             )
         } else {
-            why.into()
+            why
         }
     })?;
     Ok(Entries {

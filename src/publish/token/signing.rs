@@ -19,6 +19,7 @@ use super::super::key::{Signer, SigningError};
 use super::super::key_file::no_scheme;
 use super::super::public_key::key_object;
 use super::refused;
+use crate::problem::Problem;
 use rootpin_trust::{PublicKey, tuf};
 
 /// A key in an open token.
@@ -36,11 +37,12 @@ impl TokenKey {
     fn sign_once(&self, mechanism: &Mechanism<'_>, data: &[u8]) -> Result<Vec<u8>, SigningError> {
         let failed = |error: &Error| refused(&self.place, error);
         if self.each.is_some() {
-            let why = "it wants its PIN before each signature of this key, for which it has no mechanism that hashes by itself; hint: \
-                make the key without CKA_ALWAYS_AUTHENTICATE, or update the token's library";
+            let why = "it wants its PIN before each signature of this key, for which it has no mechanism that hashes by itself";
+            let hint =
+                "make the key without CKA_ALWAYS_AUTHENTICATE, or update the token's library";
             return Err(SigningError::Token(
                 format!("the token {}", self.place),
-                why.to_owned().into(),
+                Problem::hinted(why, hint).into(),
             ));
         }
         self.session

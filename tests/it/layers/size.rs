@@ -101,7 +101,7 @@ const PARTS: [(&str, &[&str], usize); 6] = [
         &["rootpin-trust/src/"],
         3_900,
     ),
-    ("the judge", &["rootpin-policy/src/judge/"], 1_500),
+    ("the judge", &["rootpin-policy/src/judge/"], 1_400),
     (
         "the policy and its loading",
         &["rootpin-policy/src/"],

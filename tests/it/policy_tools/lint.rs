@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use crate::documents::text;
 use crate::world::run;
 
-const NOW: &str = "2026-11-20T00:00:00Z";
+pub(super) const NOW: &str = "2026-11-20T00:00:00Z";
 pub(super) const KEY: &str = "1111111111111111111111111111111111111111111111111111111111111111";
 
 /// A file of the tests' data.
@@ -437,33 +437,6 @@ fn each_code_of_lint_has_a_section_with_its_meaning() {
             .unwrap();
         assert_eq!(first, code.meaning(), "{code}");
     }
-}
-
-#[test]
-fn the_first_policy_of_the_readme_has_no_finding() {
-    let pinned = top_data("tuf/1.root.json");
-    let sha256 = Digest::of(&pinned).hex();
-    let readme = text("README.md");
-    let mut blocks = readme.split("```toml\n").skip(1);
-    let block = blocks
-        .find(|block| block.contains("\nversion = 1"))
-        .unwrap();
-    let block = block.split("```").next().unwrap();
-    let value = |key: &str| {
-        let line = block.lines().find(|line| line.starts_with(key)).unwrap();
-        line.split('"').nth(1).unwrap().to_owned()
-    };
-    let policy = block.replace(&value("sha256"), &sha256);
-    let files = BTreeMap::from([
-        ("policy.toml".to_owned(), policy.into_bytes()),
-        (value("file"), pinned.clone()),
-    ]);
-    let now = NOW.parse().unwrap();
-    let policy = rootpin_policy::load(&files, now).unwrap();
-    assert!(policy.warnings.is_empty(), "{:?}", policy.warnings);
-    let found = lint(&policy, &files, None, now).findings;
-    let codes: Vec<_> = found.iter().map(|one| one.code).collect();
-    assert_eq!(codes, [], "{block}");
 }
 
 #[test]

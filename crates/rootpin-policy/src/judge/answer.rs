@@ -68,6 +68,9 @@ pub struct Denial {
     pub roots: Vec<String>,
     /// Whether break-glass does not change it (rule 12).
     pub stays: bool,
+    /// Whether it is about the bytes, so that no other name mends it, and no `audit-until` of a rule
+    /// lets it through (rule 11).
+    pub is_final: bool,
     /// Whether a root said that it rests on a revoked key, also beside roots that could not be heard:
     /// no `audit-until` of a rule lets it through (rule 11).
     pub rests_on_revoked: bool,
@@ -110,6 +113,7 @@ impl Denial {
             rule: None,
             roots: Vec::new(),
             stays: false,
+            is_final: false,
             rests_on_revoked: false,
         }
     }
@@ -123,14 +127,19 @@ impl Denial {
         }
     }
 
-    /// Whether something is revoked, so that no `audit-until` of a rule lets it through (rule 11).
     pub(super) fn is_revoked(&self) -> bool {
         self.rests_on_revoked || self.refusal.code == Code::Revoked
+    }
+
+    /// Whether no `audit-until` of a rule lets it through (rule 11).
+    pub(super) fn is_lasting(&self) -> bool {
+        self.is_final || self.is_revoked()
     }
 
     /// What is shown instead of another no is let through by nothing that does not let that through.
     pub(super) fn stays_beside(&mut self, other: &Self) {
         self.stays |= other.stays;
+        self.is_final |= other.is_final;
         self.rests_on_revoked |= other.is_revoked();
     }
 

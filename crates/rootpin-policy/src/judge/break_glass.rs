@@ -48,10 +48,7 @@ impl Judge<'_> {
     /// Whether the bytes are revoked, or only part of images that are, or may have been made of
     /// bytes that are. What a name stands for was looked at when the name was judged.
     fn has_revoked(&self, question: &Question) -> bool {
-        let images = &question.images;
-        let revoked = |digests: &Vec<_>| self.revoked(digests).is_some();
-        revoked(&question.bytes)
-            || !images.is_empty() && images.iter().all(revoked)
-            || question.variants.iter().any(|one| self.has_revoked(one))
+        let mut variants = question.variants.iter();
+        self.revoked_everywhere(question).is_some() || variants.any(|one| self.has_revoked(one))
     }
 }

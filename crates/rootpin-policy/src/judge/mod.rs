@@ -17,7 +17,6 @@ mod entries;
 mod names;
 mod procedure;
 mod question;
-mod quorum;
 mod refusals;
 mod resolve;
 mod roots;
@@ -52,17 +51,9 @@ pub struct Judge<'a> {
     supposed: Vec<(Need, Arc<Collection>)>,
     basis: Cell<Basis>,
     /// The names that were refused so far, in the order of the procedure.
-    refused: RefCell<Vec<(ImageRef, Digest, No, Basis)>>,
+    refused: RefCell<Vec<(ImageRef, Digest, Denial, Basis)>>,
     /// How many names this run of the procedure has come to.
     come_to: Cell<usize>,
-}
-
-/// A refusal of one name.
-#[derive(Debug, Clone)]
-struct No {
-    denial: Denial,
-    /// Whether it is about the bytes, so that no other name mends it.
-    is_final: bool,
 }
 
 /// What to do next.

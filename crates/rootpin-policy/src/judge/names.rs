@@ -10,34 +10,22 @@ use rootpin_trust::image::Repository;
 use super::answer::{Basis, Denial, Ground, Judgement};
 use super::entries::{EntryKind, Lookup, Why, entries};
 use super::question::{NameSource, NamedBytes, Question};
-use super::{Asked, Judge, No, refusals};
+use super::{Asked, Judge, refusals};
 
 /// Each further repository of an image costs a look at that repository's metadata.
 const MOST_REPOSITORIES: usize = 16;
 
 /// The names of a question while they are judged.
 pub(super) struct Names<'a> {
-    judge: &'a Judge<'a>,
-    question: &'a Question,
+    pub(super) judge: &'a Judge<'a>,
+    pub(super) question: &'a Question,
     /// The most specific no so far, and the index of its name.
     pub(super) no: Option<(Denial, usize)>,
     /// Whether an entry covers one of the names so far.
     pub(super) is_covered: bool,
-    /// Whether a no so far was final.
-    pub(super) is_final: bool,
 }
 
-impl<'a> Names<'a> {
-    pub(super) fn of(judge: &'a Judge<'a>, question: &'a Question) -> Self {
-        Self {
-            judge,
-            question,
-            no: None,
-            is_covered: false,
-            is_final: false,
-        }
-    }
-
+impl Names<'_> {
     /// The names of the most believed source decide (rule 2). Where no entry covers them, and
     /// dockerd uses an image that it has, its other names for the image will do (rule 8).
     pub(super) fn admitted(&mut self) -> Asked<Option<Judgement>> {
@@ -83,11 +71,10 @@ impl<'a> Names<'a> {
         Ok(None)
     }
 
-    fn refuse(&mut self, no: &No, at: usize) {
-        let code = no.denial.refusal.code;
-        self.is_final |= no.is_final;
+    fn refuse(&mut self, denial: &Denial, at: usize) {
+        let code = denial.refusal.code;
         self.is_covered |= code != Code::NoRule;
-        let mut denial = no.denial.clone();
+        let mut denial = denial.clone();
         match &mut self.no {
             Some((known, _)) if code.rank() <= known.refusal.code.rank() => {
                 known.stays_beside(&denial);
@@ -107,11 +94,11 @@ impl<'a> Names<'a> {
         let judge = self.judge;
         let place = judge.come_to.replace(judge.come_to.get() + 1);
         let mut refused = judge.refused.borrow_mut();
-        if let Some((name, top, no, basis)) = refused.get(place)
+        if let Some((name, top, denial, basis)) = refused.get(place)
             && (name, top) == (&named.name, &named.top)
         {
             judge.rests_on(*basis);
-            self.refuse(no, at);
+            self.refuse(denial, at);
             return Ok(None);
         }
         // Newer metadata proposes other digests for a tag.
@@ -120,21 +107,20 @@ impl<'a> Names<'a> {
         let judged = self.name(named);
         let basis = judge.basis.get();
         judge.rests_on(before);
-        let no = match judged? {
+        let denial = match judged? {
             Ok(judgement) => return Ok(Some(judgement)),
-            Err(no) => no,
+            Err(denial) => denial,
         };
-        self.refuse(&no, at);
-        refused.push((named.name.clone(), named.top, no, basis));
+        self.refuse(&denial, at);
+        refused.push((named.name.clone(), named.top, denial, basis));
         Ok(None)
     }
 
     /// The first entry that applies decides about a name.
-    fn name(&self, named: &NamedBytes) -> Asked<Result<Judgement, No>> {
+    fn name(&self, named: &NamedBytes) -> Asked<Result<Judgement, Denial>> {
         let lookup = self.lookup(named);
         let Some((kind, why)) = self.deciding(lookup) else {
-            let (denial, is_final) = (refusals::no_rule(&named.name), false);
-            return Ok(Err(No { denial, is_final }));
+            return Ok(Err(refusals::no_rule(&named.name)));
         };
         let found = match (kind, why) {
             (_, Why::Clock(refusal)) => Err(Denial::by(kind.to_string(), refusal.clone())),
@@ -152,19 +138,21 @@ impl<'a> Names<'a> {
         };
         let is_final = !matches!(kind, EntryKind::Exempt(_) | EntryKind::Rule(_));
         let yes = |(ground, until)| {
-            let mode = self.judge.mode_of(self.question);
+            let mode = self.judge.mode_of(self.question, false);
             Judgement::of(Ok((ground, kind.to_string(), until)), mode)
         };
-        Ok(found.map(yes).map_err(|denial| No { denial, is_final }))
+        Ok(found.map(yes).map_err(|no| Denial { is_final, ..no }))
     }
 
     /// An exemption without digests is for what a registry was asked for (rule 4), also where a
     /// forged annotation, which is believed first, gives another name. It mends no final no.
     fn exempt_elsewhere(&self) -> Asked<Option<Judgement>> {
+        if self.no.as_ref().is_some_and(|(denial, _)| denial.is_final) {
+            return Ok(None);
+        }
         let names = self.question.names.iter().enumerate();
         for (at, named) in names.filter(|(_, named)| named.source.is_registry()) {
-            if !self.is_final
-                && let Some((EntryKind::Exempt(_), _)) = self.deciding(self.lookup(named))
+            if let Some((EntryKind::Exempt(_), _)) = self.deciding(self.lookup(named))
                 && let Ok(judgement) = self.name(named)?
             {
                 return Ok(Some(judgement.decided_by(at)));

@@ -26,14 +26,19 @@ impl Judge<'_> {
             | Action::Resident => {}
         }
         if let Some(denial) = self.revoked(&question.bytes) {
-            return Ok(self.denied(question, denial, true));
+            return Ok(self.denied(question, denial));
         }
         // A name without an entry in the policy may be given to whatever is local content.
         let names = || question.names.iter().map(|named| &named.name);
         if question.action == Action::Tag && !names().take(1).any(|name| self.has_entry(name)) {
             return Ok(self.local(question, question.shown.clone(), self.policy_mode()));
         }
-        let mut judged = Names::of(self, question);
+        let mut judged = Names {
+            judge: self,
+            question,
+            no: None,
+            is_covered: false,
+        };
         if let Some(judgement) = judged.admitted()? {
             return Ok(judgement);
         }
@@ -51,19 +56,16 @@ impl Judge<'_> {
         }
         Ok(match judged.no {
             Some((denial, at)) => {
-                let mut denied = self.denied(question, denial, judged.is_final);
+                let mut denied = self.denied(question, denial);
                 denied.mode = denied.mode.max(local_mode);
                 denied.decided_by(at)
             }
-            None => self.denied(question, refusals::unnamed(question), false),
+            None => self.denied(question, refusals::unnamed(question)),
         })
     }
 
-    /// A no. `audit-until` of a rule lets nothing through that is revoked, or that is refused by
-    /// the name's own digest or an `[[image]]` (rule 11).
-    fn denied(&self, question: &Question, denial: Denial, is_final: bool) -> Judgement {
-        let is_lasting = is_final || denial.is_revoked();
-        let mode = self.strictest_of(question, is_lasting);
+    fn denied(&self, question: &Question, denial: Denial) -> Judgement {
+        let mode = self.mode_of(question, denial.is_lasting());
         Judgement::no(denial, mode)
     }
 
@@ -77,9 +79,18 @@ impl Judge<'_> {
     }
 
     /// The refusal of the first digest that is revoked.
-    pub(super) fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
+    fn revoked(&self, digests: &[Digest]) -> Option<Denial> {
         let (digest, reason) = self.policy.first_revoked(digests)?;
         Some(refusals::revoked(digest, reason))
+    }
+
+    /// The same, also of bytes that are only part of images with revoked digests: those of an image
+    /// without may be used for that one.
+    pub(super) fn revoked_everywhere(&self, question: &Question) -> Option<Denial> {
+        self.revoked(&question.bytes).or_else(|| {
+            let images = question.images.iter().map(|image| self.revoked(image));
+            images.collect::<Option<Vec<_>>>()?.into_iter().next()
+        })
     }
 
     /// Whether only signed or bound bytes may have the name (rule 9).
@@ -94,59 +105,49 @@ impl Judge<'_> {
         self.covers(name) || exempts.next().is_some()
     }
 
-    /// The mode for a no: the strictest of all names, and of the names of what the bytes were made
-    /// of (rule 6). Bytes of a registry under no name may be of any rule.
-    pub(super) fn mode_of(&self, question: &Question) -> Mode {
-        self.strictest_of(question, false)
+    /// The mode for a no about a name. `is_lasting`: whatever `audit-until` its rule has.
+    pub(super) fn mode_for(&self, name: &ImageRef, is_lasting: bool) -> Mode {
+        let (repository, now) = (&name.repository, self.instant());
+        self.policy.mode_for_no(repository, now, is_lasting)
     }
 
-    /// `is_lasting`: whatever `audit-until` a rule has.
-    fn strictest_of(&self, question: &Question, is_lasting: bool) -> Mode {
+    /// The mode for a no: the strictest of all names, and of the names of what the bytes were made
+    /// of (rule 6). Bytes of a registry under no name may be of any rule.
+    pub(super) fn mode_of(&self, question: &Question, is_lasting: bool) -> Mode {
         let of_nothing = match question.origin {
             _ if !question.names.is_empty() => Mode::Audit,
             Origin::Local => self.policy_mode(),
             Origin::Registry | Origin::Unknown => self.policy.strictest_mode(self.instant()),
         };
-        let of_names = question.names.iter().map(|named| {
-            let (repository, now) = (&named.name.repository, self.instant());
-            if is_lasting {
-                self.policy.lasting_mode_for(repository, now)
-            } else {
-                self.policy.mode_for(repository, now)
-            }
-        });
+        let names = question.names.iter();
+        let of_names = names.map(|named| self.mode_for(&named.name, is_lasting));
         let variants = question.variants.iter();
-        let of_variants = variants.map(|one| self.strictest_of(one, is_lasting));
+        let of_variants = variants.map(|one| self.mode_of(one, is_lasting));
         of_names.chain(of_variants).fold(of_nothing, Mode::max)
     }
 
     /// `[local]`, for an image or a layer. A layer that was compressed anew is local only where
     /// every blob that it may have been made of is admitted too.
     fn local_image(&self, question: &Question) -> Asked<Judgement> {
-        let mode = self.mode_of(question);
         if self.policy.local.allows(&question.namespace) {
             for variant in &question.variants {
                 let mut judgement = self.judge(variant)?;
                 if let Err(denial) = &judgement.result {
-                    let is_lasting = denial.is_revoked();
-                    let of_question = self.strictest_of(question, is_lasting);
+                    let of_question = self.mode_of(question, denial.is_lasting());
                     judgement.mode = judgement.mode.max(of_question);
                     judgement.decided_by = None;
                     return Ok(judgement);
                 }
             }
         }
-        // Bytes that are part of an image without a revoked digest may be used for that one.
-        let images = question.images.iter().map(|image| self.revoked(image));
-        let all_revoked: Option<Vec<Denial>> = images.collect();
-        if let Some(denial) = all_revoked.and_then(|all| all.into_iter().next()) {
-            return Ok(self.denied(question, denial, true));
+        if let Some(denial) = self.revoked_everywhere(question) {
+            return Ok(self.denied(question, denial));
         }
         let mut found = format!("{} in namespace {}", question.shown, question.namespace);
         if !question.action.is_of_dockerd() {
             found.push_str(", of no image that has a known name or source");
         }
-        Ok(self.local(question, found, mode))
+        Ok(self.local(question, found, self.mode_of(question, false)))
     }
 
     /// `[local]`, for any bytes of no registry.
@@ -167,8 +168,7 @@ impl Judge<'_> {
         let rule = self.policy.rule_for(&name.repository);
         let mut denial = refusals::made_under_covered_name(&question.shown, name);
         denial.rule = rule.map(ToString::to_string);
-        let mode = self.policy.mode_for(&name.repository, self.instant());
-        Judgement::no(denial, mode)
+        Judgement::no(denial, self.mode_for(name, false))
     }
 
     /// A key of `[docker]` allows all of its kind, or none.

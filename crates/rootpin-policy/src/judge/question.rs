@@ -1,6 +1,6 @@
 //! A door's question: bytes, the names that they go by, and who gives those names.
 
-use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::image::{Digest, ImageRef, Tag};
 
 /// What an engine is about to do. It says nothing about who may sign.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -92,6 +92,15 @@ pub struct Question {
     /// The same question about each blob that these bytes may have been made of on this host, by
     /// compressing it anew.
     pub variants: Vec<Question>,
+}
+
+/// What a root's signed metadata is looked through for.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Sought<'a> {
+    /// Whatever digest is signed for the tag.
+    Tagged(&'a Tag),
+    /// This digest, under the tag; under any, if there is none.
+    Bytes(Option<&'a Tag>, Digest),
 }
 
 impl Action {

@@ -7,21 +7,22 @@ use rootpin_trust::image::{Digest, ImageRef, MAX_INDEXES, Tag};
 use rootpin_trust::{Code, Collection, KeyId, Refusal, Target};
 
 use super::answer::Denial;
-use super::question::{Action, Origin, Question};
+use super::question::{Action, Origin, Question, Sought};
 use crate::{BoundImage, Exempt, Pattern, Rule};
 
 pub(super) fn revoked(digest: Digest, reason: &str) -> Denial {
     let found = format!("{digest}, which the policy revokes: {reason}");
     let hint = "use another version of the image";
     let refusal = Refusal::new(Code::Revoked, found, "bytes that are not revoked", hint);
-    Denial::by(format!("[[revoked]] digest = \"{digest}\""), refusal).staying()
+    let rule = format!("[[revoked]] digest = \"{digest}\"");
+    Denial::by(rule, refusal).staying()
 }
 
 pub(super) fn own_digest(top: Digest, own: Digest) -> Denial {
     let wanted = format!("{own}, the digest in the name itself");
     let hint = "the name and the bytes don't belong together; pull again";
-    let found = top.to_string();
-    Denial::plain(Refusal::new(Code::DigestMismatch, found, wanted, hint)).staying()
+    let refusal = Refusal::new(Code::DigestMismatch, top.to_string(), wanted, hint);
+    Denial::plain(refusal).staying()
 }
 
 pub(super) fn bound_elsewhere(top: Digest, image: &BoundImage) -> Denial {
@@ -86,22 +87,17 @@ pub(super) fn cut_signers(cut: &str) -> Refusal {
     Refusal::new(Code::OverLimit, found, wanted, hint)
 }
 
-/// A root could not be heard, and another one rests on a revoked key.
-pub(super) fn add_revoked(refusal: &mut Refusal, revoked: &Refusal) {
-    let also = format!("; and of another root: {}", revoked.found);
-    refusal.found.push_str(&also);
-}
-
-pub(super) fn no_tag(collection: &Collection, tag: &Tag) -> Refusal {
-    no_statement(collection, &format!("tag {tag}"), "a tag that is signed")
-}
-
-pub(super) fn no_digest(collection: &Collection, digest: Digest) -> Refusal {
-    let wanted = "some tag that is signed for this digest";
-    no_statement(collection, &digest.to_string(), wanted)
-}
-
-fn no_statement(collection: &Collection, asked: &str, wanted: &str) -> Refusal {
+/// Signed metadata does not name the tag, or the digest if the name has no tag.
+pub(super) fn not_named(collection: &Collection, sought: Sought<'_>) -> Refusal {
+    let (asked, wanted) = match sought {
+        Sought::Tagged(tag) | Sought::Bytes(Some(tag), _) => {
+            (format!("tag {tag}"), "a tag that is signed")
+        }
+        Sought::Bytes(None, digest) => {
+            let wanted = "some tag that is signed for this digest";
+            (digest.to_string(), wanted)
+        }
+    };
     let (role, repository) = (&collection.role, &collection.gun);
     let found = format!("{asked}, which {role} of {repository} does not name");
     let hint = "have the publisher sign it, or pull one that is signed";

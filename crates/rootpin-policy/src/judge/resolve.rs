@@ -3,14 +3,14 @@
 //! The policy and signed statements propose digests, and each is judged as a pull of it. The registry
 //! is asked only to choose among proposals, and for a name that the policy exempts or only audits.
 
+use rootpin_trust::Refusal;
 use rootpin_trust::image::{Digest, ImageRef, Tag};
-use rootpin_trust::{Collection, Refusal, tuf};
 
 use super::answer::{Denial, Judgement};
 use super::entries::{EntryKind, Lookup, Why, entries};
-use super::question::Question;
+use super::question::{Question, Sought};
 use super::{Ask, Asked, Heard, Judge, Need, refusals};
-use crate::{Mode, Root, Rule};
+use crate::{Mode, Rule};
 
 /// Digests for a tag, the better ones first; and the refusal to show if there is none.
 type Proposed = (Vec<Digest>, Option<Denial>);
@@ -18,18 +18,13 @@ type Proposed = (Vec<Digest>, Option<Denial>);
 impl Judge<'_> {
     /// The judgement of the first proposed digest that is admitted, or else the most specific no.
     pub(super) fn resolve(&self, name: &ImageRef) -> Asked<Judgement> {
-        let mode = self.policy.mode_for(&name.repository, self.instant());
+        let mode = self.mode_for(name, false);
         let Some(tag) = &name.tag else {
             return Ok(Judgement::no(refusals::no_rule(name), mode));
         };
         let (digests, denial) = self.proposed(name, tag, mode)?;
         let denial = denial.unwrap_or_else(|| refusals::no_rule(name));
-        let mode = if denial.is_revoked() {
-            let now = self.instant();
-            self.policy.lasting_mode_for(&name.repository, now)
-        } else {
-            mode
-        };
+        let mode = self.mode_for(name, denial.is_lasting());
         let mut worst = (None, Judgement::no(denial, mode));
         for digest in digests {
             let mut judgement = self.judge(&Question::pull(name.clone(), digest))?;
@@ -113,13 +108,7 @@ impl Judge<'_> {
             quorum: rule.quorum.saturating_sub(others.len()).max(1),
             ..rule.clone()
         };
-        let about = |_: &Root| tuf::Question::Tag(tag.clone());
-        let wanted = |collection: &Collection| {
-            let target = collection.targets.get(tag.as_str());
-            let digest = target.map(|target| target.digest);
-            digest.ok_or_else(|| refusals::no_tag(collection, tag))
-        };
-        let (votes, denial) = self.votes(&rule, name, &about, &wanted)?;
+        let (votes, denial) = self.votes(&rule, name, Sought::Tagged(tag))?;
         named.extend(votes.iter().map(|vote| vote.digest));
         named.dedup();
         Ok((named, said_first(silence, denial)))

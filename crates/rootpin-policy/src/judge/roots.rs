@@ -5,28 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use rootpin_trust::image::{Digest, ImageRef, Repository, Tag};
-use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, tuf};
+use rootpin_trust::image::{Digest, ImageRef, Repository};
+use rootpin_trust::{Code, Collection, KeyId, Refusal, Target, independent, tuf};
 
 use super::answer::{Basis, Denial, Ground, Statement};
-use super::question::NamedBytes;
-use super::quorum::{Signers, independent};
+use super::question::{NamedBytes, Sought};
 use super::{Ask, Asked, Heard, Judge, Need, refusals};
 use crate::{Root, Rule};
 
 /// A root's yes to what was asked.
 #[derive(Debug)]
-pub(super) struct Vote {
-    root: Arc<Root>,
-    /// `None`: it is only supposed.
-    statement: Option<Statement>,
-    signers: Signers,
+pub(super) struct Vote<'a> {
+    root: &'a Arc<Root>,
+    collection: &'a Collection,
+    /// `None`: the collection is only supposed.
+    statement: Option<&'a Statement>,
     /// The digest that it is a yes to.
     pub(super) digest: Digest,
 }
 
 /// The roots that said yes, and why there is no quorum, if there is none.
-type Votes = (Vec<Vote>, Option<Denial>);
+type Votes<'a> = (Vec<Vote<'a>>, Option<Denial>);
 
 /// The roots of one rule, while they are asked about one name.
 struct Poll<'a> {
@@ -35,8 +34,7 @@ struct Poll<'a> {
     name: &'a ImageRef,
     /// The repository as a signed statement names it.
     signed_name: Repository,
-    about: &'a dyn Fn(&Root) -> tuf::Question,
-    wanted: &'a dyn Fn(&Collection) -> Result<Digest, Refusal>,
+    sought: Sought<'a>,
 }
 
 impl Judge<'_> {
@@ -46,34 +44,27 @@ impl Judge<'_> {
         rule: &Rule,
         named: &NamedBytes,
     ) -> Asked<Result<(Ground, Timestamp), Denial>> {
-        let (name, tag) = (&named.name, named.name.tag.as_ref());
-        let about = |root: &Root| match tag {
-            Some(tag) if root.lists_tags() => tuf::Question::Tag(tag.clone()),
-            None if root.lists_tags() => tuf::Question::Digest(named.top),
-            _ => rule.question_of_image(root, tag, named.top),
-        };
-        let wanted = |collection: &Collection| signed_digest(collection, tag, named.top);
-        let (votes, denial) = self.votes(rule, name, &about, &wanted)?;
+        let sought = Sought::Bytes(named.name.tag.as_ref(), named.top);
+        let (votes, denial) = self.votes(rule, &named.name, sought)?;
         if let Some(denial) = denial {
             return Ok(Err(denial));
         }
-        let signed = votes.into_iter();
-        let signed = signed.filter_map(|vote| Some((vote.root.id.clone(), vote.statement?)));
+        let signed = votes.iter();
+        let signed =
+            signed.filter_map(|vote| Some((vote.root.id.clone(), vote.statement?.clone())));
         let signed: Vec<_> = signed.collect();
         let until = signed.iter().map(|(_, statement)| statement.valid_until);
         let until = until.fold(Timestamp::MAX, Timestamp::min);
         Ok(Ok((Ground::Signed(signed), until)))
     }
 
-    /// Asks the roots of a rule, but no more than it takes until a quorum agrees. `about`: what a
-    /// root is asked; `wanted`: the digest that its statement says yes to.
-    pub(super) fn votes(
-        &self,
-        rule: &Rule,
-        name: &ImageRef,
-        about: &dyn Fn(&Root) -> tuf::Question,
-        wanted: &dyn Fn(&Collection) -> Result<Digest, Refusal>,
-    ) -> Asked<Votes> {
+    /// Asks the roots of a rule, but no more than it takes until a quorum agrees.
+    pub(super) fn votes<'a>(
+        &'a self,
+        rule: &'a Rule,
+        name: &'a ImageRef,
+        sought: Sought<'a>,
+    ) -> Asked<Votes<'a>> {
         let refusal = match rule.signed_name(&name.repository) {
             _ if rule.roots.is_empty() => refusals::no_roots(),
             None => refusals::no_signed_name(rule, name),
@@ -83,8 +74,7 @@ impl Judge<'_> {
                     rule,
                     name,
                     signed_name,
-                    about,
-                    wanted,
+                    sought,
                 };
                 return poll.votes();
             }
@@ -93,10 +83,10 @@ impl Judge<'_> {
     }
 }
 
-impl Poll<'_> {
-    fn votes(&self) -> Asked<Votes> {
+impl<'a> Poll<'a> {
+    fn votes(&self) -> Asked<Votes<'a>> {
         let rule = self.rule;
-        let (mut votes, mut silent): (Vec<Vote>, _) = (Vec::new(), Vec::new());
+        let (mut votes, mut silent): (Vec<Vote<'_>>, _) = (Vec::new(), Vec::new());
         let (mut refused, mut unjudged) = (Vec::new(), Vec::new());
         for (at, root) in rule.roots.iter().enumerate() {
             match self.vote(root, self.need(root, false), rule.roots.len() - at)? {
@@ -113,7 +103,7 @@ impl Poll<'_> {
                     silent = self.hear_all_signers(&mut agreeing, rule.quorum, sharers)?;
                     let speaking = speaking(&agreeing);
                     if speaking.len() >= rule.quorum {
-                        let speaks = |vote: &Vote| speaking.contains(&vote.root.id);
+                        let speaks = |vote: &Vote<'_>| speaking.contains(&&vote.root.id);
                         votes.retain(|vote| vote.digest == digest && speaks(vote));
                         return Ok((votes, None));
                     }
@@ -131,7 +121,7 @@ impl Poll<'_> {
         unjudged.append(&mut silent);
         let speaking = speaking(&votes);
         if votes.len() > speaking.len() {
-            let said = votes.iter().filter_map(|vote| vote.statement.as_ref());
+            let said = votes.iter().filter_map(|vote| vote.statement);
             let cut = said.map(|said| said.cut.as_str()).max().unwrap_or_default();
             refused.push(refusals::one_voice(rule, &shared_keys(&votes), cut));
         }
@@ -143,7 +133,8 @@ impl Poll<'_> {
         let most_specific = decisive.into_iter().max_by_key(by_rank);
         let mut refusal = most_specific.unwrap_or_else(refusals::unheard);
         if let Some(revoked) = revoked.as_ref().filter(|_| refusal.code != Code::Revoked) {
-            refusals::add_revoked(&mut refusal, revoked);
+            let also = format!("; and of another root: {}", revoked.found);
+            refusal.found.push_str(&also);
         }
         let mut denial = by_roots(rule, refusal);
         denial.rests_on_revoked = revoked.is_some();
@@ -152,7 +143,13 @@ impl Poll<'_> {
 
     fn need(&self, root: &Arc<Root>, every_signer: bool) -> Need {
         let repository = root.asked_name(&self.signed_name, &self.name.repository);
-        let about = (self.about)(root).with_every_signer(every_signer);
+        let about = match self.sought {
+            Sought::Tagged(tag) => tuf::Question::Tag(tag.clone()),
+            Sought::Bytes(Some(tag), _) if root.lists_tags() => tuf::Question::Tag(tag.clone()),
+            Sought::Bytes(None, digest) if root.lists_tags() => tuf::Question::Digest(digest),
+            Sought::Bytes(tag, digest) => self.rule.question_of_image(root, tag, digest),
+        };
+        let about = about.with_every_signer(every_signer);
         Need::Root(Arc::clone(root), repository.clone(), about)
     }
 
@@ -161,7 +158,7 @@ impl Poll<'_> {
     /// Roots that were not asked yet have their share of the time. Returns why some could not be heard.
     fn hear_all_signers(
         &self,
-        agreeing: &mut [&mut Vote],
+        agreeing: &mut [&mut Vote<'a>],
         enough: usize,
         sharers: usize,
     ) -> Asked<Vec<Refusal>> {
@@ -172,25 +169,25 @@ impl Poll<'_> {
                 // Another signer of one root may be the only one of a third.
                 let shared = shared_keys(agreeing);
                 let next = agreeing.iter_mut().find(|vote| {
-                    let is_sharing = !vote.signers.keys.is_disjoint(&shared);
+                    let is_sharing = !vote.collection.signers.is_disjoint(&shared);
                     is_sharing && !vote.root.lists_tags() && !asked.contains(&vote.root.id)
                 });
                 let Some(vote) = next else { break };
-                let (id, need) = (vote.root.id.clone(), self.need(&vote.root, true));
+                let (id, need) = (&vote.root.id, self.need(vote.root, true));
                 if again
                     && let Some((false, Heard::Root(Ok(statement)))) = self.judge.heard(&need)
                     && statement.at_hand
                 {
                     return Err(Ask::of(need, true, self.name, sharers));
                 }
-                let said = self.vote(&vote.root, need, sharers)?;
+                let said = self.vote(vote.root, need, sharers)?;
                 let unheard = match &said {
-                    Ok(all) => all.statement.as_ref().and_then(unheard_signers),
+                    Ok(all) => all.statement.and_then(unheard_signers),
                     Err(refusal) => (!refusal.code.judged()).then(|| refusal.clone()),
                 };
                 match unheard {
-                    Some(why) => silent.insert(id.clone(), why),
-                    None => silent.remove(&id),
+                    Some(why) => silent.insert(id, why),
+                    None => silent.remove(id),
                 };
                 if let Ok(of_all) = said {
                     **vote = of_all;
@@ -203,17 +200,18 @@ impl Poll<'_> {
 
     /// One root's vote. If metadata at hand says no, its source is asked once more: the tag may have
     /// been signed for these bytes a moment ago.
-    fn vote(&self, root: &Arc<Root>, need: Need, sharers: usize) -> Asked<Result<Vote, Refusal>> {
-        let vote = |collection: &Collection, statement: Option<&Statement>| {
+    fn vote(
+        &self,
+        root: &'a Arc<Root>,
+        need: Need,
+        sharers: usize,
+    ) -> Asked<Result<Vote<'a>, Refusal>> {
+        let vote = |collection: &'a Collection, statement: Option<&'a Statement>| {
             Ok(Vote {
-                digest: (self.wanted)(collection)?,
-                root: Arc::clone(root),
-                statement: statement.cloned(),
-                // Of one root nobody asks them.
-                signers: match self.rule.quorum {
-                    0 | 1 => Signers::default(),
-                    _ => Signers::of(collection),
-                },
+                digest: signed_digest(collection, self.sought)?,
+                root,
+                collection,
+                statement,
             })
         };
         if let Some(collection) = self.judge.supposed(&need) {
@@ -253,20 +251,20 @@ fn unheard_signers(said: &Statement) -> Option<Refusal> {
 }
 
 /// The ids of roots that agree, each resting on keys of its own.
-fn speaking(votes: &[impl Borrow<Vote>]) -> BTreeSet<String> {
-    let signers: Vec<&Signers> = votes.iter().map(|vote| &vote.borrow().signers).collect();
+fn speaking<'a>(votes: &[impl Borrow<Vote<'a>>]) -> BTreeSet<&'a String> {
+    let signed = votes.iter().map(|vote| vote.borrow().collection);
+    let signers: Vec<_> = signed.map(|it| (&it.signers, it.signers_needed)).collect();
     let independent = independent(&signers);
     let votes = votes.iter().enumerate();
     let speaking = votes.filter(|(at, _)| independent.contains(at));
-    speaking
-        .map(|(_, vote)| vote.borrow().root.id.clone())
-        .collect()
+    speaking.map(|(_, vote)| &vote.borrow().root.id).collect()
 }
 
 /// The keys that signed for more than one of the roots.
-fn shared_keys(votes: &[impl Borrow<Vote>]) -> BTreeSet<KeyId> {
+fn shared_keys<'a>(votes: &[impl Borrow<Vote<'a>>]) -> BTreeSet<KeyId> {
     let (mut known, mut shared) = (BTreeSet::new(), BTreeSet::new());
-    for key in votes.iter().flat_map(|vote| &vote.borrow().signers.keys) {
+    let signed = votes.iter().map(|vote| vote.borrow().collection);
+    for key in signed.flat_map(|collection| &collection.signers) {
         if !known.insert(*key) {
             shared.insert(*key);
         }
@@ -288,25 +286,27 @@ fn by_roots(rule: &Rule, mut refusal: Refusal) -> Denial {
     denial
 }
 
-/// The digest, if the signed metadata names it under the tag, or under some tag if the name has
-/// none. A platform's manifest counts where the statement lists it (rule 5).
-fn signed_digest(
-    collection: &Collection,
-    tag: Option<&Tag>,
-    digest: Digest,
-) -> Result<Digest, Refusal> {
-    let stands = |target: &Target| target.digest == digest || target.manifests.contains(&digest);
-    if collection.untagged.contains(&digest) {
-        return Ok(digest);
-    }
-    let Some(tag) = tag else {
-        let is_named = collection.targets.values().any(stands);
-        let no_digest = || refusals::no_digest(collection, digest);
-        return is_named.then_some(digest).ok_or_else(no_digest);
+/// The digest that the signed metadata names for what is sought. A platform's manifest counts where
+/// the statement lists it (rule 5).
+fn signed_digest(of: &Collection, sought: Sought<'_>) -> Result<Digest, Refusal> {
+    let is_of = |target: &Target, digest: &Digest| {
+        target.digest == *digest || target.manifests.contains(digest)
     };
-    match collection.targets.get(tag.as_str()) {
-        Some(target) if stands(target) => Ok(digest),
-        Some(target) => Err(refusals::other_bytes(collection, tag, target, digest)),
-        None => Err(refusals::no_tag(collection, tag)),
-    }
+    let found = match sought {
+        Sought::Tagged(tag) => of.targets.get(tag.as_str()).map(|target| target.digest),
+        Sought::Bytes(_, digest) if of.untagged.contains(&digest) => Some(digest),
+        Sought::Bytes(Some(tag), digest) => match of.targets.get(tag.as_str()) {
+            Some(target) if !is_of(target, &digest) => {
+                return Err(refusals::other_bytes(of, tag, target, digest));
+            }
+            target => target.map(|_| digest),
+        },
+        Sought::Bytes(None, digest) => {
+            let mut targets = of.targets.values();
+            targets
+                .any(|target| is_of(target, &digest))
+                .then_some(digest)
+        }
+    };
+    found.ok_or_else(|| refusals::not_named(of, sought))
 }

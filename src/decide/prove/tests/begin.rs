@@ -73,6 +73,7 @@ async fn a_proof_is_refused_where_the_policy_forbids_it_where_another_runs_and_w
     assert!(
         begin(host.port, host.prover.root())
             .unwrap_err()
+            .what
             .contains("another proof runs")
     );
     drop(running);
@@ -85,6 +86,7 @@ async fn a_proof_is_refused_where_the_policy_forbids_it_where_another_runs_and_w
     assert!(
         begin(host.port, host.prover.root())
             .unwrap_err()
+            .what
             .contains("prove = false")
     );
     let broken = Decider::new(
@@ -98,6 +100,7 @@ async fn a_proof_is_refused_where_the_policy_forbids_it_where_another_runs_and_w
         broken
             .prove(host.port, host.prover.root().to_vec())
             .unwrap_err()
+            .what
             .contains("a test")
     );
 }

@@ -165,24 +165,22 @@ fn holes(version: &str, change: impl FnOnce(&mut ContainerdFacts)) -> Vec<Hole> 
 /// Its only hole, in a word: `severity code: found`.
 fn hole(version: &str, change: impl FnOnce(&mut ContainerdFacts)) -> String {
     let holes = holes(version, change);
-    let words: Vec<_> = holes
-        .iter()
-        .map(|hole| {
-            format!(
-                "{} {}: {}",
-                hole.severity.as_str(),
-                hole.code.as_str(),
-                hole.found
-            )
-        })
-        .collect();
     assert!(
         holes
             .iter()
             .all(|hole| !hole.change.is_empty() && hole.engine == "main"),
         "{holes:?}"
     );
-    words.join("\n")
+    in_words(&holes)
+}
+
+/// `severity code: found` of each.
+fn in_words(holes: &[Hole]) -> String {
+    let words = holes.iter().map(|hole| {
+        let (severity, code) = (hole.severity.as_str(), hole.code.as_str());
+        format!("{severity} {code}: {}", hole.found)
+    });
+    words.collect::<Vec<_>>().join("\n")
 }
 
 const DIFF: [&str; 3] = [

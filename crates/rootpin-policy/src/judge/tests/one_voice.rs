@@ -1,10 +1,9 @@
 //! A quorum counts signers: what is asked for where roots share some, and what comes of it.
 
 use proptest::prelude::*;
-use rootpin_trust::KeyId;
+use rootpin_trust::{KeyId, independent};
 
 use super::*;
-use crate::judge::quorum::{Signers, independent};
 
 const KEYS: [(&str, &[u8]); 4] = [
     (
@@ -230,12 +229,9 @@ proptest! {
             let keys: Vec<usize> = keys.iter().copied().collect();
             signed_by(&keys, 1, at_hand)
         });
-        let heard = voices.iter().flatten().map(|(_, all)| Signers {
-            keys: all.iter().map(|digit| key(*digit)).collect(),
-            needed: 1,
-        });
-        let heard: Vec<Signers> = heard.collect();
-        let heard: Vec<&Signers> = heard.iter().collect();
+        let keys = |all: &BTreeSet<usize>| -> BTreeSet<_> { all.iter().map(|digit| key(*digit)).collect() };
+        let heard: Vec<_> = voices.iter().flatten().map(|(_, all)| keys(all)).collect();
+        let heard: Vec<_> = heard.iter().map(|keys| (keys, 1)).collect();
         let (can_speak, silent) = (independent(&heard).len(), voices.len() - heard.len());
         prop_assert_eq!(judgement.result.is_ok(), can_speak == voices.len());
         if let Err(denial) = &judgement.result {

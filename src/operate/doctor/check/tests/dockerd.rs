@@ -4,42 +4,20 @@ use super::super::super::facts::SwarmRole;
 use super::*;
 
 fn docker(change: impl FnOnce(&mut DockerFacts)) -> String {
-    let holes = holes(change);
-    let words: Vec<_> = holes
-        .iter()
-        .map(|hole| {
-            format!(
-                "{} {}: {}",
-                hole.severity.as_str(),
-                hole.code.as_str(),
-                hole.found
-            )
-        })
-        .collect();
-    words.join("\n")
+    in_words(&holes(change))
 }
 
 fn holes(change: impl FnOnce(&mut DockerFacts)) -> Vec<Hole> {
+    let docker = Dockerd {
+        name: "main".to_owned(),
+        socket: "/run/docker.sock".into(),
+        authz: Some("/run/docker/plugins/rootpin.sock".into()),
+        accept_grpc: false,
+    };
     let mut facts = DockerFacts {
-        docker: Dockerd {
-            name: "main".to_owned(),
-            socket: "/run/docker.sock".into(),
-            authz: Some("/run/docker/plugins/rootpin.sock".into()),
-            accept_grpc: false,
-        },
-        version: Version(29, 3, 1),
-        containerd_store: true,
-        driver: "overlayfs".to_owned(),
         containerd: Some("/run/containerd/containerd.sock".into()),
         authorization: vec!["rootpin".to_owned()],
-        warnings: Vec::new(),
-        config: "/etc/docker/daemon.json".into(),
-        authorization_by_flag: false,
-        answers_grpc: Some(false),
-        mirrors: Vec::new(),
-        features: Vec::new(),
-        features_by_flag: Vec::new(),
-        swarm: None,
+        ..DockerFacts::of_test(docker, Version(29, 3, 1))
     };
     change(&mut facts);
     super::super::dockerd(&facts, &["/run/containerd/containerd.sock".into()])
