@@ -278,9 +278,9 @@ fn write_once(
     // crash.
     transaction.set_two_phase_commit(true);
     seen.writes += 1;
-    let names_keys = changes.keys().any(|(table, _)| *table == KEY_SETS);
-    let named_keys = names_keys.then_some(NAMED_KEYS);
-    for table in TABLES.into_iter().chain([ORIGINS]).chain(named_keys) {
+    let has_key_sets = changes.keys().any(|(table, _)| *table == KEY_SETS);
+    let key_sets = has_key_sets.then_some(NAMED_KEYS);
+    for table in TABLES.into_iter().chain([ORIGINS]).chain(key_sets) {
         let name = redb::TableHandle::name(&table).to_owned();
         let mut table = transaction.open_table(table)?;
         for ((_, key), value) in changes.iter().filter(|((of, _), _)| *of == name) {

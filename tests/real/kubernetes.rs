@@ -344,7 +344,7 @@ fn a_chart_without_a_digest_a_policy_without_a_file_and_a_misspelt_value_are_ref
     }
 }
 
-/// The pod of each DaemonSet, and that of the Job, which runs on one node.
+/// The pod of each `DaemonSet`, and that of the Job, which runs on one node.
 fn pods(values: &str) -> (Vec<Value>, Value) {
     let image = format!("image: {{repository: r.example/rootpin, digest: \"{DIGEST}\"}}\n");
     let objects = rendered(&format!("{image}{values}")).unwrap();

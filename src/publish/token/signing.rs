@@ -42,7 +42,7 @@ impl TokenKey {
                 "make the key without CKA_ALWAYS_AUTHENTICATE, or update the token's library";
             return Err(SigningError::Token(
                 format!("the token {}", self.place),
-                Problem::hinted(why, hint).into(),
+                Problem::hinted(why, hint),
             ));
         }
         self.session

@@ -18,7 +18,7 @@ const YES: &str = "allowed signed";
 fn broken() -> Vec<(&'static str, Vec<u8>)> {
     let errors = json!({ "errors": [{ "code": "MANIFEST_UNKNOWN", "message": "unknown" }] });
     let list = json!({ "schemaVersion": 2, "manifests": [] }).to_string();
-    let half = list[..list.len() - 2].as_bytes().to_vec();
+    let half = list.as_bytes()[..list.len() - 2].to_vec();
     vec![
         ("a page", b"<html><title>Sign in</title></html>".to_vec()),
         ("nothing", Vec::new()),

@@ -41,7 +41,7 @@ impl Offline {
             let member = json!({ "repository": REPOSITORY, "name": name, "content": STANDARD.encode(content) });
             let bytes = member.to_string().into_bytes();
             let mut header = tar::Header::new_gnu();
-            header.set_size(bytes.len() as u64);
+            header.set_size(u64::try_from(bytes.len()).unwrap());
             header.set_mode(0o644);
             let name = format!("signatures-{at:03}.json");
             archive

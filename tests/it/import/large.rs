@@ -67,7 +67,11 @@ fn imported(name: impl Fn(usize) -> String) -> (tempfile::TempDir, BTreeSet<Stri
     files.push(folder.join("policy.toml"));
     let mut patterns = BTreeSet::new();
     for file in files {
-        assert!(fs::metadata(&file).unwrap().len() <= MIB, "{file:?}");
+        assert!(
+            fs::metadata(&file).unwrap().len() <= MIB,
+            "{}",
+            file.display()
+        );
         let text = fs::read_to_string(&file).unwrap();
         for line in text
             .lines()

@@ -198,13 +198,12 @@ fn check(
         found.claimed_key = envelope.hint.as_deref().and_then(claimed);
         signer = by(&envelope, pins, budget)?;
         found.key = Some(signer.id());
-        match payload {
-            Some(payload) => bundle::statement(payload, image.digest, &mut found.is_of_image)?,
+        if let Some(payload) = payload {
+            bundle::statement(payload, image.digest, &mut found.is_of_image)?
+        } else {
             // The signature is over the image's own digest, and says nothing more.
-            None => {
-                found.is_of_image = true;
-                Statement::default()
-            }
+            found.is_of_image = true;
+            Statement::default()
         }
     } else {
         is_taken(CosignFormat::SimpleSigning, pins, found)?;
