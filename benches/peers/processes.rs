@@ -63,7 +63,7 @@ pub(crate) fn warm(stage: &Stage, report: &mut Report, count: usize) {
     let name = stage.name(0);
     let trust = stage.lab.folder.join("warm-trust");
     let _ = fs::remove_dir_all(&trust);
-    for (recheck, target) in [("60s", Some(0.5)), ("0s", None)] {
+    for (recheck, target) in [("60s", Some(0.2)), ("0s", None)] {
         let daemon = Daemon::start(&stage.lab, "warm", &stage.policy(recheck), false);
         let control = Daemon::control(&stage.lab, "warm");
         let ours = |_| {

@@ -131,7 +131,7 @@ fn tell(report: &mut Report, way: &Way, with: &[f64], without: &[f64], own: &[f6
         with.len(),
         "",
         paired(with, without),
-        None,
+        Some(1.03),
     );
     report.row(
         format!("  the {door} door's own time in it"),
@@ -148,7 +148,7 @@ fn tell(report: &mut Report, way: &Way, with: &[f64], without: &[f64], own: &[f6
         shares.len(),
         "",
         median(&shares),
-        Some(0.01),
+        Some(0.003),
     );
 }
 

@@ -33,7 +33,8 @@ impl Report {
         self.runs.insert(series.to_owned(), json!(runs));
     }
 
-    /// One line of the table. The target is the greatest value that is good enough.
+    /// One line of the table. The target is the greatest value that is good enough, and is met where
+    /// the whole interval is.
     pub(crate) fn row(
         &mut self,
         what: impl Into<String>,
@@ -107,7 +108,9 @@ impl Report {
 
 impl Row {
     fn met(&self) -> Option<bool> {
-        self.target.map(|target| self.estimate.value <= target)
+        // An interval that is not there is no number, which `max` passes over.
+        let most = self.estimate.value.max(self.estimate.high);
+        self.target.map(|target| most <= target)
     }
 
     fn cells(&self) -> [String; 7] {
