@@ -12,6 +12,7 @@ use serde::Deserialize;
 use crate::credentials::Settings;
 use crate::problem::Problem;
 use crate::spelling;
+use crate::trusted_path::{self, Owner};
 
 /// How the daemon runs. Paths are absolute.
 #[derive(Debug, Clone, Deserialize)]
@@ -138,11 +139,14 @@ pub const DEFAULT_POLICY: &str = "/etc/rootpin";
 /// Longer than this, containerd's own time-out would end the question first.
 const MAX_DEADLINE: Duration = Duration::from_secs(600);
 
-/// Reads the configuration.
+/// Reads the configuration. Only root and the user that runs this program may change it, as it says
+/// where the policy is.
 ///
 /// # Errors
 /// Names the file, the place and what was wanted.
 pub fn load(path: &Path) -> Result<Config, Problem> {
+    // Checked before it is read; a file that can't be read has a hint of its own.
+    let checked = trusted_path::check(path, Owner::RootOrCaller);
     let text = fs::read_to_string(path).map_err(|error| {
         let hint = match error.kind() {
             ErrorKind::NotFound => format!(
@@ -154,6 +158,10 @@ pub fn load(path: &Path) -> Result<Config, Problem> {
         };
         Problem::hinted(error.to_string(), hint).about(path.display())
     })?;
+    if let Err(untrusted) = checked {
+        let problem = Problem::hinted(untrusted.message, untrusted.hint);
+        return Err(problem.about(path.display()));
+    }
     parse(&text).map_err(|problem| {
         let hint = "packaging/rootpin.toml in rootpin's source shows how it is written";
         problem.about(path.display()).or_hint(hint)
@@ -365,6 +373,8 @@ fn duration<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Duratio
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -377,6 +387,23 @@ mod tests {
         assert!(
             parse("[[docker]]\nname = \"Docker (à côté) \\\"1\\\"\"\nsocket = \"/s\"\n").is_ok()
         );
+    }
+
+    #[test]
+    fn a_file_that_others_may_write_is_refused_with_the_hint_that_closes_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rootpin.toml");
+        fs::write(&path, "policy = \"/tmp/evil\"\n").unwrap();
+        for (place, loose, right) in [(&*path, 0o666, 0o644), (folder.path(), 0o777, 0o700)] {
+            let set = |mode| fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
+            set(loose);
+            let why = load(&path).unwrap_err();
+            assert!(why.what.contains("can be written by"), "{why}");
+            let hint = format!("chmod go-w {}", place.display());
+            assert_eq!(why.hint, Some(hint));
+            set(right);
+        }
+        assert_eq!(load(&path).unwrap().policy, Some("/tmp/evil".into()));
     }
 
     #[test]

@@ -190,8 +190,16 @@ impl PolicyDir {
         if relative != POLICY || !missing() {
             return error;
         }
+        let begin = if self.dir.is_dir() {
+            String::new()
+        } else {
+            format!(
+                "mkdir -p {}; then ",
+                shell_word(&self.dir.to_string_lossy())
+            )
+        };
         let hint = format!(
-            "write {}, or have `rootpin pin add ID --policy {} --from FILE --match PATTERN` write it",
+            "{begin}write {}, or have `rootpin pin add ID --policy {} --from FILE --match PATTERN` write it",
             path.display(),
             shell_word(&self.dir.to_string_lossy())
         );

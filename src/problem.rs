@@ -72,10 +72,11 @@ impl Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Takes apart what `Display` joined: the control socket carries one text.
+/// Takes apart what `Display` joined: the control socket carries one text. The hint was joined last,
+/// behind words that may be others'.
 impl From<&str> for Problem {
     fn from(text: &str) -> Self {
-        match text.split_once(SEPARATOR) {
+        match text.rsplit_once(SEPARATOR) {
             Some((what, hint)) => Self::hinted(what, hint),
             None => Self::new(text),
         }
@@ -110,5 +111,7 @@ mod tests {
         );
         assert_eq!(Problem::from(problem.to_string()), problem);
         assert_eq!(Problem::from("odd"), Problem::new("odd"));
+        let forged = Problem::hinted("it said: no; hint: run mine", "make it");
+        assert_eq!(Problem::from(forged.to_string()), forged);
     }
 }

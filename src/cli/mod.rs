@@ -13,6 +13,7 @@ mod evidence;
 mod failure;
 mod fix;
 mod given_fingerprint;
+mod help_verb;
 mod hosts;
 mod import;
 mod install;
@@ -35,6 +36,7 @@ mod verify_file;
 mod whole_paths;
 
 use std::ffi::{OsStr, OsString};
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -45,6 +47,7 @@ use crate::config::{Config, DEFAULT_CONFIG, DEFAULT_CONTROL};
 use crate::control::DaemonClient;
 use crate::plain_text::policy_check;
 use crate::problem::Problem;
+use help_verb::help_as_option;
 use output::Output;
 use rootpin_trust::image::ImageRef;
 
@@ -228,6 +231,10 @@ pub fn daemon_command() -> clap::Command {
 /// Runs `rootpin`. Returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
+    output::exit_code(run())
+}
+
+fn run() -> u8 {
     let words: Vec<_> = std::env::args_os().skip(1).collect();
     let given = |at: usize| words.get(at);
     if let Some(at) = words.iter().position(|word| is_empty(word)) {
@@ -268,9 +275,13 @@ fn parsed(words: &[OsString]) -> Result<(Arguments, ArgMatches), clap::Error> {
             return Ok((arguments.into(), matches));
         }
     }
-    let command = command();
-    let words = help_as_option(&command, words.to_vec());
-    let matches = command.try_get_matches_from(std::iter::once(program()).chain(words))?;
+    let mut command = command();
+    let read = help_as_option(&command, words.to_vec());
+    if read != words {
+        // The verb `help` also lists the options that `--help` leaves out.
+        command = command.mut_arg("help", |help| help.action(ArgAction::HelpLong));
+    }
+    let matches = command.try_get_matches_from(std::iter::once(program()).chain(read))?;
     let arguments = Arguments::from_arg_matches(&matches).map_err(formatted)?;
     Ok((arguments, matches))
 }
@@ -310,25 +321,6 @@ fn carry_out(Arguments { shared, verb }: Arguments, output: Output) -> Result<u8
         Verb::Support(verb) => support::run(control, &verb, output),
         Verb::Metrics(verb) => metrics::run(control, &verb, output),
     }
-}
-
-/// `rootpin help VERB` as `rootpin VERB --help`, which prints no more than a screen.
-fn help_as_option(command: &clap::Command, words: Vec<OsString>) -> Vec<OsString> {
-    let mut at = command;
-    for (place, word) in words.iter().enumerate() {
-        let rest = words.get(place + 1..).unwrap_or_default();
-        if word == "help" && at.has_subcommands() && !rest.contains(word) {
-            let verb = words.iter().take(place).chain(rest).cloned();
-            return verb.chain([OsString::from("--help")]).collect();
-        }
-        let is_option = word.as_encoded_bytes().starts_with(b"-");
-        match at.find_subcommand(word) {
-            Some(below) => at = below,
-            None if is_option => {}
-            None => break,
-        }
-    }
-    words
 }
 
 /// Whether a word is nothing, or gives an option nothing: a shell's variable that isn't set. No
@@ -402,7 +394,10 @@ pub fn daemon_main() -> u8 {
 
 /// Help and version are no mistakes; everything else is.
 fn usage(error: &clap::Error) -> u8 {
-    let _ = error.print();
+    let printed = error.print().and_then(|()| std::io::stdout().flush());
+    if !error.use_stderr() {
+        output::note_lost(&printed);
+    }
     let is_option = |word: &OsString| word != "--";
     let mut options = std::env::args_os().take_while(is_option);
     if error.use_stderr() && options.any(|word| word == "--json") {
@@ -418,7 +413,7 @@ fn usage(error: &clap::Error) -> u8 {
             .into_iter()
             .for_each(|example| Output::example(&example.to_string()));
     }
-    if error.use_stderr() { EXIT_USAGE } else { 0 }
+    output::exit_code(if error.use_stderr() { EXIT_USAGE } else { 0 })
 }
 
 /// What is wrong with a command line, in one line: the first paragraph of what clap prints, whose

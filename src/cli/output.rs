@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::{Value, json};
 
@@ -11,6 +12,18 @@ use crate::control::wire::Report;
 use crate::observe::plain_lines;
 pub(super) use crate::plain_text::{counted, said_time, shell_word};
 use crate::problem::Problem;
+
+/// Whether standard output failed to take an answer: the command ends with 2 then.
+static IS_OUTPUT_LOST: AtomicBool = AtomicBool::new(false);
+
+/// The exit code of a command that ends with this one: 2 if its answer was not written.
+pub(super) fn exit_code(exit: u8) -> u8 {
+    if IS_OUTPUT_LOST.load(Ordering::Relaxed) {
+        2
+    } else {
+        exit
+    }
+}
 
 /// A file that was named and can't be read, and the command that shows what is there.
 pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
@@ -36,6 +49,9 @@ pub(super) fn unwritable(path: &Path, error: &io::Error) -> Problem {
         io::ErrorKind::NotFound if !folder_of(path).is_dir() => format!("mkdir -p {folder}"),
         io::ErrorKind::AlreadyExists => "it is left as it is: name another file".to_owned(),
         io::ErrorKind::IsADirectory => format!("name a file in it: ls {}", word_of(path)),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            format!("make room there, or name a file on another disk: df -h {folder}")
+        }
         _ => format!("name a file in a folder that you may write: ls -ld {folder} shows who may"),
     };
     Problem::hinted(format!("{}: {found}", path.display()), hint)
@@ -168,9 +184,36 @@ pub(super) fn unjudged_if(exit: u8, mut document: Value, error: impl FnOnce() ->
     document
 }
 
-/// Writes to standard output. Nobody reads any more: then there is nothing left to say.
+/// Writes to standard output.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    let mut out = io::stdout().lock();
+    let written = writeln!(out, "{}", text.trim_end()).and_then(|()| out.flush());
+    note_lost(&written);
+}
+
+/// Reports that standard output failed. A reader that closed its pipe has read enough.
+pub(super) fn note_lost(written: &io::Result<()>) {
+    let Err(error) = written else { return };
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return;
+    }
+    // Once, however many parts the answer has.
+    if !IS_OUTPUT_LOST.swap(true, Ordering::Relaxed) {
+        Output::aside(lost_output(error));
+    }
+}
+
+fn lost_output(error: &io::Error) -> Problem {
+    let hint = match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "make room on the disk of that file (df -h), and run the command again"
+        }
+        _ => "send the output to another file, and run the command again",
+    };
+    Problem::hinted(
+        format!("the answer could not be written to standard output: {error}"),
+        hint,
+    )
 }
 
 /// The text of a member, or a dash.
@@ -220,6 +263,14 @@ pub(super) fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_that_a_full_disk_refuses_is_not_called_a_matter_of_rights() {
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let hint = unwritable(Path::new("a/b"), &kind.into()).hint.unwrap();
+            assert!(hint.ends_with("another disk: df -h a"), "{hint}");
+        }
+    }
 
     #[test]
     fn columns_are_as_wide_as_their_widest_cell() {

@@ -56,7 +56,7 @@ pub(super) enum Verb {
         /// The policy that knows the root, with --state
         #[arg(long, value_name = "DIR", default_value = crate::config::DEFAULT_POLICY)]
         policy: PathBuf,
-        /// Set a state that cannot be opened aside, and begin with nothing seen
+        /// Set a damaged state aside, and begin with nothing seen
         #[arg(long, requires = "state", conflicts_with = "dry_run")]
         unreadable: bool,
         /// Show what would be forgotten, and forget nothing

@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 use sha2::{Digest as _, Sha256};
 
-use super::output::Output;
+use super::given_fingerprint::GivenFingerprint;
+use super::output::{Output, unreadable};
 use super::verify::judgement_text;
 use crate::decide::{Decider, Door, Pull, policy_refused};
 use crate::observe;
@@ -19,12 +20,15 @@ use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
 use rootpin_policy::MetadataUrl;
+use rootpin_trust::Code;
 use rootpin_trust::image::{Digest, ImageRef};
 
 /// For reading the metadata.
 const DEADLINE: Duration = Duration::from_secs(20);
 /// The root file's name in the policy that is made for it.
 const ROOT: &str = "root.json";
+/// What to do about a file with another digest than the signed one.
+const OTHER_FILE: &str = "the file is not the one that the publisher signed: get it from the publisher again, and do not use this one";
 
 pub(super) const EXAMPLES: &str = "example: rootpin verify-file rootpin.release/rootpin_0.1.0-1_amd64.deb:0.1.0 ./rootpin_0.1.0-1_amd64.deb \
     --root root.json --sha256 HEX --metadata https://releases.example/tuf\n\n\
@@ -61,36 +65,56 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
             "write NAME:VERSION; the digest is the file's",
         )));
     }
-    let failed = |path: &Path| {
-        let path = path.display().to_string();
-        move |error: io::Error| format!("{path}: {error}")
+    let given = match arguments.sha256.parse::<GivenFingerprint>() {
+        Ok(given) => given,
+        Err(Problem { what, .. }) => {
+            return Ok(output.misused(Problem::hinted(
+                format!("--sha256: {what}"),
+                "wanted 64 hexadecimal digits, as sha256sum prints them of the root file",
+            )));
+        }
     };
-    let (digest, _) = file_digest(&arguments.file).map_err(failed(&arguments.file))?;
+    let root = std::fs::read(&arguments.root);
+    let root = root.map_err(|error| unreadable(&arguments.root, &error))?;
+    let sha256 = Digest::of(&root);
+    if !given.is_of_file(&sha256) {
+        return Err(Problem::hinted(
+            format!(
+                "{} has the sha256 {}, not {given}, the one that you gave",
+                arguments.root.display(),
+                sha256.hex()
+            ),
+            "ask the publisher by another way for the root file's sha256; don't go on with this root file before they agree",
+        ));
+    }
+    let (digest, _) =
+        file_digest(&arguments.file).map_err(|error| unreadable(&arguments.file, &error))?;
     let files = BTreeMap::from([
-        ("policy.toml".to_owned(), policy(&name, arguments)),
-        (
-            ROOT.to_owned(),
-            std::fs::read(&arguments.root).map_err(failed(&arguments.root))?,
-        ),
+        ("policy.toml".to_owned(), policy(&name, &sha256, arguments)),
+        (ROOT.to_owned(), root),
     ]);
-    let unkept = tempfile::tempdir().map_err(failed(&std::env::temp_dir()))?;
-    let state = arguments.state.as_deref().unwrap_or(unkept.path());
-    super::block_on(judge(name, digest, &files, state, output))
+    let unkept = tempfile::tempdir()
+        .map_err(|error| format!("{}: {error}", std::env::temp_dir().display()))?;
+    let store = match arguments.state.as_deref() {
+        Some(state) => Store::open_for_one_answer(state, Instant::now() + DEADLINE)
+            .unwrap_or_else(|error| Store::broken(state, &error)),
+        None => Store::passing(unkept.path())
+            .unwrap_or_else(|error| Store::broken(unkept.path(), &error)),
+    };
+    super::block_on(judge(name, digest, &files, store, output))
 }
 
 async fn judge(
     name: ImageRef,
     digest: Digest,
     files: &BTreeMap<String, Vec<u8>>,
-    state: &Path,
+    store: Store,
     output: Output,
 ) -> Result<u8, Problem> {
     let now = Timestamp::now();
     let in_force = rootpin_policy::load(files, now)
         .map(Arc::new)
         .map_err(|errors| policy_refused(&errors, Path::new(".")));
-    let store = Store::open_for_one_answer(state, Instant::now() + DEADLINE)
-        .unwrap_or_else(|error| Store::broken(state, &error));
     let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
     let decider = Decider::new(in_force, sources, Arc::new(store), DEADLINE, true);
     let pull = Pull {
@@ -99,12 +123,20 @@ async fn judge(
         digest,
     };
     let verdict = decider.pull(&pull, now).await;
-    output.value(&observe::judgement(&verdict), judgement_text);
+    let mut judgement = observe::judgement(&verdict);
+    // No registry serves the file, as the hint for an image says.
+    if let Some(denial) = verdict.decision.denial()
+        && denial.refusal.code == Code::DigestMismatch
+        && let Some(members) = judgement.as_object_mut()
+    {
+        members.insert("hint".to_owned(), OTHER_FILE.into());
+    }
+    output.value(&judgement, judgement_text);
     Ok(verdict.decision.exit_code())
 }
 
 /// A policy that admits the name by this root alone.
-fn policy(name: &ImageRef, arguments: &Arguments) -> Vec<u8> {
+fn policy(name: &ImageRef, sha256: &Digest, arguments: &Arguments) -> Vec<u8> {
     let text = |value: String| toml::Value::String(value).to_string();
     let metadata: Vec<_> = arguments
         .metadata
@@ -115,7 +147,7 @@ fn policy(name: &ImageRef, arguments: &Arguments) -> Vec<u8> {
         "version = 1\ndefault = \"deny\"\n\
          [[root]]\nid = \"root\"\ntype = \"tuf\"\nfile = \"{ROOT}\"\nsha256 = {}\nmetadata = [{}]\n\
          [[rule]]\nmatch = {}\nroots = [\"root\"]\n",
-        text(arguments.sha256.clone()),
+        text(sha256.hex()),
         metadata.join(", "),
         text(name.repository.to_string()),
     )

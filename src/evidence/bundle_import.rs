@@ -240,7 +240,7 @@ fn import(
                     .map(|trusted| TufAtHand::verified_at(trusted, contact));
             }
             return commit(&updates.unkept.take_progress(), Vec::new())
-                .map_or_else(Err, |_| Err(refusal));
+                .map_or_else(Err, |_| Err(maybe_older(refusal)));
         }
     };
     updates
@@ -272,6 +272,20 @@ fn import(
         failed,
         absent,
     })
+}
+
+/// A bundle from before the publisher rotated a key has files that this host's newer root refuses.
+fn maybe_older(refusal: Refusal) -> Refusal {
+    if refusal.code != Code::BadSignature || refusal.unpinned_root {
+        return refusal;
+    }
+    Refusal {
+        hint: format!(
+            "if the bundle is older than the last one that was imported, import a newer one, for the publisher may have rotated its keys; if not, {}",
+            refusal.hint
+        ),
+        ..refusal
+    }
 }
 
 /// What the cache has of a file; whether there is a newer root can't be known from it.

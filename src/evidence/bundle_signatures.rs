@@ -180,7 +180,7 @@ fn verified(
             };
             let files = read_cached(bytes).ok_or_else(|| malformed(name))?;
             let outcome = Pins::of(look)?.verify(image, &files, Vec::new());
-            let counted = counted(&files, &outcome.findings, None);
+            let counted = counted(&files, &outcome.findings);
             Ok((counted, outcome.result?.get().expires))
         }
         // Its manifests are judged when it is asked for.

@@ -57,83 +57,181 @@ pub(super) fn file_name(digest: Digest) -> String {
     format!("sha256-{}.json", digest.hex())
 }
 
-/// The signatures that counted, as the cache has them. `tag`: the one that was asked for; those of others
-/// were found beside it, and one key may have signed many.
-pub(super) fn counted(
-    files: &[SignatureFile],
-    findings: &[SignatureFinding],
-    tag: Option<&Tag>,
-) -> Vec<u8> {
-    let is_other = |found: &SignatureFinding| match (tag, &found.tag) {
-        (Some(asked), Some(bound)) => asked.as_str() != bound,
-        _ => false,
-    };
-    let best = best_of(files, findings).into_values();
-    let asked = best.filter(|(_, found)| !is_other(found));
-    cached_bytes(asked.map(|(file, _)| file))
+/// The signatures that count, for all tags, as the cache has them.
+pub(super) fn counted(files: &[SignatureFile], findings: &[SignatureFinding]) -> Vec<u8> {
+    let best = best_of((files, findings), counts).into_values();
+    cached_bytes(best.map(|(file, _)| file))
 }
+
+/// Signatures, and what was found of each of them.
+type JudgedFiles<'f> = (&'f [SignatureFile], &'f [SignatureFinding]);
+
+/// A signature, and what was found of it.
+type JudgedFile<'f> = (&'f SignatureFile, &'f SignatureFinding);
 
 /// What one signature counts for beside others: its key, its tag, its format.
 type CountedFor<'f> = (Option<KeyId>, Option<&'f str>, &'static str);
 
+fn counts(found: &SignatureFinding) -> bool {
+    found.rejected.is_none()
+}
+
+fn length(file: &SignatureFile) -> usize {
+    file.bytes.len() + file.signature.as_ref().map_or(0, String::len)
+}
+
+/// Whether a signature ends later than another one, or at the same time and is smaller.
+fn is_better((file, found): JudgedFile<'_>, (other, of_other): JudgedFile<'_>) -> bool {
+    (found.expires, Reverse(length(file))) > (of_other.expires, Reverse(length(other)))
+}
+
+fn is_longer((_, found): JudgedFile<'_>, (_, of_other): JudgedFile<'_>) -> bool {
+    found.expires > of_other.expires
+}
+
 /// Of each key, tag and format the signature that ends last, of equal ones the smallest: the others are
 /// copies, which say no more.
 fn best_of<'f>(
-    files: &'f [SignatureFile],
-    findings: &'f [SignatureFinding],
-) -> BTreeMap<CountedFor<'f>, (&'f SignatureFile, &'f SignatureFinding)> {
+    (files, findings): JudgedFiles<'f>,
+    is_wanted: impl Fn(&SignatureFinding) -> bool,
+) -> BTreeMap<CountedFor<'f>, JudgedFile<'f>> {
     let mut best = BTreeMap::new();
-    let counting = files.iter().zip(findings);
-    for (file, found) in counting.filter(|(_, found)| found.rejected.is_none()) {
+    let wanted = files.iter().zip(findings);
+    for (file, found) in wanted.filter(|(_, found)| is_wanted(found)) {
         let counts_for = (found.key, found.tag.as_deref(), found.format);
         let known = best.entry(counts_for).or_insert((file, found));
-        let worth = |(file, found): (&SignatureFile, &SignatureFinding)| {
-            (found.expires, Reverse(file.bytes.len()))
-        };
-        if worth((file, found)) > worth(*known) {
+        if is_better((file, found), *known) {
             *known = (file, found);
         }
     }
     best
 }
 
+/// The order in which signatures of an image take the room of its cached file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum MemberRank {
+    /// Cached, by a revoked key: without it a lasting no would become one that `audit-until` lets
+    /// through.
+    Revoked,
+    /// Counts for the tag that was asked for.
+    Asked,
+    /// Cached, and counts for another tag.
+    Known,
+    /// Not cached yet, and counts for another tag.
+    New,
+    /// Cached, and counts for nothing.
+    Rest,
+}
+
+/// Signatures in the order in which they take room, small ones first. Of each key, tag and format there
+/// is one that counts, and one that is revoked. `tag`: the one that was asked for; `None`: each is.
+/// `replaces`: whether a new signature takes the place of a cached one that counts for the same.
+fn ranked<'f>(
+    known: JudgedFiles<'f>,
+    new: JudgedFiles<'f>,
+    tag: Option<&Tag>,
+    replaces: fn(JudgedFile<'_>, JudgedFile<'_>) -> bool,
+) -> Vec<(MemberRank, &'f SignatureFile)> {
+    let is_asked = |found: &SignatureFinding| match (tag, &found.tag) {
+        (Some(asked), Some(bound)) => asked.as_str() == bound,
+        _ => true,
+    };
+    let mut members = Vec::new();
+    for (file, _) in best_of(known, |found| found.revoked).into_values() {
+        members.push((MemberRank::Revoked, file));
+    }
+    let cached = best_of(known, counts).into_iter();
+    let mut best: BTreeMap<CountedFor<'f>, (MemberRank, JudgedFile<'f>)> = cached
+        .map(|(counts_for, judged)| (counts_for, (MemberRank::Known, judged)))
+        .collect();
+    for (counts_for, judged) in best_of(new, counts) {
+        let member = best.entry(counts_for).or_insert((MemberRank::New, judged));
+        if replaces(judged, member.1) {
+            member.1 = judged;
+        }
+    }
+    for (rank, (file, found)) in best.into_values() {
+        let rank = if is_asked(found) {
+            MemberRank::Asked
+        } else {
+            rank
+        };
+        members.push((rank, file));
+    }
+    for (file, found) in known.0.iter().zip(known.1) {
+        if !counts(found) {
+            members.push((MemberRank::Rest, file));
+        }
+    }
+    members.sort_by_key(|(rank, file)| (*rank, length(file)));
+    members
+}
+
+/// The signatures of a cached file, within its limits.
+#[derive(Default)]
+struct CachedMembers<'f> {
+    files: Vec<&'f SignatureFile>,
+    bytes: usize,
+}
+
+impl<'f> CachedMembers<'f> {
+    /// Adds a signature once, if there is room for it. Returns whether it is a member now.
+    fn add(&mut self, file: &'f SignatureFile) -> bool {
+        if self.files.contains(&file) {
+            return true;
+        }
+        let bytes = self.bytes + length(file);
+        let fits = self.files.len() < MOST_SIGNATURES && bytes <= MOST_BYTES;
+        if fits {
+            self.files.push(file);
+            self.bytes = bytes;
+        }
+        fits
+    }
+}
+
+/// What is cached of an image after a search found more for a tag, as far as there is room: the cached
+/// signatures by revoked keys, those that count for that tag, and those that count for others. `known`:
+/// what was cached before the search.
+pub(super) fn with_found(
+    known: JudgedFiles<'_>,
+    new: JudgedFiles<'_>,
+    tag: Option<&Tag>,
+) -> Vec<u8> {
+    let mut members = CachedMembers::default();
+    for (rank, file) in ranked(known, new, tag, is_better) {
+        // Of the rest, `merged_signatures` keeps what there is room for.
+        if rank != MemberRank::Rest {
+            members.add(file);
+        }
+    }
+    cached_bytes(members.files)
+}
+
 /// A cached file with what a bundle brings of the same image, as a file that counts and what was found
-/// of it. What is cached and counts stays, unless the same key signed the same tag for longer; what is
-/// cached and counts for nothing makes room.
+/// of it. What is cached and counts stays, unless the same key signed the same tag for longer, and so
+/// does what a revoked key signed. What else is cached and counts for nothing makes room.
 ///
 /// # Errors
 /// There is no room for all that counts.
 pub(super) fn with_imported(
-    (known, of_known): (&[SignatureFile], &[SignatureFinding]),
-    (new, of_new): (&[SignatureFile], &[SignatureFinding]),
+    known: JudgedFiles<'_>,
+    new: JudgedFiles<'_>,
 ) -> Result<Vec<u8>, NoRoom> {
-    let mut best = best_of(known, of_known);
-    for (counts_for, (file, found)) in best_of(new, of_new) {
-        let longer = |known: &(&SignatureFile, &SignatureFinding)| found.expires > known.1.expires;
-        if best.get(&counts_for).is_none_or(longer) {
-            best.insert(counts_for, (file, found));
+    let mut members = CachedMembers::default();
+    for (rank, file) in ranked(known, new, None, is_longer) {
+        if !members.add(file) && rank != MemberRank::Rest {
+            return Err(NoRoom);
         }
     }
-    let counting: Vec<_> = best.into_values().map(|(file, _)| file).collect();
-    let bytes = |files: &[&SignatureFile]| files.iter().map(|file| file.bytes.len()).sum::<usize>();
-    if counting.len() > MOST_SIGNATURES || bytes(&counting) > MOST_BYTES {
-        return Err(NoRoom);
-    }
-    let mut all = counting;
-    for (file, found) in known.iter().zip(of_known) {
-        let fits = all.len() < MOST_SIGNATURES && bytes(&all) + file.bytes.len() <= MOST_BYTES;
-        if found.rejected.is_some() && fits {
-            all.push(file);
-        }
-    }
-    Ok(cached_bytes(all))
+    Ok(cached_bytes(members.files))
 }
 
 /// A cached file would have more than [`MOST_SIGNATURES`] or [`MOST_BYTES`].
 #[derive(Debug)]
 pub(super) struct NoRoom;
 
-/// Bytes of signatures that a bundle can fill an image's cached file with.
+/// Bytes of signatures that an image's cached file has at most.
 pub(super) const MOST_BYTES: usize = 2 << 20;
 
 fn cached_bytes<'f>(files: impl IntoIterator<Item = &'f SignatureFile>) -> Vec<u8> {
@@ -164,15 +262,19 @@ pub(super) fn is_signatures(name: &str) -> bool {
     matches!(CacheFile::of(name), Some(CacheFile::Signatures(_)))
 }
 
-/// A cached file of signatures with what another one has of the same image, the newer ones first;
-/// none where it is no such file, or the other one has nothing more.
+/// A cached file of signatures with what another one has of the same image, the newer ones first, as far
+/// as there is room; none where it is no such file, or the other one adds nothing.
 pub(super) fn merged_signatures(new: &[u8], known: &[u8]) -> Option<Vec<u8>> {
-    let (mut all, known) = (read_cached(new)?, read_cached(known)?);
-    let count = all.len();
-    let more: Vec<_> = known.into_iter().filter(|one| !all.contains(one)).collect();
-    all.extend(more);
-    all.truncate(MOST_SIGNATURES.max(count));
-    (all.len() > count).then(|| cached_bytes(&all))
+    let (new, known) = (read_cached(new)?, read_cached(known)?);
+    let mut members = CachedMembers::default();
+    for file in &new {
+        members.add(file);
+    }
+    let count = members.files.len();
+    for file in &known {
+        members.add(file);
+    }
+    (members.files.len() > count).then(|| cached_bytes(members.files))
 }
 
 #[cfg(test)]
@@ -206,18 +308,43 @@ mod tests {
         }
     }
 
+    /// The same by a key that is revoked.
+    fn revoked(key: u8) -> SignatureFinding {
+        SignatureFinding {
+            tag: None,
+            rejected: Some("its key is revoked".to_owned()),
+            revoked: true,
+            ..found(key, "", 0)
+        }
+    }
+
+    fn padded(name: &str, length: usize) -> SignatureFile {
+        file(&[name, &" ".repeat(length - name.len())].concat())
+    }
+
     fn names(cached: &[u8]) -> Vec<String> {
         let files = read_cached(cached).unwrap().into_iter();
-        let mut names: Vec<_> = files
-            .map(|file| String::from_utf8(file.bytes).unwrap())
-            .collect();
+        let name = |file: SignatureFile| String::from_utf8(file.bytes).unwrap();
+        let mut names: Vec<_> = files.map(|file| name(file).trim_end().to_owned()).collect();
         names.sort();
         names
     }
 
+    /// What has no more than a cached file may have.
+    fn within_limits(cached: &[u8]) -> Vec<String> {
+        let files = read_cached(cached).unwrap();
+        let bytes: usize = files.iter().map(length).sum();
+        assert!(files.len() <= MOST_SIGNATURES && bytes <= MOST_BYTES);
+        names(cached)
+    }
+
+    fn has(names: &[String], name: &str) -> bool {
+        names.iter().any(|one| one == name)
+    }
+
     #[test]
-    fn of_each_key_one_signature_of_the_tag_that_is_asked_for_is_cached() {
-        let files = ["padded a", "a", "b", "of v2", "over"].map(file);
+    fn of_each_key_and_tag_one_signature_is_cached_and_the_smallest_of_equal_ones() {
+        let files = ["a, longer", "a", "b", "of v2", "over"].map(file);
         let mut findings = [
             found(1, "v1", 5),
             found(1, "v1", 5),
@@ -227,14 +354,95 @@ mod tests {
         ];
         findings[4].rejected = Some("over".to_owned());
         let v1: Tag = "v1".parse().unwrap();
-        assert_eq!(names(&counted(&files, &findings, Some(&v1))), ["a", "b"]);
-        assert_eq!(
-            names(&counted(&files, &findings, None)),
-            ["a", "b", "of v2"]
-        );
+        for tag in [Some(&v1), None] {
+            let all = with_found((&[], &[]), (&files, &findings), tag);
+            assert_eq!(names(&all), ["a", "b", "of v2"], "{tag:?}");
+        }
+        assert_eq!(names(&counted(&files, &findings)), ["a", "b", "of v2"]);
         findings[0].expires = Timestamp::MAX;
-        let longer = counted(&files, &findings, Some(&v1));
-        assert_eq!(names(&longer), ["b", "padded a"]);
+        let longer = with_found((&[], &[]), (&files, &findings), Some(&v1));
+        assert_eq!(names(&longer), ["a, longer", "b", "of v2"]);
+    }
+
+    #[test]
+    fn neither_many_nor_large_new_signatures_put_one_by_a_revoked_key_out_of_the_cache() {
+        let known = [file("revoked")];
+        let of_known = [revoked(200)];
+        let before = cached_bytes(&known);
+        let v1: Tag = "v1".parse().unwrap();
+        for (count, length) in [(64, 10), (8, 256 << 10)] {
+            for by_many_keys in [true, false] {
+                let new: Vec<_> = (0..count)
+                    .map(|at| padded(&format!("new {at}"), length))
+                    .collect();
+                let of_new: Vec<_> = (0..count)
+                    .map(|at| match at {
+                        _ if by_many_keys => found(at, "v1", 5),
+                        0 => found(1, "v1", 5),
+                        _ => found(1, &format!("other {at}"), 5),
+                    })
+                    .collect();
+                let pulled = with_found((&known, &of_known), (&new, &of_new), Some(&v1));
+                let written = merged_signatures(&pulled, &before).unwrap_or(pulled);
+                let all = within_limits(&written);
+                assert!(has(&all, "revoked"), "{all:?}");
+                // Of many keys any may be the one without room.
+                assert!(by_many_keys || has(&all, "new 0"), "{all:?}");
+                assert_eq!(all.len(), usize::from(count));
+
+                let import = |new: &[SignatureFile], of_new: &[SignatureFinding]| {
+                    with_imported((&known, &of_known), (new, of_new))
+                };
+                assert!(import(&new, &of_new).is_err());
+                let fewer = import(&new[1..], &of_new[1..]).unwrap();
+                let all = within_limits(&fewer);
+                assert!(has(&all, "revoked") && all.len() == usize::from(count));
+            }
+        }
+    }
+
+    #[test]
+    fn a_pull_keeps_other_tags_where_there_is_room_and_caches_its_own_where_there_is_none() {
+        let v1: Tag = "v1".parse().unwrap();
+        for (count, length, kept) in [
+            (3_usize, 10, 5),
+            (62, 10, 64),
+            (64, 10, 64),
+            (6, 256 << 10, 8),
+            (8, 256 << 10, 8),
+        ] {
+            let known: Vec<_> = (0..count)
+                .map(|at| padded(&format!("known {at}"), length))
+                .collect();
+            let of_known: Vec<_> = (0..count)
+                .map(|at| found(1, &format!("other {at}"), 5))
+                .collect();
+            // A small one of yet another tag comes after all that was cached.
+            let new = [padded("of v2", 10), padded("of v1", length)];
+            let of_new = [found(1, "v2", 5), found(1, "v1", 5)];
+            let pulled = with_found((&known, &of_known), (&new, &of_new), Some(&v1));
+            let written = merged_signatures(&pulled, &cached_bytes(&known)).unwrap_or(pulled);
+            let all = within_limits(&written);
+            assert!(has(&all, "of v1"), "{all:?}");
+            assert_eq!(all.len(), kept, "{count} of {length}");
+            let of_cached = all.iter().filter(|one| one.starts_with("known"));
+            let room = if length == 10 { 63 } else { 7 };
+            assert_eq!(of_cached.count(), count.min(room), "{count} of {length}");
+        }
+    }
+
+    #[test]
+    fn two_cached_files_of_one_image_are_merged_within_the_limit_of_bytes() {
+        let large = |name: &str| -> Vec<_> {
+            (0..8)
+                .map(|at| padded(&format!("{name} {at}"), 200 << 10))
+                .collect()
+        };
+        let (new, known) = (large("new"), large("known"));
+        let merged = merged_signatures(&cached_bytes(&new), &cached_bytes(&known)).unwrap();
+        let all = within_limits(&merged);
+        let of_new = all.iter().filter(|one| one.starts_with("new"));
+        assert_eq!((of_new.count(), all.len()), (8, 10));
     }
 
     #[test]
@@ -256,7 +464,7 @@ mod tests {
         assert!(same.contains(&"known 0".to_owned()) && !same.contains(&"new".to_owned()));
         let later = with(&of_known, found(1, "0", 6)).unwrap();
         assert!(!later.contains(&"known 0".to_owned()) && later.contains(&"new".to_owned()));
-        of_known[7].rejected = Some("its key is revoked".to_owned());
+        of_known[7].rejected = Some("it is over".to_owned());
         let all = with(&of_known, found(1, "more", 5)).unwrap();
         assert!(all.len() == MOST_SIGNATURES && all.contains(&"new".to_owned()));
         assert!(!all.contains(&"known 7".to_owned()));

@@ -1,5 +1,5 @@
 //! Takes up the signatures in a bundle. Whoever made it may have put in anything: a file is taken if it
-//! counts under a pinned root, and puts nothing out of the cache that counts.
+//! counts under a pinned root, and puts nothing out of the cache that counts or that a revoked key signed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
@@ -212,7 +212,7 @@ fn no_room(image: SignedImage<'_>) -> Refusal {
     Refusal::new(
         Code::OverLimit,
         format!(
-            "more signatures of {digest} in {repository} than are kept of one image, where those that are cached count and stay"
+            "more signatures of {digest} in {repository} than are kept of one image, where those stay that are cached and count, or are by a revoked key"
         ),
         format!("at most {MOST_SIGNATURES} of them, by key and tag, with {MOST_BYTES} bytes"),
         "export the bundle with a new --state, for the tags of the image that are needed here: rootpin bundle export --root ID --name NAME",

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use super::drive::revoked_beside;
 use super::found_signatures::FoundSoFar;
 use super::per_key::PerKeyCache;
-use super::signature_cache::{SOURCE, counted, file_name, read_cached};
+use super::signature_cache::{SOURCE, file_name, read_cached, with_found};
 use super::signature_pins::verify;
 use super::signature_search::FoundSignatures;
 use super::statement::Unseen;
@@ -108,6 +108,8 @@ impl Repositories {
             *slot = Some(SignaturesAtHand { asked, said, shown });
             return Ok(evidence);
         }
+        // A search may leave out what decides nothing for this tag, and the cache keeps it.
+        let (before, of_before) = (cached.clone(), outcome.findings);
         // What counted before counts with what is found now, and is cached with it.
         let known = (cached, no_at_hand.as_ref());
         let found = match Box::pin(self.search(look, image, known, false)).await {
@@ -130,8 +132,9 @@ impl Repositories {
         let said = outcome.result;
         let said = said.map_err(|no| shown_where(no, look, image, is_unsigned));
         let said = said.map(|verified| {
-            let counted = counted(&files, &outcome.findings, image.tag);
-            let files = vec![(file_name(image.digest), counted)];
+            let new = (files.as_slice(), outcome.findings.as_slice());
+            let cached = with_found((&before, &of_before), new, image.tag);
+            let files = vec![(file_name(image.digest), cached)];
             evidence(look, image, verified, Some(files), unseen)
         });
         let said = match said {

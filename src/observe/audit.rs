@@ -1,7 +1,7 @@
 //! The audit file: one JSON object a line, one line a decision.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -24,7 +24,7 @@ struct AuditFileState {
     /// Whether a line was cut off and what there is of it could not be taken back.
     broken: bool,
     /// Why the last line is not there.
-    trouble: Option<String>,
+    trouble: Option<Problem>,
 }
 
 impl AuditFile {
@@ -58,7 +58,7 @@ impl AuditFile {
 
     /// Says a trouble once, and not for each of a thousand decisions: status and metrics say it as
     /// long as it lasts.
-    fn note(&self, state: &mut AuditFileState, outcome: Result<(), String>) {
+    fn note(&self, state: &mut AuditFileState, outcome: Result<(), Problem>) {
         let path = self.path.display();
         match outcome {
             Ok(()) => {
@@ -67,11 +67,12 @@ impl AuditFile {
                 }
             }
             Err(why) => {
-                if state.trouble.replace(why.clone()).is_none() {
-                    log::error!(
-                        "cannot write to the audit log {path}: {why}; decisions stand, and are not recorded"
-                    );
+                if state.trouble.is_none() {
+                    let outcome = "decisions stand, and are not recorded";
+                    let problem = why.clone().so(outcome);
+                    log::error!("cannot write to the audit log {path}: {problem}");
                 }
+                state.trouble = Some(why);
             }
         }
     }
@@ -92,26 +93,24 @@ impl AuditFile {
     /// Why the last record could not be written, if it could not.
     pub(super) fn trouble(&self) -> Option<String> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.trouble.as_ref().map(|why| {
-            let what = format!("{}: {why}; decisions are not recorded", self.path.display());
-            let hint = "make room there, or mend the path audit-log in rootpin.toml";
-            Problem::hinted(what, hint).to_string()
+        state.trouble.clone().map(|why| {
+            let why = why.about(self.path.display());
+            why.so("decisions are not recorded").to_string()
         })
     }
 }
 
 impl AuditFileState {
-    fn open(&mut self, path: &Path) -> Result<&mut File, String> {
+    fn open(&mut self, path: &Path) -> Result<&mut File, Problem> {
         if self.file.is_none() {
-            let file = append(path)
-                .map_err(|error| missing_folder(path).unwrap_or_else(|| error.to_string()))?;
+            let file = append(path).map_err(|error| problem(path, &error))?;
             self.file = Some(file);
             self.broken = ends_within_a_line(path);
         }
-        self.file.as_mut().ok_or_else(|| "not open".to_owned())
+        self.file.as_mut().ok_or_else(|| Problem::new("not open"))
     }
 
-    fn append(&mut self, path: &Path, record: &Value) -> Result<(), String> {
+    fn append(&mut self, path: &Path, record: &Value) -> Result<(), Problem> {
         self.open(path)?;
         let start = if self.broken { "\n" } else { "" };
         let line = format!("{start}{record}\n");
@@ -123,8 +122,29 @@ impl AuditFileState {
         };
         let taken_back = before.and_then(|length| file.set_len(length));
         self.broken |= taken_back.is_err();
-        Err(error.to_string())
+        Err(problem(path, &error))
     }
+}
+
+/// What is wrong with the file, with the hint that cures it.
+fn problem(path: &Path, error: &io::Error) -> Problem {
+    if let Some(missing) = missing_folder(path) {
+        let hint = "make that folder, or mend the path audit-log in rootpin.toml";
+        return Problem::hinted(missing, hint);
+    }
+    let hint = match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            "make room there, or name another place as audit-log in rootpin.toml"
+        }
+        ErrorKind::PermissionDenied => {
+            "have rootpind run as root, or let its user write there: ls -ld the file and its folder"
+        }
+        ErrorKind::ReadOnlyFilesystem => {
+            "mount it for writing, or name another place as audit-log in rootpin.toml"
+        }
+        _ => "mend the path audit-log in rootpin.toml",
+    };
+    Problem::from(error.to_string()).or_hint(hint)
 }
 
 /// Whether a machine that went down in the middle of a line left a part of it.
@@ -161,6 +181,7 @@ mod tests {
             )),
             "{trouble}"
         );
+        assert!(!trouble.contains("make room"), "{trouble}");
         assert!(!audit.append(&json!({ "n": 1 })));
         std::fs::create_dir(&folder).unwrap();
         assert!(audit.append(&json!({ "n": 2 })));
@@ -191,6 +212,20 @@ mod tests {
             (good.trouble(), std::fs::read_to_string(path).unwrap()),
             (None, "{\"n\":2}\n".to_owned())
         );
+    }
+
+    #[test]
+    fn each_kind_of_trouble_has_the_hint_that_cures_it() {
+        let dir = tempfile::tempdir().unwrap();
+        for (kind, cure) in [
+            (ErrorKind::StorageFull, "make room there"),
+            (ErrorKind::PermissionDenied, "run as root"),
+            (ErrorKind::ReadOnlyFilesystem, "mount it for writing"),
+            (ErrorKind::IsADirectory, "mend the path audit-log"),
+        ] {
+            let found = problem(&dir.path().join("audit.jsonl"), &kind.into());
+            assert!(found.hint.unwrap().contains(cure), "{kind}");
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io;
 
 use super::key::SigningError;
 use super::place::PlaceError;
+use crate::plain_text::shell_word;
 use crate::problem::Problem;
 use rootpin_trust::Refusal;
 
@@ -13,7 +14,7 @@ use rootpin_trust::Refusal;
 pub enum PublishError {
     /// The request or a setting makes no sense.
     Wrong(Problem),
-    /// The folder is no working folder.
+    /// The folder is no working folder, or can't be read.
     NoFolder(String, io::Error),
     /// A file of a working folder or of a place can't be read or written.
     File(String, io::Error),
@@ -46,10 +47,7 @@ impl PublishError {
             Self::Wrong(problem) | Self::Conflict(problem) | Self::State(problem) => {
                 problem.clone()
             }
-            Self::NoFolder(folder, error) => Problem::hinted(
-                format!("{folder} is no working folder: {error}"),
-                "make one with: rootpin repo init DIR --names PATTERN, or give it with --repo DIR",
-            ),
+            Self::NoFolder(folder, error) => unopened(folder, error),
             Self::Refused(refusal) => Problem::hinted(
                 format!(
                     "the repository does not hold: {}: found {}; wanted {}",
@@ -70,6 +68,26 @@ impl PublishError {
     }
 }
 
+/// Only a folder that lacks the settings is no working folder.
+fn unopened(folder: &str, error: &io::Error) -> Problem {
+    match error.kind() {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Problem::hinted(
+            format!("{folder} is no working folder: {error}"),
+            "make one with: rootpin repo init DIR --names PATTERN, or give it with --repo DIR",
+        ),
+        io::ErrorKind::PermissionDenied => Problem::hinted(
+            format!("the working folder {folder} can't be read: {error}"),
+            format!(
+                "run this as the folder's owner or as root: ls -ld {} shows who may read it",
+                shell_word(folder)
+            ),
+        ),
+        _ => Problem::new(format!(
+            "the working folder {folder} can't be read: {error}"
+        )),
+    }
+}
+
 impl fmt::Display for PublishError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.problem().fmt(f)
@@ -87,5 +105,30 @@ impl From<SigningError> for PublishError {
 impl From<PlaceError> for PublishError {
     fn from(error: PlaceError) -> Self {
         Self::Place(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_working_folder_that_may_not_be_read_is_read_by_its_owner_and_not_made_anew() {
+        for (kind, word, makes_one) in [
+            (io::ErrorKind::NotFound, "is no working folder", true),
+            (io::ErrorKind::PermissionDenied, "can't be read", false),
+            (io::ErrorKind::InvalidData, "can't be read", false),
+        ] {
+            let problem = PublishError::NoFolder("team".to_owned(), kind.into()).problem();
+            assert!(problem.what.contains(word), "{problem}");
+            let hint = problem.hint.unwrap_or_default();
+            assert_eq!(hint.contains("repo init"), makes_one, "{hint}");
+            let is_of_rights = kind == io::ErrorKind::PermissionDenied;
+            assert_eq!(
+                hint.contains("as the folder's owner"),
+                is_of_rights,
+                "{hint}"
+            );
+        }
     }
 }

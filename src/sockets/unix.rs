@@ -28,8 +28,7 @@ pub(crate) async fn bind_unix(path: &Path) -> Result<UnixListener, SocketUnavail
                 "something that is no socket is there; remove it",
             ));
         }
-        Ok(_) if is_dead(path).await => fs::remove_file(path)?,
-        Ok(_) => return Err(SocketUnavailable::by(Holder::of_unix(path))),
+        Ok(_) => take_over(path).await?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             if let Some(why) = missing_folder(path) {
                 return Err(SocketUnavailable::plain(&why));
@@ -45,6 +44,31 @@ pub(crate) async fn bind_unix(path: &Path) -> Result<UnixListener, SocketUnavail
     restrict_socket(&fresh)?;
     fs::rename(&fresh, path)?;
     Ok(listener)
+}
+
+/// Removes a socket that nobody listens at. Only a connection, or a full queue, proves a listener.
+async fn take_over(path: &Path) -> Result<(), SocketUnavailable> {
+    let Err(error) = UnixStream::connect(path).await else {
+        return Err(SocketUnavailable::by(Holder::of_unix(path)));
+    };
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => fs::remove_file(path).map_err(denied),
+        io::ErrorKind::WouldBlock => Err(SocketUnavailable::by(Holder::of_unix(path))),
+        // Another process removed it meanwhile.
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(denied(error)),
+    }
+}
+
+/// Why a socket that is there can't be replaced.
+fn denied(error: io::Error) -> SocketUnavailable {
+    if error.kind() == io::ErrorKind::PermissionDenied {
+        SocketUnavailable::plain(&format!(
+            "{error}; run rootpind as root, or as the user that the socket and its folder belong to"
+        ))
+    } else {
+        error.into()
+    }
 }
 
 /// Whether nobody listens at a socket any more. One whose queue is full has somebody there.
@@ -135,6 +159,23 @@ pub(super) mod tests {
         std::thread::spawn(move || while listener.accept().is_ok() {});
         // On a busy machine it may take longer to be sent away.
         assert!((0..100).any(|_| nobody_comes(&path)));
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_refuses_a_connection_for_another_reason_is_said_to_have_no_listener() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        // A connection to it fails with EPROTOTYPE (connect(2)), also for root.
+        let datagrams = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+        let why = bind_unix(&path).await.unwrap_err();
+        assert!(!why.to_string().contains("listens there"), "{why}");
+        assert!(path.exists());
+        drop(datagrams);
+        let why = denied(io::ErrorKind::PermissionDenied.into()).to_string();
+        assert!(
+            why.contains("permission denied") && why.contains("as root"),
+            "{why}"
+        );
     }
 
     #[tokio::test]

@@ -296,7 +296,8 @@ impl SourceError {
 
 /// A peer's text for a message.
 fn escaped(text: &str) -> String {
-    plain_start(text, 300)
+    // Behind these words stands what we advise, where one text carries both.
+    plain_start(text, 300).replace("; hint:", ", hint:")
 }
 
 /// A URL as it may be shown: without user, password, query and fragment.

@@ -41,11 +41,7 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Directory
     }
     let own = own_uid(dir).map_err(|error| io_error(dir, &error))?;
     if metadata.uid() != own {
-        return Err(unusable(
-            dir,
-            &format!("owned by uid {}, not by uid {own}", metadata.uid()),
-            &format!("chown {own} {}", dir.display()),
-        ));
+        return Err(wrong_owner(dir, &metadata, own));
     }
     match fs::symlink_metadata(file) {
         Ok(found) => {
@@ -82,6 +78,34 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Directory
             Ok(DirectoryKind::New)
         }
         Err(error) => Err(io_error(file, &error)),
+    }
+}
+
+/// Checks whether this process may use the directory and can read the file in it: then only damage
+/// keeps the state from being opened. A file that is missing or not a plain one passes.
+pub(super) fn check_access(dir: &Path, file: &Path) -> Result<(), StateError> {
+    let metadata = fs::metadata(dir).map_err(|error| io_error(dir, &error))?;
+    let own = own_uid(dir).map_err(|error| io_error(dir, &error))?;
+    if metadata.uid() != own {
+        return Err(wrong_owner(dir, &metadata, own));
+    }
+    check_mode(dir, &metadata)?;
+    match fs::symlink_metadata(file) {
+        Ok(found) if found.is_file() => {
+            check_file(file, &found, own)?;
+            File::open(file)
+                .and_then(|mut file| io::copy(&mut file, &mut io::sink()))
+                .map_err(|error| {
+                    unusable(
+                        file,
+                        &error.to_string(),
+                        "see `dmesg` for a fault of the disk; put the file back from a backup, or move it away and run this again",
+                    )
+                })?;
+            Ok(())
+        }
+        Err(error) if error.kind() != ErrorKind::NotFound => Err(io_error(file, &error)),
+        _ => Ok(()),
     }
 }
 
@@ -123,6 +147,14 @@ pub(super) fn unusable(path: &Path, why: &str, hint: &str) -> StateError {
     }
 }
 
+fn wrong_owner(path: &Path, metadata: &Metadata, own: u32) -> StateError {
+    unusable(
+        path,
+        &format!("owned by uid {}, not by uid {own}", metadata.uid()),
+        &format!("chown {own} {}", path.display()),
+    )
+}
+
 fn check_mode(dir: &Path, metadata: &Metadata) -> Result<(), StateError> {
     let mode = metadata.mode() & 0o7777;
     if mode & 0o077 != 0 {
@@ -145,11 +177,7 @@ fn check_file(file: &Path, metadata: &Metadata, own: u32) -> Result<(), StateErr
         ));
     }
     if metadata.uid() != own {
-        return Err(unusable(
-            file,
-            &format!("owned by uid {}, not by uid {own}", metadata.uid()),
-            &format!("chown {own} {}", file.display()),
-        ));
+        return Err(wrong_owner(file, metadata, own));
     }
     if mode & 0o077 != 0 {
         return Err(unusable(

@@ -1,9 +1,11 @@
 //! The explicit way to forget: `rootpin state reset`.
 
 use std::path::{Path, PathBuf};
-use std::{fmt, fs};
+use std::{fmt, io};
 
 use jiff::Timestamp;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use rootpin_trust::{Floor, Subject};
 
@@ -170,13 +172,17 @@ impl Store {
     }
 }
 
-/// The way out of a state that can't be opened: sets its file aside, and begins with nothing seen.
-/// Returns where the old file is now, if there was one.
+/// The way out of a damaged state: sets its file aside under a new name, and begins with nothing
+/// seen. Returns where the old file is now, if there was one.
 ///
 /// # Errors
-/// The state is in use, or can be opened after all: then [`Store::reset`] is the way.
+/// The state is in use; its mode, its owner or the disk is at fault, which takes nothing from what
+/// was seen; or it can be opened after all: then [`Store::reset`] is the way.
 pub(crate) fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
-    match Store::open(dir) {
+    let path = file::path(dir);
+    directory::check_access(dir, &path)?;
+    // Nothing is written to the file, so that a full disk is not taken for damage.
+    match file::open_or_create(dir, true) {
         Ok(_) => {
             return Err(directory::unusable(
                 dir,
@@ -187,16 +193,29 @@ pub(crate) fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
         Err(error @ StateError::InUse { .. }) => return Err(error),
         Err(error) => log::warn!("{error}: all that this host has seen is forgotten"),
     }
-    let path = file::path(dir);
-    let aside = path.with_extension("redb.unusable");
-    let moved = match fs::rename(&path, &aside) {
-        Ok(()) => Some(aside),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
-        Err(error) => return Err(directory::io_error(&path, &error)),
-    };
+    let moved = set_aside(&path).map_err(|error| directory::io_error(&path, &error))?;
     let (_database, _, unnamed) = file::create(dir)?;
     unnamed
         .name()
         .map_err(|fault| file::from_fault(&path, &fault))?;
     Ok(moved)
+}
+
+/// Renames the file to the first free of `state.redb.unusable`, `state.redb.unusable-1` and so on:
+/// an older one may be the backup. `None`: there is no file.
+fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
+    let mut number: u32 = 0;
+    loop {
+        let aside = if number == 0 {
+            path.with_extension("redb.unusable")
+        } else {
+            path.with_extension(format!("redb.unusable-{number}"))
+        };
+        match renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE) {
+            Ok(()) => return Ok(Some(aside)),
+            Err(Errno::NOENT) => return Ok(None),
+            Err(Errno::EXIST) => number = number.saturating_add(1),
+            Err(error) => return Err(error.into()),
+        }
+    }
 }

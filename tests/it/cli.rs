@@ -523,11 +523,16 @@ fn a_host_without_a_policy_is_told_how_it_gets_one() {
     };
     let dir = world.path("nothing").display().to_string();
     for made in [false, true] {
+        let begin = if made {
+            String::new()
+        } else {
+            format!("mkdir -p {dir}; then ")
+        };
         let ended = rootpin(&["policy", "check", &dir]);
         assert!(
             ended.code == 2
                 && ended.out.contains(&format!(
-                    "hint: write {dir}/policy.toml, or have `rootpin pin add ID --policy {dir} --from FILE --match PATTERN` write it"
+                    "hint: {begin}write {dir}/policy.toml, or have `rootpin pin add ID --policy {dir} --from FILE --match PATTERN` write it"
                 )),
             "{made}: {ended:?}"
         );

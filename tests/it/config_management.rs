@@ -222,10 +222,16 @@ fn of_puppet() -> Vec<Step> {
         read.replace("${platform}", "auto")
             .replace("${units}", "containerd")
     };
-    let plan = string("$plan =", &manifest);
+    let [plan, then, again] = ["$plan =", "$then =", "$again ="].map(|at| string(at, &manifest));
     let step = |at: &str| {
         let (_, resource) = manifest.split_once(at).unwrap();
-        let of = |name| string(name, resource).replace("${plan}", &plan);
+        let of = |name| {
+            string(name, resource)
+                .replace("${plan}", &plan)
+                .replace("${then}", &then)
+                .replace("${again}", &again)
+                .replace("${kept}", "kept")
+        };
         Step {
             command: of("command "),
             unless: of("unless "),
@@ -251,7 +257,8 @@ fn of_salt() -> Vec<Step> {
     let body = body
         .replace("{{ plan }}", &plan)
         .replace("{{ platform }}", "auto")
-        .replace("{{ engine }}", "containerd");
+        .replace("{{ engine }}", "containerd")
+        .replace("{{ kept }}", "kept");
     let state = yaml_rust2::YamlLoader::load_from_str(&body)
         .unwrap()
         .remove(0);
@@ -292,7 +299,7 @@ systemctl() {
   [ "$1" = restart ] || return 0
   echo "$*" >>done
   [ "$2" != "$(cat fails)" ] || return 1
-  if [ "$2" = rootpind ]; then cp disk daemon; else cp disk engine; fi
+  if [ "$2" = rootpind ]; then cp disk daemon; elif [ ! -e incurable ]; then cp disk engine; fi
 }
 "#;
 
@@ -341,6 +348,67 @@ fn a_restart_that_failed_is_made_by_the_next_run_of_a_recipe_and_then_nothing_ch
             let found = carry_out(&steps, host.path(), "systemctl restart containerd");
             assert_eq!(found, (done, succeeded), "{recipe}: {fails} fails");
         }
+    }
+}
+
+#[test]
+fn a_restart_that_cures_nothing_is_made_once_by_a_recipe_and_again_for_other_files() {
+    for (recipe, steps) in [(PUPPET, of_puppet()), (SALT, of_salt())] {
+        let host = tempfile::tempdir().unwrap();
+        let set = |name: &str, text: &str| fs::write(host.path().join(name), text).unwrap();
+        for (file, version) in [
+            ("wanted", "2"),
+            ("disk", "2"),
+            ("daemon", "2"),
+            ("engine", "1"),
+            ("fails", "containerd"),
+            ("incurable", ""),
+        ] {
+            set(file, version);
+        }
+        let then = "systemctl restart containerd";
+        let run = || carry_out(&steps, host.path(), then);
+        let engine = "restart containerd".to_owned();
+        assert_eq!(run(), (engine.clone(), false), "{recipe}: it fails");
+        set("fails", "none");
+        assert_eq!(run(), (engine.clone(), true), "{recipe}: it cures nothing");
+        for _ in 0..2 {
+            assert_eq!(run(), (String::new(), false), "{recipe}: not again");
+        }
+        // A person mends it, and later it is to be restarted anew.
+        set("engine", "2");
+        assert_eq!(run(), (String::new(), true), "{recipe}");
+        set("engine", "1");
+        assert_eq!(run(), (engine.clone(), true), "{recipe}");
+        assert_eq!(run(), (String::new(), false), "{recipe}");
+        set("wanted", "3");
+        let written = format!("install, restart rootpind, {engine}");
+        assert_eq!(run(), (written, true), "{recipe}: other files");
+        assert_eq!(run(), (String::new(), false), "{recipe}");
+        fs::remove_file(host.path().join("incurable")).unwrap();
+        set("wanted", "4");
+        let written = format!("install, restart rootpind, {engine}");
+        assert_eq!(run(), (written, true), "{recipe}: it helps");
+        assert_eq!(run(), (String::new(), true), "{recipe}");
+    }
+}
+
+/// Ansible's own modules do what the two above have commands for: the order of its tasks counts.
+#[test]
+fn the_role_of_ansible_notes_a_restart_that_was_made_and_fails_before_the_next_one() {
+    let tasks = text("packaging/ansible/roles/rootpin/tasks/engines.yml");
+    let mut rest = tasks.as_str();
+    for task in [
+        "- name: Forget a restart that helped, or that was made for other files",
+        "- name: Read what the engine was restarted for",
+        "- name: See whether the engine was restarted for this already",
+        "notify: Restart the engine",
+        "ansible.builtin.meta: flush_handlers",
+        "- name: Keep what the engine was restarted for",
+    ] {
+        let found = rest.split_once(task);
+        assert!(found.is_some(), "{task}");
+        rest = found.unwrap().1;
     }
 }
 

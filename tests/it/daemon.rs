@@ -637,6 +637,11 @@ fn a_mistake_in_the_configuration_is_exit_78_and_one_on_the_command_line_64() {
         assert_eq!(code, 78, "{bad}: {lines:?}");
         assert!(lines[0].contains("rootpin.toml"), "{lines:?}");
     }
+    let file = world.path("rootpin.toml");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+    let (code, lines) = world.start_with("").end();
+    assert_eq!(code, 78, "anybody may write it: {lines:?}");
+    assert!(lines[0].contains("chmod go-w"), "{lines:?}");
     let daemon = |words: &[&str]| {
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpind"));
         crate::world::run(command.args(words), b"")

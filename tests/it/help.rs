@@ -3,6 +3,8 @@
 use clap::Command;
 use clap::error::ErrorKind;
 
+use crate::world::run;
+
 /// Of a terminal of usual height, less the prompt.
 const LINES: usize = 40;
 /// Of the verbs that a newcomer types first.
@@ -43,6 +45,31 @@ fn the_help_of_each_verb_fits_a_screen_and_has_an_example() {
             .is_some_and(|(_, example)| example.contains(&verb));
         assert!(example, "{verb}: no example of it\n{help}");
     }
+}
+
+#[test]
+fn the_verb_help_lists_every_option_of_a_verb_that_is_not_hidden() {
+    fn below(command: &Command, words: &[&str], missing: &mut Vec<String>) {
+        let mut asked = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        let ended = run(asked.arg("help").args(words), b"");
+        assert_eq!(ended.code, 0, "{words:?}: {ended:?}");
+        let shown = command
+            .get_arguments()
+            .filter(|option| !option.is_hide_set());
+        let names = shown.filter_map(clap::Arg::get_long);
+        let names = names.map(|name| format!("--{name}"));
+        let absent = names.filter(|name| !ended.out.contains(name.as_str()));
+        missing.extend(absent.map(|name| format!("{} {name}", words.join(" "))));
+        let verbs = command.get_subcommands();
+        for verb in verbs.filter(|verb| verb.get_name() != "help") {
+            below(verb, &[words, &[verb.get_name()]].concat(), missing);
+        }
+    }
+    let mut command = rootpin::cli::command();
+    command.build();
+    let mut missing = Vec::new();
+    below(&command, &[], &mut missing);
+    assert!(missing.is_empty(), "{missing:?}");
 }
 
 #[test]

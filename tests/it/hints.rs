@@ -1,6 +1,7 @@
 //! What a newcomer types wrong: each answer says what to type instead.
 
 mod mistakes;
+mod newcomer;
 mod typed;
 
 use std::net::TcpListener;

@@ -20,7 +20,7 @@ const LAYERS: [(&str, &[&str]); 24] = [
     ("canary", &[]),
     ("spelling", &[]),
     ("credentials", &[]),
-    ("config", &["spelling", "credentials"]),
+    ("config", &["trusted_path", "spelling", "credentials"]),
     ("hosts_toml", &["trusted_path"]),
     ("sockets", &["trusted_path"]),
     ("policy_dir", &["trusted_path"]),

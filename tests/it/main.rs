@@ -36,6 +36,7 @@ mod fleet;
 mod floods;
 #[path = "../support/front.rs"]
 mod front;
+mod full_output;
 mod gate_hints;
 mod gate_index;
 mod gates;

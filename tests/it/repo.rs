@@ -540,7 +540,7 @@ fn what_init_says_at_its_end_pins_the_root_as_it_is_typed() {
     let path = format!("{}:{}", bin.display(), std::env::var("PATH").unwrap());
     shell
         .env("PATH", path)
-        .current_dir(org.path("main"))
+        .current_dir(org.path("main").parent().unwrap())
         .args(["-c", &format!("{line} --policy {policy}")]);
     let pinned = run(&mut shell, b"");
     assert_eq!(pinned.code, 0, "{line}: {pinned:?}");

@@ -890,6 +890,15 @@ async fn a_web_page_in_place_of_a_manifest_has_no_digest_that_is_an_answer() {
 }
 
 #[tokio::test]
+async fn a_manifest_of_a_kind_that_is_not_known_here_has_a_digest_for_who_exempts_it() {
+    let first = "{\"schemaVersion\":1,\"fsLayers\":[]}";
+    let fake = Fake::start(move |_| text(first)).await;
+    let client = client(Credentials::none());
+    let answer = registry::resolve(&client, &fake.image(":v1"), soon()).await;
+    assert_eq!(answer.unwrap(), Some(Digest::of(first.as_bytes())));
+}
+
+#[tokio::test]
 async fn without_a_digest_header_the_manifest_is_fetched_and_hashed() {
     let fake = Fake::start(|_| text(INDEX)).await;
     let client = client(Credentials::none());

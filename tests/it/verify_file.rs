@@ -28,9 +28,10 @@ fn verify(org: &Org, name: &str, file: &str, words: &[&str]) -> Ended {
     command
         .args(["verify-file", name])
         .arg(org.path(file))
-        .arg("--root")
-        .arg(root)
         .args(["--metadata", &org.place()]);
+    if !words.contains(&"--root") {
+        command.arg("--root").arg(root);
+    }
     if !words.contains(&"--sha256") {
         command.args(["--sha256", &sha256]);
     }
@@ -59,6 +60,62 @@ fn a_root_file_of_another_fingerprint_verifies_nothing() {
     let ended = verify(&org, NAME, "tool.tar", &["--sha256", &"0".repeat(64)]);
     assert_eq!(ended.code, 2, "{ended:?}");
     assert!(!ended.out.contains("allowed"), "{ended:?}");
+    let root = fs::read(org.path("main/root.json")).unwrap();
+    for words in [Digest::of(&root).hex(), "0".repeat(64)] {
+        assert!(ended.err.contains(&words), "{ended:?}");
+    }
+    assert!(ended.err.contains("by another way"), "{ended:?}");
+    assert!(!ended.err.contains("policy"), "{ended:?}");
+}
+
+#[test]
+fn a_part_of_a_fingerprint_is_wrong_usage() {
+    let org = released();
+    let ended = verify(&org, NAME, "tool.tar", &["--sha256", "12"]);
+    assert_eq!(ended.code, 64, "{ended:?}");
+    assert!(ended.err.contains("64 hexadecimal digits"), "{ended:?}");
+}
+
+#[test]
+fn a_changed_file_is_not_the_one_that_was_signed_and_no_registry_serves_it() {
+    let org = released();
+    fs::write(org.path("other.tar"), b"a tooL").unwrap();
+    let ended = verify(&org, NAME, "other.tar", &[]);
+    let all = format!("{}{}", ended.out, ended.err);
+    assert!(
+        all.contains("not the one that the publisher signed"),
+        "{all}"
+    );
+    assert!(!all.contains("registry serves"), "{all}");
+}
+
+#[test]
+fn a_run_that_keeps_nothing_warns_of_no_new_state() {
+    let org = released();
+    let ended = verify(&org, NAME, "tool.tar", &[]);
+    assert!(!ended.err.contains("a new state"), "{ended:?}");
+    let state = org.path("state");
+    let kept = ["--state", state.to_str().unwrap()];
+    let ended = verify(&org, NAME, "tool.tar", &kept);
+    assert!(ended.err.contains("a new state"), "{ended:?}");
+}
+
+#[test]
+fn a_file_that_can_not_be_read_is_named_with_a_hint() {
+    let org = released();
+    let none = org.path("none.json");
+    let none = none.to_str().unwrap();
+    for (file, words, name) in [
+        ("none.tar", vec![], "none.tar"),
+        ("main", vec![], "main"),
+        ("tool.tar", vec!["--root", none], "none.json"),
+    ] {
+        let ended = verify(&org, NAME, file, &words);
+        assert_eq!(ended.code, 2, "{ended:?}");
+        for word in [name, "hint: "] {
+            assert!(ended.err.contains(word), "{word}: {ended:?}");
+        }
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ set -- $(play -e rootpin_mode=enforce); echo enforced=$1; (($1)) && tail -n 30 /
 rm -r /etc/containerd/conf.d; list >/run/one; set -- $(play --check --diff); echo planned=$1 $(grep -c '+++ .*conf.d/rootpin.toml' /run/play); (($1)) && tail -n 30 /run/play; list | diff /run/one - && echo still=yes
 first=$(engine); set -- $(play -e rootpin_restart_engine=false -e rootpin_mode=enforce); echo written=$1 $([[ $(engine) == $first ]] && echo same)
 set -- $(play -e rootpin_engine_service=other); echo other=$1 $([[ $(engine) == $first ]] && echo same) $(grep -c '^fatal.*name in it containerd' /run/play)
+rootpin --json install --platform auto --dry-run | grep -o '"restart":[[]"[^"]*"' | cut -d'"' -f4 | tr -d '\n' >/var/cache/rootpin/restarted
+set -- $(play -e rootpin_mode=enforce); echo stuck=$1 $([[ $(engine) == $first ]] && echo same) $(grep -c '^fatal.*was restarted, and still' /run/play); rm /var/cache/rootpin/restarted
 set -- $(play -e rootpin_mode=enforce); echo owed=$1 $([[ $(engine) == $first ]] || echo restarted); (($1)) && tail -n 30 /run/play; echo settled=$(play -e rootpin_mode=enforce); first=$(engine)
 rm /site/policy/policy.d/10-revoked.toml; echo nonsense >>/site/policy/policy.toml.j2
 set -- $(play -e rootpin_mode=enforce); echo bad=$1; echo kept=$(ls /etc/rootpin/policy.d) $(grep -c nonsense /etc/rootpin/policy.toml) $(mode)
@@ -83,6 +85,7 @@ fn the_ansible_role_changes_nothing_in_its_second_run_and_puts_no_policy_with_an
         ("still", "yes"),
         ("written", "0 same"),
         ("other", "2 same 1"),
+        ("stuck", "2 same 1"),
         ("owed", "0 restarted"),
         ("settled", "0 0"),
         ("bad", "2"),

@@ -375,6 +375,11 @@ fn no_pod_that_sets_up_a_node_runs_on_fargate_or_a_virtual_node_whatever_affinit
             ),
             json!([{ "matchExpressions": both }, { "matchExpressions": real, "matchFields": field }]),
         ),
+        // A term without conditions fits no node.
+        (
+            "affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{}]}}}\n".to_owned(),
+            json!([{}]),
+        ),
     ] {
         let (nodes, _) = pods(&values);
         assert_eq!(nodes.len(), 2);

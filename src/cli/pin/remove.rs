@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::change::{PolicyChange, PolicyEdit};
 use super::{Changing, Failure};
-use crate::cli::output::Output;
+use crate::cli::output::{Output, shell_word};
 use crate::plain_file;
 use crate::policy_dir::pins::{self, NewTable};
 use crate::problem::Problem;
@@ -123,7 +123,10 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
                 "{} is the fingerprint of a pinned key, and no digest of an image",
                 arguments.what
             ),
-            format!("rootpin pin revoke {hex}"),
+            format!(
+                "rootpin pin revoke {hex} --reason {}",
+                shell_word(&arguments.reason)
+            ),
         )));
     }
     let digest = if arguments.what.starts_with("sha256:") {
@@ -146,8 +149,8 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
         None => of_key(policy),
     };
     if let Some(reason) = policy.as_ref().and_then(of) {
-        let value = json!({ "version": 1, "outcome": "revoked-already", "revoked": { key: value }, "reason": reason });
-        output.value(&value, |_| {
+        let document = json!({ "version": 1, "outcome": "revoked-already", "revoked": { key: value }, "reason": reason });
+        output.value(&document, |_| {
             format!("revoked already: {key} {value}: {reason}; nothing is changed")
         });
         return Ok(0);
@@ -179,8 +182,7 @@ pub(super) fn revoke(arguments: &RevokePin, output: Output) -> Result<u8, Failur
     } else {
         // The fingerprint of a key that is not pinned looks the same.
         let what = ", as the bytes of an image, index, manifest or layer; a key or certificate with this fingerprint is revoked by: rootpin pin revoke ";
-        words.push_str(what);
-        words.push_str(hex);
+        words.extend([what, hex, " --reason ", &shell_word(&arguments.reason)]);
     }
     let members = json!({ "revoked": { key: value }, "reason": arguments.reason });
     let edit = PolicyEdit {
@@ -344,7 +346,7 @@ fn key_of(policy: Option<&Policy>, text: &str) -> Result<NamedKey, Failure> {
     let file = Path::new(text);
     let Ok((bytes, _)) = plain_file::read(file, MAX_KEY_BYTES) else {
         return Err(wrong(format!(
-            "{text:?} is neither a digest (sha256:…), a file of one public key or certificate, a fingerprint (SHA256:…, or openssl's with colons), nor a key ID (64 lower-case hex digits)"
+            "{text:?} names nothing that can be revoked: wanted a digest (sha256: and 64 lower-case hex digits), a file of one public key or certificate, a fingerprint (SHA256:…, or openssl's with colons), or a key ID (64 lower-case hex digits)"
         )));
     };
     let keys = signature_keys(&bytes).map_err(|error| wrong(format!("{text}: {error}")))?;

@@ -9,7 +9,7 @@ use zeroize::Zeroizing;
 use super::Here;
 use super::proposal;
 use super::signing::{SigningOptions, open_keys};
-use crate::cli::output::{Output, text};
+use crate::cli::output::{Output, shell_word, text};
 use crate::problem::Problem;
 use crate::publish::key::KeyKind;
 use crate::publish::keyring::{complete, generate};
@@ -324,7 +324,11 @@ fn report(working: &Working) -> Result<Value, PublishError> {
     );
     let quoted =
         |word: &dyn std::fmt::Display| format!("'{}'", word.to_string().replace('\'', "'\\''"));
-    let mut pin_add = format!("rootpin pin add {id} --type tuf --from root.json");
+    let root_file = working.pinned_file();
+    let mut pin_add = format!(
+        "rootpin pin add {id} --type tuf --from {}",
+        shell_word(&root_file.to_string_lossy())
+    );
     for place in &metadata {
         pin_add.extend([" --metadata ", &quoted(place)]);
     }

@@ -281,7 +281,8 @@ fn waits(report: &Value) -> bool {
         || !files.is_empty() && files.iter().filter(missing).count() == files.len()
 }
 
-pub(super) fn ended_text(report: &Value) -> String {
+/// How a change ended. `has_places`: whether the repository names places to publish to.
+pub(super) fn ended_text(report: &Value, has_places: bool) -> String {
     let report = &of_others(report);
     let places: Vec<_> = list(report, "published")
         .iter()
@@ -290,6 +291,10 @@ pub(super) fn ended_text(report: &Value) -> String {
     let mut lines = vec![match text(report, "outcome") {
         "shown" => "nothing was signed (dry run)".to_owned(),
         "unchanged" => "nothing to do".to_owned(),
+        "kept" if !has_places => {
+            "kept here; rootpin repo publish file:///DIR brings it to a place; name lasting places in publish of repository.toml"
+                .to_owned()
+        }
         "kept" => "kept here; rootpin repo publish brings it to the places".to_owned(),
         _ if waits(report) => format!("it waits at {}", places.join(", ")),
         _ => format!("published at {}", places.join(", ")),
@@ -308,4 +313,20 @@ pub(super) fn ended_text(report: &Value) -> String {
             .map(|note| format!("note: {note}")),
     );
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_that_is_kept_names_a_place_to_type_where_the_repository_has_none() {
+        let kept = json!({ "outcome": "kept" });
+        let command = "rootpin repo publish file:///DIR brings it to a place";
+        assert!(ended_text(&kept, false).contains(command));
+        assert_eq!(
+            ended_text(&kept, true),
+            "kept here; rootpin repo publish brings it to the places"
+        );
+    }
 }

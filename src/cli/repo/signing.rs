@@ -110,7 +110,7 @@ fn go_on() -> Result<bool, PublishError> {
 
 fn say_shown(here: &Here, plan: Value, notes: &[String], term: &RootTerm, output: Output) -> u8 {
     let report = ended(plan, "shown", &[], &[], notes, term);
-    here.say(output, &report, report::ended_text);
+    here.say(output, &report, |shown| report::ended_text(shown, true));
     term.said(0, &here.repo)
 }
 
@@ -143,7 +143,10 @@ fn say_published(
         .map(|(url, why)| json!({ "place": url.to_string(), "error": why }))
         .collect();
     let report = ended(plan, outcome, &places, &failures, &transaction.notes, &term);
-    here.say(output, &report, report::ended_text);
+    let has_places = !transaction.working.settings.publish.is_empty();
+    here.say(output, &report, |shown| {
+        report::ended_text(shown, has_places)
+    });
     term.said(if failed.is_empty() { 0 } else { 2 }, &here.repo)
 }
 

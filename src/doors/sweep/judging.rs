@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 use super::engine::SweptEngine;
 use super::swept_image::{LookUpError, SweptImage};
 use crate::decide::{Decider, NameStanding};
+use rootpin_trust::Code;
 
 /// Repositories that are asked about at one time: each may be of another server, which may be slow.
 const AT_ONCE: usize = 8;
@@ -45,15 +46,18 @@ impl JudgedImage {
             .any(|standing| standing.rests_on_roots() && !standing.is_admitted())
     }
 
-    fn is_unjudged(&self) -> bool {
+    /// Whether nobody answered. What is odd beside one image says nothing of the others: anybody who
+    /// may push there makes it.
+    fn is_silent(&self) -> bool {
         let denials = self
             .standings
             .iter()
             .flatten()
             .filter_map(|standing| standing.verdict.decision.denial());
-        denials
-            .into_iter()
-            .any(|denial| !denial.refusal.code.judged())
+        denials.into_iter().any(|denial| {
+            let code = denial.refusal.code;
+            !code.judged() && !matches!(code, Code::Malformed | Code::OverLimit)
+        })
     }
 }
 
@@ -136,7 +140,7 @@ async fn of_repository(
     let mut judged: Vec<JudgedImage> = Vec::new();
     for image in images {
         let one = one(&engine, &decider, image, Timestamp::now(), None).await;
-        let silent = one.is_unjudged();
+        let silent = one.is_silent();
         judged.push(one);
         if silent {
             // Nobody answers for this repository: what the cache said of the others stands.

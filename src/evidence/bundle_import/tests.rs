@@ -400,3 +400,45 @@ async fn what_is_cached_is_exported_where_no_place_answers() {
     assert!(again.failed.is_empty());
     assert_eq!(again.files, exported.files);
 }
+
+/// The hint of a refused pull.
+async fn hint_at(decider: &Decider, name: &str, now: Timestamp) -> String {
+    let pull = Pull {
+        door: Door::Verify,
+        name: name.parse().unwrap(),
+        digest: Digest::of(b"one"),
+    };
+    let verdict = decider.pull(&pull, now).await;
+    let denial = verdict.decision.denial().unwrap();
+    assert_eq!(denial.refusal.code, Code::SourceUnreachable, "{name}");
+    denial.refusal.hint.clone()
+}
+
+#[tokio::test]
+async fn a_host_whose_root_names_no_place_is_hinted_at_a_bundle_and_not_at_its_network() {
+    let publisher = publisher();
+    let exported = export(&publisher, &["r.example/team/"]).await;
+    let (_dir, host) = host(&publisher);
+    let before = hint_at(&host, "r.example/app:1", day(1)).await;
+    import(&host, &exported.files, day(1)).await.unwrap();
+    let absent_role = hint_at(&host, "r.example/tool/app:1", day(1)).await;
+    let too_late = hint_at(&host, "r.example/app:1", day(16)).await;
+    for hint in [before, absent_role, too_late] {
+        assert!(hint.contains("rootpin bundle import FILE"), "{hint}");
+    }
+}
+
+#[tokio::test]
+async fn a_bundle_from_before_a_rotation_is_refused_with_a_hint_at_a_newer_one() {
+    let mut publisher = publisher();
+    let old = export(&publisher, &[""]).await;
+    publisher.timestamp = vec![12];
+    publisher.publish_root(&[]);
+    publisher.publish();
+    let new = export(&publisher, &[""]).await;
+    let (_dir, host) = host(&publisher);
+    import(&host, &new.files, day(1)).await.unwrap();
+    let refused = import(&host, &old.files, day(2)).await.unwrap_err();
+    assert_eq!(refused.code, Code::BadSignature, "{refused}");
+    assert!(refused.hint.contains("import a newer one"), "{refused}");
+}

@@ -52,7 +52,7 @@ impl TufLook<'_> {
                 Err(SourceFailure::No { refusal, .. }) => keep_worst(&mut refused, refusal),
             }
         }
-        Err(refused.unwrap_or_else(|| unreachable_role(&silent.join("; "))))
+        Err(refused.unwrap_or_else(|| self.with_import_hint(unreachable_role(&silent.join("; ")))))
     }
 
     async fn search_from(

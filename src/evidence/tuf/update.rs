@@ -14,6 +14,9 @@ use crate::evidence::share;
 use rootpin_trust::tuf::{Trusted, Update};
 use rootpin_trust::{Code, Refusal};
 
+/// What to do where the root names no place, as on a host without a network.
+const IMPORT_BUNDLE: &str = "import a new bundle of the publisher's metadata: rootpin bundle import FILE; on a host with a network, give the root its metadata = [\"https://…\"] in the policy";
+
 impl TufLook<'_> {
     /// The first place that answers with metadata that holds; the cache, where none answers, or
     /// none shows as much as was verified.
@@ -51,9 +54,8 @@ impl TufLook<'_> {
         }
         match refused {
             None => {
-                let done = self
-                    .without_places(known, contact, &silent, updates)
-                    .await?;
+                let done = self.without_places(known, contact, &silent, updates).await;
+                let done = done.map_err(|refusal| self.with_import_hint(refusal))?;
                 // A root without places has none that could answer.
                 if !silent.is_empty() {
                     let (source, why) = (&self.origin.source, silent.join("; "));
@@ -139,6 +141,17 @@ impl TufLook<'_> {
         let at_hand = Update::start(&pins, Vec::new(), None, self.look.now);
         let cache = self.in_cache_with(updates.unkept.roots());
         or_revoked(refusal, at_hand, &cache).await
+    }
+
+    /// The refusal; of a root that names no place, there is no address to check.
+    pub(super) fn with_import_hint(&self, refusal: Refusal) -> Refusal {
+        if refusal.code != Code::SourceUnreachable || !self.root.metadata.is_empty() {
+            return refusal;
+        }
+        Refusal {
+            hint: IMPORT_BUNDLE.to_owned(),
+            ..refusal
+        }
     }
 
     async fn update_from(

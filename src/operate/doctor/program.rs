@@ -36,6 +36,8 @@ const MAX_ENVIRONMENT: usize = 1 << 20;
 const WRITABLE: u32 = 0o022;
 /// The user of what may do nothing.
 const NOBODY: u32 = 65_534;
+/// What to do where the program may not be run.
+const DENIED: &str = "run this as root, or name a program that this user may run";
 /// What would make a program believe that it is a service and has to say so.
 const SERVICE: [&str; 5] = [
     "NOTIFY_SOCKET",
@@ -210,9 +212,10 @@ impl Program {
     /// What it prints for `--version`.
     ///
     /// # Errors
-    /// The program can't be run, or fails.
-    pub(super) async fn version(&self) -> Result<String, String> {
-        self.run(&["--version".into()]).await?
+    /// The program can't be run, or fails. Of a program that this user may not run, with a hint.
+    pub(super) async fn version(&self) -> Result<String, Problem> {
+        let answer = self.answer(&["--version".into()]).await?;
+        answer.map_err(Problem::new)
     }
 
     /// Its output, or within that its complaint. No shell.
@@ -220,6 +223,11 @@ impl Program {
         &self,
         arguments: &[OsString],
     ) -> Result<Result<String, String>, String> {
+        let answer = self.answer(arguments).await;
+        answer.map_err(|problem| problem.what)
+    }
+
+    async fn answer(&self, arguments: &[OsString]) -> Result<Result<String, String>, Problem> {
         let file = match &self.file {
             Executable::At(file) => file.clone(),
             Executable::Open(file) => format!("/proc/self/fd/{}", file.as_raw_fd()).into(),
@@ -233,9 +241,16 @@ impl Program {
             && file.components().count() > 1
         {
             check_way(file, Owner::RootOrCaller)
-                .map_err(|fault| format!("{shown} is not run: {}", fault.message))?;
+                .map_err(|fault| Problem::new(format!("{shown} is not run: {}", fault.message)))?;
         }
-        let failed = |error: io::Error| format!("{shown}: {error}");
+        let failed = |error: io::Error| {
+            let what = format!("{shown}: {error}");
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                Problem::hinted(what, DENIED)
+            } else {
+                Problem::new(what)
+            }
+        };
         let mut command = Command::new(&file);
         if let Some(name) = &self.name {
             command.arg0(name);
@@ -294,7 +309,10 @@ impl Program {
         };
         tokio::time::timeout(PATIENCE, run)
             .await
-            .unwrap_or_else(|_| Err(format!("{shown}: no answer within {PATIENCE:?}")))
+            .unwrap_or_else(|_| {
+                let what = format!("{shown}: no answer within {PATIENCE:?}");
+                Err(Problem::new(what))
+            })
     }
 }
 
@@ -479,6 +497,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn only_a_program_that_may_not_be_run_is_to_be_run_as_root() {
+        let (folder, program) = script("true");
+        let file = folder.path().join("containerd");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let denied = program.version().await.unwrap_err();
+        assert_eq!(denied.hint.as_deref(), Some(DENIED), "{denied}");
+        let (_folder, fails) = script("echo 'the reason' >&2; exit 1");
+        let failed = fails.version().await.unwrap_err();
+        assert_eq!(failed, Problem::new("the reason"));
+    }
+
+    #[tokio::test]
     async fn a_program_that_others_can_change_or_put_there_is_not_run_by_its_path_either() {
         let (folder, program) = script("touch \"$0.ran\"");
         let ran = folder.path().join("containerd.ran");
@@ -488,7 +518,7 @@ mod tests {
         };
         for (path, mode, then) in [(&*file, 0o757, 0o755), (folder.path(), 0o777, 0o700)] {
             modes(path, mode);
-            let why = program.version().await.unwrap_err();
+            let why = program.version().await.unwrap_err().to_string();
             assert!(
                 why.contains("is not run: ") && why.contains("written by"),
                 "{why}"
@@ -499,7 +529,11 @@ mod tests {
         let link = folder.path().join("link");
         std::os::unix::fs::symlink(&file, &link).unwrap();
         if std::os::unix::fs::lchown(&link, Some(NOBODY), None).is_ok() {
-            let why = Program::file(&link).version().await.unwrap_err();
+            let why = Program::file(&link)
+                .version()
+                .await
+                .unwrap_err()
+                .to_string();
             assert!(why.contains("belongs to the user 65534"), "{why}");
         }
         assert!(!ran.exists());

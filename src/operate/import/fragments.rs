@@ -11,6 +11,8 @@ use rootpin_policy::Pattern;
 const MAX_FRAGMENTS: usize = 500;
 /// Above the rules of a fragment, with the longest pattern.
 const MAX_HEAD: usize = 1 << 10;
+/// What policy.toml says of its fragments.
+const MAX_NOTICE: usize = 256;
 const WHY: &str =
     "# Proposed by rootpin import: policy.toml would be larger than a file of a policy may be.\n";
 
@@ -19,6 +21,8 @@ const WHY: &str =
 pub(super) struct Entry {
     pattern: Option<Pattern>,
     text: String,
+    /// Whether the rule has roots, which may admit its names.
+    admits: bool,
     /// A comment above it, unless the entry before has the same.
     note: Option<String>,
 }
@@ -28,14 +32,17 @@ impl Entry {
         Self {
             pattern: pattern.parse().ok(),
             text,
+            admits: true,
             note: None,
         }
     }
 
-    pub(super) fn with_note(self, note: String) -> Self {
+    /// A rule without roots, below the comment that says why.
+    pub(super) fn refusing(pattern: &str, text: String, why: String) -> Self {
         Self {
-            note: Some(note),
-            ..self
+            admits: false,
+            note: Some(why),
+            ..Self::new(pattern, text)
         }
     }
 }
@@ -52,7 +59,8 @@ struct Part {
 
 /// The files by their names: `policy.toml`, which begins and ends with these texts, and as many
 /// fragments as it takes to have none of them too large. Where no division does that, `policy.toml`
-/// stays too large, and does not load.
+/// stays too large, and does not load. If a file is missing, no rule admits a name that another rule
+/// of the whole decides.
 pub(super) fn divided(head: String, entries: &[Entry], end: &str) -> BTreeMap<String, String> {
     let most = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
     divided_by(most, head, entries, end)
@@ -60,12 +68,13 @@ pub(super) fn divided(head: String, entries: &[Entry], end: &str) -> BTreeMap<St
 
 /// The same with so many bytes in each file at most.
 fn divided_by(most: usize, head: String, entries: &[Entry], end: &str) -> BTreeMap<String, String> {
-    let room = most.saturating_sub(head.len() + end.len());
+    let mut room = most.saturating_sub(head.len() + end.len());
     let whole = part(String::new(), &members(entries), usize::MAX);
     let notes = whole.size - whole.text;
     let mut left = whole.text;
     let mut parts = Vec::new();
     if left + notes > room {
+        room = room.saturating_sub(MAX_NOTICE);
         let most = most.saturating_sub(MAX_HEAD);
         parts = fragments(entries, most, Spread::Few);
         let moved: usize = parts.iter().map(|part| part.text).sum();
@@ -88,13 +97,28 @@ fn divided_by(most: usize, head: String, entries: &[Entry], end: &str) -> BTreeM
         in_fragments.extend(&part.entries);
         files.insert(format!("policy.d/import-{number:03}.toml"), text);
     }
-    let mut text = head;
+    let mut text = notice(files.len());
+    text.push_str(&head);
     let rest = entries.iter().enumerate();
     let rest = rest.filter(|(index, _)| !in_fragments.contains(index));
     write_entries(&mut text, rest.map(|(_, entry)| entry));
     text.push_str(end);
     files.insert("policy.toml".to_owned(), text);
     files
+}
+
+/// Names so many fragments at the head of policy.toml.
+fn notice(fragments: usize) -> String {
+    let names = match fragments {
+        0 => return String::new(),
+        1 => "1 fragment, policy.d/import-001.toml".to_owned(),
+        more => {
+            format!("{more} fragments, policy.d/import-001.toml to policy.d/import-{more:03}.toml")
+        }
+    };
+    format!(
+        "# This policy has {names}.\n# Put all in force together: without its fragment a name is refused.\n"
+    )
 }
 
 fn write_entries<'e>(text: &mut String, entries: impl Iterator<Item = &'e Entry>) {
@@ -150,10 +174,73 @@ fn fragments(entries: &[Entry], most: usize, spread: Spread) -> Vec<Part> {
     for (host, members) in hosts {
         below(host, &members, (most, spread), &mut found);
     }
+    let wider = WiderRules::new(entries);
+    for part in &mut found {
+        wider.keep_together(part, entries);
+    }
     found.retain(|part| !part.entries.is_empty());
     found.sort_by_key(|part| std::cmp::Reverse(part.text));
     found.truncate(MAX_FRAGMENTS);
     found
+}
+
+/// The rules with roots and a wildcard, with their places among all, by the text before the
+/// wildcard.
+struct WiderRules<'e>(BTreeMap<&'e str, Vec<(usize, &'e Pattern)>>);
+
+impl<'e> WiderRules<'e> {
+    fn new(entries: &'e [Entry]) -> Self {
+        let mut rules = BTreeMap::<_, Vec<_>>::new();
+        for (index, entry) in entries.iter().enumerate() {
+            if let Some(pattern) = &entry.pattern
+                && entry.admits
+                && !pattern.is_exact()
+            {
+                let of_prefix = rules.entry(pattern.literal_prefix()).or_default();
+                of_prefix.push((index, pattern));
+            }
+        }
+        Self(rules)
+    }
+
+    /// Takes out of a fragment each rule with a wider one elsewhere that has roots: without the
+    /// fragment, that one would decide its names.
+    fn keep_together(&self, part: &mut Part, entries: &[Entry]) {
+        let mut kept: BTreeSet<usize> = part.entries.iter().copied().collect();
+        loop {
+            let is_kept = |at: &usize| {
+                let pattern = entries.get(*at).and_then(|entry| entry.pattern.as_ref());
+                pattern.is_some_and(|pattern| self.over(pattern).all(|wider| kept.contains(&wider)))
+            };
+            let next: BTreeSet<usize> = kept.iter().copied().filter(is_kept).collect();
+            if next.len() == kept.len() {
+                break;
+            }
+            // A rule that goes may be the wider one of others.
+            kept = next;
+        }
+        if kept.len() < part.entries.len() {
+            let members: Vec<Member<'_>> = members(entries)
+                .into_iter()
+                .filter(|member| kept.contains(&member.index))
+                .collect();
+            *part = self::part(std::mem::take(&mut part.owns), &members, usize::MAX);
+        }
+    }
+
+    /// The places of the rules that decide names of the pattern where its own rule is missing, and
+    /// its own place if it is one.
+    fn over<'s>(&'s self, pattern: &'s Pattern) -> impl Iterator<Item = usize> + 's {
+        let prefix = pattern.literal_prefix();
+        let ends = prefix.match_indices('/').map(|(at, _)| at + 1);
+        let prefixes = ends.filter_map(move |end| prefix.get(..end));
+        let rules = prefixes
+            .filter_map(move |prefix| self.0.get(prefix))
+            .flatten();
+        rules
+            .filter(move |(_, wider)| wider.overlaps(pattern))
+            .map(|(index, _)| *index)
+    }
 }
 
 /// The fragments of the rules below a name.
@@ -233,7 +320,49 @@ mod tests {
     fn entry(pattern: &str) -> Entry {
         let text = format!("\n[[rule]]\nmatch = \"{pattern}\"\nroots = []\n");
         let note = format!("\n# {}\n", pattern.len() % 3);
-        Entry::new(pattern, text).with_note(note)
+        Entry::refusing(pattern, text, note)
+    }
+
+    /// The head of a policy with a root, and with a rule that names it.
+    fn head_with_root() -> String {
+        let key = "1".repeat(64);
+        format!(
+            "{HEAD}\n[[root]]\nid = \"a\"\ntype = \"notary\"\nserver = \"https://n.example\"\nkeys = [\"{key}\"]\nrole = \"targets\"\n\n[[rule]]\nmatch = \"z.example/a\"\nroots = [\"a\"]\n"
+        )
+    }
+
+    fn admitting(pattern: &str) -> Entry {
+        let text = format!("\n[[rule]]\nmatch = \"{pattern}\"\nroots = [\"a\"]\n");
+        Entry::new(pattern, text)
+    }
+
+    /// `policy.toml` alone, and the whole without each one of its fragments.
+    fn incomplete(files: &BTreeMap<String, String>) -> Vec<BTreeMap<String, String>> {
+        let mut alone = files.clone();
+        alone.retain(|name, _| name == "policy.toml");
+        let mut all = vec![alone];
+        for missing in files.keys().filter(|name| *name != "policy.toml") {
+            let mut rest = files.clone();
+            rest.remove(missing);
+            all.push(rest);
+        }
+        all
+    }
+
+    #[test]
+    fn names_that_are_refused_under_a_wider_rule_are_divided_only_together_with_it() {
+        let refused = (0..60).map(|number| entry(&format!("r.example/team/a{number:02}")));
+        let other = (0..60).map(|number| entry(&format!("s.example/a{number:02}")));
+        let entries: Vec<_> = std::iter::once(admitting("r.example/team/**"))
+            .chain(refused)
+            .chain(other)
+            .collect();
+        let files = divided_by(5000, head_with_root(), &entries, "");
+        let text = &files["policy.toml"];
+        let names = "# This policy has 1 fragment, policy.d/import-001.toml.\n";
+        assert!(files.len() == 2 && text.starts_with(names), "{files:?}");
+        let wider = files.values().filter(|text| text.contains("team/**"));
+        assert!(wider.eq(files.values().filter(|text| text.contains("team/a59"))));
     }
 
     fn loaded(files: &BTreeMap<String, String>) -> Policy {
@@ -294,6 +423,33 @@ mod tests {
                 let name = Repository::from_full(name).unwrap();
                 let rule = |policy: &Policy| policy.rule_for(&name).map(|rule| rule.pattern.clone());
                 prop_assert_eq!(rule(&policy), rule(&whole));
+            }
+        }
+
+        #[test]
+        fn a_policy_without_one_or_all_of_its_fragments_admits_no_name_that_the_whole_refuses(
+            rules in proptest::collection::btree_map("(r|s)[.]io(/[a-c]{1,2}){0,3}(|/[*]{2})", any::<bool>(), 1..50),
+            most in 1300_usize..2400,
+        ) {
+            let rules = rules.into_iter().filter(|(name, _)| name.parse::<Pattern>().is_ok());
+            let rules: Vec<_> = rules.collect();
+            let of_rule = |(name, admits): &(String, bool)| if *admits { admitting(name) } else { entry(name) };
+            let entries: Vec<_> = rules.iter().map(of_rule).collect();
+            let whole = loaded(&divided(head_with_root(), &entries, ""));
+            let files = divided_by(most, head_with_root(), &entries, "");
+            prop_assert_eq!(loaded(&files).rules.len(), entries.len() + 1);
+            for files in incomplete(&files) {
+                let policy = loaded(&files);
+                for (name, _) in &rules {
+                    for below in ["a", "b/a"] {
+                        let name = name.replace("**", below);
+                        let name = Repository::from_full(&name).unwrap();
+                        if let Some(rule) = policy.rule_for(&name).filter(|rule| !rule.roots.is_empty()) {
+                            let of_whole = whole.rule_for(&name).map(|rule| &rule.pattern);
+                            prop_assert_eq!(Some(&rule.pattern), of_whole, "{}", name.as_str());
+                        }
+                    }
+                }
             }
         }
     }

@@ -69,8 +69,8 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
     // The reason stands once above all that it is the reason of.
     refused.sort_by_key(|(_, why)| *why);
     for (pattern, why) in refused {
-        let entry = Entry::new(pattern, rule_text(pattern, &[]));
-        entries.push(entry.with_note(format!("\n# {}\n", line(why))));
+        let why = format!("\n# {}\n", line(why));
+        entries.push(Entry::refusing(pattern, rule_text(pattern, &[]), why));
     }
     let left = left_behind(&mut files, proposal);
     for (registry, hosts) in &proposal.hosts {

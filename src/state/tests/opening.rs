@@ -258,6 +258,39 @@ fn a_state_that_cannot_be_opened_is_set_aside_only_when_asked_to() {
 }
 
 #[test]
+fn a_state_that_others_may_enter_is_not_set_aside_and_the_hint_mends_its_mode() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("state.redb");
+    see(&Store::open(dir.path()).unwrap(), 1, &verified("app", 3)).unwrap();
+    for (path, loose, right) in [(dir.path(), 0o755, 0o700), (&*file, 0o644, 0o600)] {
+        set_mode(path, loose);
+        let refused = start_anew(dir.path()).unwrap_err();
+        assert!(refused.to_string().contains("lets others in"), "{refused}");
+        let hint = refused.refusal().hint;
+        assert_eq!(hint, format!("chmod {right:o} {}", path.display()));
+        set_mode(path, right);
+    }
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(version(&store, "app", "timestamp"), Some(3));
+}
+
+#[test]
+fn a_state_that_is_set_aside_takes_no_place_of_an_earlier_one() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(Store::open(dir.path()).unwrap());
+    let damages: [&[u8]; 3] = [b"first", b"second", b"third"];
+    let aside = damages.map(|damage| {
+        let file = dir.path().join("state.redb");
+        fs::write(&file, damage).unwrap();
+        set_mode(&file, 0o600);
+        start_anew(dir.path()).unwrap().unwrap()
+    });
+    for (path, damage) in aside.iter().zip(damages) {
+        assert_eq!(fs::read(path).unwrap(), damage, "{}", path.display());
+    }
+}
+
+#[test]
 fn a_state_that_could_not_be_opened_and_is_gone_since_is_not_begun_anew_without_a_restart() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("state");

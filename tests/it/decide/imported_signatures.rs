@@ -4,6 +4,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use rootpin_trust::image::Digest;
+use rootpin_trust::key_file::signature_keys;
 use serde_json::{Value, json};
 
 use super::signatures::{IMAGE, digest};
@@ -54,6 +55,21 @@ impl Offline {
         rootpin(&[&import[..], &[&state, &bundle]].concat()).await
     }
 
+    /// Trusts a second key too, and revokes the first one.
+    fn revoke_first_key(&self) {
+        let (policy, second) = (self.path("policy/policy.toml"), cosign::public_pem(2));
+        std::fs::write(self.path("policy/roots/own2.pub"), second).unwrap();
+        let pem = cosign::public_pem(1);
+        let first = signature_keys(pem.as_bytes()).unwrap()[0].id().to_string();
+        let text = std::fs::read_to_string(&policy).unwrap();
+        let both = text.replace(
+            "\"roots/own1.pub\"",
+            "\"roots/own1.pub\", \"roots/own2.pub\"",
+        );
+        let revoked = format!("{both}[[revoked]]\nkey = \"{first}\"\nreason = \"stolen\"\n");
+        std::fs::write(policy, revoked).unwrap();
+    }
+
     async fn verify(&self, name: &str) -> String {
         let name = format!("{REPOSITORY}{name}");
         let (policy, state) = (&self.policy, self.path("state"));
@@ -99,6 +115,25 @@ async fn a_bundle_puts_nothing_that_counts_out_of_the_cache_and_one_without_room
     for name in [v1, format!(":t1@{IMAGE}"), format!(":t63@{IMAGE}")] {
         assert_eq!(host.verify(&name).await, "allowed", "{name}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bundle_puts_no_signature_by_a_revoked_key_out_of_the_cache() {
+    let host = Offline::new("binds-tag = \"annotation:tag\"\n", "");
+    let image = digest();
+    let (code, said) = host.import(&[cached(image, &[tagged("v1")])]).await;
+    assert_eq!(code, 0, "{said}");
+    host.revoke_first_key();
+    let v1 = format!(":v1@{IMAGE}");
+    assert_eq!(host.verify(&v1).await, "refused");
+    let by_second = |at: u8| cosign::bundle_of(SIGN, IMAGE, &json!({ "tag": format!("t{at}") }), 2);
+    let many: Vec<_> = (0..64).map(by_second).collect();
+    let (code, refused) = host.import(&[cached(image, &many)]).await;
+    assert_eq!((code, &refused["code"]), (2, &"over-limit".into()));
+    let (code, said) = host.import(&[cached(image, &many[1..])]).await;
+    assert_eq!(code, 0, "{said}");
+    assert_eq!(host.verify(&v1).await, "refused");
+    assert_eq!(host.verify(&format!(":t63@{IMAGE}")).await, "allowed");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -117,6 +117,24 @@ async fn each_tag_that_a_digest_is_signed_under_is_taken_whichever_is_listed_fir
 }
 
 #[tokio::test]
+async fn a_pull_of_one_tag_caches_what_counts_for_others_for_the_time_without_a_network() {
+    for order in [["v1", "v2"], ["v2", "v1"]] {
+        let (mut server, mut host) = (Server::empty(), Host::new());
+        server.list(Place::Referrers, &order.map(|tag| server.tagged(tag)));
+        let policy = server.bound();
+        let first = decider(&host, &policy);
+        let verdict = pull(&first, &server.tag("v1"), digest()).await;
+        assert_eq!(said(&verdict), "allowed signed", "{order:?}");
+        let other = server.tag("v2");
+        server.stop().await;
+        drop(first);
+        host.restart();
+        let verdict = pull(&decider(&host, &policy), &other, digest()).await;
+        assert_eq!(said(&verdict), "allowed signed", "{order:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_tag_that_is_signed_later_is_taken_although_another_one_was_cached() {
     let (server, host) = (Server::empty(), Host::new());
     let first = server.tagged("v1");

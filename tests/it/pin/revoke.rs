@@ -72,6 +72,9 @@ fn a_key_is_revoked_by_its_file_or_any_hash_and_a_chain_or_a_name_of_none_is_sai
         ended.code == 64 && ended.err.contains("pin scan"),
         "{ended:?}"
     );
+    let ended = revoke("sha256:short");
+    let wanted = "names nothing that can be revoked: wanted a digest (sha256: and 64 ";
+    assert!(ended.code == 64 && ended.err.contains(wanted), "{ended:?}");
 }
 
 #[test]
@@ -98,11 +101,18 @@ fn a_pinned_key_s_fingerprint_in_the_form_of_a_digest_revokes_no_digest() {
     assert!(
         ended.code == 64
             && ended.err.contains("hint: rootpin pin revoke")
-            && ended.err.trim_end().ends_with(&format!(" {hex}")),
+            && ended
+                .err
+                .trim_end()
+                .ends_with(&format!(" {hex} --reason lost")),
         "{ended:?}"
     );
     assert_eq!(revoke(&hex).code, 0);
-    assert_eq!(revoke(&format!("sha256:{}", "a".repeat(64))).code, 0);
+    let other = "a".repeat(64);
+    let what = format!("sha256:{other}");
+    let ended = world.pin(&["revoke", &what, "--reason", "lost"]);
+    let command = format!("rootpin pin revoke {other} --reason lost");
+    assert!(ended.code == 0 && ended.out.contains(&command), "{ended:?}");
 }
 
 #[test]
@@ -136,5 +146,6 @@ fn what_is_revoked_already_is_said_to_be_that_and_changes_nothing() {
     }
     assert!(!world.path("policy/policy.d/10-more.toml").exists());
     let said = world.pin(&["revoke", &digest, "--reason", "again"]).out;
-    assert!(said.starts_with("revoked already: digest"), "{said}");
+    let wanted = format!("revoked already: digest {digest}: lost; ");
+    assert!(said.starts_with(&wanted), "{said}");
 }

@@ -487,6 +487,19 @@ fn the_lint_of_a_folder_is_printed_with_line_caret_and_hint_and_ends_with_1() {
 }
 
 #[test]
+fn a_hint_that_offers_to_allow_a_finding_names_the_table_that_does() {
+    let may_stay = [LintCode::NoSource, LintCode::MovedTags];
+    for (code, (policy, reports), _, _) in cases() {
+        for finding in linted(&policy, &reports).findings {
+            if finding.code == code && may_stay.contains(&code) {
+                let table = "or allow this by [[allow-lint]]";
+                assert!(finding.hint.contains(table), "{}", finding.hint);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_an_inventory_mends_may_stay_allowed_in_a_policy_that_is_linted_without_one_too() {
     let allow = |code: &str| {
         format!("[[allow-lint]]\ncode = \"{code}\"\nroot = \"a\"\nreason = \"known\"\n")

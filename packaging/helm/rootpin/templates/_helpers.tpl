@@ -71,8 +71,13 @@ seccompProfile: {type: RuntimeDefault}
 {{- $node := get $affinity "nodeAffinity" | default dict }}
 {{- $required := get $node "requiredDuringSchedulingIgnoredDuringExecution" | default dict }}
 {{- $terms := list }}
-{{- range get $required "nodeSelectorTerms" | default (list dict) }}
-{{- $terms = append $terms (merge (dict "matchExpressions" (concat (get . "matchExpressions" | default list) $real)) .) }}
+{{- range get $required "nodeSelectorTerms" | default (list (dict "matchExpressions" list "ours" true)) }}
+{{- if or (get . "matchExpressions") (get . "matchFields") (get . "ours") }}
+{{- $terms = append $terms (merge (dict "matchExpressions" (concat (get . "matchExpressions" | default list) $real)) (omit . "ours")) }}
+{{- else }}
+{{- /* without conditions a term fits no node, and must not fit all with ours */}}
+{{- $terms = append $terms . }}
+{{- end }}
 {{- end }}
 {{- $_ := set $required "nodeSelectorTerms" $terms }}
 {{- $_ := set $node "requiredDuringSchedulingIgnoredDuringExecution" $required }}

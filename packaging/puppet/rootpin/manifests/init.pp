@@ -64,25 +64,31 @@ class rootpin (
 
   # Each run compares what runs with what is on disk, so that a restart that failed, or that an earlier run did not come to, is made then.
   $plan = "rootpin --json install --platform ${platform} --dry-run"
+  # In its file restarted: what the engine was restarted for, until nothing is to be restarted or other files are written.
+  $kept = '/var/cache/rootpin'
 
   # rootpind reads rootpin.toml, to which engines were added, at its start, also where install could not do all: an engine whose files are written asks from
   # its next start on.
   exec { 'rootpin install':
     path     => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
     provider => shell,
-    command  => "rootpin install --platform ${platform} --yes; code=\$?; systemctl daemon-reload; ${plan} | grep -q '\"rootpind-is-stale\":false' || systemctl restart rootpind || code=1; exit \$code",
+    command  => "${plan} | grep -q '\"diff\":\"[^\"]' && rm -f ${kept}/restarted; rootpin install --platform ${platform} --yes; code=\$?; systemctl daemon-reload; ${plan} | grep -q '\"rootpind-is-stale\":false' || systemctl restart rootpind || code=1; exit \$code",
     unless   => "plan=\$(${plan}) && echo \"\$plan\" | grep '\"diff\":\"\"' | grep -q '\"rootpind-is-stale\":false'",
     require  => Exec['rootpin state acknowledge'],
   }
 
   if $restart_engine {
-    # It fails, and restarts nothing, where another unit is to be restarted, or one more.
+    # It fails, and restarts nothing, where another unit is to be restarted, or one more, and where a restart that succeeded did not help.
+    # The file is written before the restart, and gets its name after it: a restart that failed is made again, and one that can't be noted
+    # is not made.
     $units = regsubst($engine_service, '[.]service', '', 'G')
+    $then = "'\"then\":\"systemctl restart ([^ ,\"]*, or )?${units}[,;\"]'"
+    $again = "${units}: was restarted, and still runs by an earlier configuration, so it is not restarted again; hint: run rootpin doctor"
     exec { "systemctl restart ${engine_service}":
       path     => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
       provider => shell,
-      command  => "${plan} | sed 's/snap restart /systemctl restart snap./' | grep -qE '\"then\":\"systemctl restart ([^ ,\"]*, or )?${units}[,;\"]' && systemctl daemon-reload && systemctl restart ${units}",
-      unless   => "${plan} | grep -qF '\"restart\":[]'",
+      command  => "plan=\$(${plan}); owed=\$(printf %s \"\$plan\" | grep -o '\"restart\":[[][^]]*]'); if [ -e ${kept}/restarted ] && [ \"\$owed\" = \"\$(cat ${kept}/restarted)\" ]; then echo '${again}' >&2; exit 1; fi; printf %s \"\$plan\" | sed 's/snap restart /systemctl restart snap./' | grep -qE ${then} && mkdir -p ${kept} && echo \"\$owed\" >${kept}/restarting && systemctl daemon-reload && systemctl restart ${units} && mv -f ${kept}/restarting ${kept}/restarted",
+      unless   => "${plan} | grep -qF '\"restart\":[]' && rm -f ${kept}/restarted",
       require  => Exec['rootpin install'],
     }
   }

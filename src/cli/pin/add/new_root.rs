@@ -174,11 +174,15 @@ fn notary_source(fields: &Fields) -> Result<(Toml, Toml), Failure> {
             Failure::Usage(Problem::hinted(text, hint.to_owned()))
         })
     };
-    let server = need(
-        &fields.server,
-        "--server",
-        "the address of its server, as https://notary.example",
-    )?;
+    let address = "the address of its server, as https://notary.example";
+    let hint = if fields.kind.is_some() {
+        address.to_owned()
+    } else {
+        format!(
+            "{address}; for a key of cosign: --type cosign, for a certificate of notation: --type notation"
+        )
+    };
+    let server = need(&fields.server, "--server", &hint)?;
     let role = need(
         &fields.role,
         "--role",

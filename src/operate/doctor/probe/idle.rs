@@ -32,8 +32,8 @@ pub(in super::super) async fn idle(
     idle: Idle<'_>,
 ) -> Result<ContainerdFacts, Problem> {
     let program = program(idle);
-    let told = program.version().await.map_err(|why| {
-        Problem::hinted(why.clone(), "start this containerd, or name its program by --containerd PROGRAM, and run this again")
+    let told = program.version().await.map_err(|problem| {
+        problem.or_hint("start this containerd, or name its program by --containerd PROGRAM, and run this again")
     })?;
     let version = told
         .split_ascii_whitespace()

@@ -174,7 +174,7 @@ fn moved_tags(linter: &mut Linter<'_>, rule: &Rule) {
         "whoever can push can move a tag to any other bytes that these keys signed ({})",
         roots.join("; ")
     );
-    let hint = "list a root of type tuf too, with a quorum that needs it: rootpin repo init, rootpin repo sign; or allow this";
+    let hint = "list a root of type tuf too, with a quorum that needs it: rootpin repo init, rootpin repo sign; or allow this by [[allow-lint]]";
     let place = (&rule.location, "tags");
     let subject = Subject::Names(&rule.pattern);
     linter.find(LintCode::MovedTags, subject, place, message, hint);

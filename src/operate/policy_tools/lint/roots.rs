@@ -133,7 +133,7 @@ fn of_tuf(linter: &mut Linter<'_>, root: &Root, tuf: &TufRoot) {
     let subject = Subject::Root(&root.id);
     if tuf.metadata.is_empty() {
         let message = "it has no metadata: only bundles bring any";
-        let hint = "write metadata = [\"https://…\"], or allow this where bundles are imported";
+        let hint = "write metadata = [\"https://…\"], or allow this by [[allow-lint]] where bundles are imported";
         linter.find(
             LintCode::NoSource,
             subject,
