@@ -91,10 +91,10 @@ fn is_longer((_, found): JudgedFile<'_>, (_, of_other): JudgedFile<'_>) -> bool 
 
 /// Of each key, tag and format the signature that ends last, of equal ones the smallest: the others are
 /// copies, which say no more.
-fn best_of<'f>(
-    (files, findings): JudgedFiles<'f>,
+fn best_of(
+    (files, findings): JudgedFiles<'_>,
     is_wanted: impl Fn(&SignatureFinding) -> bool,
-) -> BTreeMap<CountedFor<'f>, JudgedFile<'f>> {
+) -> BTreeMap<CountedFor<'_>, JudgedFile<'_>> {
     let mut best = BTreeMap::new();
     let wanted = files.iter().zip(findings);
     for (file, found) in wanted.filter(|(_, found)| is_wanted(found)) {

@@ -1,11 +1,8 @@
 //! Asks a registry for the digest of a tag (OCI distribution-spec, "Checking if content exists in
 //! the registry"), and for what is under it.
 
-use std::collections::BTreeMap;
-
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use reqwest::{Method, StatusCode, Url};
-use serde::de::IgnoredAny;
 use tokio::time::Instant;
 
 use rootpin_trust::image::{Digest, Document, ImageRef, Repository};
@@ -229,7 +226,7 @@ async fn resolve_at(
     }
     // A page of a proxy is no image, and its digest no answer. What kind of image it is, is judged
     // with its bytes.
-    let members: Result<BTreeMap<String, IgnoredAny>, _> = serde_json::from_slice(&whole.body);
+    let members: Result<serde_json::Map<_, _>, _> = serde_json::from_slice(&whole.body);
     if !members.is_ok_and(|members| !members.contains_key("errors")) {
         return Err(SourceError::Other {
             url: shown(&whole.url),

@@ -61,13 +61,13 @@ struct Part {
 /// fragments as it takes to have none of them too large. Where no division does that, `policy.toml`
 /// stays too large, and does not load. If a file is missing, no rule admits a name that another rule
 /// of the whole decides.
-pub(super) fn divided(head: String, entries: &[Entry], end: &str) -> BTreeMap<String, String> {
+pub(super) fn divided(head: &str, entries: &[Entry], end: &str) -> BTreeMap<String, String> {
     let most = usize::try_from(MAX_BYTES).unwrap_or(usize::MAX);
     divided_by(most, head, entries, end)
 }
 
 /// The same with so many bytes in each file at most.
-fn divided_by(most: usize, head: String, entries: &[Entry], end: &str) -> BTreeMap<String, String> {
+fn divided_by(most: usize, head: &str, entries: &[Entry], end: &str) -> BTreeMap<String, String> {
     let mut room = most.saturating_sub(head.len() + end.len());
     let whole = part(String::new(), &members(entries), usize::MAX);
     let notes = whole.size - whole.text;
@@ -98,7 +98,7 @@ fn divided_by(most: usize, head: String, entries: &[Entry], end: &str) -> BTreeM
         files.insert(format!("policy.d/import-{number:03}.toml"), text);
     }
     let mut text = notice(files.len());
-    text.push_str(&head);
+    text.push_str(head);
     let rest = entries.iter().enumerate();
     let rest = rest.filter(|(index, _)| !in_fragments.contains(index));
     write_entries(&mut text, rest.map(|(_, entry)| entry));
@@ -357,7 +357,7 @@ mod tests {
             .chain(refused)
             .chain(other)
             .collect();
-        let files = divided_by(5000, head_with_root(), &entries, "");
+        let files = divided_by(5000, &head_with_root(), &entries, "");
         let text = &files["policy.toml"];
         let names = "# This policy has 1 fragment, policy.d/import-001.toml.\n";
         assert!(files.len() == 2 && text.starts_with(names), "{files:?}");
@@ -375,7 +375,7 @@ mod tests {
     #[test]
     fn what_fits_one_file_stays_one() {
         let entries = [entry("r.example/a"), entry("r.example/b")];
-        let files = divided(HEAD.to_owned(), &entries, "# end\n");
+        let files = divided(HEAD, &entries, "# end\n");
         assert_eq!(files.len(), 1);
         let text = &files["policy.toml"];
         assert!(
@@ -391,7 +391,7 @@ mod tests {
         let names = (0..90).map(|number| format!("r.example/a{number:02}"));
         let patterns = names.flat_map(|name| [name.clone(), name + "/**"]);
         let entries: Vec<_> = patterns.map(|pattern| entry(&pattern)).collect();
-        let files = divided_by(4096, HEAD.to_owned(), &entries, "");
+        let files = divided_by(4096, HEAD, &entries, "");
         assert_eq!(
             files.keys().collect::<Vec<_>>(),
             [
@@ -412,8 +412,8 @@ mod tests {
         ) {
             let names = names.into_iter().filter(|name| name.parse::<Pattern>().is_ok());
             let entries: Vec<_> = names.map(|name| entry(&name)).collect();
-            let whole = loaded(&divided(HEAD.to_owned(), &entries, ""));
-            let files = divided_by(most, HEAD.to_owned(), &entries, "");
+            let whole = loaded(&divided(HEAD, &entries, ""));
+            let files = divided_by(most, HEAD, &entries, "");
             let policy = loaded(&files);
             prop_assert_eq!(policy.rules.len(), entries.len());
             for (name, text) in &files {
@@ -435,8 +435,8 @@ mod tests {
             let rules: Vec<_> = rules.collect();
             let of_rule = |(name, admits): &(String, bool)| if *admits { admitting(name) } else { entry(name) };
             let entries: Vec<_> = rules.iter().map(of_rule).collect();
-            let whole = loaded(&divided(head_with_root(), &entries, ""));
-            let files = divided_by(most, head_with_root(), &entries, "");
+            let whole = loaded(&divided(&head_with_root(), &entries, ""));
+            let files = divided_by(most, &head_with_root(), &entries, "");
             prop_assert_eq!(loaded(&files).rules.len(), entries.len() + 1);
             for files in incomplete(&files) {
                 let policy = loaded(&files);

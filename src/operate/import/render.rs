@@ -77,7 +77,7 @@ pub(crate) fn files(proposal: &Proposal) -> BTreeMap<String, Vec<u8>> {
         let name = format!("certs.d/{registry}/hosts.toml");
         files.insert(name, hosts.clone().into_bytes());
     }
-    for (name, text) in divided(head, &entries, &left) {
+    for (name, text) in divided(&head, &entries, &left) {
         files.insert(name, text.into_bytes());
     }
     files
