@@ -351,10 +351,14 @@ async fn an_update_whose_search_fails_or_is_cancelled_is_cached_for_when_its_sou
             let floors = store.history(&Subject::Tuf).unwrap();
             let mut newest = floors.iter().filter(|floor| floor.role == "timestamp");
             let newest = newest.next().map(|floor| floor.version);
-            let told = (newest, pull(&after, "r.example/app:1", "one").await);
-            // What was cancelled is written in the background.
-            if told == (Some(2), "allowed") || begun.elapsed() > Duration::from_secs(20) {
-                assert_eq!(told, (Some(2), "allowed"), "cancelled: {cancelled}");
+            // What was cancelled is written in the background, the floors first. Before that a look would
+            // write what the cache has once more: one process has one decider, and here are several.
+            let answer = match newest {
+                Some(2) => pull(&after, "r.example/app:1", "one").await,
+                _ => "not asked",
+            };
+            if answer == "allowed" || begun.elapsed() > Duration::from_secs(20) {
+                assert_eq!(answer, "allowed", "{newest:?}, cancelled: {cancelled}");
                 break;
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
