@@ -25,7 +25,7 @@ in
     environment.etc."rootpin/rootpin.toml".text = cfg.config;
     # copied, not linked, because a policy must be root's and writable by nobody else on its whole path
     system.activationScripts.rootpin = ''
-      ROOTPIN=${cfg.package}/usr/bin/rootpin ${pkgs.runtimeShell} ${cfg.package}/usr/libexec/rootpin/put-policy ${cfg.policy}
+      PATH=${lib.makeBinPath [ pkgs.diffutils ]}:$PATH ROOTPIN=${cfg.package}/usr/bin/rootpin ${pkgs.runtimeShell} ${cfg.package}/usr/libexec/rootpin/put-policy ${cfg.policy}
     '';
     systemd.sockets.rootpind = {
       wantedBy = [ "sockets.target" ];

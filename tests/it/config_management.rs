@@ -1,6 +1,8 @@
-//! `packaging/put-policy`, by which configuration management puts a policy in force.
+//! The programs by which configuration management puts a policy in force, and has engines ask.
+//! tests/real/config_management.rs has Puppet and Salt run them.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -195,205 +197,142 @@ fn the_recipes_type_commands_that_there_are() {
     assert!(typed > 3, "{typed}");
 }
 
-/// A recipe's commands: what it types, and the question whose yes leaves that out.
-struct Step {
-    command: String,
-    unless: String,
+/// A host whose files, rootpind and engine are of a version each, with stand-ins of rootpin and
+/// systemctl.
+struct Engines {
+    folder: tempfile::TempDir,
 }
 
-const PUPPET: &str = "packaging/puppet/rootpin/manifests/init.pp";
-const SALT: &str = "packaging/salt/rootpin/init.sls";
-
-/// The last two steps of the Puppet class: have the engines ask, and restart one.
-fn of_puppet() -> Vec<Step> {
-    let manifest = text(PUPPET);
-    // A string in double quotes, as Puppet reads it.
-    let string = |name: &str, from: &str| {
-        let (_, rest) = from.split_once(name).unwrap();
-        let (_, rest) = rest.split_once('"').unwrap();
-        let (mut read, mut letters) = (String::new(), rest.chars());
-        loop {
-            match letters.next().unwrap() {
-                '"' => break,
-                '\\' => read.push(letters.next().unwrap()),
-                letter => read.push(letter),
-            }
-        }
-        read.replace("${platform}", "auto")
-            .replace("${units}", "containerd")
-    };
-    let [plan, then, again] = ["$plan =", "$then =", "$again ="].map(|at| string(at, &manifest));
-    let step = |at: &str| {
-        let (_, resource) = manifest.split_once(at).unwrap();
-        let of = |name| {
-            string(name, resource)
-                .replace("${plan}", &plan)
-                .replace("${then}", &then)
-                .replace("${again}", &again)
-                .replace("${kept}", "kept")
-        };
-        Step {
-            command: of("command "),
-            unless: of("unless "),
-        }
-    };
-    vec![
-        step("exec { 'rootpin install':"),
-        step("exec { \"systemctl restart ${engine_service}\":"),
-    ]
-}
-
-/// The same steps of the Salt state.
-fn of_salt() -> Vec<Step> {
-    let source = text(SALT);
-    let line = source
-        .lines()
-        .find_map(|line| line.strip_prefix("{% set plan = '"))
-        .unwrap();
-    let plan = line
-        .trim_end_matches("' %}")
-        .replace("' ~ platform ~ '", "auto");
-    let (_, body) = source.rsplit_once("%}\n").unwrap();
-    let body = body
-        .replace("{{ plan }}", &plan)
-        .replace("{{ platform }}", "auto")
-        .replace("{{ engine }}", "containerd")
-        .replace("{{ kept }}", "kept");
-    let state = yaml_rust2::YamlLoader::load_from_str(&body)
-        .unwrap()
-        .remove(0);
-    let step = |id: &str| {
-        let parts = state[id]["cmd.run"].as_vec().unwrap();
-        let of = |name: &str| {
-            let mut parts = parts.iter();
-            let part = parts.find_map(|part| part[name].as_str()).unwrap();
-            part.to_owned()
-        };
-        Step {
-            command: of("name"),
-            unless: of("unless"),
-        }
-    };
-    vec![
-        step("rootpin install"),
-        step("systemctl restart containerd"),
-    ]
-}
-
-/// rootpin and systemctl of a host whose files, rootpind and engine are of a version each.
-const STAND_INS: &str = r#"
+const ROOTPIN: &str = r#"#!/bin/sh
 is() { [ "$(cat $1)" = "$(cat $2)" ]; }
-rootpin() {
-  case "$*" in
-    *--dry-run*)
-      diff=x stale=true restart='"e"' then="$THEN"
-      ! is disk wanted || diff=''
-      ! is daemon disk || stale=false
-      ! is engine disk || restart='' then=''
-      echo '{"install":{"diff":"'$diff'","restart":['$restart'],"rootpind-is-stale":'$stale',"then":"'$then'"}}'
-      [ ! -e left ] ;;
-    *) echo install >>done; cp wanted disk; [ ! -e left ] ;;
-  esac
-}
-systemctl() {
-  [ "$1" = restart ] || return 0
-  echo "$*" >>done
-  [ "$2" != "$(cat fails)" ] || return 1
-  if [ "$2" = rootpind ]; then cp disk daemon; elif [ ! -e incurable ]; then cp disk engine; fi
-}
+case "$*" in
+  *--dry-run*)
+    diff=x stale=true restart='"e"' then="$THEN"
+    ! is disk wanted || diff=''
+    ! is daemon disk || stale=false
+    ! is engine disk || restart='' then=''
+    echo '{"install":{"diff":"'$diff'","restart":['$restart'],"rootpind-is-stale":'$stale',"then":"'$then'"}}' ;;
+  *) echo install >>done; cp wanted disk ;;
+esac
+[ ! -e left ]
+"#;
+const SYSTEMCTL: &str = r#"#!/bin/sh
+[ "$1" = restart ] || exit 0
+echo "$*" >>done
+[ "$2" != "$(cat fails)" ] || exit 1
+if [ "$2" = rootpind ]; then cp disk daemon; elif [ ! -e incurable ]; then cp disk engine; fi
 "#;
 
-/// A run of these steps on the host in that folder, whose engines are restarted by `then`: what was
-/// done, and whether each step succeeded.
-fn carry_out(steps: &[Step], host: &Path, then: &str) -> (String, bool) {
-    let _ = fs::remove_file(host.join("done"));
-    let mut succeeded = true;
-    for step in steps {
-        let sh = |typed: &str| {
-            let mut command = Command::new("sh");
-            command
-                .args(["-c", &format!("{STAND_INS}\n{typed}")])
-                .env("THEN", then)
-                .current_dir(host);
-            run(&mut command, b"").code == 0
+impl Engines {
+    fn new(versions: [&str; 4]) -> Self {
+        let host = Self {
+            folder: tempfile::tempdir().unwrap(),
         };
-        // What requires a step that failed is left out.
-        succeeded = succeeded && (sh(&step.unless) || sh(&step.command));
+        for (file, version) in ["wanted", "disk", "daemon", "engine"].iter().zip(versions) {
+            host.set(file, version);
+        }
+        host.set("fails", "none");
+        for (program, script) in [("rootpin", ROOTPIN), ("systemctl", SYSTEMCTL)] {
+            host.set(program, script);
+            let path = host.folder.path().join(program);
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        host
     }
-    let done = fs::read_to_string(host.join("done")).unwrap_or_default();
-    (done.lines().collect::<Vec<_>>().join(", "), succeeded)
+
+    fn set(&self, name: &str, text: &str) {
+        fs::write(self.folder.path().join(name), text).unwrap();
+    }
+
+    fn remove(&self, name: &str) {
+        fs::remove_file(self.folder.path().join(name)).unwrap();
+    }
+
+    /// A run as recipes make it, the command only if its check says so, where engines are
+    /// restarted by `then`: what was done, and whether it succeeded.
+    fn run(&self, then: &str, restart: &[&str]) -> (String, bool) {
+        let here = self.folder.path();
+        let _ = fs::remove_file(here.join("done"));
+        let path = std::env::var("PATH").unwrap();
+        let code = |check: &[&str]| {
+            let mut command = Command::new(top().join("packaging/have-engines-ask"));
+            command
+                .args(check)
+                .args(["--platform", "auto"])
+                .args(restart)
+                .env("PATH", format!("{}:{path}", here.display()))
+                .env("ROOTPIN_KEPT", here.join("kept"))
+                .env("THEN", then)
+                .current_dir(here);
+            run(&mut command, b"").code
+        };
+        let succeeded = code(&["--check"]) == 0 || code(&[]) == 0;
+        let done = fs::read_to_string(here.join("done")).unwrap_or_default();
+        (done.lines().collect::<Vec<_>>().join(", "), succeeded)
+    }
+
+    fn restart(&self) -> (String, bool) {
+        self.run(
+            "systemctl restart containerd",
+            &["--restart", "containerd.service"],
+        )
+    }
 }
 
 #[test]
-fn a_restart_that_failed_is_made_by_the_next_run_of_a_recipe_and_then_nothing_changes() {
-    for (recipe, steps) in [(PUPPET, of_puppet()), (SALT, of_salt())] {
-        let host = tempfile::tempdir().unwrap();
-        let set = |name: &str, text: &str| fs::write(host.path().join(name), text).unwrap();
-        for (file, version) in [
-            ("wanted", "2"),
-            ("disk", "1"),
-            ("daemon", "1"),
-            ("engine", "1"),
-        ] {
-            set(file, version);
-        }
-        let (daemon, engine) = ("restart rootpind", "restart containerd");
-        for (fails, done, succeeded) in [
-            ("rootpind", format!("install, {daemon}"), false),
-            ("containerd", format!("install, {daemon}, {engine}"), false),
-            ("none", engine.to_owned(), true),
-            ("none", String::new(), true),
-        ] {
-            set("fails", fails);
-            let found = carry_out(&steps, host.path(), "systemctl restart containerd");
-            assert_eq!(found, (done, succeeded), "{recipe}: {fails} fails");
-        }
+fn a_restart_that_failed_is_made_by_the_next_run_and_then_nothing_changes() {
+    let host = Engines::new(["2", "1", "1", "1"]);
+    let (daemon, engine) = ("restart rootpind", "restart containerd");
+    for (fails, done, succeeded) in [
+        ("rootpind", format!("install, {daemon}"), false),
+        ("containerd", format!("{daemon}, {engine}"), false),
+        ("none", engine.to_owned(), true),
+        ("none", String::new(), true),
+    ] {
+        host.set("fails", fails);
+        assert_eq!(host.restart(), (done, succeeded), "{fails} fails");
     }
 }
 
 #[test]
-fn a_restart_that_cures_nothing_is_made_once_by_a_recipe_and_again_for_other_files() {
-    for (recipe, steps) in [(PUPPET, of_puppet()), (SALT, of_salt())] {
-        let host = tempfile::tempdir().unwrap();
-        let set = |name: &str, text: &str| fs::write(host.path().join(name), text).unwrap();
-        for (file, version) in [
-            ("wanted", "2"),
-            ("disk", "2"),
-            ("daemon", "2"),
-            ("engine", "1"),
-            ("fails", "containerd"),
-            ("incurable", ""),
-        ] {
-            set(file, version);
-        }
-        let then = "systemctl restart containerd";
-        let run = || carry_out(&steps, host.path(), then);
-        let engine = "restart containerd".to_owned();
-        assert_eq!(run(), (engine.clone(), false), "{recipe}: it fails");
-        set("fails", "none");
-        assert_eq!(run(), (engine.clone(), true), "{recipe}: it cures nothing");
-        for _ in 0..2 {
-            assert_eq!(run(), (String::new(), false), "{recipe}: not again");
-        }
-        // A person mends it, and later it is to be restarted anew.
-        set("engine", "2");
-        assert_eq!(run(), (String::new(), true), "{recipe}");
-        set("engine", "1");
-        assert_eq!(run(), (engine.clone(), true), "{recipe}");
-        assert_eq!(run(), (String::new(), false), "{recipe}");
-        set("wanted", "3");
-        let written = format!("install, restart rootpind, {engine}");
-        assert_eq!(run(), (written, true), "{recipe}: other files");
-        assert_eq!(run(), (String::new(), false), "{recipe}");
-        fs::remove_file(host.path().join("incurable")).unwrap();
-        set("wanted", "4");
-        let written = format!("install, restart rootpind, {engine}");
-        assert_eq!(run(), (written, true), "{recipe}: it helps");
-        assert_eq!(run(), (String::new(), true), "{recipe}");
+fn a_restart_that_cures_nothing_is_made_once_and_again_for_other_files() {
+    let host = Engines::new(["2", "2", "2", "1"]);
+    host.set("incurable", "");
+    host.set("fails", "containerd");
+    let engine = "restart containerd".to_owned();
+    assert_eq!(host.restart(), (engine.clone(), false), "it fails");
+    host.set("fails", "none");
+    assert_eq!(host.restart(), (engine.clone(), true), "it cures nothing");
+    for _ in 0..2 {
+        assert_eq!(host.restart(), (String::new(), false), "not again");
     }
+    // A person mends it, and later it is to be restarted anew.
+    host.set("engine", "2");
+    assert_eq!(host.restart(), (String::new(), true));
+    host.set("engine", "1");
+    assert_eq!(host.restart(), (engine.clone(), true));
+    assert_eq!(host.restart(), (String::new(), false));
+    let written = format!("install, restart rootpind, {engine}");
+    host.set("wanted", "3");
+    assert_eq!(host.restart(), (written.clone(), true), "other files");
+    assert_eq!(host.restart(), (String::new(), false));
+    host.remove("incurable");
+    host.set("wanted", "4");
+    assert_eq!(host.restart(), (written, true), "it helps");
+    assert_eq!(host.restart(), (String::new(), true));
 }
 
-/// Ansible's own modules do what the two above have commands for: the order of its tasks counts.
+#[test]
+fn without_units_to_restart_no_engine_is_restarted_and_nothing_is_left_to_do() {
+    let host = Engines::new(["2", "1", "1", "1"]);
+    let then = "systemctl restart containerd";
+    let written = "install, restart rootpind".to_owned();
+    assert_eq!(host.run(then, &[]), (written, true));
+    assert_eq!(host.run(then, &[]), (String::new(), true));
+    assert_eq!(host.restart(), ("restart containerd".to_owned(), true));
+}
+
+/// Ansible's own modules do what `have-engines-ask` does for others: the order of its tasks counts.
 #[test]
 fn the_role_of_ansible_notes_a_restart_that_was_made_and_fails_before_the_next_one() {
     let tasks = text("packaging/ansible/roles/rootpin/tasks/engines.yml");
@@ -413,35 +352,49 @@ fn the_role_of_ansible_notes_a_restart_that_was_made_and_fails_before_the_next_o
 }
 
 #[test]
-fn a_recipe_fails_where_install_left_something_or_another_engine_is_to_be_restarted() {
-    for (recipe, steps) in [(PUPPET, of_puppet()), (SALT, of_salt())] {
-        let host = tempfile::tempdir().unwrap();
-        let set = |name: &str, text: &str| fs::write(host.path().join(name), text).unwrap();
-        for (file, version) in [
-            ("wanted", "2"),
-            ("disk", "2"),
-            ("daemon", "2"),
-            ("engine", "1"),
-        ] {
-            set(file, version);
-        }
-        set("fails", "none");
-        for then in [
+fn a_run_fails_where_install_left_something_or_another_engine_is_to_be_restarted() {
+    let host = Engines::new(["2", "2", "2", "1"]);
+    let units = ["--restart", "containerd"];
+    for then in [
+        "systemctl restart k3s, or k3s-agent",
+        "systemctl restart containerd-2",
+        "systemctl restart containerd docker",
+        "systemctl restart containerd, systemctl restart docker",
+        "snap restart containerd",
+        "boot the node anew",
+        r#"what restarts the engine \"containerd\""#,
+        "",
+    ] {
+        assert_eq!(host.run(then, &units), (String::new(), false), "{then}");
+    }
+    host.set("left", "");
+    let found = host.run("systemctl restart containerd", &units);
+    assert_eq!(found, ("install".to_owned(), false));
+    host.remove("left");
+    for (then, units, done) in [
+        (
+            "systemctl restart my-engine, or containerd; for the kubelet: x",
+            "containerd",
+            "restart containerd",
+        ),
+        (
             "systemctl restart k3s, or k3s-agent",
-            "systemctl restart containerd-2",
+            "k3s.service",
+            "restart k3s",
+        ),
+        (
             "systemctl restart containerd docker",
-            "snap restart containerd",
-            "boot the node anew",
-        ] {
-            let found = carry_out(&steps, host.path(), then);
-            assert_eq!(found, (String::new(), false), "{recipe}: {then}");
-        }
-        set("left", "");
-        let found = carry_out(&steps, host.path(), "systemctl restart containerd");
-        assert_eq!(found, ("install".to_owned(), false), "{recipe}");
-        fs::remove_file(host.path().join("left")).unwrap();
-        let kubelet = "systemctl restart my-engine, or containerd; for the kubelet: x";
-        let found = carry_out(&steps, host.path(), kubelet);
-        assert_eq!(found, ("restart containerd".to_owned(), true), "{recipe}");
+            "containerd.service docker.service",
+            "restart containerd docker",
+        ),
+        (
+            "snap restart microk8s.daemon-containerd",
+            "snap.microk8s.daemon-containerd",
+            "restart snap.microk8s.daemon-containerd",
+        ),
+    ] {
+        host.set("engine", "1");
+        let found = host.run(then, &["--restart", units]);
+        assert_eq!(found, (done.to_owned(), true), "{then}");
     }
 }

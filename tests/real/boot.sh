@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # boot.sh ROOT SECONDS: boots systemd in namespaces of its own, with this machine's files and those of ROOT over them.
-# BOOT_LOWER names another Debian, of which nothing is changed, in place of this machine's (tests/real/lab.sh fetch bare).
+# BOOT_LOWER names another Debian, of which nothing is changed, in place of this machine's (tests/real/lab.sh fetch bare), after what is laid over it,
+# with colons between.
 #
 # ROOT has the files that differ: units, configurations, /guest (a script that runs as root once sysinit.target is reached, and whose end
 # powers off). What the system writes comes to lie in ROOT/written. The network is a loopback of its own. Ends non-zero, and says why, where

@@ -415,6 +415,18 @@ fn the_pods_of_nodes_tolerate_every_taint_and_the_job_that_waits_for_them_no_nod
         pods(own).1["tolerations"],
         json!([exists("x/y"), exists("pool")])
     );
+    // Where every worker has a taint of its own: as docs/kubernetes.md has it.
+    let page = fs::read_to_string(Path::new(TOP).join("docs/kubernetes.md")).unwrap();
+    let (_, page) = page.split_once("every worker has a taint").unwrap();
+    let values = page.split("```").nth(1).unwrap().replacen("yaml\n", "", 1);
+    let worker = json!({
+        "key": "dedicated", "operator": "Equal", "value": "batch", "effect": "NoSchedule"
+    });
+    let found = pods(&values).1;
+    assert_eq!(
+        found["tolerations"],
+        json!([exists("rootpin/not-ready"), plane, worker])
+    );
     let none = pods("cleanup: {tolerations: []}\n").1;
     assert_eq!(none["tolerations"], json!([exists("rootpin/not-ready")]));
 }

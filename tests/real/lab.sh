@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # lab.sh: real engines, a registry and a Notary v1 server in private folders, for the tests and the quickstart.
 #
-#   lab.sh fetch GROUP...        engines old docker notary push build clients boot bare sign alerts: unpack Debian packages into the cache
+#   lab.sh fetch GROUP...        engines old docker notary push build clients boot bare puppet sign alerts: unpack Debian packages into the cache
 #   lab.sh own                   make LAB_ROOT and mark it as a lab's, for who writes there before anything is started
 #   lab.sh configure NAME...     the main files of containerd16, containerd17, containerd2, containerd23, without starting them
 #   lab.sh start SERVICE...      registry registry-tls notary containerd16 containerd17 containerd2 dockerd26 dockerd28
@@ -47,6 +47,7 @@ SUITE_17=trixie SUITE_2=forky SUITE_HOST=bookworm
 PKG_17=$CACHE/pkg/$SUITE_17 PKG_2=$CACHE/pkg/$SUITE_2 PKG_HOST=$CACHE/pkg/$SUITE_HOST
 PKG_BOOT=$CACHE/pkg/boot # systemd of this machine's own Debian, with what it needs and this machine lacks
 PKG_BARE=$CACHE/pkg/bare # a Debian 12 without anything of this machine, to be booted
+PKG_PUPPET=$CACHE/pkg/puppet # Puppet of that Debian, with what it needs and that Debian lacks
 SOCK_16=$ROOT/run/containerd16.sock SOCK_17=$ROOT/run/containerd17.sock SOCK_2=$ROOT/run/containerd2.sock
 PKG_23=$ROOT/engines SOCK_23=$ROOT/run/containerd23.sock
 DOCKERDS=(dockerd29 dockerd29-plugin dockerd29-overlay2 dockerd26 dockerd28 dockerd28-plugin dockerd26-overlay2 dockerd28-overlay2)
@@ -119,27 +120,26 @@ unpack() { # unpack SUITE PACKAGE...: those that the cache lacks
   done
 }
 
-# What is booted is this machine's root with these laid over it, so they have its layout: /bin, /lib and /sbin are below /usr.
-unpack_boot() {
-  local suite deb folder debs=$CACHE/debs/boot
-  [[ ! -e $PKG_BOOT/.whole ]] || return 0
-  suite=$(. /etc/os-release && echo "${VERSION_CODENAME:-$SUITE_HOST}")
+# What is booted is a root with these laid over it, so they have its layout: /bin, /lib and /sbin are below /usr.
+unpack_over() { # unpack_over DIR SUITE STATUS PACKAGE...: with what they need and the system lacks whose file of dpkg that is
+  local dir=$1 suite=$2 status=$3 deb folder debs=$CACHE/debs/${1##*/}; shift 3
+  [[ ! -e $dir/.whole ]] || return 0
   read_index "$suite"
-  mkdir -p "$debs/partial" "$PKG_BOOT"
-  private_apt "$suite" get -o Dir::State::status=/var/lib/dpkg/status -o Dir::Cache::archives="$debs" -o APT::Install-Recommends=false \
-    install --download-only --reinstall -y systemd systemd-container >"$CACHE/apt/$suite/download.log" 2>&1 || {
+  mkdir -p "$debs/partial" "$dir"
+  private_apt "$suite" get -o Dir::State::status="$status" -o Dir::Cache::archives="$debs" -o APT::Install-Recommends=false \
+    install --download-only --reinstall -y "$@" >"$CACHE/apt/$suite/download.log" 2>&1 || {
     tail -3 "$CACHE/apt/$suite/download.log" >&2
-    die "download of systemd from $suite failed"
+    die "download of $* from $suite failed"
   }
   for deb in "$debs"/*.deb; do
-    dpkg-deb -x "$deb" "$PKG_BOOT"
+    dpkg-deb -x "$deb" "$dir"
     say "unpacked $(dpkg-deb -f "$deb" Package) $(dpkg-deb -f "$deb" Version) of $suite"
     rm -f "$deb"
   done
   for folder in bin sbin lib lib64; do
-    [[ ! -d $PKG_BOOT/$folder ]] || { mkdir -p "$PKG_BOOT/usr/$folder" && cp -a "$PKG_BOOT/$folder/." "$PKG_BOOT/usr/$folder/" && rm -rf "${PKG_BOOT:?}/$folder"; }
+    [[ ! -d $dir/$folder ]] || { mkdir -p "$dir/usr/$folder" && cp -a "$dir/$folder/." "$dir/usr/$folder/" && rm -rf "${dir:?}/$folder"; }
   done
-  touch "$PKG_BOOT/.whole"
+  touch "$dir/.whole"
 }
 
 # In a mount namespace of its own, so that nobody else comes to see the /proc that debootstrap mounts.
@@ -169,8 +169,9 @@ cmd_fetch() {
     clients) unpack "$SUITE_HOST" skopeo libgpgme11 libassuan0 libdevmapper1.02.1; unpack "$SUITE_2" oras docker-compose ;;
     sign) unpack "$SUITE_17" cosign; unpack "$SUITE_2" cosign notation ;; # cosign 2.5, cosign 3.1, notation 1.3
     alerts) unpack "$SUITE_HOST" prometheus ;; # for promtool
-    boot) unpack_boot ;;
+    boot) unpack_over "$PKG_BOOT" "$(. /etc/os-release && echo "${VERSION_CODENAME:-$SUITE_HOST}")" /var/lib/dpkg/status systemd systemd-container ;;
     bare) make_bare ;;
+    puppet) make_bare; unpack_over "$PKG_PUPPET" "$SUITE_HOST" "$PKG_BARE/var/lib/dpkg/status" puppet-agent ;;
     build) unpack "$SUITE_2" docker-buildx ;; # for both dockers: the builder itself is in dockerd
     *) die "no such group: $group" ;;
   esac; done
@@ -502,6 +503,7 @@ LAB_BIN23=$PKG_23/usr/bin
 LAB_BIN17=$PKG_17/usr/bin
 LAB_BIN2=$PKG_2/usr/bin
 LAB_BARE=$PKG_BARE
+LAB_PUPPET=$PKG_PUPPET
 LAB_PROMTOOL=$PKG_HOST/usr/bin/promtool
 LAB_BUILDX=$PKG_2/usr/libexec/docker/cli-plugins
 ENV

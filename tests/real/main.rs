@@ -13,6 +13,7 @@ mod clients;
 mod cold;
 #[path = "../support/command.rs"]
 mod command;
+mod config_management;
 #[path = "../support/cosign.rs"]
 mod cosign;
 mod cosign_cross_check;

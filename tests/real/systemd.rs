@@ -27,8 +27,8 @@ const RESOLVER: &str = "127.0.0.1:505";
 /// The files of a host that is to be booted, and what came of it.
 pub(crate) struct Host {
     root: PathBuf,
-    /// Another Debian than this machine's.
-    lower: Option<PathBuf>,
+    /// Another Debian than this machine's, as `BOOT_LOWER` has it.
+    lower: Option<String>,
 }
 
 impl Host {
@@ -43,13 +43,21 @@ impl Host {
 
     /// A Debian 12 with systemd and runc, and nothing else of any machine.
     pub(crate) fn debian(name: &str) -> Self {
-        let lower = PathBuf::from(crate::lab::variable("LAB_BARE"));
-        assert!(
-            lower.join(".whole").exists(),
-            "no Debian in {lower:?}: run tests/real/lab.sh fetch bare"
-        );
+        Self::over(name, &["LAB_BARE"])
+    }
+
+    /// A Debian 12 with what the lab unpacked for it, the uppermost first.
+    pub(crate) fn over(name: &str, layers: &[&str]) -> Self {
+        let layers = layers.iter().map(|layer| crate::lab::variable(layer));
+        let layers: Vec<String> = layers.collect();
+        for layer in &layers {
+            assert!(
+                Path::new(layer).join(".whole").exists(),
+                "{layer} is not whole: run tests/real/lab.sh fetch bare puppet"
+            );
+        }
         Self {
-            lower: Some(lower),
+            lower: Some(layers.join(":")),
             ..Self::bare(name)
         }
     }

@@ -40,13 +40,14 @@ class rootpin (
       group   => 'root',
       mode    => 'u=rwX,go=rX',
     }
-    # What the check refuses is not put in place, and is tried again in each run.
+    # What the check refuses is not put in place, and is tried again in each run. By a shell: noop asks a program before the package is there.
     exec { 'put-policy':
-      path    => ['/usr/libexec/rootpin', '/usr/bin', '/bin'],
-      command => 'put-policy /var/cache/rootpin/policy',
-      unless  => 'put-policy --check /var/cache/rootpin/policy',
-      require => File['/var/cache/rootpin/policy'],
-      before  => Service['rootpind.service'],
+      path     => ['/usr/libexec/rootpin', '/usr/bin', '/bin'],
+      provider => shell,
+      command  => 'put-policy /var/cache/rootpin/policy',
+      unless   => 'put-policy --check /var/cache/rootpin/policy',
+      require  => File['/var/cache/rootpin/policy'],
+      before   => Service['rootpind.service'],
     }
   }
 
@@ -62,34 +63,15 @@ class rootpin (
     require => Service['rootpind.service'],
   }
 
-  # Each run compares what runs with what is on disk, so that a restart that failed, or that an earlier run did not come to, is made then.
-  $plan = "rootpin --json install --platform ${platform} --dry-run"
-  # In its file restarted: what the engine was restarted for, until nothing is to be restarted or other files are written.
-  $kept = '/var/cache/rootpin'
-
-  # rootpind reads rootpin.toml, to which engines were added, at its start, also where install could not do all: an engine whose files are written asks from
-  # its next start on.
-  exec { 'rootpin install':
-    path     => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
-    provider => shell,
-    command  => "${plan} | grep -q '\"diff\":\"[^\"]' && rm -f ${kept}/restarted; rootpin install --platform ${platform} --yes; code=\$?; systemctl daemon-reload; ${plan} | grep -q '\"rootpind-is-stale\":false' || systemctl restart rootpind || code=1; exit \$code",
-    unless   => "plan=\$(${plan}) && echo \"\$plan\" | grep '\"diff\":\"\"' | grep -q '\"rootpind-is-stale\":false'",
-    require  => Exec['rootpin state acknowledge'],
+  $restart = $restart_engine ? {
+    true    => " --restart '${engine_service}'",
+    default => '',
   }
-
-  if $restart_engine {
-    # It fails, and restarts nothing, where another unit is to be restarted, or one more, and where a restart that succeeded did not help.
-    # The file is written before the restart, and gets its name after it: a restart that failed is made again, and one that can't be noted
-    # is not made.
-    $units = regsubst($engine_service, '[.]service', '', 'G')
-    $then = "'\"then\":\"systemctl restart ([^ ,\"]*, or )?${units}[,;\"]'"
-    $again = "${units}: was restarted, and still runs by an earlier configuration, so it is not restarted again; hint: run rootpin doctor"
-    exec { "systemctl restart ${engine_service}":
-      path     => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
-      provider => shell,
-      command  => "plan=\$(${plan}); owed=\$(printf %s \"\$plan\" | grep -o '\"restart\":[[][^]]*]'); if [ -e ${kept}/restarted ] && [ \"\$owed\" = \"\$(cat ${kept}/restarted)\" ]; then echo '${again}' >&2; exit 1; fi; printf %s \"\$plan\" | sed 's/snap restart /systemctl restart snap./' | grep -qE ${then} && mkdir -p ${kept} && echo \"\$owed\" >${kept}/restarting && systemctl daemon-reload && systemctl restart ${units} && mv -f ${kept}/restarting ${kept}/restarted",
-      unless   => "${plan} | grep -qF '\"restart\":[]' && rm -f ${kept}/restarted",
-      require  => Exec['rootpin install'],
-    }
+  exec { 'have-engines-ask':
+    path     => ['/usr/libexec/rootpin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+    provider => shell,
+    command  => "have-engines-ask --platform ${platform}${restart}",
+    unless   => "have-engines-ask --check --platform ${platform}${restart}",
+    require  => Exec['rootpin state acknowledge'],
   }
 }
