@@ -75,7 +75,7 @@ impl Repositories {
     ) -> Result<Vec<ImportedRoot>, Refusal> {
         let repositories = Arc::clone(self);
         let work = move || {
-            if bundle.signatures().next().is_some() {
+            if bundle.is_of_signatures() {
                 let roots = signature_roots(&policy, root.as_deref());
                 return repositories.import_signatures(&policy, &roots, &bundle, now);
             }

@@ -3,12 +3,15 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashSet};
 
+use super::signature_room::{
+    DecidingSignatures, MOST_BYTES, SignatureRoom, in_turns, length, own_order,
+};
 use rootpin_trust::image::{Digest, Tag};
 use rootpin_trust::{MOST_SIGNATURES, SignatureFile, SignatureFinding};
 
-/// Bytes of signatures by pinned keys that a search keeps. Anybody can make a copy of one large by what
-/// is not signed of it; real ones have some 10,000, so that there is room for all that are looked at.
-const MOST_BYTES: usize = 2 << 20;
+/// Signatures by pinned keys that a search keeps: until all places were looked at, nobody knows which of
+/// them decide together. In the end [`MOST_SIGNATURES`] of them do.
+const MOST_KEPT: usize = 8 * MOST_SIGNATURES;
 
 /// A signature, and what became of it.
 type FoundSignature = (SignatureFile, SignatureFinding);
@@ -22,7 +25,9 @@ pub(super) struct FoundSoFar {
     /// What was found of the others.
     others: Vec<SignatureFinding>,
     seen: HashSet<SeenFile>,
-    /// How many that may have decided were not kept, for those that were are large.
+    /// Those that were cached and count, and that no registry gave yet.
+    cached: HashSet<SeenFile>,
+    /// How many that may have decided were not kept, for want of room.
     left_out: usize,
 }
 
@@ -40,17 +45,29 @@ impl FoundSoFar {
         files.into_iter().filter(is_new).collect()
     }
 
-    /// Adds signatures: of a tag that is asked for, before those of others. `only_signed`: what is by
-    /// no pinned key is left out.
+    /// How many of the signatures that a registry gives were cached and count, each once.
+    pub(super) fn cached_among(&mut self, files: &[SignatureFile]) -> usize {
+        if self.cached.is_empty() {
+            return 0;
+        }
+        let mut was_cached = |file: &&SignatureFile| self.cached.remove(&seen_file(file));
+        files.iter().filter(&mut was_cached).count()
+    }
+
+    /// Adds signatures: those that decide before others. `are_cached`: what is by no pinned key is left
+    /// out.
     pub(super) fn add(
         &mut self,
         (files, findings): (&[SignatureFile], &[SignatureFinding]),
-        only_signed: bool,
-        tag: Option<&Tag>,
+        are_cached: bool,
+        deciding: DecidingSignatures<'_>,
     ) {
         for (file, found) in files.iter().zip(findings) {
-            if only_signed && found.key.is_none() {
+            if are_cached && found.key.is_none() {
                 continue;
+            }
+            if are_cached && found.rejected.is_none() {
+                self.cached.insert(seen_file(file));
             }
             self.seen.insert(seen_file(file));
             if found.key.is_some() {
@@ -59,7 +76,7 @@ impl FoundSoFar {
                 self.others.push(found.clone());
             }
         }
-        self.left_out += weightiest(&mut self.signed, tag);
+        self.left_out += weightiest(&mut self.signed, deciding);
         let left = MOST_SIGNATURES.saturating_sub(self.signed.len());
         self.others.truncate(left);
     }
@@ -74,21 +91,21 @@ impl FoundSoFar {
         match self.left_out {
             0 => String::new(),
             count => format!(
-                "; {count} by pinned keys were left out, for together they are larger than {MOST_BYTES} bytes"
+                "; {count} by pinned keys were left out, for a search keeps {MOST_KEPT} of them with {MOST_BYTES} bytes"
             ),
         }
     }
 
-    /// The signatures by pinned keys.
+    /// The first signatures by pinned keys: as many as decide an answer.
     pub(super) fn files(&self) -> Vec<SignatureFile> {
         let files = self.signed.iter().map(|(file, _)| file);
-        files.cloned().collect()
+        files.take(MOST_SIGNATURES).cloned().collect()
     }
 
-    /// The signatures by pinned keys, and what was found of the others.
+    /// The same, and what was found of those by no pinned key.
     pub(super) fn into_parts(self) -> (Vec<SignatureFile>, Vec<SignatureFinding>) {
         let files = self.signed.into_iter().map(|(file, _)| file);
-        (files.collect(), self.others)
+        (files.take(MOST_SIGNATURES).collect(), self.others)
     }
 }
 
@@ -97,13 +114,14 @@ fn seen_file(file: &SignatureFile) -> SeenFile {
     (file.media_type.clone(), digest, file.signature.clone())
 }
 
-/// Leaves the signatures that may decide, no more than are looked at and no larger than may be kept: of
-/// each key and tag the one that ends last, of equal ones the smallest; and then what else there is. So
-/// no copies of a good one, no other tags and no signatures of other images hide another one. Returns how
-/// many that may decide were left out.
-fn weightiest(all: &mut Vec<FoundSignature>, tag: Option<&Tag>) -> usize {
-    let length = |file: &SignatureFile| file.bytes.len();
-    all.sort_by_key(|(file, found)| (rank(found, tag), Reverse(found.expires), length(file)));
+/// Leaves the signatures that may decide, as far as there is room, and puts them into the order in which
+/// they do: of each key and tag the one that ends last, of equal ones the smallest; and then what else
+/// there is. So no copies of a good one, no other tags and no signatures of other images hide another
+/// one, and none of them one by another key. Returns how many that may decide were left out.
+fn weightiest(all: &mut Vec<FoundSignature>, deciding: DecidingSignatures<'_>) -> usize {
+    let signed_tags = deciding.signed_tags(all.iter().map(|(_, found)| found));
+    let rank = |found: &SignatureFinding| rank(found, deciding.tag, &signed_tags);
+    all.sort_by_key(|(file, found)| (rank(found), Reverse(found.expires), length(file)));
     let mut known = BTreeSet::new();
     let mut is_first = |found: &SignatureFinding| {
         let counts = found.rejected.is_none();
@@ -112,31 +130,38 @@ fn weightiest(all: &mut Vec<FoundSignature>, tag: Option<&Tag>) -> usize {
     let (mut first, others): (Vec<_>, Vec<_>) = std::mem::take(all)
         .into_iter()
         .partition(|(_, found)| is_first(found));
-    // Nobody's large ones take the room of another key's small ones.
-    first.sort_by_key(|(file, found)| (rank(found, tag), length(file)));
-    let (may_decide, mut left) = (first.len(), MOST_BYTES);
-    let mut has_room = |(file, _): &FoundSignature| {
-        let rest = left.checked_sub(length(file));
-        left = rest.unwrap_or(left);
-        rest.is_some()
+    first.sort_by(|(file, found), (other, of_other)| {
+        let order = (rank(found), own_order(file, found));
+        order.cmp(&(rank(of_other), own_order(other, of_other)))
+    });
+    // Nobody's many or large ones take the room of another key's.
+    let mut first = in_turns(first, |(file, found)| (found.key, length(file)));
+    first.sort_by_key(|(_, found)| rank(found));
+    let may_decide = first.len();
+    let mut room = SignatureRoom {
+        signatures: MOST_KEPT,
+        ..SignatureRoom::default()
     };
+    let mut has_room = |(file, _): &FoundSignature| room.take(length(file));
     first.retain(&mut has_room);
     let left_out = may_decide - first.len();
     first.extend(others.into_iter().filter(&mut has_room));
-    first.truncate(MOST_SIGNATURES);
     *all = first;
     left_out
 }
 
 /// The order in which signatures may decide: what counts for the tag that is asked for, what a revoked
-/// key signed, what counts for another tag, and the others.
-fn rank(found: &SignatureFinding, tag: Option<&Tag>) -> u8 {
+/// key signed, what counts for another tag that enough keys signed, for one that fewer did, and the
+/// others.
+fn rank(found: &SignatureFinding, tag: Option<&Tag>, signed_tags: &BTreeSet<String>) -> u8 {
     let is_of_tag = found.tag.as_deref() == tag.map(Tag::as_str);
+    let of_signed = |tag: &String| signed_tags.contains(tag);
     match (found.rejected.is_none(), found.revoked) {
         (true, _) if is_of_tag => 0,
         (_, true) => 1,
-        (true, _) => 2,
-        (false, false) => 3,
+        (true, _) if found.tag.as_ref().is_none_or(of_signed) => 2,
+        (true, _) => 3,
+        (false, false) => 4,
     }
 }
 
@@ -193,7 +218,12 @@ mod tests {
     }
 
     fn kept(found: &FoundSoFar) -> usize {
-        found.files().iter().map(|file| file.bytes.len()).sum()
+        let lengths = found.signed.iter().map(|(file, _)| file.bytes.len());
+        lengths.sum()
+    }
+
+    fn deciding(tag: Option<&Tag>, threshold: u64) -> DecidingSignatures<'_> {
+        DecidingSignatures { tag, threshold }
     }
 
     #[test]
@@ -203,13 +233,13 @@ mod tests {
             let files = found.not_seen(vec![junk(at)]);
             assert_eq!(files.len(), 1);
             let findings = outcome(&files, Vec::new()).findings;
-            found.add((&files, &findings), false, None);
+            found.add((&files, &findings), false, deciding(None, 1));
             assert_eq!(kept(&found), 0);
         }
         assert_eq!(found.others.len(), MOST_SIGNATURES);
         let signed = vec![file(BUNDLE)];
         let findings = outcome(&signed, Vec::new()).findings;
-        found.add((&signed, &findings), false, None);
+        found.add((&signed, &findings), false, deciding(None, 1));
         assert_eq!((kept(&found), found.others.len()), (BUNDLE.len(), 63));
         // Neither is looked at again where it is listed once more.
         assert!(found.not_seen(vec![file(BUNDLE), junk(3)]).is_empty());
@@ -244,8 +274,9 @@ mod tests {
             .map(|_| (file(BUNDLE), finding(false)))
             .collect();
         all.push((file(BUNDLE), finding(true)));
-        weightiest(&mut all, None);
-        assert!(all.len() == MOST_SIGNATURES && all.iter().any(|(_, found)| found.revoked));
+        weightiest(&mut all, deciding(None, 1));
+        let mut first = all.iter().take(MOST_SIGNATURES);
+        assert!(first.any(|(_, found)| found.revoked));
     }
 
     /// A signature by a pinned key, as large as that, for a tag.
@@ -260,7 +291,7 @@ mod tests {
     }
 
     fn add(found: &mut FoundSoFar, (file, finding): FoundSignature, tag: Option<&Tag>) {
-        found.add((&[file], &[finding]), false, tag);
+        found.add((&[file], &[finding]), false, deciding(tag, 1));
     }
 
     #[test]
@@ -303,5 +334,71 @@ mod tests {
         assert_eq!(of_tag.count(), 2);
         assert!(found.signed().any(|one| one.revoked));
         assert!(kept(&found) <= MOST_BYTES);
+    }
+
+    /// Whether both keys' signatures of the tag v1 are among those that decide where no tag is asked for,
+    /// and two keys must have signed one. A third key signs that many other tags before, between and after.
+    fn decides_v1(found: &mut FoundSoFar, flood: usize, length: usize) -> bool {
+        let mut add = |(file, finding): FoundSignature| {
+            found.add((&[file], &[finding]), false, deciding(None, 2));
+        };
+        let signers = [Some(2), Some(3), None];
+        for (part, signer) in signers.into_iter().enumerate() {
+            for at in 0..flood {
+                add(signed(length, 1, Some(&format!("a{part}-{at}"))));
+            }
+            if let Some(key) = signer {
+                add(signed(5000, key, Some("v1")));
+            }
+        }
+        let files = found.files();
+        let of_v1 = files
+            .iter()
+            .filter(|file| file.bytes[8..].starts_with(b"v1 "));
+        of_v1.count() == 2
+    }
+
+    #[test]
+    fn no_number_of_tags_by_one_key_hides_the_tag_that_enough_other_keys_signed() {
+        for (flood, length) in [(30, 100), (180, 100), (30, SIGNATURE_BYTES), (60, 20_000)] {
+            let mut found = FoundSoFar::default();
+            assert!(decides_v1(&mut found, flood, length), "{flood} of {length}");
+            assert!(kept(&found) <= MOST_BYTES && found.signed.len() <= MOST_KEPT);
+            assert!(found.files().len() <= MOST_SIGNATURES);
+        }
+    }
+
+    #[test]
+    fn a_key_s_own_other_tags_hide_no_tag_that_it_signed_with_another_key() {
+        let mut found = FoundSoFar::default();
+        let mut add = |key, tag: &str| {
+            let (file, finding) = signed(100, key, Some(tag));
+            found.add((&[file], &[finding]), false, deciding(None, 2));
+        };
+        for at in 0..150 {
+            add(1, &format!("a{at}"));
+        }
+        add(1, "v1");
+        for at in 150..300 {
+            add(1, &format!("a{at}"));
+        }
+        add(2, "v1");
+        let tags: Vec<_> = found.signed().take(2).map(|one| one.tag.clone()).collect();
+        assert_eq!(tags, [Some("v1".to_owned()), Some("v1".to_owned())]);
+        assert!(found.left_out().is_empty());
+    }
+
+    #[test]
+    fn each_key_has_an_equal_part_of_the_signatures_that_decide() {
+        let mut found = FoundSoFar::default();
+        for at in 0..200 {
+            add(&mut found, signed(100, 1, Some(&format!("a{at}"))), None);
+        }
+        for at in 0..40 {
+            add(&mut found, signed(5000, 2, Some(&format!("b{at}"))), None);
+        }
+        let files = found.files();
+        let of_second = files.iter().filter(|file| file.bytes[0] == 2);
+        assert_eq!(of_second.count(), MOST_SIGNATURES / 2);
     }
 }

@@ -234,9 +234,8 @@ impl Unkept {
                 writer.cache(origin, files);
             }
             for evidence in &evidence {
-                // Writing waits for `merging`, and who holds that waits for `unsaved`: it is free then.
-                let files = evidence.unsaved_files();
-                if !files.is_empty() {
+                let files = evidence.unsaved.files();
+                if let Some(files) = files.filter(|files| !files.is_empty()) {
                     writer.cache(&evidence.origin, &files);
                 }
             }
@@ -348,11 +347,8 @@ impl Repositories {
     /// ([`saved`]); signatures have none, and are named at once. A cache that can't be written costs a
     /// fetch, never a decision.
     fn draft(&self, evidence: &Evidence) -> Option<Drafts> {
-        let unsaved = evidence
-            .unsaved
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let drafts = self.writer.draft(&evidence.origin, unsaved.as_ref()?);
+        let files = evidence.unsaved.files()?;
+        let drafts = self.writer.draft(&evidence.origin, &files);
         let drafts = drafts.map_err(|error| not_cached(&evidence.origin.subject, &error));
         let drafts = drafts.ok()?;
         if is_of_signatures(&evidence.origin) {
@@ -365,11 +361,7 @@ impl Repositories {
 
 /// The floors of evidence are safe now; its files get their names.
 fn saved(evidence: &Evidence, drafts: Option<Drafts>) {
-    evidence
-        .unsaved
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .take();
+    evidence.unsaved.clear();
     named(evidence, drafts);
 }
 
@@ -407,7 +399,7 @@ mod tests {
     use rootpin_trust::image::Repository;
     use rootpin_trust::{SignatureFile, SignedImage, cosign};
 
-    use super::super::statement::Unseen;
+    use super::super::statement::{UnsavedFiles, Unseen};
     use super::*;
     use crate::evidence::signature_cache::read_cached;
 
@@ -505,7 +497,7 @@ mod tests {
             valid_until: Timestamp::MAX,
             unseen: Unseen::default(),
             is_partly_at_hand: false,
-            unsaved: Mutex::new(Some(vec![(name, file(&["AQ=="]))])),
+            unsaved: UnsavedFiles::new(Some(vec![(name, file(&["AQ=="]))])),
         })
     }
 

@@ -27,6 +27,7 @@ mod root_expiry;
 mod signature_cache;
 mod signature_import;
 mod signature_pins;
+mod signature_room;
 mod signature_search;
 mod signatures;
 mod signed_manifests;

@@ -8,7 +8,7 @@ use super::drive::{Fetch, VerifiedUpdates, or_revoked};
 use super::due::{Due, MetadataTimes};
 use super::look::SourceFailure;
 use super::per_key::PerKeyCache;
-use super::statement::Unseen;
+use super::statement::{UnsavedFiles, Unseen};
 use super::tuf::source_for;
 use super::{Evidence, MetadataOrigin, NamedFiles, Repositories, RootLook};
 use crate::sources::NotaryServer;
@@ -210,7 +210,7 @@ impl NotaryLook<'_> {
                 valid_until: until.min(expires),
                 unseen: Unseen::default(),
                 is_partly_at_hand: false,
-                unsaved: Mutex::new(unsaved),
+                unsaved: UnsavedFiles::new(unsaved),
             }),
             floors: known.floors.clone(),
         })
@@ -240,7 +240,7 @@ impl NotaryLook<'_> {
             valid_until,
             unseen: Unseen::default(),
             is_partly_at_hand: false,
-            unsaved: Mutex::new(Some(files)),
+            unsaved: UnsavedFiles::new(Some(files)),
         });
         Ok(NotaryAtHand { evidence, floors })
     }

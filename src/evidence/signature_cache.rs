@@ -8,8 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::MetadataOrigin;
-use rootpin_trust::image::{Digest, Tag};
-use rootpin_trust::{KeyId, MOST_SIGNATURES, SignatureFile, SignatureFinding};
+use super::signature_room::{DecidingSignatures, SignatureRoom, in_turns, length, own_order};
+use rootpin_trust::image::Digest;
+use rootpin_trust::{KeyId, SignatureFile, SignatureFinding};
 
 /// How the sources of signatures begin, before the root's ID.
 pub(super) const SOURCE: &str = "signatures for root ";
@@ -76,10 +77,6 @@ fn counts(found: &SignatureFinding) -> bool {
     found.rejected.is_none()
 }
 
-fn length(file: &SignatureFile) -> usize {
-    file.bytes.len() + file.signature.as_ref().map_or(0, String::len)
-}
-
 /// Whether a signature ends later than another one, or at the same time and is smaller.
 fn is_better((file, found): JudgedFile<'_>, (other, of_other): JudgedFile<'_>) -> bool {
     (found.expires, Reverse(length(file))) > (of_other.expires, Reverse(length(other)))
@@ -115,63 +112,61 @@ enum MemberRank {
     Revoked,
     /// Counts for the tag that was asked for.
     Asked,
-    /// Cached, and counts for another tag.
-    Known,
-    /// Not cached yet, and counts for another tag.
-    New,
+    /// Counts for another tag that enough keys signed.
+    Signed,
+    /// Counts for a tag that too few keys signed.
+    BySome,
     /// Cached, and counts for nothing.
     Rest,
 }
 
-/// Signatures in the order in which they take room, small ones first. Of each key, tag and format there
-/// is one that counts, and one that is revoked. `tag`: the one that was asked for; `None`: each is.
+/// Signatures in the order in which they take room: of each rank the keys in turns, and of a key those
+/// that are cached first. Of each key, tag and format there is one that counts, and one that is revoked.
 /// `replaces`: whether a new signature takes the place of a cached one that counts for the same.
 fn ranked<'f>(
     known: JudgedFiles<'f>,
     new: JudgedFiles<'f>,
-    tag: Option<&Tag>,
+    deciding: DecidingSignatures<'_>,
     replaces: fn(JudgedFile<'_>, JudgedFile<'_>) -> bool,
 ) -> Vec<(MemberRank, &'f SignatureFile)> {
-    let is_asked = |found: &SignatureFinding| match (tag, &found.tag) {
-        (Some(asked), Some(bound)) => asked.as_str() == bound,
-        _ => true,
-    };
-    let mut members = Vec::new();
-    for (file, _) in best_of(known, |found| found.revoked).into_values() {
-        members.push((MemberRank::Revoked, file));
-    }
     let cached = best_of(known, counts).into_iter();
-    let mut best: BTreeMap<CountedFor<'f>, (MemberRank, JudgedFile<'f>)> = cached
-        .map(|(counts_for, judged)| (counts_for, (MemberRank::Known, judged)))
+    let mut best: BTreeMap<CountedFor<'f>, (bool, JudgedFile<'f>)> = cached
+        .map(|(counts_for, judged)| (counts_for, (false, judged)))
         .collect();
     for (counts_for, judged) in best_of(new, counts) {
-        let member = best.entry(counts_for).or_insert((MemberRank::New, judged));
+        let member = best.entry(counts_for).or_insert((true, judged));
         if replaces(judged, member.1) {
             member.1 = judged;
         }
     }
-    for (rank, (file, found)) in best.into_values() {
-        let rank = if is_asked(found) {
-            MemberRank::Asked
-        } else {
-            rank
-        };
-        members.push((rank, file));
-    }
-    for (file, found) in known.0.iter().zip(known.1) {
-        if !counts(found) {
-            members.push((MemberRank::Rest, file));
-        }
-    }
-    members.sort_by_key(|(rank, file)| (*rank, length(file)));
-    members
+    let signed_tags = deciding.signed_tags(best.values().map(|(_, (_, found))| *found));
+    let rank = |found: &SignatureFinding| match (deciding.tag, &found.tag) {
+        (Some(asked), Some(bound)) if asked.as_str() == bound => MemberRank::Asked,
+        (_, None) => MemberRank::Asked,
+        (_, Some(bound)) if signed_tags.contains(bound) => MemberRank::Signed,
+        _ => MemberRank::BySome,
+    };
+    let mut members: Vec<(MemberRank, bool, JudgedFile<'f>)> = best
+        .into_values()
+        .map(|(is_new, judged)| (rank(judged.1), is_new, judged))
+        .collect();
+    let revoked = best_of(known, |found| found.revoked).into_values();
+    members.extend(revoked.map(|judged| (MemberRank::Revoked, false, judged)));
+    let rest = known.0.iter().zip(known.1);
+    let rest = rest.filter(|(_, found)| !counts(found));
+    members.extend(rest.map(|judged| (MemberRank::Rest, false, judged)));
+    members.sort_by_key(|&(rank, is_new, (file, found))| (rank, is_new, own_order(file, found)));
+    let mut members = in_turns(members, |(_, _, (file, found))| (found.key, length(file)));
+    members.sort_by_key(|(rank, _, _)| *rank);
+    let members = members.into_iter();
+    members.map(|(rank, _, (file, _))| (rank, file)).collect()
 }
 
 /// The signatures of a cached file, within its limits.
 #[derive(Default)]
 struct CachedMembers<'f> {
     files: Vec<&'f SignatureFile>,
-    bytes: usize,
+    room: SignatureRoom,
 }
 
 impl<'f> CachedMembers<'f> {
@@ -180,26 +175,24 @@ impl<'f> CachedMembers<'f> {
         if self.files.contains(&file) {
             return true;
         }
-        let bytes = self.bytes + length(file);
-        let fits = self.files.len() < MOST_SIGNATURES && bytes <= MOST_BYTES;
+        let fits = self.room.take(length(file));
         if fits {
             self.files.push(file);
-            self.bytes = bytes;
         }
         fits
     }
 }
 
-/// What is cached of an image after a search found more for a tag, as far as there is room: the cached
-/// signatures by revoked keys, those that count for that tag, and those that count for others. `known`:
-/// what was cached before the search.
+/// What is cached of an image after a search found more, as far as there is room: the cached signatures
+/// by revoked keys, those that decided, and those that count for other tags. `known`: what was cached
+/// before the search.
 pub(super) fn with_found(
     known: JudgedFiles<'_>,
     new: JudgedFiles<'_>,
-    tag: Option<&Tag>,
+    deciding: DecidingSignatures<'_>,
 ) -> Vec<u8> {
     let mut members = CachedMembers::default();
-    for (rank, file) in ranked(known, new, tag, is_better) {
+    for (rank, file) in ranked(known, new, deciding, is_better) {
         // Of the rest, `merged_signatures` keeps what there is room for.
         if rank != MemberRank::Rest {
             members.add(file);
@@ -219,7 +212,12 @@ pub(super) fn with_imported(
     new: JudgedFiles<'_>,
 ) -> Result<Vec<u8>, NoRoom> {
     let mut members = CachedMembers::default();
-    for (rank, file) in ranked(known, new, None, is_longer) {
+    // All that counts must fit, in whatever order.
+    let any_tag = DecidingSignatures {
+        tag: None,
+        threshold: 1,
+    };
+    for (rank, file) in ranked(known, new, any_tag, is_longer) {
         if !members.add(file) && rank != MemberRank::Rest {
             return Err(NoRoom);
         }
@@ -227,12 +225,9 @@ pub(super) fn with_imported(
     Ok(cached_bytes(members.files))
 }
 
-/// A cached file would have more than [`MOST_SIGNATURES`] or [`MOST_BYTES`].
+/// A cached file would have more than there is room for.
 #[derive(Debug)]
 pub(super) struct NoRoom;
-
-/// Bytes of signatures that an image's cached file has at most.
-pub(super) const MOST_BYTES: usize = 2 << 20;
 
 fn cached_bytes<'f>(files: impl IntoIterator<Item = &'f SignatureFile>) -> Vec<u8> {
     let signature = |file: &SignatureFile| CachedSignature {
@@ -240,6 +235,9 @@ fn cached_bytes<'f>(files: impl IntoIterator<Item = &'f SignatureFile>) -> Vec<u
         bytes: STANDARD.encode(&file.bytes),
         signature: file.signature.clone(),
     };
+    let mut files: Vec<&SignatureFile> = files.into_iter().collect();
+    // The same signatures give the same bytes, whichever came first.
+    files.sort_by_key(|&file| (length(file), &file.bytes, &file.signature));
     let signatures = files.into_iter().map(signature).collect();
     // Text and base64 alone: it can't fail, and a file that is empty is fetched again.
     serde_json::to_vec(&CachedSignatures { signatures }).unwrap_or_default()
@@ -278,197 +276,4 @@ pub(super) fn merged_signatures(new: &[u8], known: &[u8]) -> Option<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use jiff::Timestamp;
-
-    use super::*;
-
-    fn file(bytes: &str) -> SignatureFile {
-        SignatureFile {
-            media_type: "application/cose".to_owned(),
-            bytes: bytes.into(),
-            signature: None,
-        }
-    }
-
-    /// What counts by a key for a tag, until so many seconds after the epoch.
-    fn found(key: u8, tag: &str, until: i64) -> SignatureFinding {
-        SignatureFinding {
-            format: "notation-cose",
-            key: Some(Digest::of(&[key]).hex().parse().unwrap()),
-            claimed_key: None,
-            predicate: None,
-            tag: Some(tag.to_owned()),
-            expires: Timestamp::from_second(until).unwrap(),
-            rejected: None,
-            is_of_image: true,
-            revoked: false,
-            is_over: false,
-            lacks: None,
-        }
-    }
-
-    /// The same by a key that is revoked.
-    fn revoked(key: u8) -> SignatureFinding {
-        SignatureFinding {
-            tag: None,
-            rejected: Some("its key is revoked".to_owned()),
-            revoked: true,
-            ..found(key, "", 0)
-        }
-    }
-
-    fn padded(name: &str, length: usize) -> SignatureFile {
-        file(&[name, &" ".repeat(length - name.len())].concat())
-    }
-
-    fn names(cached: &[u8]) -> Vec<String> {
-        let files = read_cached(cached).unwrap().into_iter();
-        let name = |file: SignatureFile| String::from_utf8(file.bytes).unwrap();
-        let mut names: Vec<_> = files.map(|file| name(file).trim_end().to_owned()).collect();
-        names.sort();
-        names
-    }
-
-    /// What has no more than a cached file may have.
-    fn within_limits(cached: &[u8]) -> Vec<String> {
-        let files = read_cached(cached).unwrap();
-        let bytes: usize = files.iter().map(length).sum();
-        assert!(files.len() <= MOST_SIGNATURES && bytes <= MOST_BYTES);
-        names(cached)
-    }
-
-    fn has(names: &[String], name: &str) -> bool {
-        names.iter().any(|one| one == name)
-    }
-
-    #[test]
-    fn of_each_key_and_tag_one_signature_is_cached_and_the_smallest_of_equal_ones() {
-        let files = ["a, longer", "a", "b", "of v2", "over"].map(file);
-        let mut findings = [
-            found(1, "v1", 5),
-            found(1, "v1", 5),
-            found(2, "v1", 5),
-            found(1, "v2", 5),
-            found(3, "v1", 5),
-        ];
-        findings[4].rejected = Some("over".to_owned());
-        let v1: Tag = "v1".parse().unwrap();
-        for tag in [Some(&v1), None] {
-            let all = with_found((&[], &[]), (&files, &findings), tag);
-            assert_eq!(names(&all), ["a", "b", "of v2"], "{tag:?}");
-        }
-        assert_eq!(names(&counted(&files, &findings)), ["a", "b", "of v2"]);
-        findings[0].expires = Timestamp::MAX;
-        let longer = with_found((&[], &[]), (&files, &findings), Some(&v1));
-        assert_eq!(names(&longer), ["a, longer", "b", "of v2"]);
-    }
-
-    #[test]
-    fn neither_many_nor_large_new_signatures_put_one_by_a_revoked_key_out_of_the_cache() {
-        let known = [file("revoked")];
-        let of_known = [revoked(200)];
-        let before = cached_bytes(&known);
-        let v1: Tag = "v1".parse().unwrap();
-        for (count, length) in [(64, 10), (8, 256 << 10)] {
-            for by_many_keys in [true, false] {
-                let new: Vec<_> = (0..count)
-                    .map(|at| padded(&format!("new {at}"), length))
-                    .collect();
-                let of_new: Vec<_> = (0..count)
-                    .map(|at| match at {
-                        _ if by_many_keys => found(at, "v1", 5),
-                        0 => found(1, "v1", 5),
-                        _ => found(1, &format!("other {at}"), 5),
-                    })
-                    .collect();
-                let pulled = with_found((&known, &of_known), (&new, &of_new), Some(&v1));
-                let written = merged_signatures(&pulled, &before).unwrap_or(pulled);
-                let all = within_limits(&written);
-                assert!(has(&all, "revoked"), "{all:?}");
-                // Of many keys any may be the one without room.
-                assert!(by_many_keys || has(&all, "new 0"), "{all:?}");
-                assert_eq!(all.len(), usize::from(count));
-
-                let import = |new: &[SignatureFile], of_new: &[SignatureFinding]| {
-                    with_imported((&known, &of_known), (new, of_new))
-                };
-                assert!(import(&new, &of_new).is_err());
-                let fewer = import(&new[1..], &of_new[1..]).unwrap();
-                let all = within_limits(&fewer);
-                assert!(has(&all, "revoked") && all.len() == usize::from(count));
-            }
-        }
-    }
-
-    #[test]
-    fn a_pull_keeps_other_tags_where_there_is_room_and_caches_its_own_where_there_is_none() {
-        let v1: Tag = "v1".parse().unwrap();
-        for (count, length, kept) in [
-            (3_usize, 10, 5),
-            (62, 10, 64),
-            (64, 10, 64),
-            (6, 256 << 10, 8),
-            (8, 256 << 10, 8),
-        ] {
-            let known: Vec<_> = (0..count)
-                .map(|at| padded(&format!("known {at}"), length))
-                .collect();
-            let of_known: Vec<_> = (0..count)
-                .map(|at| found(1, &format!("other {at}"), 5))
-                .collect();
-            // A small one of yet another tag comes after all that was cached.
-            let new = [padded("of v2", 10), padded("of v1", length)];
-            let of_new = [found(1, "v2", 5), found(1, "v1", 5)];
-            let pulled = with_found((&known, &of_known), (&new, &of_new), Some(&v1));
-            let written = merged_signatures(&pulled, &cached_bytes(&known)).unwrap_or(pulled);
-            let all = within_limits(&written);
-            assert!(has(&all, "of v1"), "{all:?}");
-            assert_eq!(all.len(), kept, "{count} of {length}");
-            let of_cached = all.iter().filter(|one| one.starts_with("known"));
-            let room = if length == 10 { 63 } else { 7 };
-            assert_eq!(of_cached.count(), count.min(room), "{count} of {length}");
-        }
-    }
-
-    #[test]
-    fn two_cached_files_of_one_image_are_merged_within_the_limit_of_bytes() {
-        let large = |name: &str| -> Vec<_> {
-            (0..8)
-                .map(|at| padded(&format!("{name} {at}"), 200 << 10))
-                .collect()
-        };
-        let (new, known) = (large("new"), large("known"));
-        let merged = merged_signatures(&cached_bytes(&new), &cached_bytes(&known)).unwrap();
-        let all = within_limits(&merged);
-        let of_new = all.iter().filter(|one| one.starts_with("new"));
-        assert_eq!((of_new.count(), all.len()), (8, 10));
-    }
-
-    #[test]
-    fn what_is_cached_and_counts_stays_and_what_counts_for_nothing_makes_room() {
-        let known: Vec<_> = (0..MOST_SIGNATURES)
-            .map(|at| file(&format!("known {at}")))
-            .collect();
-        let mut of_known: Vec<_> = (0..MOST_SIGNATURES)
-            .map(|at| found(1, &at.to_string(), 5))
-            .collect();
-        let with = |of_known: &[SignatureFinding], of_new: SignatureFinding| {
-            let new = [file("new")];
-            let all = with_imported((&known, of_known), (&new, &[of_new]));
-            all.map(|bytes| names(&bytes))
-        };
-        assert!(with(&of_known, found(1, "more", 5)).is_err());
-        // The same once more brings nothing, and one that ends later is better.
-        let same = with(&of_known, found(1, "0", 5)).unwrap();
-        assert!(same.contains(&"known 0".to_owned()) && !same.contains(&"new".to_owned()));
-        let later = with(&of_known, found(1, "0", 6)).unwrap();
-        assert!(!later.contains(&"known 0".to_owned()) && later.contains(&"new".to_owned()));
-        of_known[7].rejected = Some("it is over".to_owned());
-        let all = with(&of_known, found(1, "more", 5)).unwrap();
-        assert!(all.len() == MOST_SIGNATURES && all.contains(&"new".to_owned()));
-        assert!(!all.contains(&"known 7".to_owned()));
-        let large = [file(&" ".repeat(MOST_BYTES + 1))];
-        assert!(with_imported((&[], &[]), (&large, &[found(1, "v1", 5)])).is_err());
-    }
-}
+mod tests;

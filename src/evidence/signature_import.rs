@@ -10,10 +10,9 @@ use jiff::Timestamp;
 
 use super::bundle_import::ImportedRoot;
 use super::bundle_signatures::{BundledFile, malformed};
-use super::signature_cache::{
-    CacheFile, MOST_BYTES, NoRoom, file_name, read_cached, with_imported,
-};
+use super::signature_cache::{CacheFile, NoRoom, file_name, read_cached, with_imported};
 use super::signature_pins::Pins;
+use super::signature_room::MOST_BYTES;
 use super::signatures::origin;
 use super::{MAX_CACHED, Repositories, RootLook};
 use crate::sources::Bundle;

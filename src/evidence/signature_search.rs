@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use super::drive::revoked_beside;
 use super::found_signatures::FoundSoFar;
 use super::signature_pins::{kind_of, verify};
+use super::signature_room::DecidingSignatures;
 use super::statement::Unseen;
 use super::{Repositories, RootLook};
 use crate::sources::{CutLists, ListsRead, SourceError};
@@ -63,22 +64,25 @@ impl Repositories {
         let mut search =
             search.map_err(|error| beside_what_is_at_hand(error.refusal(), at_hand))?;
         let mut found = FoundSoFar::default();
+        let deciding = DecidingSignatures::of(look.root, image.tag);
         // What all of it comes to, as long as it came at once.
         let mut whole = None;
         let (mut more, mut is_cached) = (Some(known), true);
         while let Some(new) = more {
+            search.make_room(found.cached_among(&new));
             let new = found.not_seen(new);
             if !new.is_empty() {
                 let (new, alone) = verify(look, image, new, Vec::new()).await?;
                 // Copies of what counted already can't make it enough.
                 let known = counting(found.signed());
-                let counts = !counting(&alone.findings).is_subset(&known);
+                let count = counting(&alone.findings).difference(&known).count();
                 let by_pinned = alone.findings.iter().all(|found| found.key.is_some());
                 let is_whole = found.is_empty() && by_pinned;
                 // The cache may have what is by other roots' keys.
-                found.add((&new, &alone.findings), is_cached, image.tag);
+                found.add((&new, &alone.findings), is_cached, deciding);
+                search.make_room(count);
                 whole = is_whole.then_some((new, alone));
-                if counts && !all && !image.every_signer {
+                if count > 0 && !all && !image.every_signer {
                     let (files, outcome) = match whole.take() {
                         Some(whole) => whole,
                         None => verify(look, image, found.files(), Vec::new()).await?,

@@ -10,8 +10,9 @@ use super::found_signatures::FoundSoFar;
 use super::per_key::PerKeyCache;
 use super::signature_cache::{SOURCE, file_name, read_cached, with_found};
 use super::signature_pins::verify;
+use super::signature_room::DecidingSignatures;
 use super::signature_search::FoundSignatures;
-use super::statement::Unseen;
+use super::statement::{UnsavedFiles, Unseen};
 use super::{Evidence, MetadataOrigin, NamedFiles, Repositories, RootLook};
 use rootpin_policy::Root;
 use rootpin_trust::image::{Digest, Repository, Tag};
@@ -133,7 +134,8 @@ impl Repositories {
         let said = said.map_err(|no| shown_where(no, look, image, is_unsigned));
         let said = said.map(|verified| {
             let new = (files.as_slice(), outcome.findings.as_slice());
-            let cached = with_found((&before, &of_before), new, image.tag);
+            let deciding = DecidingSignatures::of(look.root, image.tag);
+            let cached = with_found((&before, &of_before), new, deciding);
             let files = vec![(file_name(image.digest), cached)];
             evidence(look, image, verified, Some(files), unseen)
         });
@@ -198,11 +200,12 @@ impl Repositories {
             return Ok((read_cached(&bytes).unwrap_or_default(), Vec::new()));
         }
         let mut found = FoundSoFar::default();
+        let deciding = DecidingSignatures::of(look.root, image.tag);
         for other in self.of_others(&own) {
             let bytes = self.cached(&other, &name);
             if let Some(files) = bytes.and_then(|bytes| read_cached(&bytes)) {
                 let (files, outcome) = verify(look, image, files, Vec::new()).await?;
-                found.add((&files, &outcome.findings), false, image.tag);
+                found.add((&files, &outcome.findings), false, deciding);
             }
         }
         Ok(found.into_parts())
@@ -288,7 +291,7 @@ fn evidence(
         valid_until,
         unseen,
         is_partly_at_hand: false,
-        unsaved: Mutex::new(files),
+        unsaved: UnsavedFiles::new(files),
     })
 }
 

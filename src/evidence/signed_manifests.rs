@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use super::drive::revoked_beside;
 use super::signatures::{SignaturesAtHand, lasts, origin};
-use super::statement::Unseen;
+use super::statement::{UnsavedFiles, Unseen};
 use super::{Evidence, Repositories, RootLook, share};
 use crate::sources::Description;
 use rootpin_trust::image::{Digest, Document, ImageRef};
@@ -140,7 +140,7 @@ impl Repositories {
             asked: Mutex::new(look.now),
             unseen,
             is_partly_at_hand,
-            unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
+            unsaved: UnsavedFiles::new(Some(files).filter(|files| !files.is_empty())),
         }))
     }
 
@@ -201,7 +201,7 @@ impl Repositories {
                 .iter()
                 .fold(Unseen::default(), |all, one| all.or(one.unseen.clone())),
             is_partly_at_hand: is_of_part || signed.iter().any(|one| one.is_at_hand()),
-            unsaved: Mutex::new(Some(files).filter(|files| !files.is_empty())),
+            unsaved: UnsavedFiles::new(Some(files).filter(|files| !files.is_empty())),
         }))
     }
 

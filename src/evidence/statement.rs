@@ -1,6 +1,6 @@
 //! A root's verified statement about one repository.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
@@ -29,7 +29,32 @@ pub(crate) struct Evidence {
     /// Whether a part of it is of what was at hand, so that its source may have more.
     pub(super) is_partly_at_hand: bool,
     /// What is still to be written: the files, once the floors are safe.
-    pub(super) unsaved: Mutex<Option<NamedFiles>>,
+    pub(super) unsaved: UnsavedFiles,
+}
+
+/// Files that are still to be written. Doors ask whether there are any, so nobody holds the lock
+/// while a disk takes its time.
+#[derive(Debug)]
+pub(super) struct UnsavedFiles(Mutex<Option<Arc<NamedFiles>>>);
+
+impl UnsavedFiles {
+    /// `None`: nothing has to be written.
+    pub(super) fn new(files: Option<NamedFiles>) -> Self {
+        Self(Mutex::new(files.map(Arc::new)))
+    }
+
+    pub(super) fn files(&self) -> Option<Arc<NamedFiles>> {
+        self.locked().clone()
+    }
+
+    /// All of it is written.
+    pub(super) fn clear(&self) {
+        self.locked().take();
+    }
+
+    fn locked(&self) -> MutexGuard<'_, Option<Arc<NamedFiles>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Why there may be signers that were not seen, where all of them were wanted.
@@ -78,9 +103,8 @@ impl Evidence {
 
     /// The files of it that are still to be written.
     pub(super) fn unsaved_files(&self) -> NamedFiles {
-        let unsaved = self.unsaved.lock();
-        let unsaved = unsaved.unwrap_or_else(PoisonError::into_inner);
-        unsaved.clone().unwrap_or_default()
+        let unsaved = self.unsaved.files();
+        unsaved.map_or_else(NamedFiles::new, |files| files.to_vec())
     }
 
     /// Whether its source may have more than it.
@@ -90,9 +114,6 @@ impl Evidence {
 
     /// Whether it has not been written yet.
     pub(crate) fn is_unsaved(&self) -> bool {
-        self.unsaved
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .is_some()
+        self.unsaved.files().is_some()
     }
 }

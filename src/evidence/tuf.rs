@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use super::drive::VerifiedUpdates;
 use super::due::{Due, MetadataTimes};
 use super::per_key::PerKeyCache;
-use super::statement::Unseen;
+use super::statement::{UnsavedFiles, Unseen};
 use super::{Evidence, MetadataOrigin, Repositories, RootLook};
 use rootpin_policy::TufRoot;
 use rootpin_trust::image::{Digest, Repository};
@@ -131,7 +131,7 @@ impl Repositories {
                 let unsaved = (!fresh || !updates.is_empty()).then(|| updates.take_files());
                 let (progress, origin, contact) =
                     (updates.unkept.take_progress(), this.origin, known.contact);
-                let (asked, unsaved) = (Mutex::new(known.asked), Mutex::new(unsaved));
+                let (asked, unsaved) = (Mutex::new(known.asked), UnsavedFiles::new(unsaved));
                 Ok(Arc::new(Evidence {
                     verified: Arc::new(verified),
                     progress,
@@ -280,7 +280,7 @@ impl TufLook<'_> {
             valid_until,
             unseen: Unseen::default(),
             is_partly_at_hand: false,
-            unsaved: Mutex::new(unsaved),
+            unsaved: UnsavedFiles::new(unsaved),
         })
     }
 }

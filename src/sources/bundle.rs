@@ -81,7 +81,14 @@ impl Bundle {
         &self.shown
     }
 
-    /// The names of its files of signatures, which no metadata is.
+    /// Whether it is one of signatures, which has nothing else in it: a delegated role may have a
+    /// name that begins as theirs do.
+    pub(crate) fn is_of_signatures(&self) -> bool {
+        let count = self.signatures().count();
+        count > 0 && count == self.members.len()
+    }
+
+    /// The names of its files of signatures.
     pub(crate) fn signatures(&self) -> impl Iterator<Item = &str> {
         let names = self.members.keys().map(String::as_str);
         names.filter(|name| name.starts_with(SIGNATURES))
@@ -281,6 +288,21 @@ mod tests {
         write_bundle(&path, &files()).unwrap();
         assert_eq!(fs::read(&path).unwrap(), first);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn metadata_with_a_role_that_is_named_as_signatures_are_is_no_bundle_of_signatures() {
+        let metadata = ("timestamp.json", EntryType::Regular, &b"x"[..]);
+        let named = ("signatures-a.json", EntryType::Regular, &b"y"[..]);
+        for (members, wanted) in [
+            (&[named][..], true),
+            (&[named, metadata], false),
+            (&[metadata], false),
+            (&[], false),
+        ] {
+            let bundle = read(&tar(members)).unwrap();
+            assert_eq!(bundle.is_of_signatures(), wanted, "{members:?}");
+        }
     }
 
     #[test]

@@ -30,6 +30,16 @@ use rootpin_trust::{MOST_SIGNATURES, SignatureFile};
 /// attestation, and in the tag that stands in for a list it does not say so.
 const MOST_MANIFESTS: usize = 96;
 
+/// Manifests and signatures that one search reads beyond these, for as many signatures that count.
+const MOST_MORE: usize = 7 * MOST_SIGNATURES;
+
+/// How much of one list may still be read.
+#[derive(Debug)]
+struct LeftOfList {
+    manifests: usize,
+    signatures: usize,
+}
+
 /// One search for an image's signatures.
 #[derive(Debug)]
 pub(crate) struct SignatureSearch<'a> {
@@ -42,9 +52,12 @@ pub(crate) struct SignatureSearch<'a> {
     steps: VecDeque<Step>,
     /// Manifests that were read, at the present way.
     read: BTreeSet<Digest>,
-    /// How many lists there were, and how many files were read of each.
+    /// How many lists there were, what may still be read of each, and of which the last files were.
     lists: usize,
-    files: BTreeMap<usize, usize>,
+    left: BTreeMap<usize, LeftOfList>,
+    last_list: usize,
+    /// How many more are read for those that count.
+    more_left: usize,
     /// Blobs of the list that is read now.
     blobs: (usize, BTreeMap<Digest, Vec<u8>>),
     time: SearchTime,
@@ -60,6 +73,15 @@ pub(crate) struct SignatureSearch<'a> {
     is_new_way: bool,
     /// Whether it was not asked for its list of referrers, as it is remembered to have none.
     rests_on_memory: bool,
+}
+
+impl LeftOfList {
+    fn whole() -> Self {
+        Self {
+            manifests: MOST_MANIFESTS,
+            signatures: MOST_SIGNATURES,
+        }
+    }
 }
 
 impl<'a> SignatureSearch<'a> {
@@ -85,7 +107,9 @@ impl<'a> SignatureSearch<'a> {
             steps: VecDeque::new(),
             read: BTreeSet::new(),
             lists: 0,
-            files: BTreeMap::new(),
+            left: BTreeMap::new(),
+            last_list: 0,
+            more_left: MOST_MORE,
             blobs: (0, BTreeMap::new()),
             time: SearchTime::new(now),
             failed: None,
@@ -112,6 +136,17 @@ impl<'a> SignatureSearch<'a> {
     /// How much was read of what lists beside the image name.
     pub(crate) fn lists_read(&self) -> ListsRead {
         self.counts.read
+    }
+
+    /// So many of the signatures that were given last count, each for a key and tag of its own. As many
+    /// more are read of their list: the many tags of a pinned key hide no other signature there.
+    pub(crate) fn make_room(&mut self, count: usize) {
+        if let Some(left) = self.left.get_mut(&self.last_list) {
+            let more = count.min(self.more_left);
+            left.manifests += more;
+            left.signatures += more;
+            self.more_left -= more;
+        }
     }
 
     /// Some signatures of the next place, no more than [`AT_ONCE`]; `None`: there is no other place.
@@ -288,7 +323,6 @@ impl<'a> SignatureSearch<'a> {
             }
             (Step::Manifests(some), _) => Ok(self.manifests(endpoint, some, deadline).await),
             (Step::Layers(some), _) => Ok(self.files(endpoint, some).await),
-            (Step::Blobs(some), _) => Ok(self.blobs(endpoint, some).await),
             (Step::IndexTag | Step::SignatureTag, None) => Ok(Vec::new()),
         }
     }
@@ -297,9 +331,21 @@ impl<'a> SignatureSearch<'a> {
     async fn manifests(
         &mut self,
         endpoint: &Endpoint,
-        manifests: ListPart<Digest>,
+        mut manifests: ListPart<Digest>,
         deadline: Instant,
     ) -> Vec<SignatureFile> {
+        let left = self.left.entry(manifests.list);
+        let left = &mut left.or_insert_with(LeftOfList::whole).manifests;
+        let count = *left;
+        if let Some(rest) = manifests.split_after(count) {
+            if count == 0 {
+                self.counts.left_out += rest.entries.len();
+                self.counts.read.listed -= rest.entries.len();
+                return Vec::new();
+            }
+            self.steps.push_front(Step::Manifests(rest));
+        }
+        *left -= manifests.entries.len();
         let ListPart {
             list,
             is_late,
@@ -356,7 +402,7 @@ impl<'a> SignatureSearch<'a> {
         listed.sort_by_key(|(order, _)| *order);
         listed.retain(|(_, digest)| known.insert(*digest));
         let count = listed.len();
-        listed.truncate(MOST_MANIFESTS);
+        listed.truncate(MOST_MANIFESTS + MOST_MORE);
         self.counts.left_out += count - listed.len();
         self.counts.read.listed += listed.len();
         self.counts.goes_on |= goes_on;
@@ -385,30 +431,24 @@ impl<'a> SignatureSearch<'a> {
         (manifest.order, manifest.layers)
     }
 
-    /// The first signatures of layers, as many as the list has left; the others are read next.
+    /// The first signatures of layers, few at a time, so that what is large is not all in memory at once;
+    /// the others are read next, as many as the list has left. One that can't be read hides no other one.
     async fn files(
         &mut self,
         endpoint: &Endpoint,
         mut part: ListPart<Layer>,
     ) -> Vec<SignatureFile> {
-        let (count, looked_at) = (part.entries.len(), self.files.entry(part.list).or_default());
-        part.entries
-            .truncate(MOST_SIGNATURES.saturating_sub(*looked_at));
-        *looked_at += part.entries.len();
+        let left = self.left.entry(part.list);
+        let left = &mut left.or_insert_with(LeftOfList::whole).signatures;
+        let count = AT_ONCE.min(*left);
+        let rest = part.split_after(count);
+        *left -= part.entries.len();
         self.counts.looked_at += part.entries.len();
-        self.counts.left_out += count - part.entries.len();
-        self.blobs(endpoint, part).await
-    }
-
-    /// The signatures of some layers, few at a time, so that what is large is not all in memory at
-    /// once. One that can't be read hides no other one.
-    async fn blobs(
-        &mut self,
-        endpoint: &Endpoint,
-        mut part: ListPart<Layer>,
-    ) -> Vec<SignatureFile> {
-        if let Some(rest) = part.split_after(AT_ONCE) {
-            self.steps.push_front(Step::Blobs(rest));
+        self.last_list = part.list;
+        match rest {
+            Some(rest) if count == 0 => self.counts.left_out += rest.entries.len(),
+            Some(rest) => self.steps.push_front(Step::Layers(rest)),
+            None => {}
         }
         // One that keeps us waiting leaves time for the next ones.
         let goes_on = self.goes_on_after(Some(part.is_late));

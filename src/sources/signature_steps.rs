@@ -23,8 +23,6 @@ pub(super) enum Step {
     Manifests(ListPart<Digest>),
     /// Layers of manifests.
     Layers(ListPart<Layer>),
-    /// The same, of which none is more than the list has left.
-    Blobs(ListPart<Layer>),
 }
 
 /// Entries of one list.
@@ -92,7 +90,7 @@ impl Step {
     pub(super) fn of_list(&self) -> Option<bool> {
         match self {
             Self::Manifests(part) => Some(part.is_late),
-            Self::Layers(part) | Self::Blobs(part) => Some(part.is_late),
+            Self::Layers(part) => Some(part.is_late),
             Self::Referrers | Self::IndexTag | Self::SignatureTag => None,
         }
     }
@@ -113,7 +111,7 @@ impl Step {
                 accept: MANIFEST,
                 cap: Document::LIMITS.bytes,
             }),
-            Self::Manifests(_) | Self::Layers(_) | Self::Blobs(_) => None,
+            Self::Manifests(_) | Self::Layers(_) => None,
         }
     }
 }

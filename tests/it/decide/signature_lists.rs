@@ -16,7 +16,7 @@ const OWN: &str = "[[root]]\nid = \"own\"\ntype = \"cosign\"\nkeys = [\"roots/ow
 const BOUND: &str = "binds-tag = \"annotation:tag\"\n";
 const REPORT: &str = "https://cosign.sigstore.dev/attestation/v1";
 
-fn described(media_type: &str, bytes: &[u8]) -> Value {
+pub(super) fn described(media_type: &str, bytes: &[u8]) -> Value {
     json!({ "mediaType": media_type, "digest": Digest::of(bytes).to_string(), "size": bytes.len() })
 }
 

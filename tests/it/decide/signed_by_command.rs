@@ -179,6 +179,31 @@ async fn a_scan_shows_the_formats_and_the_keys_that_an_image_s_signatures_name()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scan_shows_an_image_s_signatures_although_its_rule_has_only_roots_that_look_elsewhere() {
+    let (mut server, dir) = signed("bundle-p256").await;
+    let (repository, key) = (server.repository(), "d0".repeat(32));
+    let text = format!(
+        "[[root]]\nid = \"own\"\ntype = \"notary\"\nserver = \"http://127.0.0.1:1\"\nkeys = [\"{key}\"]\n\
+         role = \"targets\"\n[[rule]]\nmatch = \"{repository}\"\nroots = [\"own\"]\n"
+    );
+    let policy = policy(dir.path(), &text, "p256");
+    let name = server.name();
+    let scan = ["pin", "scan", &name, "--policy", &policy];
+    let (code, scanned) = rootpin(&scan).await;
+    let (root, beside) = (&scanned["scanned"][0], &scanned["scanned"][1]);
+    assert_eq!(
+        (code, &root["root"], &beside["signatures"][0]["format"]),
+        (2, &"own".into(), &"sigstore-bundle".into()),
+        "{scanned}"
+    );
+    assert!(root["error"].is_string(), "{scanned}");
+    // Nothing at all answers.
+    server.stop().await;
+    let (code, refused) = rootpin(&scan).await;
+    assert_eq!((code, &refused["outcome"]), (2, &"unjudged".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_for_a_tag_has_the_signature_of_that_tag_or_is_not_written() {
     let (mut server, dir) = signed("bundle-p256").await;
     let image = std::fs::read(folder("image.json")).unwrap();

@@ -89,7 +89,7 @@ impl TagBinding {
                 "have its publisher sign this tag too: cosign sign -a {name}={tag} … {repository}@{digest}"
             ),
             Self::Reference => format!(
-                "have its publisher sign the whole name: cosign sign --sign-container-identity {repository}:{tag} … {repository}@{digest}, or podman push --sign-by-sigstore-private-key; of a copy, signed-as in the policy's [[rule]] says which name it was signed under"
+                "have its publisher sign the whole name: cosign sign --sign-container-identity {repository}:{tag} … {repository}@{digest} (cosign 3 also with --new-bundle-format=false --use-signing-config=false: its bundles sign no name), or podman push --sign-by-sigstore-private-key; of a copy, signed-as in the policy's [[rule]] says which name it was signed under"
             ),
         }
     }

@@ -73,6 +73,8 @@ fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
         assert_eq!(refusal.code, Code::NoStatement);
         let command = "cosign sign --sign-container-identity 127.0.0.1:5000/team/app:TAG";
         assert!(refusal.hint.contains(command), "{refusal:?}");
+        let of_cosign_3 = "cosign 3 also with --new-bundle-format=false";
+        assert!(refusal.hint.contains(of_cosign_3), "{refusal:?}");
         // Whoever put something beside it says nothing more of it.
         let mut all = files(name);
         all.push(SignatureFile {
