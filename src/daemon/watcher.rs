@@ -91,6 +91,8 @@ pub(super) struct Watcher {
     /// What came of it, and when it is to be judged again though no file has changed.
     judged: JudgedPolicy,
     last_good: LastGood,
+    /// Whether the policy in force is to be kept as soon as it is known whose the state is.
+    unkept: bool,
     decider: Arc<Decider>,
     observer: Arc<Observer>,
     status: Arc<StatusBoard>,
@@ -152,11 +154,12 @@ impl Watcher {
             Arc::clone(observer),
             Arc::clone(status),
         );
-        let watcher = Self {
+        let mut watcher = Self {
             dir,
             taken: first.files,
             judged,
             last_good,
+            unkept: false,
             decider,
             observer,
             status,
@@ -186,6 +189,9 @@ impl Watcher {
                     }
                     None => return,
                 },
+            }
+            if self.unkept {
+                self.keep();
             }
             let changed = self.taken.look() != self.taken.identity();
             if !changed
@@ -268,16 +274,21 @@ impl Watcher {
     }
 
     /// Keeps the policy on disk for a start at which it doesn't load. Not where the state is lost
-    /// or can't be used: nothing is made in a folder of which nobody knows whose it is.
-    fn keep(&self) {
+    /// or can't be used: nothing is made in a folder of which nobody knows whose it is. Once
+    /// somebody has acknowledged it, an older policy there must not be the one that comes back.
+    fn keep(&mut self) {
         let Ok(policy) = self.decider.policy() else {
             return;
         };
-        let lost = matches!(
+        // What was in force before one that was refused is kept already, where it could be.
+        if self.judged.refused.is_some() && !self.unkept {
+            return;
+        }
+        self.unkept = matches!(
             self.status.mark().standing(self.decider.store()),
             MarkStanding::Lost { .. } | MarkStanding::Unknown(_)
         );
-        if self.judged.refused.is_some() || lost {
+        if self.unkept {
             return;
         }
         if let Err(error) = self

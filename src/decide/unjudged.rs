@@ -114,7 +114,7 @@ pub fn too_slow(deadline: Duration) -> Refusal {
         Code::OverLimit,
         format!("no decision within {deadline:?}"),
         "one within the deadline of rootpin.toml",
-        "a trust server or containerd is slow: see `rootpin status` and the log",
+        "a trust server, containerd or the state's disk is slow: see `rootpin status` and the log",
     )
 }
 

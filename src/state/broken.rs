@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::seen::SeenState;
+use super::write_watch::WriteWatch;
 use super::{StateError, Store, directory, file};
 
 /// A state that could not be opened.
@@ -40,6 +41,7 @@ impl Store {
             path: file::path(dir),
             database: RwLock::new(None),
             write_failed: AtomicBool::new(false),
+            writing: WriteWatch::default(),
             proved: Mutex::new(None),
             unnamed: Mutex::new(None),
             held: Mutex::new(None),

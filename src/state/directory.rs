@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as 
 use std::path::Path;
 
 use super::StateError;
+use crate::plain_text::error_words;
 
 /// What a directory is when the state is opened in it.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,10 +64,8 @@ pub(super) fn prepare(dir: &Path, file: &Path, draft: &Path) -> Result<Directory
                 return prepare(dir, file, draft);
             }
             if !entries.is_empty() && !entries.iter().any(|path| path == draft) {
-                let why = format!(
-                    "the directory is not new, yet {} is not in it",
-                    file.display()
-                );
+                let name = file.file_name().unwrap_or_default().display();
+                let why = format!("the directory is not new, yet {name} is not in it");
                 return Err(unusable(
                     dir,
                     &why,
@@ -134,7 +133,7 @@ pub(super) fn sync(dir: &Path) -> io::Result<()> {
 pub(super) fn io_error(path: &Path, error: &io::Error) -> StateError {
     unusable(
         path,
-        &error.to_string(),
+        &error_words(error),
         "see that the directory is there and can be written, then start again",
     )
 }

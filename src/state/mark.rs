@@ -12,6 +12,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{StateOrigin, Store};
+use crate::plain_text::shell_word;
+use crate::problem::Problem;
 
 /// The file of the mark.
 #[derive(Debug, Clone)]
@@ -34,7 +36,7 @@ pub(crate) enum MarkStanding {
         origin: Option<StateOrigin>,
     },
     /// The mark can't be read, or the state can't.
-    Unknown(String),
+    Unknown(Problem),
 }
 
 impl MarkStanding {
@@ -70,8 +72,8 @@ impl StateMark {
     #[must_use]
     pub(crate) fn standing(&self, store: &Store) -> MarkStanding {
         match (store.origin(), self.read()) {
-            (Err(error), _) => MarkStanding::Unknown(error.to_string()),
-            (_, Err(error)) => MarkStanding::Unknown(format!("{}: {error}", self.path.display())),
+            (Err(error), _) => MarkStanding::Unknown(error.to_string().into()),
+            (_, Err(problem)) => MarkStanding::Unknown(problem.about(self.path.display())),
             (Ok(Some(origin)), Ok(None)) => MarkStanding::New(origin),
             (Ok(Some(origin)), Ok(Some(known))) if origin.id == known => MarkStanding::Acknowledged,
             (Ok(None), Ok(None)) => MarkStanding::Acknowledged,
@@ -80,20 +82,22 @@ impl StateMark {
     }
 
     /// The ID in it; none where there is no such file.
-    fn read(&self) -> io::Result<Option<String>> {
-        let odd = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    fn read(&self) -> Result<Option<String>, Problem> {
+        let failed = |error: io::Error| Problem::new(error.to_string());
         let metadata = match fs::symlink_metadata(&self.path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            metadata => metadata?,
+            metadata => metadata.map_err(failed)?,
         };
-        let own = fs::metadata("/proc/self")?.uid();
+        let own = fs::metadata("/proc/self").map_err(failed)?.uid();
         if !metadata.is_file() || metadata.len() > 4096 {
-            return Err(odd("not the file that rootpin writes"));
+            return Err(Problem::new("not the file that rootpin writes"));
         }
         if ![0, own].contains(&metadata.uid()) || metadata.mode() & 0o022 != 0 {
-            return Err(odd("others can write it; hint: chown root and chmod 644"));
+            let file = shell_word(&self.path.to_string_lossy());
+            let hint = format!("chown root {file}; chmod 644 {file}");
+            return Err(Problem::hinted("others can write it", hint));
         }
-        let text = fs::read_to_string(&self.path)?;
+        let text = fs::read_to_string(&self.path).map_err(failed)?;
         let id = text
             .lines()
             .find(|line| !line.starts_with('#'))
@@ -105,8 +109,9 @@ impl StateMark {
         if hex {
             Ok(Some(id.to_owned()))
         } else {
-            Err(odd(
-                "no ID of a state in it; hint: rootpin state acknowledge --lost",
+            Err(Problem::hinted(
+                "no ID of a state in it",
+                "rootpin state acknowledge --lost",
             ))
         }
     }
@@ -148,7 +153,11 @@ mod tests {
         };
         assert_eq!(known, origin.id);
         fs::write(mark.path(), "x").unwrap();
-        assert_eq!(mark.standing(&second).as_str(), "unknown");
+        let MarkStanding::Unknown(why) = mark.standing(&second) else {
+            panic!("{:?}", mark.standing(&second))
+        };
+        let hint = why.hint.as_deref();
+        assert_eq!(hint, Some("rootpin state acknowledge --lost"), "{why}");
     }
 
     #[test]

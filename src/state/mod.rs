@@ -44,12 +44,14 @@ mod show;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod write_watch;
 
 use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard};
+use std::time::Instant;
 
 use jiff::{SignedDuration, Timestamp};
 use redb::Database;
@@ -62,6 +64,7 @@ use broken::BrokenState;
 use error::FileFault;
 use file::{OpenFile, Unnamed};
 use seen::{SeenDraft, SeenState, Trouble};
+use write_watch::WriteWatch;
 
 pub use break_glass::HostTime;
 pub(crate) use break_glass::{GlassFile, GlassRecord, GlassStanding};
@@ -85,6 +88,7 @@ pub struct Store {
     database: RwLock<Option<Database>>,
     /// Whether no write succeeded since one failed: a full disk lets the file be opened and read.
     write_failed: AtomicBool,
+    writing: WriteWatch,
     /// When a write was last tried for nothing but to see whether there is room by now.
     proved: Mutex<Option<Timestamp>>,
     /// The name that a new file gets when the first thing is written to it.
@@ -148,6 +152,7 @@ impl Store {
             path,
             database: RwLock::new(Some(opened.database)),
             write_failed: AtomicBool::new(false),
+            writing: WriteWatch::default(),
             proved: Mutex::new(None),
             unnamed: Mutex::new(opened.unnamed),
             held: Mutex::new(opened.held),
@@ -164,7 +169,8 @@ impl Store {
     pub fn usable(&self) -> Result<(), StateError> {
         self.seen()?;
         let is_lost = || {
-            let database = self.database.read();
+            // Who opens the file again has the lock, for as long as a disk that hangs takes.
+            let database = self.database.try_read();
             database.map_or(true, |database| database.is_none())
         };
         if self.write_failed.load(Ordering::Relaxed) || is_lost() {
@@ -177,7 +183,12 @@ impl Store {
     /// Why the state cannot be used, if it can't.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.usable().err().map(|error| error.to_string())
+        let unusable = self.usable().err().map(|error| error.to_string());
+        let hangs = |lasted: std::time::Duration| {
+            let (file, seconds) = (self.path.display(), lasted.as_secs());
+            format!("{file}: a write has not ended for {seconds} s, so its disk hangs")
+        };
+        unusable.or_else(|| self.writing.hangs(Instant::now()).map(hangs))
     }
 
     /// The directory that it lies in.
@@ -387,6 +398,7 @@ impl Store {
         mut draft: SeenDraft,
         rows: &[ledger::RowChange],
     ) -> Result<(), Trouble> {
+        let _under_way = self.writing.begin(Instant::now());
         if let Some(held) = self.held.lock().map_err(|_| self.poisoned())?.take() {
             held.write_through().map_err(FileFault::from)?;
         }
@@ -442,6 +454,9 @@ impl Store {
     fn open_again(&self) -> Result<(), StateError> {
         let mut guard = self.database.write().map_err(|_| self.poisoned())?;
         if guard.is_none() {
+            // Nothing was told of what is in a file without a name, and its lock on the directory
+            // would keep this process itself from making it anew.
+            drop(self.unnamed.lock().map_err(|_| self.poisoned())?.take());
             let OpenFile {
                 database,
                 seen,

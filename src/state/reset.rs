@@ -1,7 +1,7 @@
 //! The explicit way to forget: `rootpin state reset`.
 
 use std::path::{Path, PathBuf};
-use std::{fmt, io};
+use std::{fmt, fs, io};
 
 use jiff::Timestamp;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
@@ -204,6 +204,25 @@ pub(crate) fn start_anew(dir: &Path) -> Result<Option<PathBuf>, StateError> {
 /// Renames the file to the first free of `state.redb.unusable`, `state.redb.unusable-1` and so on:
 /// an older one may be the backup. `None`: there is no file.
 fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
+    let rename = |aside: &Path| renameat_with(CWD, path, CWD, aside, RenameFlags::NOREPLACE);
+    to_first_free(path, |aside| match rename(aside) {
+        // Not every file system has a rename that takes no other's name.
+        Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => by_link(path, aside),
+        done => done.map_err(io::Error::from),
+    })
+}
+
+/// Gives the file another name, which it takes from no other, and then takes the first one away. In
+/// between it has both: whoever ends there sets it aside once more.
+fn by_link(path: &Path, aside: &Path) -> io::Result<()> {
+    fs::hard_link(path, aside)?;
+    fs::remove_file(path)
+}
+
+fn to_first_free(
+    path: &Path,
+    take: impl Fn(&Path) -> io::Result<()>,
+) -> io::Result<Option<PathBuf>> {
     let mut number: u32 = 0;
     loop {
         let aside = if number == 0 {
@@ -211,11 +230,32 @@ fn set_aside(path: &Path) -> io::Result<Option<PathBuf>> {
         } else {
             path.with_extension(format!("redb.unusable-{number}"))
         };
-        match renameat_with(CWD, path, CWD, &aside, RenameFlags::NOREPLACE) {
+        match take(&aside).map_err(|error| (error.kind(), error)) {
             Ok(()) => return Ok(Some(aside)),
-            Err(Errno::NOENT) => return Ok(None),
-            Err(Errno::EXIST) => number = number.saturating_add(1),
-            Err(error) => return Err(error.into()),
+            Err((io::ErrorKind::NotFound, _)) => return Ok(None),
+            Err((io::ErrorKind::AlreadyExists, _)) => number = number.saturating_add(1),
+            Err((_, error)) => return Err(error),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_is_set_aside_by_a_link_where_a_rename_would_write_over_another_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("state.redb");
+        let at = |name: &str| fs::read_to_string(dir.path().join(name)).ok();
+        fs::write(&path, "broken").unwrap();
+        fs::write(dir.path().join("state.redb.unusable"), "older").unwrap();
+        let moved = to_first_free(&path, |aside| by_link(&path, aside)).unwrap();
+        assert_eq!(moved, Some(dir.path().join("state.redb.unusable-1")));
+        assert_eq!(at("state.redb"), None);
+        assert_eq!(at("state.redb.unusable").as_deref(), Some("older"));
+        assert_eq!(at("state.redb.unusable-1").as_deref(), Some("broken"));
+        let none = to_first_free(&path, |aside| by_link(&path, aside)).unwrap();
+        assert_eq!((none, at("state.redb.unusable-2")), (None, None));
     }
 }

@@ -14,11 +14,12 @@ use crate::fault_table::Table;
 const TABLE: Table = Table("faults");
 
 /// Each has a test that makes it, and a row.
-const FAULTS: [&str; 21] = [
+const FAULTS: [&str; 22] = [
     "kill -9, again and again, under load",
     "the state's disk fills up",
     "the state's disk is full when rootpind starts",
     "the state's disk turns read-only by an error",
+    "the state's disk hangs: no write to it ends",
     "the state is read-only when rootpind starts",
     "a bit of the state file flips",
     "a second rootpind on the same state",

@@ -144,6 +144,42 @@ fn an_empty_folder_in_place_of_the_acknowledged_state_is_red_and_serves_all_the_
     assert_eq!(world.rootpin_json(&["status"]).1, 0);
 }
 
+#[test]
+fn once_another_state_is_acknowledged_the_policy_in_force_is_kept_there_and_an_older_one_never_comes_back()
+ {
+    let Some((world, image)) = host("t-kept") else {
+        return;
+    };
+    // Another state, which has the policy of its own time.
+    let daemon = world.start();
+    assert_eq!(verify(&world, &image), "allowed");
+    assert_eq!(daemon.stop().0, 0);
+    fs::rename(world.path("state"), world.path("other")).unwrap();
+    let daemon = world.start();
+    assert_eq!(world.rootpin(&["state", "acknowledge"]).code, 0);
+    assert_eq!(daemon.stop().0, 0);
+    fs::remove_dir_all(world.path("state")).unwrap();
+    fs::rename(world.path("other"), world.path("state")).unwrap();
+    world.write_policy(&world.policy().replace("team/*", "elsewhere/*"));
+    let daemon = world.start();
+    let (status, _) = world.rootpin_json(&["status"]);
+    assert_eq!(status["state"]["standing"], "lost", "{status}");
+    let hash = status["policy"]["hash"].as_str().unwrap();
+    let is_kept = || {
+        let last = fs::read_to_string(world.path("state/policy.last"));
+        last.is_ok_and(|text| text.contains(hash))
+    };
+    assert!(!is_kept(), "nobody knows whose the folder is");
+    assert_eq!(verify(&world, &image), "no-rule");
+    assert_eq!(world.rootpin(&["state", "acknowledge", "--lost"]).code, 0);
+    status_when(&world, |_| is_kept());
+    assert_eq!(daemon.stop().0, 0);
+    world.write_policy("version = 1\n");
+    let mut daemon = world.start();
+    daemon.line("is in force again");
+    assert_eq!(verify(&world, &image), "no-rule");
+}
+
 // A policy that does not load.
 
 #[test]
@@ -335,10 +371,17 @@ fn after_a_clock_that_ran_ahead_was_set_right_only_the_times_are_forgotten() {
         "{dry:?}"
     );
     assert_eq!(verify(&world, &image), "clock");
-    assert_eq!(world.rootpin(&["state", "reset", "--contacts"]).code, 0);
+    let unasked = world.rootpin(&["state", "reset", "--contacts"]);
+    assert!(
+        unasked.code == 64 && unasked.err.contains("--yes forgets it"),
+        "{unasked:?}"
+    );
+    assert_eq!(verify(&world, &image), "clock");
+    let reset = ["state", "reset", "--contacts", "--yes"];
+    assert_eq!(world.rootpin(&reset).code, 0);
     assert_eq!(floors(&world), before);
     assert_eq!(verify(&world, &image), "allowed");
-    let again = world.rootpin(&["state", "reset", "--contacts"]);
+    let again = world.rootpin(&reset);
     assert!(
         again
             .out

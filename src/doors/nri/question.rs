@@ -130,7 +130,7 @@ fn too_slow(time: Duration) -> Refusal {
         Code::OverLimit,
         format!("no decision within {time:?}"),
         "one within three quarters of containerd's plugin_request_timeout, after which it would go on unasked",
-        "a trust server or containerd is slow: see `rootpin status` and the log, or raise plugin_request_timeout in containerd's section for NRI",
+        "a trust server, containerd or the state's disk is slow: see `rootpin status` and the log, or raise plugin_request_timeout in containerd's section for NRI",
     )
 }
 

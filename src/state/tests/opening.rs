@@ -6,6 +6,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::support::{see, verified, version};
+use crate::state::error::FileFault;
+use crate::state::seen::Trouble;
 use crate::state::{StateError, Store, start_anew};
 use rootpin_trust::Code;
 
@@ -105,6 +107,27 @@ fn a_new_state_that_can_get_no_name_keeps_nothing_and_says_so_until_it_can() {
     }
     fs::remove_dir(&file).unwrap();
     see(&store, 1, &verified("app", 3)).unwrap();
+    drop(store);
+    assert_eq!(
+        version(&Store::open(dir.path()).unwrap(), "app", "timestamp"),
+        Some(3)
+    );
+}
+
+#[test]
+fn a_new_state_whose_first_write_fails_is_made_anew_by_the_next_one_without_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let fail =
+        |_: &redb::Database| -> Result<(), Trouble> { Err(FileFault::new("disk full").into()) };
+    for _ in 0..2 {
+        assert_eq!(
+            store.with_database(fail).unwrap_err().code(),
+            Code::StateUnusable
+        );
+    }
+    see(&store, 1, &verified("app", 3)).unwrap();
+    assert_eq!(store.trouble(), None);
     drop(store);
     assert_eq!(
         version(&Store::open(dir.path()).unwrap(), "app", "timestamp"),

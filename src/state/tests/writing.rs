@@ -1,6 +1,7 @@
 //! A commit writes, and the same is read.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use super::support::{
     DAY, SERVER, at, floor, gun, key, keys, row, see, under, verified, version, with_floors,
@@ -375,4 +376,37 @@ fn a_repository_of_a_reset_root_is_forgotten_and_the_others_are_not() {
             .len(),
         1
     );
+}
+
+#[test]
+fn a_write_that_does_not_end_is_trouble_until_it_ends() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let begun = Instant::now().checked_sub(Duration::from_secs(60)).unwrap();
+    let write = store.writing.begin(begun);
+    let told = store.trouble().unwrap();
+    assert!(
+        told.contains("state.redb: a write has not ended for 60 s"),
+        "{told}"
+    );
+    assert_eq!(store.usable().map_err(|error| error.to_string()), Ok(()));
+    drop(write);
+    assert_eq!(store.trouble(), None);
+}
+
+#[test]
+fn who_asks_for_the_trouble_does_not_wait_until_the_file_is_opened_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    let opening = store.database.write().unwrap();
+    let told = std::thread::scope(|scope| {
+        let (say, hear) = std::sync::mpsc::channel();
+        let store = &store;
+        scope.spawn(move || say.send(store.trouble()));
+        let told = hear.recv_timeout(Duration::from_secs(60));
+        drop(opening);
+        told
+    });
+    assert!(told.unwrap().is_some());
+    assert_eq!(store.trouble(), None);
 }

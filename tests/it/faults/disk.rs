@@ -1,4 +1,4 @@
-//! The disk below the state: full, read-only, rotten, or another's.
+//! The disk below the state: full, read-only, hanging, rotten, or another's.
 
 use std::fs;
 use std::io::Write as _;
@@ -75,21 +75,72 @@ fn a_rootpind_that_starts_on_a_full_disk_answers_as_soon_as_there_is_room() {
     assert_eq!(daemon.stop().0, 0);
 }
 
+/// A namespace in which the state's folder is an ext4 of its own, and the command that mounts it.
+fn ext4(world: &World) -> Option<(Mounts, String)> {
+    let (state, disk) = (world.path("state"), world.path("disk.ext4"));
+    fs::create_dir(&state).unwrap();
+    let (state, disk) = (state.display(), disk.display());
+    let mount = format!("mount -o loop,errors=remount-ro '{disk}' '{state}'");
+    let mounts = Mounts::new(&format!(
+        "truncate -s 16M '{disk}'; mkfs.ext4 -q '{disk}'; {mount}; rmdir '{state}/lost+found'; chmod 700 '{state}'"
+    ))?;
+    Some((mounts, mount))
+}
+
+/// A file system whose writes wait, until this is dropped.
+struct Frozen<'a>(&'a Mounts, String);
+
+impl<'a> Frozen<'a> {
+    fn freeze(mounts: &'a Mounts, folder: &Path) -> Self {
+        let folder = folder.display().to_string();
+        mounts.run(&format!("fsfreeze --freeze '{folder}'"));
+        Self(mounts, folder)
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let Self(mounts, folder) = self;
+        mounts.run(&format!("fsfreeze --unfreeze '{folder}' || true"));
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_costs_each_question_its_deadline_and_no_floor() {
+    let Some(mut scene) = Scene::new("f-hangs", "the state's disk hangs: no write to it ends")
+    else {
+        return;
+    };
+    let Some((mounts, _)) = ext4(&scene.world) else {
+        return;
+    };
+    let daemon = mounts.start(&scene.world, &scene.world.config());
+    assert_eq!(daemon.notice(), "READY=1");
+    scene.well();
+    let frozen = Frozen::freeze(&mounts, &scene.world.path("state"));
+    scene.publish();
+    let newest = scene.publisher.roles["timestamp"].version;
+    let saw = scene.ask();
+    scene.told_by_status("the state is in trouble");
+    scene.told_by_metric("rootpin_state_ok 0");
+    drop(frozen);
+    let back = scene.back_within(2);
+    assert!(scene.has_seen(newest), "{:?}", scene.floors());
+    scene.end(&saw, back);
+    assert_eq!(daemon.stop().0, 0);
+}
+
 #[test]
 fn a_disk_that_turns_read_only_by_an_error_refuses_and_loses_no_floor() {
     let Some(mut scene) = Scene::new("f-readonly", "the state's disk turns read-only by an error")
     else {
         return;
     };
-    let (state, disk) = (scene.world.path("state"), scene.world.path("disk.ext4"));
-    fs::create_dir(&state).unwrap();
-    let (state, disk) = (state.display(), disk.display());
-    let mount = format!("mount -o loop,errors=remount-ro '{disk}' '{state}'");
-    let Some(mounts) = Mounts::new(&format!(
-        "truncate -s 16M '{disk}'; mkfs.ext4 -q '{disk}'; {mount}; rmdir '{state}/lost+found'; chmod 700 '{state}'"
-    )) else {
+    let Some((mounts, mount)) = ext4(&scene.world) else {
         return;
     };
+    let (state, disk) = (scene.world.path("state"), scene.world.path("disk.ext4"));
+    let (state, disk) = (state.display(), disk.display());
     let daemon = mounts.start(&scene.world, &scene.world.config());
     assert_eq!(daemon.notice(), "READY=1");
     scene.well();

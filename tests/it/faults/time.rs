@@ -108,7 +108,9 @@ fn a_clock_that_ran_ahead_leaves_a_time_that_a_person_has_to_forget() {
     clock.set("+0");
     let saw = scene.ask();
     scene.told_by_questions("clock");
-    let reset = scene.world.rootpin(&["state", "reset", "--contacts"]);
+    let reset = scene
+        .world
+        .rootpin(&["state", "reset", "--contacts", "--yes"]);
     assert_eq!(reset.code, 0, "{reset:?}");
     assert_eq!(scene.ask(), "allowed");
     scene.end(
