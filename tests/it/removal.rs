@@ -65,3 +65,31 @@ fn a_package_is_not_removed_while_a_file_has_an_engine_ask_wherever_that_file_is
         assert_eq!(asking(root.path()), [""; 0], "{path} asks no more");
     }
 }
+
+/// What logrotate runs after it renamed the audit file, with a systemd that says so of rootpind.
+fn rotated(is_active: &str) -> (bool, String) {
+    let text = include_str!("../../packaging/logrotate/rootpin");
+    let (_, steps) = text.split_once("postrotate\n").unwrap();
+    let (steps, _) = steps.split_once("endscript").unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let systemctl = "systemctl() { echo \"$*\"; case $* in *is-active*) $IS_ACTIVE ;; esac; }\n";
+    let file = folder.path().join("steps");
+    fs::write(&file, format!("{systemctl}{steps}")).unwrap();
+    let mut shell = Command::new("sh");
+    let output = shell
+        .arg("-e")
+        .arg(file)
+        .env("IS_ACTIVE", is_active)
+        .output();
+    let output = output.unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.success(), said)
+}
+
+#[test]
+fn logrotate_has_rootpind_open_its_file_anew_and_does_not_fail_where_it_does_not_run() {
+    let asked = "-q is-active rootpind.service\n";
+    let reloaded = format!("{asked}reload rootpind.service\n");
+    assert_eq!(rotated("true"), (true, reloaded));
+    assert_eq!(rotated("false"), (true, asked.to_owned()));
+}

@@ -81,6 +81,7 @@ crate::operate::codes_with_facts! {
     SocketReplaceable = "socket-replaceable", "others than root can take the place of one of rootpin's sockets", (Open, "a gate that says Unimplemented lets everything pass");
     SocketTaken = "socket-taken", "a door of rootpin does not listen, for somebody else has its socket or port", (Open, "engines ask whoever is there, or nobody");
     SocketSilent = "socket-silent", "rootpind runs, and nobody listens at a door's socket of rootpin.toml", (Weak, "rootpind runs by an earlier rootpin.toml, or without its sockets: an engine that asks there is refused every layer");
+    NotAtBoot = "not-at-boot", "systemd does not start rootpind with the host", (Weak, "after the next boot each engine that asks is refused every layer, until somebody starts rootpind");
 
     StateLost = "state-lost", "another state was acknowledged on this host than the one that rootpind has", (Open, "its rollback floors are lost or not mounted, so that metadata which this host saw replaced would be taken again");
     StateNew = "state-new", "nobody has acknowledged this host's state", (Weak, "an empty folder in place of a volume that isn't mounted looks like a first start");

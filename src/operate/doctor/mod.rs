@@ -95,6 +95,7 @@ pub async fn examine(
     let holes = &mut found.report.holes;
     holes.extend(check::processes(&running, &known, &sockets, &names));
     holes.extend(check::sockets(config));
+    holes.extend(check::at_boot(Path::new("/"), config));
     let rooted = policy
         .as_ref()
         .is_some_and(|policy| policy.credentials_to == CredentialsTo::Rooted);

@@ -2,6 +2,7 @@
 //! execve(2).
 
 use std::fs::{self, File};
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
@@ -33,7 +34,17 @@ pub(super) fn hindrance(path: &Path) -> Option<Hindrance> {
         let why = format!("{shown} {why}");
         Some(Hindrance { why, hint: None })
     };
-    let about = fs::metadata(path).ok()?;
+    let about = match fs::metadata(path) {
+        // Who runs it is told that it is not there, and takes that for a no.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let target = fs::read_link(path).ok()?;
+            return of_file(format!(
+                "is a link to {}, which is not there",
+                target.display()
+            ));
+        }
+        about => about.ok()?,
+    };
     if !about.is_file() {
         return of_file("is no plain file".to_owned());
     }
@@ -41,7 +52,7 @@ pub(super) fn hindrance(path: &Path) -> Option<Hindrance> {
         let mode = about.mode() & 0o7777;
         return of_file(format!("has mode {mode:04o}, by which nobody may run it"));
     }
-    if statvfs(path).is_ok_and(|system| system.f_flag.contains(StatVfsMountFlags::NOEXEC)) {
+    if is_noexec(path) {
         let hint = format!(
             "mount -o remount,exec '{}'",
             mount_of(path, &about).display()
@@ -52,6 +63,13 @@ pub(super) fn hindrance(path: &Path) -> Option<Hindrance> {
         });
     }
     of_file(fault(&File::open(path).ok()?)?)
+}
+
+/// Whether nothing can be run from there, or from where it will be made: by its file system's mount.
+pub(super) fn is_noexec(path: &Path) -> bool {
+    let there = path.ancestors().find(|path| path.exists());
+    let system = there.and_then(|path| statvfs(path).ok());
+    system.is_some_and(|system| system.f_flag.contains(StatVfsMountFlags::NOEXEC))
 }
 
 /// The folder that the file system of a path is mounted on.
@@ -167,6 +185,13 @@ mod tests {
             assert!(of(&other, 0o755).unwrap().starts_with("it wants /_ib"));
         }
         assert_eq!(hindrance(Path::new("/none")), None);
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink("../none", &link).unwrap();
+        let gone = hindrance(&link).unwrap();
+        assert!(
+            gone.why
+                .ends_with("link is a link to ../none, which is not there")
+        );
         let folder = hindrance(folder.path()).unwrap();
         assert!(folder.why.ends_with("is no plain file"));
     }

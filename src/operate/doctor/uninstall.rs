@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use rootpin_trust::image::Digest;
 use similar::TextDiff;
 
+use super::config_files::is_ours;
 use super::facts::Idle;
 use super::fix;
 use crate::config::{Config, Engine};
@@ -158,6 +159,8 @@ impl UninstallPlan {
         for text in record.texts.iter().rev() {
             plan.text(text, text.path == config_path);
         }
+        // An import by the drop-in's own name keeps containerd from starting once that is gone.
+        plan.texts.sort_by_key(|change| is_ours(&change.path));
         for program in &record.programs {
             plan.program(program);
         }

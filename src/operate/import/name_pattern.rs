@@ -47,9 +47,7 @@ pub(super) fn policy_patterns(name: &str) -> Result<PolicyPatterns, Problem> {
 }
 
 fn pattern(text: &str) -> Result<String, Problem> {
-    let parsed: Pattern = text
-        .parse()
-        .map_err(|fault: rootpin_policy::Fault| fault.to_string())?;
+    let parsed: Pattern = text.parse()?;
     Ok(parsed.as_str().to_owned())
 }
 

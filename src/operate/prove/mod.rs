@@ -226,7 +226,7 @@ impl ProvenHost {
         progress: impl FnMut(&str),
     ) -> Result<ProofReport, Problem> {
         let served = Served::start().await?;
-        let key = OneOff::new(Timestamp::now(), TERM).map_err(|error| error.to_string())?;
+        let key = OneOff::new(Timestamp::now(), TERM).map_err(|error| error.problem())?;
         let leniency = leniency(client).await?;
         let mut call = client.prove(served.port(), key.root()).await?;
         let place = format!("{PREFIX}{}", call.nonce());
@@ -239,7 +239,7 @@ impl ProvenHost {
         let signed: BTreeMap<_, _> = signed
             .map(|offer| (offer.name.to_string(), offer.image.manifest.bytes.clone()))
             .collect();
-        let metadata = key.publish(&signed).map_err(|error| error.to_string())?;
+        let metadata = key.publish(&signed).map_err(|error| error.problem())?;
         served.serve(served::files(&offers.concat(), &place, metadata));
 
         // What one that was killed has left.

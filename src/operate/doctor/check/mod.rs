@@ -1,5 +1,6 @@
 //! Finds the holes of an engine in the facts that are known of it. Asks nobody.
 
+mod boot;
 mod config;
 mod cri;
 mod differ;
@@ -23,6 +24,7 @@ use super::hole::Hole;
 use super::version::Version;
 use crate::operate::platform::restart_of;
 
+pub(super) use boot::at_boot;
 pub(super) use cri::SETTINGS;
 pub(super) use differ::differs;
 pub(super) use dockerd::{dockerd, embedded, shadowed};

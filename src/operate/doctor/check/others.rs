@@ -264,7 +264,7 @@ pub(in super::super) fn daemon(status: Option<&Value>, policy: Option<&Policy>) 
         let detail = door["detail"].as_str().unwrap_or_default();
         if door["state"] == "not listening" {
             let found = format!("{}: {detail}", door["door"].as_str().unwrap_or_default());
-            let change = "end what listens there, or name another place in rootpin.toml; rootpind takes the socket by itself once it is free";
+            let change = "end the process, remove the file or make the folder that is named here: rootpind takes its place within seconds; or name another place in rootpin.toml, restart rootpind and run rootpin install";
             holes.push(
                 Hole::new(
                     Code::SocketTaken,

@@ -18,8 +18,8 @@ use crate::problem::Problem;
 const VALIDATES: Version = Version(23, 0, 0);
 /// Where a host has services of systemd.
 const UNITS: &str = "/etc/systemd/system";
-/// systemd, in an image that does not run.
-const SYSTEMD: &str = "/usr/lib/systemd/systemd";
+/// systemd, in an image that does not run: `/lib` need not be `/usr/lib`.
+const SYSTEMD: [&str; 2] = ["/usr/lib/systemd/systemd", "/lib/systemd/systemd"];
 const UNIT: &str = "docker.service";
 const DROP_IN: &str = include_str!("../../../../packaging/docker/docker.service.d/rootpin.conf");
 
@@ -104,7 +104,7 @@ pub(in super::super) async fn idle_docker(
         return Err(by_flag_of(unit, plugin));
     }
     let unit = idle.docker_unit.map_or(UNIT, |unit| unit.name(UNIT));
-    let boots = idle.is_image && Path::new(SYSTEMD).exists();
+    let boots = idle.is_image && SYSTEMD.iter().any(|path| Path::new(path).exists());
     let mut edits = around(docker, plugin, unit, boots)?;
     let edit = daemon_json::authorization(idle.daemon_json, plugin)?;
     if !idle.is_image {

@@ -78,7 +78,9 @@ pub(super) fn styles(
         .collect()
 }
 
-/// Everything that must change, or why it can't be.
+/// Everything that must change, in the order in which it is written, or why it can't be. Wherever
+/// that is cut off, containerd starts: what a file imports is there before, and an earlier drop-in
+/// is in force until the new one is.
 ///
 /// # Errors
 /// What a person must do first.
@@ -143,6 +145,13 @@ pub(super) fn edits(
         place(config, &files, &whole, text)?
             .ok_or("no folder that containerd imports has a place after all other files")?
     };
+    let own = FileEdit {
+        before: super::text(&path)?,
+        path: path.clone(),
+        after: text.to_owned(),
+        mode: 0o644,
+    };
+    edits.insert(0, own);
     // An earlier one of ours, at another version or with other values, says nothing any more.
     for old in config
         .files
@@ -159,12 +168,6 @@ pub(super) fn edits(
             mode: 0o644,
         });
     }
-    edits.push(FileEdit {
-        before: super::text(&path)?,
-        path,
-        after: text.to_owned(),
-        mode: 0o644,
-    });
     Ok(Edits {
         edits,
         generated: later,

@@ -4,10 +4,14 @@
 use std::path::Path;
 
 use super::template::{self, K0S_MARK};
+use crate::operate::platform::MAIN;
 use crate::problem::Problem;
 
 /// No comment about who made a file comes later.
 const HEAD: usize = 10;
+/// Templates of k3s and RKE2 beside the main file; the first one that is there counts
+/// (k3s-io/k3s, pkg/agent/templates).
+const TEMPLATES: [&str; 2] = ["config-v3.toml.tmpl", "config.toml.tmpl"];
 
 /// Who writes a main file, and how a person has it import drop-ins.
 #[derive(Debug, PartialEq, Eq)]
@@ -101,17 +105,29 @@ pub(super) fn generated(
             },
         );
     }
-    let nodeadm = [
+    // A template of an administrator's need not say who makes a file of it.
+    let mut templates = TEMPLATES.iter().map(|name| folder.join(name));
+    if folder.ends_with("agent/etc/containerd")
+        && let Some(template) = templates.find(|path| there(path))
+    {
+        let is_rke2 = place.contains("/rke2/");
+        let who = if is_rke2 { "RKE2" } else { "k3s" };
+        return made(who, GeneratorInput::Edited(template.display().to_string()));
+    }
+    if main == Path::new(MAIN) && has_nodeadm(there) {
+        return made("nodeadm", GeneratorInput::NodeConfig);
+    }
+    None
+}
+
+/// Whether nodeadm writes the main file at each boot.
+pub(super) fn has_nodeadm(there: impl Fn(&Path) -> bool) -> bool {
+    let signs = [
         "/etc/eks/nodeadm.d",
         "/usr/bin/nodeadm",
         "/usr/local/bin/nodeadm",
     ];
-    if main == Path::new("/etc/containerd/config.toml")
-        && nodeadm.iter().any(|path| there(Path::new(path)))
-    {
-        return made("nodeadm", GeneratorInput::NodeConfig);
-    }
-    None
+    signs.iter().any(|path| there(Path::new(path)))
 }
 
 impl Generated {
@@ -221,6 +237,27 @@ mod tests {
             assert!(said.contains("upgrade k3s to a release"), "{said}");
         }
         assert!(advice("version = 3\n").contains("put this line at the top of"));
+    }
+
+    #[test]
+    fn a_main_file_that_says_nothing_of_its_template_is_left_as_it_is() {
+        let folder = "/data/k3s/agent/etc/containerd";
+        let found = |names: &[&str]| {
+            let main = format!("{folder}/config.toml");
+            let there = |path: &Path| names.iter().any(|name| path.ends_with(name));
+            let made = generated(Path::new(&main), "version = 3\n", there)?;
+            let advice = made.advice(Path::new(&main), false, Path::new("/d"), "");
+            Some(advice.to_string())
+        };
+        assert_eq!(found(&[]), None);
+        for (names, template) in [
+            (&TEMPLATES[..], TEMPLATES[0]),
+            (&TEMPLATES[1..], TEMPLATES[1]),
+        ] {
+            let advice = found(names).unwrap();
+            let wanted = format!("at the top of {folder}/{template}, restart k3s");
+            assert!(advice.contains(&wanted), "{advice}");
+        }
     }
 
     #[test]

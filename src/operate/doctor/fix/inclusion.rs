@@ -10,7 +10,7 @@ use toml::Value;
 use super::super::facts::{ContainerdFacts, EngineConfig};
 use super::super::version::VERIFIER;
 use super::template::{K0S_MARK, has_base, has_imports};
-use super::{FileEdit, toml_file};
+use super::{FileEdit, generated, toml_file};
 use crate::operate::platform::{Inclusion, Platform};
 use crate::problem::Problem;
 
@@ -76,7 +76,9 @@ pub(super) fn edits(
                 .transpose()?
         }
         Inclusion::NodeConfig(file) => {
-            let mut edits = vec![node_config(Path::new(file), facts, import)?];
+            nodeadm(Path::exists)?;
+            let imports = imports(config, import);
+            let mut edits = vec![node_config(Path::new(file), facts, (import, &imports))?];
             // The present one holds until the next boot.
             if is_new {
                 Some(made(edits, later()?))
@@ -157,11 +159,43 @@ fn whole_template(path: &Path, import: &Path) -> Result<Option<FileEdit>, Proble
     }))
 }
 
-/// nodeadm's input. Where it finds no section of CRI as version 3 has it, nodeadm takes it for
-/// version 2, writes that, and has containerd migrate it with all that it imports
-/// (awslabs/amazon-eks-ami, nodeadm/internal/containerd/config.go); for containerd 1.7 it refuses
-/// such a section.
-fn node_config(path: &Path, facts: &ContainerdFacts, import: &Path) -> Result<FileEdit, Problem> {
+/// Whether a `NodeConfig` is read here at all.
+///
+/// # Errors
+/// It is not: the main file would be written anew without the import, and nobody would be asked.
+fn nodeadm(there: impl Fn(&Path) -> bool) -> Result<(), Problem> {
+    if generated::has_nodeadm(there) {
+        return Ok(());
+    }
+    Err(Problem::hinted(
+        "nothing is written: this host has no nodeadm, so that no NodeConfig is read, and bootstrap.sh of an older AMI writes the main file when the node joins",
+        "use an AMI of Amazon Linux 2023; or on each node, once it has joined: rootpin install --platform containerd",
+    ))
+}
+
+/// All that the main file imports, with this one too.
+fn imports(config: &EngineConfig, import: &Path) -> Vec<String> {
+    let main = config.files.files.first();
+    let list = main.and_then(|main| main.table.get("imports")?.as_array());
+    let present = list.into_iter().flatten().filter_map(Value::as_str);
+    let mut all: Vec<String> = present.map(str::to_owned).collect();
+    let import = import.display().to_string();
+    if !all.contains(&import) {
+        all.push(import);
+    }
+    all
+}
+
+/// nodeadm's input. Its list takes the place of the one that user data has, so it has all of
+/// `imports`, which are in force, and not `import` alone. Where it finds no section of CRI as
+/// version 3 has it, nodeadm takes it for version 2, writes that, and has containerd migrate it with
+/// all that it imports (awslabs/amazon-eks-ami, nodeadm/internal/containerd/config.go); for
+/// containerd 1.7 it refuses such a section.
+fn node_config(
+    path: &Path,
+    facts: &ContainerdFacts,
+    (import, imports): (&Path, &[String]),
+) -> Result<FileEdit, Problem> {
     let section = if facts.version < VERIFIER {
         String::new()
     } else {
@@ -190,10 +224,12 @@ fn node_config(path: &Path, facts: &ContainerdFacts, import: &Path) -> Result<Fi
             ),
         ));
     }
+    let quoted = |one: &String| Value::from(one.as_str()).to_string();
+    let list: Vec<String> = imports.iter().map(quoted).collect();
     let after = format!(
         "# Written by rootpin: nodeadm merges it into containerd's configuration at each boot.\n\
-         apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  containerd:\n    config: |\n      imports = [\"{}\"]{section}\n",
-        import.display()
+         apiVersion: node.eks.aws/v1alpha1\nkind: NodeConfig\nspec:\n  containerd:\n    config: |\n      imports = [{}]{section}\n",
+        list.join(", ")
     );
     Ok(FileEdit {
         path: path.to_owned(),
@@ -264,7 +300,9 @@ mod tests {
         let text = "spec:\n  containerd:\n    config: |\n      version = 2\n      \
             [plugins.\"io.containerd.grpc.v1.cri\".registry.mirrors.\"r.example\"]\n      endpoint = [\"http://m\"]\n";
         fs::write(&other, text).unwrap();
-        let why = node_config(&own, &in_order("2.1.9"), import)
+        let imports = [import.display().to_string()];
+        let with = (import, &imports[..]);
+        let why = node_config(&own, &in_order("2.1.9"), with)
             .unwrap_err()
             .to_string();
         assert!(
@@ -272,7 +310,7 @@ mod tests {
             "{why}"
         );
         assert!(
-            node_config(&own, &in_order("1.7.24"), import).is_ok(),
+            node_config(&own, &in_order("1.7.24"), with).is_ok(),
             "its own names there"
         );
         for fine in [
@@ -280,8 +318,37 @@ mod tests {
             text.replace("[plugins", "# [plugins"),
         ] {
             fs::write(&other, fine).unwrap();
-            assert!(node_config(&own, &in_order("2.1.9"), import).is_ok());
+            assert!(node_config(&own, &in_order("2.1.9"), with).is_ok());
         }
+    }
+
+    #[test]
+    fn what_user_data_imports_stays_imported_where_nodeadm_takes_rootpin_s_list() {
+        use super::super::super::check::tests::{files, in_order};
+
+        let folder = tempfile::tempdir().unwrap();
+        let own = folder.path().join("rootpin.yaml");
+        let facts = in_order("2.1.9");
+        let mut config = facts.config.clone().unwrap();
+        let import = Path::new("/d/*.toml");
+        let mut text = |main: &str| {
+            config.files = files(&[("/etc/containerd/config.toml", main)]);
+            let all = imports(&config, import);
+            node_config(&own, &facts, (import, &all)).unwrap().after
+        };
+        let first = text("version = 3\nimports = ['/theirs/*.toml']\n");
+        let list = "      imports = [\"/theirs/*.toml\", \"/d/*.toml\"]\n";
+        assert!(first.contains(list), "{first}");
+        // As it is after the edit of the main file, and after a boot.
+        assert_eq!(text(&format!("version = 3\n{}", list.trim_start())), first);
+        assert!(text("version = 3\n").contains("      imports = [\"/d/*.toml\"]\n"));
+    }
+
+    #[test]
+    fn no_node_config_is_written_where_nobody_reads_it() {
+        let why = nodeadm(|_| false).unwrap_err().to_string();
+        assert!(why.contains("this host has no nodeadm"), "{why}");
+        assert_eq!(nodeadm(|path| path.ends_with("nodeadm")), Ok(()));
     }
 
     #[test]

@@ -328,8 +328,11 @@ impl RepairPlan {
             } = drop_in::edits(facts, config, &text, exactly, tools.platform)?;
             if annotations {
                 let edit = toml_file::cri_annotations(config, &edits)?;
-                edits.retain(|known| known.path != edit.path);
-                edits.insert(0, edit);
+                // Its import is written in its turn.
+                match edits.iter_mut().find(|known| known.path == edit.path) {
+                    Some(known) => *known = edit,
+                    None => edits.push(edit),
+                }
             }
             if tried.contains(&edits) {
                 continue;

@@ -3,6 +3,7 @@
 
 use toml_edit::{Array, DocumentMut, Item, value};
 
+use super::super::config_files::with_mark;
 use super::{daemon_json, toml_file};
 use crate::operate::record::TextRecord;
 use crate::problem::Problem;
@@ -37,7 +38,7 @@ pub(in super::super) fn without_ours(text: &TextRecord, now: &str) -> Option<Str
             if list.is_empty() && earlier.is_empty() {
                 document.remove("imports");
             }
-            (!ours.is_empty()).then(|| document.to_string())
+            (!ours.is_empty()).then(|| with_mark(now, document.to_string()))
         }
         _ => None,
     }
@@ -110,6 +111,12 @@ mod tests {
             Some("imports = [\"/e.toml\"]\n")
         );
         assert_eq!(of("version = 3\n", after, "no toml ["), None);
+        // Lines that end as on Windows stay so.
+        let now = "root = '/r'\r\nimports = ['/d/*.toml']\r\n[grpc]\r\n";
+        assert_eq!(
+            of("version = 3\n", after, now).as_deref(),
+            Some("root = '/r'\r\n[grpc]\r\n")
+        );
         // A file that rootpin made, and somebody added to.
         let made = TextRecord {
             before: None,

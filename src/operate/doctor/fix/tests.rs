@@ -94,9 +94,7 @@ fn it_goes_where_nothing_is_read_after_it() {
     let name = |drop_ins: &[(&str, &str)]| {
         let (_folder, facts) = host("2.1.9", IMPORTS, drop_ins);
         let edits = edits(&facts);
-        edits
-            .last()
-            .unwrap()
+        edits[0]
             .path
             .file_name()
             .unwrap()
@@ -129,7 +127,7 @@ fn it_is_imported_alone_where_no_folder_has_a_place_for_it() {
         );
         let edits = edits(&facts);
         let own = folder.path().join("conf.d/rootpin.toml");
-        assert_eq!(edits.last().unwrap().path, own, "{pattern}");
+        assert_eq!(edits[0].path, own, "{pattern}");
         let proposed = super::proposed(&edits);
         let files = ConfigFiles::read(&config(&facts).main, &proposed).unwrap();
         assert_eq!(files.files.last().unwrap().path, own, "{pattern}");
@@ -146,12 +144,43 @@ fn an_earlier_drop_in_that_is_read_before_others_says_nothing_any_more() {
         &[("rootpin.toml", "version = 3\n"), ("site.toml", "")],
     );
     let edits = edits(&facts);
-    assert_eq!(edits[0].path, folder.path().join("conf.d/rootpin.toml"));
+    assert_eq!(edits[1].path, folder.path().join("conf.d/rootpin.toml"));
     assert!(
-        edits[0].after.starts_with("# rootpin's settings are in ")
-            && edits[0].after.lines().count() == 1,
+        edits[1].after.starts_with("# rootpin's settings are in ")
+            && edits[1].after.lines().count() == 1,
         "{edits:?}"
     );
+}
+
+#[test]
+fn wherever_the_writing_is_cut_off_containerd_starts_and_an_earlier_drop_in_is_in_force() {
+    // The file that is imported by its name, and one drop-in after another.
+    let alone = "version = 3\nimports = [\"HERE/conf.d/site-*.toml\"]\n";
+    let earlier: &[(&str, &str)] = &[("rootpin.toml", "text = 1\n"), ("site.toml", "")];
+    for (main, drop_ins, exactly) in [
+        (alone, &[("site-a.toml", "")][..], false),
+        ("version = 3\n", &[("z.toml", "")], true),
+        (IMPORTS, earlier, false),
+    ] {
+        let (_folder, facts) = host("2.1.9", main, drop_ins);
+        let config = config(&facts);
+        let edits = drop_in::edits(&facts, config, "text = 1\n", exactly, None)
+            .unwrap()
+            .edits;
+        let read = |written: usize| {
+            let proposed = super::proposed(edits.get(..written).unwrap());
+            ConfigFiles::read(&config.main, &proposed).unwrap()
+        };
+        let is_guarded = |written: usize| read(written).who_sets(&["text"]).is_some();
+        let was = is_guarded(0);
+        for written in 0..=edits.len() {
+            let is_done = written == edits.len();
+            assert!(
+                is_guarded(written) || !was && !is_done,
+                "{main}: {written} of {edits:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -168,22 +197,22 @@ fn a_main_file_that_imports_nothing_gets_the_one_line_and_keeps_every_other_byte
         let edits = edits(&facts);
         assert_eq!(edits.len(), 2);
         let pattern = format!("\"{}/conf.d/*.toml\"", folder.path().display());
-        assert!(edits[0].after.contains(&pattern), "{}", edits[0].after);
-        let imports = edits[0].after.parse::<toml::Table>().unwrap()["imports"]
+        assert!(edits[1].after.contains(&pattern), "{}", edits[1].after);
+        let imports = edits[1].after.parse::<toml::Table>().unwrap()["imports"]
             .as_array()
             .unwrap()
             .clone();
         assert_eq!(imports.last().unwrap().to_string(), pattern);
-        let before = edits[0].before.clone().unwrap();
+        let before = edits[1].before.clone().unwrap();
         let kept = before.lines().filter(|line| {
             !line.starts_with("imports") && !line.contains("/none/one") && *line != "]"
         });
         assert!(
-            kept.into_iter().all(|line| edits[0].after.contains(line)),
+            kept.into_iter().all(|line| edits[1].after.contains(line)),
             "{}",
-            edits[0].after
+            edits[1].after
         );
-        assert_eq!(edits[1].path, folder.path().join("conf.d/rootpin.toml"));
+        assert_eq!(edits[0].path, folder.path().join("conf.d/rootpin.toml"));
     }
 }
 
@@ -193,26 +222,26 @@ fn without_a_main_file_one_is_made_because_containerd_reads_no_drop_in_otherwise
     fs::remove_file(folder.path().join("config.toml")).unwrap();
     facts.config.as_mut().unwrap().files = ConfigFiles::default();
     let edits = edits(&facts);
-    assert_eq!(edits[0].path, folder.path().join("config.toml"));
+    assert_eq!(edits[1].path, folder.path().join("config.toml"));
     assert_eq!(
-        edits[0].after,
+        edits[1].after,
         format!(
             "version = 3\nimports = [\"{}/conf.d/*.toml\"]\n",
             folder.path().display()
         )
     );
     assert_eq!(
-        (edits.len(), &edits[1].path),
+        (edits.len(), &edits[0].path),
         (2, &folder.path().join("conf.d/rootpin.toml"))
     );
     let exactly = drop_in::edits(&facts, config(&facts), "text = 1\n", true, None)
         .unwrap()
         .edits;
     assert!(
-        exactly[0].after.contains("conf.d/rootpin.toml\"]"),
+        exactly[1].after.contains("conf.d/rootpin.toml\"]"),
         "{exactly:?}"
     );
-    assert_eq!(exactly[1].path, folder.path().join("conf.d/rootpin.toml"));
+    assert_eq!(exactly[0].path, folder.path().join("conf.d/rootpin.toml"));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::super::{check, program};
+use super::super::{check, program, runnable};
 use super::{FileEdit, RepairPlan, Tools, text};
 use crate::operate::leftover::is_leftover;
 use crate::problem::Problem;
@@ -17,6 +17,7 @@ impl RepairPlan {
             verifier, control, ..
         } = tools;
         let to = folder.join(check::PROGRAM);
+        is_runnable(folder, runnable::is_noexec(folder))?;
         let is_to_be_copied = program::is_to_be_copied(verifier, &to)?;
         if control.is_none() && is_to_be_copied && program::is_same(verifier, &to) {
             self.make_executable(to);
@@ -67,6 +68,20 @@ impl RepairPlan {
             self.modes.push(mode);
         }
     }
+}
+
+/// Whether containerd can run what is put there.
+pub(super) fn is_runnable(folder: &Path, is_noexec: bool) -> Result<(), Problem> {
+    if !is_noexec {
+        return Ok(());
+    }
+    Err(Problem::hinted(
+        format!(
+            "nothing is written: {} is on a file system that is mounted noexec, and containerd refuses every pull where it can't run its verifier",
+            folder.display()
+        ),
+        "name a folder of another file system: rootpin install --verifier DIR",
+    ))
 }
 
 /// The folder that containerd is to run all programs of has no other than rootpin's.

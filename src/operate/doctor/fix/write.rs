@@ -14,7 +14,9 @@ use crate::operate::leftover::{self, PREFIX};
 use crate::operate::record::{InstallRecord, ModeRecord, ProgramRecord, TextRecord};
 use crate::problem::Problem;
 use crate::sockets::is_dead;
-use crate::trusted_path::{self, FileOwner, Owner, check_directory};
+use crate::trusted_path::{self, FileOwner, Owner, Untrusted, check_directory};
+
+const READ_ONLY: &str = "copy it to where it can be written, have the engine's unit name that copy by its option (systemctl edit), and run this again";
 
 /// A file that was written or changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -130,13 +132,12 @@ pub(super) fn write(plan: &RepairPlan, time: &str) -> Result<Vec<WrittenFile>, P
         |error| format!("what was written before could not be taken back: {error}"),
         |()| "nothing is written".to_owned(),
     );
-    Err(format!("{why}; {back}").into())
+    Err(why.so(&back))
 }
 
 /// The same, before any of it is done: where copies of what is there will be, and which folders
 /// will be new.
 pub(super) fn record(plan: &RepairPlan, time: &str) -> Result<InstallRecord, Problem> {
-    let failed = |path: &Path, error: &io::Error| format!("{}: {error}", path.display());
     let mut record = InstallRecord::default();
     let mut made = BTreeSet::new();
     let mut place = |path: &Path, mode: u32| -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
@@ -199,8 +200,22 @@ fn backup(file: &Path, mode: u32, time: &str) -> Option<PathBuf> {
     Some(workshop(file, mode).join(name))
 }
 
+/// What keeps a file from being written, with the hint that helps.
+fn failed(path: &Path, error: &io::Error) -> Problem {
+    let untrusted = || error.get_ref()?.downcast_ref::<Untrusted>();
+    let problem = match untrusted() {
+        Some(fault) => Problem::hinted(&fault.message, &fault.hint),
+        None => Problem::new(error.to_string()),
+    };
+    let problem = match error.kind() {
+        // As /usr of an image-based system, or what a package manager's store has.
+        ErrorKind::ReadOnlyFilesystem => problem.or_hint(READ_ONLY),
+        _ => problem,
+    };
+    problem.about(path.display())
+}
+
 fn write_all(plan: &RepairPlan, time: &str, done: &mut Vec<WrittenFile>) -> Result<(), Problem> {
-    let failed = |path: &Path, error: &io::Error| format!("{}: {error}", path.display());
     for edit in &plan.texts {
         if super::text(&edit.path)? != edit.before {
             return Err(Problem::hinted(
@@ -375,7 +390,8 @@ mod tests {
         ] {
             let why = write(&plan, "T").unwrap_err().to_string();
             assert!(
-                why.contains("can be written by") && why.ends_with("nothing is written"),
+                why.contains("can be written by")
+                    && why.contains("; nothing is written; hint: chmod go-w "),
                 "{why}"
             );
         }

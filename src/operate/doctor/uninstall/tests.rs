@@ -138,6 +138,15 @@ async fn what_nobody_touched_is_as_it_was_and_the_engine_is_named_for_its_restar
 }
 
 #[tokio::test]
+async fn the_import_goes_before_the_drop_in_so_that_containerd_starts_wherever_that_is_cut_off() {
+    let host = Host::installed(Some(MAIN));
+    let plan = host.plan().await;
+    let order: Vec<&Path> = plan.texts.iter().map(|change| &*change.path).collect();
+    let wanted = ["config.toml", "conf.d/rootpin.toml", "rootpin.toml"];
+    assert_eq!(order, wanted.map(|name| host.at(name)));
+}
+
+#[tokio::test]
 async fn an_import_by_which_another_file_is_read_stays_and_is_told() {
     for before in [Some(MAIN), None] {
         let host = Host::installed(before);

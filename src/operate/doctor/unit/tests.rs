@@ -1,3 +1,4 @@
+mod by_program;
 mod choice;
 mod other_names;
 mod search;

@@ -85,6 +85,23 @@ fn what_the_daemon_says_of_itself_is_told() {
 }
 
 #[test]
+fn the_advice_for_a_door_without_its_socket_fits_each_reason_for_it() {
+    let detail = "NOT LISTENING: /run/rootpin/gate.sock: something that is no socket is there";
+    let status = json!({
+        "policy": {"in_force": true, "mode": "enforce"},
+        "doors": [{"door": "gate", "engine": "main", "state": "not listening", "detail": detail}],
+    });
+    let found = super::super::daemon(Some(&status), None);
+    let hole = found
+        .iter()
+        .find(|hole| hole.code == Code::SocketTaken)
+        .unwrap();
+    for part in ["process", "file", "folder", "restart rootpind"] {
+        assert!(hole.change.contains(part), "{part}: {}", hole.change);
+    }
+}
+
+#[test]
 fn sockets_that_others_may_use_are_holes() {
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;

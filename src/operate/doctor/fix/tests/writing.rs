@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::super::super::check::tests::in_order;
 use super::super::super::code::Code;
 use super::super::super::hole::{Fix, Hole};
+use super::super::verifier::is_runnable;
 use super::super::{FileEdit, RepairPlan, Tools, none_beside_the_verifier, plan};
 use super::tools;
 
@@ -46,7 +47,7 @@ async fn files_are_replaced_whole_with_a_copy_beside_and_keep_their_mode() {
     assert_eq!(fs::read_to_string(&new).unwrap(), "new");
     let why = plan.write("U").await.unwrap_err().to_string();
     assert!(
-        why.contains("changed meanwhile") && why.ends_with("nothing is written"),
+        why.ends_with("changed meanwhile; nothing is written; hint: run it again"),
         "{why}"
     );
 }
@@ -68,7 +69,7 @@ async fn what_was_written_is_taken_back_where_a_later_file_can_not_be_written() 
         ..RepairPlan::default()
     };
     let why = plan.write("T").await.unwrap_err().to_string();
-    assert!(why.ends_with("nothing is written"), "{why}");
+    assert!(why.contains("; nothing is written"), "{why}");
     assert_eq!(fs::read_to_string(&old).unwrap(), "old");
     assert!(!new.exists() && fs::read_dir(folder.path()).unwrap().count() == 1);
 }
@@ -218,5 +219,17 @@ fn a_folder_with_programs_of_others_is_not_made_the_verifiers() {
     assert!(
         none_beside_the_verifier(Path::new("/etc/passwd")).is_err(),
         "no folder"
+    );
+}
+
+#[test]
+fn no_verifier_is_put_where_containerd_could_not_run_it() {
+    let folder = Path::new("/none/verifier");
+    assert_eq!(is_runnable(folder, false), Ok(()));
+    let why = is_runnable(folder, true).unwrap_err().to_string();
+    assert!(
+        why.contains("/none/verifier is on a file system that is mounted noexec")
+            && why.contains("--verifier DIR"),
+        "{why}"
     );
 }
