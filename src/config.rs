@@ -145,6 +145,17 @@ const MAX_DEADLINE: Duration = Duration::from_secs(600);
 /// # Errors
 /// Names the file, the place and what was wanted.
 pub fn load(path: &Path) -> Result<Config, Problem> {
+    parse(&text(path)?).map_err(|problem| {
+        let hint = "packaging/rootpin.toml in rootpin's source shows how it is written";
+        problem.about(path.display()).or_hint(hint)
+    })
+}
+
+/// The text of a configuration that nobody else may change: it says whom engines ask, too.
+///
+/// # Errors
+/// It can't be read, or others may write on the way there; with the file's name.
+pub(crate) fn text(path: &Path) -> Result<String, Problem> {
     // Checked before it is read; a file that can't be read has a hint of its own.
     let checked = trusted_path::check(path, Owner::RootOrCaller);
     let text = fs::read_to_string(path).map_err(|error| {
@@ -162,10 +173,7 @@ pub fn load(path: &Path) -> Result<Config, Problem> {
         let problem = Problem::hinted(untrusted.message, untrusted.hint);
         return Err(problem.about(path.display()));
     }
-    parse(&text).map_err(|problem| {
-        let hint = "packaging/rootpin.toml in rootpin's source shows how it is written";
-        problem.about(path.display()).or_hint(hint)
-    })
+    Ok(text)
 }
 
 /// The folder of a configuration, where the policy is that it does not name.

@@ -1,5 +1,6 @@
 //! Text of others made fit for a terminal, a log line, a report or a shell.
 
+use std::io;
 use std::path::Path;
 
 use jiff::{SignedDuration, Timestamp};
@@ -33,6 +34,16 @@ pub(crate) fn shell_word(word: &str) -> String {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+/// An error's own words. `tempfile` adds the name of its draft, which nobody asked for.
+#[must_use]
+pub(crate) fn error_words(error: &io::Error) -> String {
+    let words = error.to_string();
+    match words.split_once(" at path ") {
+        Some((own, _)) => own.to_owned(),
+        None => words,
     }
 }
 

@@ -183,8 +183,14 @@ impl PolicyDir {
         }
     }
 
-    /// A host without a policy is told how it gets one.
+    /// A host without a policy is told how it gets one, and whoever names the file, to name its folder.
     fn or_begun(&self, relative: &str, error: Unreadable) -> Unreadable {
+        if relative == POLICY && self.dir.is_file() {
+            let folder = self.dir.parent().unwrap_or(&self.dir).to_string_lossy();
+            let what = format!("{} is a file, and no folder", self.dir.display());
+            let hint = format!("name the policy's folder: {}", shell_word(&folder));
+            return unreadable(&what, &hint);
+        }
         let path = self.dir.join(relative);
         let missing = || matches!(fs::symlink_metadata(&path), Err(error) if error.kind() == io::ErrorKind::NotFound);
         if relative != POLICY || !missing() {
@@ -220,8 +226,12 @@ impl Files for PolicyDir {
 
     fn fragments(&self) -> Result<Vec<String>, Unreadable> {
         let dir = self.dir.join(FRAGMENTS);
-        if matches!(fs::symlink_metadata(&dir), Err(error) if error.kind() == io::ErrorKind::NotFound)
-        {
+        let is_none = |error: io::Error| {
+            // Below a file there is no policy.toml either, which is said of that.
+            let none = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+            none.contains(&error.kind())
+        };
+        if fs::symlink_metadata(&dir).is_err_and(is_none) {
             return Ok(Vec::new());
         }
         trusted_path::check_directory(&dir, self.owner)?;

@@ -2,7 +2,9 @@
 
 use std::fmt::{self, Display, Formatter};
 
-/// Between what happened and the hint, where one text carries both.
+use rootpin_policy::Fault;
+
+/// Between what happened and the hint, where one text shows both.
 const SEPARATOR: &str = "; hint: ";
 
 /// A failure as people read it: what happened, and the command or line that helps, if there is one.
@@ -31,6 +33,14 @@ impl Problem {
             what: what.into(),
             hint: Some(hint.into()),
         }
+    }
+
+    /// The problem that `Display` made that text of. Its hint is known apart: the text may have words of
+    /// others in it, so nobody looks for a hint there.
+    pub fn of_text(text: &str, hint: Option<&str>) -> Self {
+        let what = hint.and_then(|hint| text.strip_suffix(hint)?.strip_suffix(SEPARATOR));
+        what.zip(hint)
+            .map_or_else(|| Self::new(text), |(what, hint)| Self::hinted(what, hint))
     }
 
     /// Names what the problem is about, as `FILE` in `FILE: not a plain file`.
@@ -72,26 +82,27 @@ impl Display for Problem {
 
 impl std::error::Error for Problem {}
 
-/// Takes apart what `Display` joined: the control socket carries one text. The hint was joined last,
-/// behind words that may be others'.
+impl From<Fault> for Problem {
+    fn from(Fault { message, hint, .. }: Fault) -> Self {
+        Self::hinted(message, hint)
+    }
+}
+
 impl From<&str> for Problem {
     fn from(text: &str) -> Self {
-        match text.rsplit_once(SEPARATOR) {
-            Some((what, hint)) => Self::hinted(what, hint),
-            None => Self::new(text),
-        }
+        Self::new(text)
     }
 }
 
 impl From<&String> for Problem {
     fn from(text: &String) -> Self {
-        text.as_str().into()
+        Self::new(text)
     }
 }
 
 impl From<String> for Problem {
     fn from(text: String) -> Self {
-        text.as_str().into()
+        Self::new(text)
     }
 }
 
@@ -109,9 +120,20 @@ mod tests {
             (outcome.what.as_str(), &outcome.hint),
             ("/etc/x: no such file; nothing is written", &problem.hint)
         );
-        assert_eq!(Problem::from(problem.to_string()), problem);
-        assert_eq!(Problem::from("odd"), Problem::new("odd"));
-        let forged = Problem::hinted("it said: no; hint: run mine", "make it");
-        assert_eq!(Problem::from(forged.to_string()), forged);
+    }
+
+    #[test]
+    fn a_text_is_taken_apart_only_by_the_hint_that_is_known() {
+        let text = "it said: no; hint: run mine; hint: make it";
+        let both = Problem::of_text(text, Some("make it"));
+        assert_eq!(
+            both,
+            Problem::hinted("it said: no; hint: run mine", "make it")
+        );
+        assert_eq!(both.to_string(), text);
+        for hint in [None, Some("another"), Some("")] {
+            assert_eq!(Problem::of_text(text, hint), Problem::new(text));
+        }
+        assert_eq!(Problem::from(text), Problem::new(text));
     }
 }

@@ -30,8 +30,8 @@ const CONTAINERD: &str = "/run/containerd/containerd.sock";
 const DOCKER: [&str; 2] = ["/run/docker.sock", "/var/run/docker.sock"];
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin audit\n  rootpin audit --json --all-users   (one report, for `rootpin audit merge`)\n  \
-    rootpin audit --policy ./policy --state ./state --trust-dir ./trust --html audit.html   (with the daemon stopped)\n\n\
-    exit codes: 0 clean, 1 findings, 2 something could not be looked at; docs/audit.md lists the findings";
+    rootpin audit --policy ./policy --state ./state --html audit.html   (with the daemon stopped)\n\n\
+    exit codes: 0 clean, 1 findings, 2 something could not be looked at; see docs/audit.md";
 
 const MERGE_EXAMPLES: &str = "examples:\n  rootpin audit merge reports/ --html fleet.html\n  \
     rootpin audit merge one.json two.json --expect ./policy --older-than 2d\n\n\
@@ -45,18 +45,18 @@ pub(super) struct Arguments {
     /// Ask the sources too, and not the cache alone
     #[arg(long)]
     online: bool,
-    /// Where the daemon's engines are listed
+    /// rootpin.toml, which lists the engines
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// A containerd, instead of those in the configuration; may stand several times
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", hide_short_help = true)]
     containerd: Vec<PathBuf>,
     /// A dockerd, instead of those in the configuration and the usual one; may stand several times
-    #[arg(long, value_name = "SOCKET")]
+    #[arg(long, value_name = "SOCKET", hide_short_help = true)]
     docker: Vec<PathBuf>,
     /// A trust directory besides those in the caller's home, as ~/.docker/trust; may stand several
     /// times
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", hide_short_help = true)]
     trust_dir: Vec<PathBuf>,
     /// The trust directories of all users
     #[arg(long)]
@@ -68,10 +68,10 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "DIR", requires = "policy")]
     state: Option<PathBuf>,
     /// Folder of a Docker config.json with credentials, with --policy
-    #[arg(long, value_name = "DIR", requires = "policy")]
+    #[arg(long, value_name = "DIR", requires = "policy", hide_short_help = true)]
     docker_config: Option<PathBuf>,
     /// The host's name in the report, instead of its own
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", hide_short_help = true)]
     host: Option<String>,
     /// Write the report as one page of HTML too
     #[arg(long, value_name = "FILE")]

@@ -11,7 +11,7 @@ use rootpin_policy::Pattern;
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin break-glass --reason 'INC-1234: the trust server is down' --for 2h\n  \
-    rootpin break-glass --reason INC-1234 --for 30m --match 'registry.example/team/**'\n  \
+    rootpin break-glass --reason INC-1234 --for 30m --match 'registry.example/**'\n  \
     rootpin break-glass        (is it in force?)\n  rootpin break-glass --end\n\n\
     exit codes: 0 not in force, 1 in force, 2 it can't be; see docs/break-glass.md";
 

@@ -36,8 +36,8 @@ pub(super) enum Verb {
     /// Read a root's metadata from its places, verify it, and write it to one file
     #[command(
         after_help = "examples:\n  rootpin bundle export --root acme acme.bundle\n  \
-        rootpin bundle export --root acme --match 'registry.acme.example/team-a/**' team-a.bundle\n  \
-        rootpin bundle export --root builder --name registry.acme.example/team-a/app:v1 signatures.bundle\n\n\
+        rootpin bundle export --root acme --match 'acme.example/team-a/**' a.bundle\n  \
+        rootpin bundle export --root builder --name acme.example/app:v1 app.bundle\n\n\
         What the file holds is all that the root signed, or all that may name what --match means. It is a tar."
     )]
     Export(Export),
@@ -266,9 +266,7 @@ async fn patiently<T>(output: Output, what: &str, work: impl Future<Output = T>)
 
 /// What the paths of all names begin with that a pattern means.
 fn prefix(text: &str) -> Result<String, Problem> {
-    let pattern: Pattern = text
-        .parse()
-        .map_err(|fault: rootpin_policy::Fault| fault.to_string())?;
+    let pattern: Pattern = text.parse()?;
     let literal = pattern.literal_prefix();
     Ok(if pattern.is_exact() {
         format!("{literal}:")

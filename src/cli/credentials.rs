@@ -1,8 +1,10 @@
 //! The credentials with which a command asks registries.
 
+use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, DEFAULT_CONFIG};
+use crate::config::{self, Config, DEFAULT_CONFIG};
 use crate::problem::Problem;
 use crate::sources::Credentials;
 
@@ -13,7 +15,7 @@ pub(super) struct CredentialArguments {
     #[arg(long, value_name = "DIR", global = true)]
     docker_config: Option<PathBuf>,
     /// rootpin.toml with `[credentials]`; else /etc/rootpin/rootpin.toml
-    #[arg(long, value_name = "FILE", global = true)]
+    #[arg(long, value_name = "FILE", global = true, hide_short_help = true)]
     config: Option<PathBuf>,
 }
 
@@ -25,7 +27,7 @@ impl CredentialArguments {
         }
         let config = match self.config {
             Some(path) => Some(config::load(&path)?),
-            None => config::load(Path::new(DEFAULT_CONFIG)).ok(),
+            None => usual_config(Path::new(DEFAULT_CONFIG))?,
         };
         let usual = usual.filter(|folder| folder.is_dir());
         Ok(match (config, usual) {
@@ -37,5 +39,36 @@ impl CredentialArguments {
             (None, Some(folder)) => Credentials::in_folder(folder),
             (None, None) => Credentials::none(),
         })
+    }
+}
+
+/// What rootpin.toml at its usual place says. A host without rootpind has none, and a user who may not
+/// read it asks with credentials of their own.
+fn usual_config(path: &Path) -> Result<Option<Config>, Problem> {
+    match File::open(path).map_err(|error| error.kind()) {
+        Err(ErrorKind::NotFound) => Ok(None),
+        Err(ErrorKind::PermissionDenied) => {
+            log::warn!(
+                "{}: this user may not read it, so its [credentials] do not count",
+                path.display()
+            );
+            Ok(None)
+        }
+        _ => config::load(path).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configuration_at_its_usual_place_may_be_missing_and_its_mistakes_are_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("rootpin.toml");
+        assert!(matches!(usual_config(&path), Ok(None)));
+        std::fs::write(&path, "nonsense = \n").unwrap();
+        let why = usual_config(&path).unwrap_err().to_string();
+        assert!(why.contains("rootpin.toml"), "{why}");
     }
 }

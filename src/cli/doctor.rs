@@ -20,7 +20,7 @@ pub(super) const EXAMPLES: &str = "examples:\n  rootpin doctor\n  rootpin doctor
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// Where the daemon's engines are listed
+    /// rootpin.toml, which lists the engines
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// Write what closes the holes: shown first, asked for, with a copy of what was there. No

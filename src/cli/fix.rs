@@ -1,13 +1,12 @@
 //! Shows the changes of engines' configurations, asks for a yes, makes them, and reports them.
 
 use std::fmt::Write as _;
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use rustix::termios::{QueueSelector, tcflush};
 use serde_json::{Value, json};
 
+use super::consent;
 use super::output::{Output, list, text};
 use crate::config::{Config, DEFAULT_CONTROL};
 use crate::operate::doctor::{RepairPlan, Tools, WrittenFile};
@@ -89,7 +88,7 @@ pub(super) fn carry_out(
     if plan.is_empty() || consent.dry_run {
         return Ok(Done::Shown);
     }
-    if !consent.yes && (output.json || !io::stdin().is_terminal()) {
+    if !consent.yes && !consent::is_anybody_there(output) {
         return Ok(Done::NobodyToAsk);
     }
     if !consent.yes && !agreed(before, &plan.diff(), output) {
@@ -113,18 +112,12 @@ pub(super) fn carry_out(
     }
 }
 
-/// Shows what was found and the plan, and asks a person. What was typed before the question is not
-/// an answer to it.
+/// Shows what was found and the plan, and asks a person.
 pub(super) fn agreed(found: &str, diff: &str, output: Output) -> bool {
     output.value(&Value::Null, |_| {
         format!("{found}\n\n{diff}").trim_start().to_owned()
     });
-    let _ = tcflush(io::stdin(), QueueSelector::IFlush);
-    let mut error = io::stderr();
-    let _ = write!(error, "write this? [y/N] ").and_then(|()| error.flush());
-    let mut line = String::new();
-    let read = io::stdin().lock().take(100).read_line(&mut line);
-    read.is_ok() && ["y", "yes"].contains(&line.trim())
+    consent::agreed("write this?")
 }
 
 impl Done {
@@ -136,10 +129,8 @@ impl Done {
     pub(super) fn nobody_to_ask(&self, verb: &str, output: Output) -> bool {
         let nobody = matches!(self, Self::NobodyToAsk);
         if nobody {
-            output.misused(Problem::hinted(
-                format!("{verb} asks before it writes, and nobody is at a terminal"),
-                "--dry-run shows what would be written, --yes writes it",
-            ));
+            let hint = "--dry-run shows what would be written, --yes writes it";
+            consent::nobody_to_ask(verb, hint, output);
         }
         nobody
     }

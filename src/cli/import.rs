@@ -29,7 +29,8 @@ use rootpin_trust::PublicKey;
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
     rootpin import --out proposal --fingerprint 30ff0720…   (all that this host has)\n  \
-    rootpin import --from docker-trust-dir ~/.docker/trust --server https://notary.example --out proposal\n\n\
+    rootpin import --from docker-trust-dir ~/.docker/trust \\\n    \
+        --server https://notary.example --out proposal\n\n\
     exit codes: 0 proposed, 1 some keys wait for their fingerprints, or the proposal allows no name, 2 something could not be read, or is refused by its own program, 64 wrong usage";
 
 pub(super) const LONG: &str = "Propose a policy that says what other tools' configurations on this host say. Nothing in force changes.\n\n\
@@ -39,7 +40,7 @@ pub(super) const LONG: &str = "Propose a policy that says what other tools' conf
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// What it is
+    /// The tool or format that PATH is of
     #[arg(long, value_enum, default_value = "auto", value_name = "FORMAT")]
     from: source::SourceFormat,
     /// Its file or folder; else where its tool has it

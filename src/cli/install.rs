@@ -50,7 +50,7 @@ pub(super) struct Arguments {
     /// Take back what rootpin wrote
     #[arg(long, conflicts_with_all = ["engine", "platform"])]
     uninstall: bool,
-    /// The daemon's file
+    /// The daemon's rootpin.toml
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
     /// An engine or dockerd of that file; may be repeated
@@ -313,10 +313,9 @@ fn on_platform(
     path: &Path,
     place: &Place,
 ) -> Result<Host, Problem> {
-    let before = match fs::read_to_string(path) {
-        Ok(text) => Some(text),
+    let before = match fs::symlink_metadata(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => None,
-        Err(error) => return Err(format!("{}: {error}", path.display()).into()),
+        _ => Some(config::text(path)?),
     };
     let socket = place.socket(platform)?;
     let entries = with_entries(before.as_deref().unwrap_or(SHIPPED), platform, &socket)

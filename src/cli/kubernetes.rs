@@ -27,7 +27,7 @@ pub(super) enum Verb {
     },
     /// Wait until a `DaemonSet`'s pods are ready on every node
     #[command(
-        after_help = "example: rootpin kubernetes wait rootpin-cleanup --namespace kube-system --timeout 600s\n\n\
+        after_help = "example: rootpin kubernetes wait rootpin-cleanup --namespace kube-system\n\n\
         exit codes: 0 they are, 1 not in time, 2 the API server refused, or could not be asked"
     )]
     Wait {

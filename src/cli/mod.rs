@@ -5,10 +5,9 @@
 mod audit;
 mod break_glass;
 mod bundle;
+mod consent;
 mod credentials;
 mod doctor;
-#[cfg(test)]
-mod documents;
 mod evidence;
 mod failure;
 mod fix;
@@ -123,7 +122,7 @@ enum Verb {
     /// Judge a name as a pull would be, and say why
     #[command(
         after_help = "examples:\n  rootpin verify docker.io/library/alpine:3.20\n  \
-        rootpin verify --policy ./policy --state ./state registry.example/app:1@sha256:…\n\n\
+        rootpin verify --policy ./policy --state ./state \\\n    registry.example/app:1@sha256:…\n\n\
         exit codes: 0 allowed, 1 refused, 2 could not judge, 64 wrong usage"
     )]
     Verify(verify::Arguments),
@@ -195,7 +194,7 @@ enum Verb {
     about = "Decides what containerd and Docker may unpack"
 )]
 struct DaemonArguments {
-    /// How the daemon runs
+    /// rootpin.toml, which says how the daemon runs
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
 }

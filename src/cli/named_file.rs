@@ -56,10 +56,7 @@ pub(super) fn check(path: &Path, kind: FileKind) -> Result<(), Problem> {
 /// Whoever reads the file meanwhile sees the one before. All may read it.
 pub(super) fn write(path: &Path, text: &str, kind: FileKind) -> Result<(), Problem> {
     check(path, kind)?;
-    let folder = path
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-        .unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     let written = || {
         let mut draft = tempfile::Builder::new()
             .prefix(".rootpin-")
@@ -75,9 +72,56 @@ pub(super) fn write(path: &Path, text: &str, kind: FileKind) -> Result<(), Probl
     written().map_err(|error: io::Error| unwritable(path, &error))
 }
 
+/// Writes a file that is new, for its owner alone: whole or not at all, and in nobody's place.
+pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), Problem> {
+    put_new(path, |draft| draft.write_all(bytes)).map_err(|error| unwritable(path, &error))
+}
+
+fn put_new(path: &Path, write: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<()> {
+    let folder = folder_of(path);
+    // Its mode is 0600. Where something fails, it goes.
+    let mut draft = tempfile::Builder::new()
+        .prefix(".rootpin-")
+        .tempfile_in(folder)?;
+    write(draft.as_file_mut())?;
+    draft.as_file().sync_all()?;
+    draft.persist_noclobber(path)?;
+    File::open(folder)?.sync_all()
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_new_file_is_whole_or_not_there_and_takes_nobodys_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("rootpin.tar");
+        let files = || fs::read_dir(folder.path()).unwrap().count();
+        let half = |draft: &mut File| {
+            draft.write_all(b"half")?;
+            Err(io::Error::from(ErrorKind::StorageFull))
+        };
+        assert_eq!(
+            put_new(&path, half).unwrap_err().kind(),
+            ErrorKind::StorageFull
+        );
+        assert_eq!(files(), 0, "half a file is left");
+        write_new(&path, b"whole").unwrap();
+        assert_eq!(
+            fs::metadata(&path).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
+        let why = write_new(&path, b"other").unwrap_err().to_string();
+        assert!(why.contains("it is left as it is"), "{why}");
+        assert_eq!((fs::read(&path).unwrap(), files()), (b"whole".to_vec(), 1));
+    }
 
     #[test]
     fn only_an_earlier_file_of_the_same_kind_is_written_over() {

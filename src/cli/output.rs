@@ -10,6 +10,7 @@ use super::EXIT_USAGE;
 use super::typed_command::{completed, completed_text, completed_value};
 use crate::control::wire::Report;
 use crate::observe::plain_lines;
+use crate::plain_text::error_words;
 pub(super) use crate::plain_text::{counted, said_time, shell_word};
 use crate::problem::Problem;
 
@@ -39,11 +40,7 @@ pub(super) fn unreadable(path: &Path, error: &io::Error) -> Problem {
 
 /// A file that was named and can't be written, and the command that helps.
 pub(super) fn unwritable(path: &Path, error: &io::Error) -> Problem {
-    // tempfile adds the name of its draft, which nobody asked for.
-    let error_text = error.to_string();
-    let (found, _) = error_text
-        .split_once(" at path ")
-        .unwrap_or((&error_text, ""));
+    let found = error_words(error);
     let folder = word_of(folder_of(path));
     let hint = match error.kind() {
         io::ErrorKind::NotFound if !folder_of(path).is_dir() => format!("mkdir -p {folder}"),

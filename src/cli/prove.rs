@@ -27,7 +27,7 @@ pub(super) struct Arguments {
     /// Show the paths that this host has, and prove nothing
     #[arg(long)]
     list: bool,
-    /// How the daemon runs: its engines are proved
+    /// rootpin.toml, whose engines are proved
     #[arg(long, value_name = "FILE", default_value = DEFAULT_CONFIG)]
     config: PathBuf,
 }

@@ -1,16 +1,15 @@
 //! `rootpin state show` and `rootpin state reset`: through the daemon, which holds the state while
 //! it runs, or on a state folder.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::consent::{agreed, is_anybody_there, nobody_to_ask};
 use super::output::{Output, counted, list, shell_word, table, text};
 use crate::control::DaemonClient;
 use crate::control::wire::StateRequest;
-use crate::observe::plain_lines;
 use crate::policy_dir::{Owner, PolicyDir, replace_file};
 use crate::problem::Problem;
 use crate::state::{self, StateError, StateMark, Store};
@@ -42,8 +41,8 @@ pub(super) enum Verb {
         /// The root's id in the policy
         #[arg(long, value_name = "ID", required_unless_present_any = ["repository", "unreadable", "contacts"], conflicts_with_all = ["repository", "unreadable", "contacts"])]
         root: Option<String>,
-        /// A repository of a Notary server, whichever root it was seen under; with the state in the
-        /// folder `notary` of a publisher's working folder
+        /// Forget one repository of a Notary server, under whichever root; --state is then the folder
+        /// `notary` of a publisher's working folder
         #[arg(long, value_name = "NAME", requires = "state", value_parser = Repository::from_full, conflicts_with_all = ["unreadable", "contacts"])]
         repository: Option<Repository>,
         /// Forget only times that lie ahead of the clock: last good contacts, and when versions
@@ -62,7 +61,7 @@ pub(super) enum Verb {
         /// Show what would be forgotten, and forget nothing
         #[arg(long)]
         dry_run: bool,
-        /// Ask nothing
+        /// Don't ask; needed without a terminal, and with --json
         #[arg(long)]
         yes: bool,
     },
@@ -105,13 +104,15 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
             ..
         } => {
             is_folder(&dir)?;
-            if !yes
-                && asks(output)
-                && !agreed(&format!(
-                    "{}: all that this host has seen is forgotten",
-                    dir.display()
-                ))
-            {
+            if !yes && !is_anybody_there(output) {
+                let hint = "--yes sets the state aside without a question";
+                return Ok(nobody_to_ask("state reset", hint, output));
+            }
+            let what = format!(
+                "{}: all that this host has seen is forgotten",
+                dir.display()
+            );
+            if !yes && !agreed(&forget(&what)) {
                 return Ok(1);
             }
             let aside = state::start_anew(&dir).map_err(|error| failed(&error))?;
@@ -141,9 +142,13 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
                 here: state.map(|state| (state, policy)),
             };
             let shown = if contacts { contacts_text } else { reset_text };
-            if !dry_run && !yes && asks(output) {
+            if !dry_run && !yes {
+                if !is_anybody_there(output) {
+                    let hint = "--dry-run shows what would be forgotten, --yes forgets it";
+                    return Ok(nobody_to_ask("state reset", hint, output));
+                }
                 let would = reset.run(control, true)?;
-                if !agreed(&shown(&would)) {
+                if !agreed(&forget(&shown(&would))) {
                     return Ok(1);
                 }
             }
@@ -204,18 +209,9 @@ fn told(control: &Path, request: StateRequest) -> Result<Value, Problem> {
     })
 }
 
-/// Whether there is a person to ask.
-fn asks(output: Output) -> bool {
-    !output.json && io::stdin().is_terminal()
-}
-
-fn agreed(what: &str) -> bool {
-    let mut errors = io::stderr();
-    let _ =
-        write!(errors, "{}\nforget this? [y/N] ", plain_lines(what)).and_then(|()| errors.flush());
-    let mut line = String::new();
-    let read = io::stdin().lock().take(100).read_line(&mut line);
-    read.is_ok() && ["y", "yes"].contains(&line.trim())
+/// The question after what would be forgotten.
+fn forget(what: &str) -> String {
+    format!("{what}\nforget this?")
 }
 
 /// The daemon says which state it has; the mark is written here, because the daemon has no business

@@ -1,15 +1,12 @@
 //! `rootpin support`: one archive for a report of a bug.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde_json::json;
 
-use super::output::{Output, counted, unwritable};
-use super::{TIMEOUT, block_on, fix};
+use super::output::{Output, counted};
+use super::{TIMEOUT, block_on, fix, named_file};
 use crate::config::{self, DEFAULT_CONFIG};
 use crate::operate::support::{SupportQuestion, archive, collect};
 use crate::problem::Problem;
@@ -62,14 +59,7 @@ pub(super) fn run(control: &Path, arguments: &Arguments, output: Output) -> Resu
             now.strftime("%Y%m%dT%H%M%SZ")
         ))
     });
-    // Root's alone, and in nobody's place.
-    OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(&file)
-        .and_then(|mut written| written.write_all(&archive(&texts, now)))
-        .map_err(|error| unwritable(&file, &error))?;
+    named_file::write_new(&file, &archive(&texts, now))?;
     let names: Vec<_> = texts.iter().map(|(name, _)| name).collect();
     let shown = file.display().to_string();
     output.value(

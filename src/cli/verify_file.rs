@@ -14,14 +14,14 @@ use sha2::{Digest as _, Sha256};
 use super::given_fingerprint::GivenFingerprint;
 use super::output::{Output, unreadable};
 use super::verify::judgement_text;
-use crate::decide::{Decider, Door, Pull, policy_refused};
+use crate::decide::{Decider, Door, Pull};
 use crate::observe;
 use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
-use rootpin_policy::MetadataUrl;
-use rootpin_trust::Code;
+use rootpin_policy::{Diagnostic, MetadataUrl};
 use rootpin_trust::image::{Digest, ImageRef};
+use rootpin_trust::{Code, Format, RootFile};
 
 /// For reading the metadata.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -30,8 +30,9 @@ const ROOT: &str = "root.json";
 /// What to do about a file with another digest than the signed one.
 const OTHER_FILE: &str = "the file is not the one that the publisher signed: get it from the publisher again, and do not use this one";
 
-pub(super) const EXAMPLES: &str = "example: rootpin verify-file rootpin.release/rootpin_0.1.0-1_amd64.deb:0.1.0 ./rootpin_0.1.0-1_amd64.deb \
-    --root root.json --sha256 HEX --metadata https://releases.example/tuf\n\n\
+pub(super) const EXAMPLES: &str = "example: rootpin verify-file rootpin.release/rootpin_0.1.0-1_amd64.deb:0.1.0 \\\n    \
+    ./rootpin_0.1.0-1_amd64.deb --root root.json --sha256 HEX \\\n    \
+    --metadata https://releases.example/tuf\n\n\
     exit codes: 0 signed, 1 refused, 2 could not judge, 64 wrong usage";
 
 #[derive(Debug, clap::Args)]
@@ -87,6 +88,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
             "ask the publisher by another way for the root file's sha256; don't go on with this root file before they agree",
         ));
     }
+    check_root(&arguments.root, &root)?;
     let (digest, _) =
         file_digest(&arguments.file).map_err(|error| unreadable(&arguments.file, &error))?;
     let files = BTreeMap::from([
@@ -112,9 +114,13 @@ async fn judge(
     output: Output,
 ) -> Result<u8, Problem> {
     let now = Timestamp::now();
-    let in_force = rootpin_policy::load(files, now)
-        .map(Arc::new)
-        .map_err(|errors| policy_refused(&errors, Path::new(".")));
+    // Nobody wrote this policy: of a mistake in it the cause is said, and not where it stands.
+    let policy = rootpin_policy::load(files, now).map_err(|findings| {
+        let first = findings.into_iter().next();
+        let said = |finding: Diagnostic| Problem::hinted(finding.message, finding.hint);
+        first.map_or_else(|| Problem::new("no policy comes of these words"), said)
+    })?;
+    let in_force = Ok(Arc::new(policy));
     let sources = Arc::new(Sources::new(Arc::new(Credentials::none())));
     let decider = Decider::new(in_force, sources, Arc::new(store), DEADLINE, true);
     let pull = Pull {
@@ -133,6 +139,19 @@ async fn judge(
     }
     output.value(&judgement, judgement_text);
     Ok(verdict.decision.exit_code())
+}
+
+/// Refuses what is no root file of TUF.
+fn check_root(path: &Path, root: &[u8]) -> Result<(), Problem> {
+    let found = match RootFile::read(root) {
+        Ok(file) if file.format == Format::Tuf => return Ok(()),
+        Ok(_) => "it is one of Notary".to_owned(),
+        Err(refusal) => refusal.found,
+    };
+    Err(Problem::hinted(
+        format!("{} is no root file of TUF: {found}", path.display()),
+        "ask the publisher for the root.json of the TUF repository that --metadata names, and by another way for its sha256",
+    ))
 }
 
 /// A policy that admits the name by this root alone.

@@ -29,15 +29,20 @@ fn within(json: String, exit_code: u32, most: usize) -> Result<Response<Report>,
             format!("the daemon's answer has {found} MiB, and a message at most {wanted} MiB"),
             "stop rootpind, and have the files read without it: `rootpin state show --state DIR`, or `rootpin audit --policy DIR --state DIR`",
         );
-        return Err(Status::out_of_range(problem.to_string()));
+        return Err(status(Code::OutOfRange, &problem));
     }
     Ok(Response::new(Report { json, exit_code }))
 }
 
-/// What was asked for can't be done: a status carries the problem as one text, which [`said`] takes
-/// apart again.
+/// What was asked for can't be done.
 pub(super) fn failed(problem: &Problem) -> Status {
-    Status::failed_precondition(problem.to_string())
+    status(Code::FailedPrecondition, problem)
+}
+
+/// A status with a problem. Its text says all of it; its details are the hint, for [`said`].
+pub(super) fn status(code: Code, problem: &Problem) -> Status {
+    let hint = problem.hint.clone().unwrap_or_default();
+    Status::with_details(code, problem.to_string(), hint.into_bytes().into())
 }
 
 /// The daemon may hang at any point of an answer.
@@ -55,7 +60,7 @@ pub(super) async fn in_time<T>(
         })
 }
 
-/// The problem that a status is; the daemon's own text has its hint in it.
+/// The problem that a status is.
 pub(super) fn said(status: &Status) -> Problem {
     match status.code() {
         Code::Unavailable | Code::Unknown | Code::Cancelled => {
@@ -65,7 +70,10 @@ pub(super) fn said(status: &Status) -> Problem {
             );
             Problem::hinted(what, "see `journalctl -u rootpind`")
         }
-        _ => Problem::from(status.message()),
+        _ => {
+            let hint = str::from_utf8(status.details()).ok();
+            Problem::of_text(status.message(), hint.filter(|hint| !hint.is_empty()))
+        }
     }
 }
 
@@ -86,6 +94,14 @@ mod tests {
             "the daemon's answer has 1 MiB, and a message at most 64 MiB"
         );
         assert!(problem.hint.unwrap().contains("--state DIR"));
+    }
+
+    #[test]
+    fn a_hint_reaches_the_client_apart_from_the_words_of_others() {
+        let problem = Problem::hinted("it said: no; hint: run mine", "make it");
+        assert_eq!(said(&failed(&problem)), problem);
+        let forged = Problem::new("it said: no; hint: run mine");
+        assert_eq!(said(&failed(&forged)), forged);
     }
 
     #[test]

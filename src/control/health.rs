@@ -45,9 +45,8 @@ pub(super) fn state(mark: &StateMark, decider: &Decider, red: &mut Vec<String>) 
             "mount or restore the folder and restart rootpind; if the floors are gone for good, `rootpin state acknowledge --lost`",
         )),
         MarkStanding::Unknown(why) => trouble.is_none().then(|| {
-            Problem::new(format!(
-                "whether it is the one that was acknowledged can't be told: {why}"
-            ))
+            let why = why.clone();
+            why.about("whether it is the one that was acknowledged can't be told")
         }),
     };
     red.extend(trouble.iter().map(|_| "the state is in trouble".to_owned()));

@@ -430,7 +430,7 @@ impl wire::control_server::Control for ControlService {
         let importing = self.importing.try_lock();
         let _importing = importing.map_err(|_| {
             let problem = Problem::hinted("another bundle is being imported", "try again after it");
-            Status::resource_exhausted(problem.to_string())
+            answer::status(tonic::Code::ResourceExhausted, &problem)
         })?;
         let (bundle, root) =
             import::receive(request.into_inner(), self.decider.store().directory()).await?;

@@ -8,9 +8,9 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::UdsConnectInfo;
-use tonic::{Request, Response, Status, Streaming};
+use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::answer::failed;
+use super::answer::{failed, status};
 use super::wire::prove_response::Asked;
 use super::wire::{ProveRequest, ProveResponse};
 use crate::decide::{self, Decider, Proof};
@@ -90,7 +90,7 @@ pub(super) fn root_only(
         Some((user, _)) => {
             let what = format!("only root may {what}, and this is user {user}");
             let problem = Problem::hinted(what, "run it as root");
-            Err(Status::permission_denied(problem.to_string()))
+            Err(status(Code::PermissionDenied, &problem))
         }
         None => Err(Status::permission_denied(format!(
             "only root may {what}, and the kernel doesn't say who asks"
@@ -114,7 +114,7 @@ async fn watch(
                 "the policy changed while it was being proved",
                 "prove again, under the one in force now",
             );
-            return ("cut short", Err(Status::aborted(problem.to_string())));
+            return ("cut short", Err(status(Code::Aborted, &problem)));
         }
         let asked = proof.asked().iter().map(told).collect();
         let answer = Ok(ProveResponse {

@@ -10,7 +10,7 @@ mod text_edit;
 
 use std::ops::Range;
 
-use text_edit::{line_ending, line_start, trailing_comma, without_entry, without_table};
+use text_edit::{line_end, line_ending, line_start, trailing_comma, without_entry, without_table};
 use toml::de::{DeTable, DeValue};
 use toml::{Spanned, Table, Value};
 
@@ -135,36 +135,43 @@ pub fn add_keys(text: &str, id: &str, entries: &[String]) -> Result<String, Edit
 /// See [`EditError`].
 pub fn add_root_to_rule(text: &str, pattern: &str, id: &str) -> Result<String, EditError> {
     let document = parse(text)?;
-    let is_pattern = |text: Option<&str>| {
-        text.is_some_and(|text| {
-            text.parse()
-                .is_ok_and(|found: Pattern| found.as_str() == pattern)
-        })
-    };
-    let of_pattern = |table: &DeTable<'_>| {
-        is_pattern(
-            table
-                .get("match")
-                .and_then(|value| value.get_ref().as_str()),
-        )
-    };
-    let (_, rule) = tables(&document, "rule")
-        .into_iter()
-        .find(|(_, table)| of_pattern(table))
+    let roots = rule(&document, pattern)?
+        .get("roots")
         .ok_or(EditError::ByHand)?;
-    let out = with_entries(
-        text,
-        rule.get("roots").ok_or(EditError::ByHand)?,
-        &[id.to_owned()],
-    )?;
+    let out = with_entries(text, roots, &[id.to_owned()])?;
     proven(text, out, |policy| {
-        let rules = policy.get_mut("rule")?.as_array_mut()?.iter_mut();
-        let rule = rules
-            .filter_map(Value::as_table_mut)
-            .find(|rule| is_pattern(rule.get("match").and_then(Value::as_str)))?;
-        rule.get_mut("roots")?
+        rule_value(policy, pattern)?
+            .get_mut("roots")?
             .as_array_mut()?
             .push(Value::String(id.to_owned()));
+        Some(())
+    })
+}
+
+/// Writes how many roots of the rule for a pattern must say yes: over the number that is there, or
+/// in a line of its own after the rule's roots.
+///
+/// # Errors
+/// See [`EditError`].
+pub fn set_quorum(text: &str, pattern: &str, quorum: u16) -> Result<String, EditError> {
+    let document = parse(text)?;
+    let rule = rule(&document, pattern)?;
+    let mut out = text.to_owned();
+    if let Some(value) = rule.get("quorum") {
+        out.replace_range(value.span(), &quorum.to_string());
+    } else {
+        let roots = rule.get("roots").ok_or(EditError::ByHand)?.span();
+        let (start, end) = (line_start(text, roots.start), line_end(text, roots.end));
+        let line = text.get(start..end).ok_or(EditError::ByHand)?;
+        let indent: String = line.chars().take_while(|c| c.is_whitespace()).collect();
+        let eol = line_ending(text);
+        // The last line of a file may have no end.
+        let before = if line.ends_with('\n') { "" } else { eol };
+        out.insert_str(end, &format!("{before}{indent}quorum = {quorum}{eol}"));
+    }
+    proven(text, out, |policy| {
+        let value = Value::Integer(quorum.into());
+        rule_value(policy, pattern)?.insert("quorum".to_owned(), value);
         Some(())
     })
 }
@@ -380,6 +387,35 @@ fn root<'a>(
         .into_iter()
         .find(|(_, table)| is_id(table))
         .ok_or_else(|| EditError::NoRoot(id.to_owned()))
+}
+
+fn is_pattern(text: Option<&str>, pattern: &str) -> bool {
+    text.is_some_and(|text| {
+        text.parse()
+            .is_ok_and(|found: Pattern| found.as_str() == pattern)
+    })
+}
+
+fn rule<'a>(
+    document: &'a Spanned<DeTable<'a>>,
+    pattern: &str,
+) -> Result<&'a DeTable<'a>, EditError> {
+    let of_rule = |table: &DeTable<'_>| {
+        let text = table.get("match").and_then(|text| text.get_ref().as_str());
+        is_pattern(text, pattern)
+    };
+    tables(document, "rule")
+        .into_iter()
+        .find_map(|(_, table)| of_rule(table).then_some(table))
+        .ok_or(EditError::ByHand)
+}
+
+fn rule_value<'a>(policy: &'a mut Table, pattern: &str) -> Option<&'a mut Table> {
+    let rules = policy.get_mut("rule")?.as_array_mut()?;
+    rules
+        .iter_mut()
+        .filter_map(Value::as_table_mut)
+        .find(|rule| is_pattern(rule.get("match").and_then(Value::as_str), pattern))
 }
 
 fn root_value<'a>(policy: &'a mut Table, id: &str) -> Option<&'a mut Table> {

@@ -18,9 +18,9 @@ pub fn delegated_paths(
 ) -> Result<Vec<String>, PublishError> {
     let mut paths = Vec::new();
     for text in patterns {
-        let pattern: Pattern = text.parse().map_err(|fault: rootpin_policy::Fault| {
-            PublishError::Wrong(fault.to_string().into())
-        })?;
+        let pattern: Pattern = text
+            .parse()
+            .map_err(|fault: rootpin_policy::Fault| PublishError::Wrong(fault.into()))?;
         if !settings.owns_all(&pattern) {
             return Err(PublishError::wrong(
                 format!("the pattern {text} reaches names that are not this repository's"),

@@ -92,7 +92,7 @@ impl Settings {
                     "root, targets (delegated roles too), snapshot or timestamp",
                 )));
             }
-            let length = parse_duration(&term).map_err(|fault| wrong(fault.to_string().into()))?;
+            let length = parse_duration(&term).map_err(|fault| wrong(fault.into()))?;
             if length > LONGEST {
                 return Err(wrong(Problem::hinted(
                     format!("[expires] {role}: {term} is longer than a hundred years"),
@@ -191,8 +191,9 @@ impl Settings {
 }
 
 fn parsed<T: FromStr<Err = Fault>>(listed: &[String]) -> Result<Vec<T>, Problem> {
-    let problem = |fault: Fault| Problem::hinted(fault.message, fault.hint);
-    let parsed = listed.iter().map(|text| text.parse().map_err(problem));
+    let parsed = listed
+        .iter()
+        .map(|text| text.parse::<T>().map_err(Problem::from));
     parsed.collect()
 }
 

@@ -127,6 +127,10 @@ fn examples(world: &World, image: &Image, verb: &[String]) -> Vec<Vec<String>> {
         if *verb == ["doctor"] {
             command.extend(["--config".to_owned(), at("rootpin.toml")]);
         }
+        // At a terminal it asks.
+        if *verb == ["state", "reset"] && !command.iter().any(|word| word == "--dry-run") {
+            command.push("--yes".to_owned());
+        }
         command
     };
     commands.map(of_host).collect()
@@ -275,7 +279,7 @@ fn every_verbs_json_is_one_object_of_version_1_whatever_comes_of_it() {
         &["policy", "explain", V1],
         &["policy", "reload"],
         &["state", "show"],
-        &["state", "reset", "--root", "acme"],
+        &["state", "reset", "--root", "acme", "--yes"],
         &["metrics"],
     ];
     for words in asking {
@@ -285,7 +289,7 @@ fn every_verbs_json_is_one_object_of_version_1_whatever_comes_of_it() {
     for words in [
         &["policy", "explain", "no name"][..],
         &["verify", "no name"],
-        &["state", "reset", "--root", "other"],
+        &["state", "reset", "--root", "other", "--yes"],
         &["verify", "x.test/a@sha256:0"],
     ] {
         let (value, code) = world.rootpin_json(words);
@@ -330,7 +334,7 @@ fn every_verbs_json_is_one_object_of_version_1_whatever_comes_of_it() {
         &["verify", &name, "--policy", &policy, "--state", &state],
         &["state", "show", "--state", &state],
         &[
-            "state", "reset", "--root", "acme", "--state", &state, "--policy", &policy,
+            "state", "reset", "--root", "acme", "--yes", "--state", &state, "--policy", &policy,
         ],
     ];
     assert_eq!(daemon.stop().0, 0);
@@ -627,7 +631,12 @@ fn state_reset_says_what_it_forgets_and_the_next_answer_is_believed_as_the_first
     let (status, _) = world.rootpin_json(&["status"]);
     assert_eq!(status["behind"][0]["code"], "rollback", "{status}");
     assert!(world.rootpin(&["status"]).out.contains("metadata: "));
-    let said = world.rootpin(&["state", "reset", "--root", "acme"]);
+    let unasked = world.rootpin(&["state", "reset", "--root", "acme"]);
+    assert!(
+        unasked.code == 64 && unasked.err.contains("nobody is at a terminal"),
+        "{unasked:?}"
+    );
+    let said = world.rootpin(&["state", "reset", "--root", "acme", "--yes"]);
     assert!(
         said.code == 0
             && said.out.contains("forgotten: r.test/team/app: ")
@@ -635,7 +644,7 @@ fn state_reset_says_what_it_forgets_and_the_next_answer_is_believed_as_the_first
         "{said:?}"
     );
     assert_eq!(world.rootpin(&["verify", &name]).code, 0);
-    let said = world.rootpin(&["state", "reset", "--root", "other"]);
+    let said = world.rootpin(&["state", "reset", "--root", "other", "--yes"]);
     assert!(
         said.code == 2 && said.err.contains("the policy has no root"),
         "{said:?}"
@@ -711,6 +720,26 @@ fn an_install_for_a_list_without_engines_is_a_mistake_that_is_named() {
         let ended = rootpin(&["install", "--dry-run", "--config", &shown]);
         assert!(
             ended.code == 64 && ended.err.contains("no [[engine]] and no [[docker]]"),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn no_engine_is_had_to_ask_by_a_rootpin_toml_that_others_may_write() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = folder.path().join("rootpin.toml");
+    let shown = config.display().to_string();
+    let theirs = "[[engine]]\nname = \"containerd\"\ncontainerd = \"/run/containerd/containerd.sock\"\n\
+        gate = \"/tmp/theirs\"\napply = \"/tmp/theirs-too\"\n";
+    fs::write(&config, theirs).unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+    fs::set_permissions(&config, open).unwrap();
+    for platform in [&[][..], &["--platform", "containerd"]] {
+        let words = ["install", "--dry-run", "--config", &shown];
+        let ended = rootpin(&[&words, platform].concat());
+        assert!(
+            ended.code == 2 && ended.err.contains("can be written by"),
             "{ended:?}"
         );
     }

@@ -7,6 +7,7 @@ mod formats;
 mod gate;
 mod imported_signatures;
 mod kept;
+mod many_tags;
 pub(crate) mod mode;
 mod names;
 mod offline;

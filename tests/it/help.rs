@@ -8,7 +8,12 @@ use crate::world::run;
 /// Of a terminal of usual height, less the prompt.
 const LINES: usize = 40;
 /// Of the verbs that a newcomer types first.
-const FIRST: [&str; 2] = ["rootpin install", "rootpin pin add"];
+const FIRST: [&str; 4] = [
+    "rootpin audit",
+    "rootpin install",
+    "rootpin pin add",
+    "rootpin repo take-over",
+];
 const LINES_OF_FIRST: usize = 30;
 
 /// Each verb, by the words that lead to it, with what `--help` prints on a terminal of 100 columns.
@@ -45,6 +50,33 @@ fn the_help_of_each_verb_fits_a_screen_and_has_an_example() {
             .is_some_and(|(_, example)| example.contains(&verb));
         assert!(example, "{verb}: no example of it\n{help}");
     }
+}
+
+#[test]
+fn no_example_of_a_command_is_wider_than_a_terminal_and_breaks_without_a_backslash() {
+    fn below(command: &Command, words: &[&str], wide: &mut Vec<String>) {
+        let texts = [command.get_after_help(), command.get_after_long_help()];
+        for text in texts.into_iter().flatten().map(ToString::to_string) {
+            let mut goes_on = false;
+            for line in text.lines() {
+                let begins = ["  rootpin ", "example: rootpin "];
+                let is_command = goes_on || begins.iter().any(|begin| line.starts_with(begin));
+                goes_on = is_command && line.ends_with('\\');
+                // What stands in brackets after three spaces is for the reader.
+                let indent = line.len() - line.trim_start().len();
+                let typed = line.trim_start().split("   ").next().unwrap();
+                if is_command && indent + typed.chars().count() > 80 {
+                    wide.push(format!("{}: {line}", words.join(" ")));
+                }
+            }
+        }
+        for verb in command.get_subcommands() {
+            below(verb, &[words, &[verb.get_name()]].concat(), wide);
+        }
+    }
+    let mut wide = Vec::new();
+    below(&rootpin::cli::command(), &["rootpin"], &mut wide);
+    assert!(wide.is_empty(), "{}", wide.join("\n"));
 }
 
 #[test]

@@ -221,7 +221,11 @@ const WRONG: &[(&str, i32, &str)] = &[
         2,
         "mkdir -p no",
     ),
-    ("policy check policy/policy.toml", 2, "name a folder, as "),
+    (
+        "policy check policy/policy.toml",
+        2,
+        "name the policy's folder: /",
+    ),
     (
         "policy check nope",
         2,
@@ -308,6 +312,47 @@ fn what_is_typed_wrong_is_answered_with_what_to_type() {
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
     assert!(!dir.join("nope").exists(), "a mistyped folder was made");
+}
+
+#[test]
+fn a_policy_s_file_in_place_of_its_folder_is_one_mistake_and_its_findings_are_printed_once() {
+    let dir = folder("hints-once");
+    let ended = rootpin(&dir, &["policy", "check", "policy/policy.toml"]);
+    let said = format!("{}{}", ended.out, ended.err);
+    assert!(
+        ended.code == 2
+            && said.contains("1 error, 0 warnings")
+            && said.contains("name the policy's folder: "),
+        "{ended:?}"
+    );
+    std::fs::create_dir(dir.join("odd")).unwrap();
+    std::fs::write(dir.join("odd/policy.toml"), "version = 2\n").unwrap();
+    for words in [
+        &["policy", "lint", "odd"][..],
+        &["policy", "diff", "policy", "odd"],
+        &["policy", "explain", "r.test/x", "--policy", "odd"],
+    ] {
+        let ended = rootpin(&dir, words);
+        assert_eq!(ended.code, 2, "{words:?}: {ended:?}");
+        assert!(
+            ended.out.contains("\nhint: ") && ended.err.contains("rootpin: the policy in odd has "),
+            "{words:?}: {ended:?}"
+        );
+        assert!(!ended.err.contains("hint: "), "{words:?}: {ended:?}");
+    }
+}
+
+#[test]
+fn an_error_of_the_state_names_its_path_once() {
+    let dir = folder("hints-state");
+    std::fs::create_dir_all(dir.join("state/other")).unwrap();
+    let ended = rootpin(&dir, &["state", "show", "--state", "state"]);
+    let said = format!("{}{}", ended.out, ended.err);
+    assert!(
+        ended.code == 2 && said.contains("yet state.redb is not in it"),
+        "{ended:?}"
+    );
+    assert_eq!(said.matches("state:").count(), 1, "{ended:?}");
 }
 
 #[test]

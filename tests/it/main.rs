@@ -68,6 +68,7 @@ mod prove;
 mod publisher;
 mod recipes;
 mod registry;
+mod release;
 mod removal;
 mod repo;
 mod repo_keys;

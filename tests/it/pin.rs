@@ -4,6 +4,7 @@
 mod add;
 mod diff;
 mod edit;
+mod quorum;
 mod refused;
 mod revoke;
 mod scan;

@@ -5,6 +5,7 @@ mod elsewhere;
 mod fill;
 mod page;
 mod story;
+mod taken;
 
 use std::collections::BTreeSet;
 
@@ -71,7 +72,7 @@ fn fault(
 ) -> Option<String> {
     let words = fill::filled(typed, story);
     let Some(verb) = fill::verb(&words) else {
-        // A mention of a verb, with no more than its name; src/cli/documents.rs looks at these.
+        // A mention of a verb, with no more than its name; `taken` looks at these.
         return typed
             .whole
             .then(|| format!("{}: {words:?} is no command", typed.place));

@@ -69,6 +69,30 @@ fn a_root_file_of_another_fingerprint_verifies_nothing() {
 }
 
 #[test]
+fn what_is_no_root_file_of_tuf_is_said_to_be_none_and_no_policy_is_advised() {
+    let org = released();
+    let notary = include_bytes!("../data/notary/vectors/shared-root-key/app/root.json");
+    for (bytes, found) in [(&notary[..], "one of Notary"), (&b"{}"[..], "no root.json")] {
+        let root = org.path("odd.json");
+        fs::write(&root, bytes).unwrap();
+        let (root, sha256) = (root.to_str().unwrap(), Digest::of(bytes).hex());
+        let ended = verify(
+            &org,
+            NAME,
+            "tool.tar",
+            &["--root", root, "--sha256", &sha256],
+        );
+        assert_eq!(ended.code, 2, "{ended:?}");
+        let said = "odd.json is no root file of TUF: ";
+        assert!(
+            ended.err.contains(said) && ended.err.contains(found),
+            "{ended:?}"
+        );
+        assert!(!ended.err.contains("policy"), "{ended:?}");
+    }
+}
+
+#[test]
 fn a_part_of_a_fingerprint_is_wrong_usage() {
     let org = released();
     let ended = verify(&org, NAME, "tool.tar", &["--sha256", "12"]);

@@ -1,7 +1,6 @@
 //! `rootpin install --uninstall`.
 
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -9,7 +8,7 @@ use serde_json::{Value, json};
 use super::Arguments;
 use super::place::{Place, Sockets, read_units};
 use crate::cli::output::{Output, list, text};
-use crate::cli::{EXIT_USAGE, fix};
+use crate::cli::{EXIT_USAGE, consent, fix};
 use crate::config::{self, Config, Engine};
 use crate::operate::doctor::uninstall::{self, UninstallPlan};
 use crate::operate::platform::{Platform, SHIPPED};
@@ -60,7 +59,7 @@ pub(super) fn run(
     let nothing = plan.is_empty() && record == InstallRecord::default();
     let asked =
         !plan.left.is_empty() || nothing || arguments.consent.dry_run || arguments.consent.yes;
-    if !asked && (output.json || !io::stdin().is_terminal()) {
+    if !asked && !consent::is_anybody_there(output) {
         fix::Done::NobodyToAsk.nobody_to_ask("install --uninstall", output);
         return Ok(EXIT_USAGE);
     }

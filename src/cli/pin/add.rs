@@ -23,15 +23,16 @@ use rootpin_policy::{Policy, Root, RootKind};
 use rootpin_trust::{PublicKey, RootFile};
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
-    rootpin pin add tuf --from 1.root.json --fingerprint 9f86… \\\n    \
-        --metadata https://tuf.example/metadata --match registry.example/app --dry-run\n  \
+    rootpin pin add tuf --from 1.root.json --fingerprint 9f86… --dry-run \\\n    \
+        --metadata https://tuf.example/metadata --match registry.example/app\n  \
     rootpin pin add team --scan registry.example/team/app --fingerprint SHA256:…   (one key more)";
 /// Those of the manual.
 pub(super) const MORE_EXAMPLES: &str = "examples:\n  \
-    rootpin pin add web --from web.pub --fingerprint SHA256:… --server https://notary.example \\\n    \
+    rootpin pin add web --from web.pub --fingerprint SHA256:… \\\n    \
+        --server https://notary.example \\\n    \
         --role targets/releases --match 'registry.example/web/**'\n  \
-    rootpin pin add tuf --from 1.root.json --fingerprint 9f86… \\\n    \
-        --metadata https://tuf.example/metadata --match registry.example/app --dry-run\n  \
+    rootpin pin add tuf --from 1.root.json --fingerprint 9f86… --dry-run \\\n    \
+        --metadata https://tuf.example/metadata --match registry.example/app\n  \
     rootpin pin add team --scan registry.example/team/app --fingerprint SHA256:…   (one key more)";
 
 #[derive(Debug, clap::Args)]
@@ -51,7 +52,7 @@ pub(in crate::cli) struct Arguments {
     /// The publisher's fingerprint of each key; -: standard input
     #[arg(long, value_name = "FINGERPRINT")]
     fingerprint: Vec<String>,
-    /// In the place of the root file that a TUF root has pinned
+    /// Replace the root file that a TUF root has pinned
     #[arg(long, hide_short_help = true)]
     replace: bool,
     #[command(flatten)]
@@ -78,14 +79,17 @@ struct Fields {
     /// Where its TUF metadata is read; several are asked in order
     #[arg(long, value_name = "URL")]
     metadata: Vec<String>,
-    /// The names of its rule; a rule that there is gets the root added
+    /// Names that it may sign for; an existing rule gets the root added
     #[arg(long = "match", value_name = "PATTERN")]
     matches: Vec<String>,
-    /// Its new rule may bind no tag, so that a moved tag passes
+    /// In a rule that exists: how many of its roots must sign
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    quorum: Option<u16>,
+    /// Accept in its new rule that no tag is bound, so that a moved tag passes
     #[arg(long, hide_short_help = true)]
     tags_unbound: bool,
     /// The oldest timestamp to accept, as 72h
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", hide_short_help = true)]
     max_age: Option<String>,
     /// How long an answer serves before the source is asked again, as 60s
     #[arg(long, value_name = "DURATION", hide_short_help = true)]
@@ -104,6 +108,7 @@ impl Fields {
         texts.iter().all(|text| text.is_none())
             && self.metadata.is_empty()
             && self.matches.is_empty()
+            && self.quorum.is_none()
             && !self.tags_unbound
     }
 }
@@ -238,7 +243,9 @@ fn add_to(
     if !arguments.fields.is_empty() || change.is_fragment_named() {
         return Err(Failure::Usage(Problem::hinted(
             format!("the policy has the root {} already, in {file}", root.id),
-            "its fields are changed by hand; only keys are added to it",
+            format!(
+                "only keys are added to it; write its fields, or the quorum of its rules, into {file} by hand"
+            ),
         )));
     }
     match (&root.kind, material) {

@@ -21,7 +21,7 @@ pub(super) const REMOVE_EXAMPLES: &str = "examples:\n  \
     rootpin pin remove team --with-rules --dry-run   (the root, and the rules that name no other)";
 pub(super) const REVOKE_EXAMPLES: &str = "examples:\n  \
     rootpin pin revoke d0c623c8… --reason stolen --dry-run\n  \
-    rootpin pin revoke sha256:e3b0… --reason CVE-2026-0001 --fragment 00-revoked.toml";
+    rootpin pin revoke sha256:e3b0… --reason CVE-2026-1 --fragment 00-revoked.toml";
 
 /// Some keys with their certificates.
 const MAX_KEY_BYTES: u64 = 1 << 20;

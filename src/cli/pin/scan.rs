@@ -16,7 +16,7 @@ use rootpin_trust::image::{ImageRef, ReferenceError, Repository};
 
 use rootpin_trust::{Answer, Code, FetchFrom, Format, Refusal, Request, RootFile, Want};
 
-pub(super) const EXAMPLES: &str = "examples:\n  rootpin pin scan docker.io/library/alpine   (the servers of the rule that covers it, or the signatures beside it)\n  \
+pub(super) const EXAMPLES: &str = "examples:\n  rootpin pin scan docker.io/library/alpine   (signatures beside it, and the servers of its rule)\n  \
     rootpin pin scan registry.example/team/app --server https://notary.example\n  \
     rootpin pin scan https://tuf.example/metadata";
 
@@ -63,7 +63,7 @@ pub(in crate::cli) struct ScannedRoots {
 
 pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Failure> {
     let tls_ca = arguments.asking.tls_ca()?;
-    let (mut beside, mut is_covered) = (None, true);
+    let (mut beside, mut is_covered, mut counts_beside) = (None, true, true);
     let targets = match (arguments.name.contains("://"), arguments.server) {
         (true, Some(_)) => {
             return Err(Failure::Usage(
@@ -84,28 +84,29 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
                 .as_ref()
                 .and_then(|policy| policy.rule_for(&name.repository));
             is_covered = rule.is_some();
-            let is_beside = |rule: &Rule| rule.roots.iter().any(|root| !root.lists_tags());
+            // Signatures beside the image are shown of each: they are what a root could be pinned for.
+            counts_beside =
+                rule.is_none_or(|rule| rule.roots.iter().any(|root| !root.lists_tags()));
             let repository = name.repository.clone();
-            beside = rule.is_none_or(is_beside).then_some(name);
+            beside = Some(name);
             rule.map_or_else(Vec::new, |rule| by_rule(rule, &repository))
         }
     };
     let sources = Sources::new(Arc::new(arguments.asking.credentials()));
     let (mut scanned, mut texts, mut failed) = (Vec::new(), Vec::new(), None);
-    let mut shows_key = false;
+    let (mut shows_key, mut has_answer) = (false, false);
     for target in &targets {
         let (text, value) = match ask(&sources, target, 1).await {
             Ok(seen) => {
-                shows_key = true;
+                (shows_key, has_answer) = (true, true);
                 scan_of(&seen)
             }
-            Err(refusal) if targets.len() == 1 => return Err(unknown(&refusal)),
             Err(refusal) => {
                 let told = (
                     format!("  could not be asked: {}\n", refusal.found),
                     json!({ "error": refusal.found }),
                 );
-                failed = Some(refusal);
+                failed.get_or_insert(refusal);
                 told
             }
         };
@@ -115,6 +116,7 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
     if let Some(name) = &beside {
         match scan_signatures::scan(&sources, name, Instant::now() + DEADLINE).await {
             Ok(found) => {
+                has_answer = true;
                 let (mut text, value) = found.shown(name);
                 shows_key |= found.has_signature();
                 if found.found.is_empty() && !is_covered {
@@ -123,7 +125,6 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
                 texts.push(text);
                 scanned.push(value);
             }
-            Err(refusal) if targets.is_empty() => return Err(unknown(&refusal)),
             Err(refusal) => {
                 let error = json!({ "type": "signatures", "name": name.to_string(), "error": refusal.found });
                 texts.push(format!(
@@ -131,9 +132,14 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
                     refusal.found
                 ));
                 scanned.push(error);
-                failed = Some(refusal);
+                if counts_beside || targets.is_empty() {
+                    failed.get_or_insert(refusal);
+                }
             }
         }
+    }
+    if let (false, true, Some(refusal)) = (has_answer, targets.len() < 2, &failed) {
+        return Err(unknown(refusal));
     }
     let (notice, hint) = if shows_key {
         (NOTICE, HINT)
@@ -153,7 +159,7 @@ pub(super) fn at_url(url: &str, tls_ca: Option<Vec<u8>>) -> Result<ScanTarget, F
         root: None,
         source: Source::Tuf(
             url.parse()
-                .map_err(|fault: Fault| Failure::Usage(fault.to_string().into()))?,
+                .map_err(|fault: Fault| Failure::Usage(fault.into()))?,
         ),
         tls_ca,
     })

@@ -37,29 +37,39 @@ pub(super) async fn scan(
     let wanted = (digest, SignatureKind::Any);
     let search = sources.signatures(&name.repository, wanted, Some(&replies), deadline);
     let mut search = search.await.map_err(|error| error.refusal())?;
-    let mut files: Vec<SignatureFile> = Vec::new();
-    while let Some(mut more) = search.next(deadline).await {
-        more.retain(|file| !files.contains(file));
-        files.append(&mut more);
-    }
-    if files.is_empty()
-        && let Some(error) = search.failed()
-    {
-        return Err(error.refusal());
-    }
     let image = SignedImage {
         repository: &name.repository,
         digest,
         tag: None,
         every_signer: false,
     };
-    let found = files.iter().flat_map(|file| findings(image, file));
+    // Each file is read and let go. Together they may have as many bytes as whoever pushes there likes.
+    let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
+    while let Some(files) = search.next(deadline).await {
+        let new = files.iter().filter(|file| seen.insert(identity(file)));
+        found.extend(new.flat_map(|file| findings(image, file)));
+    }
+    if seen.is_empty()
+        && let Some(error) = search.failed()
+    {
+        return Err(error.refusal());
+    }
     Ok(ScannedSignatures {
         digest,
-        found: found.collect(),
+        found,
         cut: search.cut(),
         failed: search.failed().map(|error| error.refusal().found),
     })
+}
+
+/// Which file it is: two places may have the same one.
+fn identity(file: &SignatureFile) -> [Digest; 3] {
+    let signature = file.signature.as_deref().unwrap_or_default();
+    [
+        Digest::of(&file.bytes),
+        Digest::of(file.media_type.as_bytes()),
+        Digest::of(signature.as_bytes()),
+    ]
 }
 
 /// What one signature claims. No key is pinned, so none counts.

@@ -12,6 +12,7 @@ use crate::cli::policy_fails;
 use crate::control;
 use crate::decide::survey::{ReportedBinding, shown_root};
 use crate::policy_dir::{Owner, PolicyDir};
+use crate::problem::Problem;
 use rootpin_policy::{self, Diagnostic, FindingCode, Policy, Root, Severity};
 use rootpin_trust::image::ImageRef;
 
@@ -31,9 +32,7 @@ pub(super) fn check(dir: &Path, output: Output) -> u8 {
     } else {
         ("refused", 1)
     };
-    // Its own findings stand beside it, so it advises nothing.
-    let error = policy_fails(findings, dir).what;
-    let document = unloaded_json(&error, outcome, &loaded);
+    let document = unloaded_json(&failure(findings, dir), outcome, &loaded);
     output.value(&document, |_| check_text(&loaded));
     exit
 }
@@ -41,16 +40,21 @@ pub(super) fn check(dir: &Path, output: Output) -> u8 {
 /// Says of a verb that needs a policy that this one does not load: what `policy check` says of it.
 /// 2, as it can't be told what was asked.
 pub(super) fn unloaded(dir: &Path, findings: Vec<Diagnostic>, output: Output) -> u8 {
-    let problem = policy_fails(&findings, dir);
+    let error = failure(&findings, dir);
     let loaded = Err(findings);
     if output.json {
-        let document = unloaded_json(&problem.to_string(), "unjudged", &loaded);
+        let document = unloaded_json(&error, "unjudged", &loaded);
         output.value(&document, |_| String::new());
     } else {
         output.value(&Value::Null, |_| check_text(&loaded));
     }
-    Output::aside(problem);
+    Output::aside(Problem::new(error));
     2
+}
+
+/// The error beside the findings. It advises no command: that would print the findings once more.
+fn failure(findings: &[Diagnostic], dir: &Path) -> String {
+    policy_fails(findings, dir).what
 }
 
 fn unloaded_json(error: &str, outcome: &str, loaded: &Result<Policy, Vec<Diagnostic>>) -> Value {
@@ -244,8 +248,7 @@ mod tests {
     fn a_bad_policy_is_not_sent_to_the_command_that_was_typed() {
         let bad = loaded("version = 2\n");
         let findings = bad.as_ref().unwrap_err();
-        let what = policy_fails(findings, Path::new("p")).what;
-        let own = unloaded_json(&what, "refused", &bad);
+        let own = unloaded_json(&failure(findings, Path::new("p")), "refused", &bad);
         assert_eq!(own["error"], "the policy in p has 2 errors");
     }
 

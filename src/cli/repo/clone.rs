@@ -22,7 +22,7 @@ pub(super) struct Arguments {
     place: MetadataUrl,
     /// The working folder to make; keys that lie in its keys/ already are taken
     pub(super) dir: PathBuf,
-    /// A root file of it, from whoever keeps it and not from the place
+    /// The repository's root file, from the person who keeps it and not from the place
     #[arg(long, value_name = "FILE")]
     root: PathBuf,
     /// The root file's SHA-256, learned by another way than the file

@@ -14,7 +14,8 @@ use crate::publish::PublishError;
 use crate::publish::take_over::{NameDifference, SignersDifference};
 use rootpin_trust::image::Repository;
 
-pub(super) const EXAMPLES: &str = "example: rootpin repo compare --with notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n\n\
+pub(super) const EXAMPLES: &str = "example: rootpin repo compare --with notary https://notary.example \\\n    \
+    docker.io/acme/app --root-key 30ff0720…\n\n\
     exit codes: 0 nothing differs, 1 something does, or a name of this repository has a root there that nothing pins, 2 nothing is known to, and a repository could not be read, 64 wrong usage";
 
 #[derive(Debug, clap::Args)]

@@ -25,7 +25,8 @@ pub(super) enum Verb {
     /// Let other keys sign for some of the names; of a role that is there already, these take the
     /// place of its keys
     #[command(
-        after_help = "example: rootpin repo delegate add team-a --key alice.pub --holder alice --paths 'registry.example/team-a/**'"
+        after_help = "example: rootpin repo delegate add team-a --key alice.pub --holder alice \\\n    \
+            --paths 'registry.example/team-a/**'"
     )]
     Add(AddDelegation),
     /// Take it back: from then on nothing that the role has signed counts

@@ -46,20 +46,20 @@ pub(super) struct Selection {
     /// Repositories, in full form
     #[arg(value_name = "GUN", required_unless_present = "all")]
     guns: Vec<String>,
-    /// All that the server's feed of changes names and that are this repository's own names
+    /// All of its own names that the server's feed of changes has
     #[arg(long, conflicts_with = "guns")]
     all: bool,
-    /// A root key of theirs: its canonical ID or its PEM file; else the policy's pins count
+    /// Canonical ID or PEM file of a root key; else the policy's pins
     #[arg(long, value_name = "ID|FILE")]
     root_key: Vec<String>,
-    /// The folder of the policy that pins their root keys; else /etc/rootpin
+    /// Folder of the policy that pins their root keys; else /etc/rootpin
     #[arg(long, value_name = "DIR", conflicts_with = "root_key")]
     policy: Option<PathBuf>,
     /// A role whose tags count; else those that Docker reads: targets/releases, then targets
-    #[arg(long, value_name = "ROLE")]
+    #[arg(long, value_name = "ROLE", hide_short_help = true)]
     role: Vec<String>,
     /// PEM file of the certificates for the server's TLS, in place of the system's
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", hide_short_help = true)]
     tls_ca: Option<PathBuf>,
 }
 

@@ -23,7 +23,7 @@ use rootpin_trust::image::Digest;
 pub(super) struct Arguments {
     /// The working folder to make; keys that lie in its keys/ already are taken
     pub(super) dir: Option<PathBuf>,
-    /// Whose names it signs, as in a policy: registry.example/team/**
+    /// The names that it signs, as registry.example/team/**
     #[arg(long, required = true, num_args = 1.., value_name = "PATTERN")]
     names: Vec<String>,
     /// Where it is published: `oci://REGISTRY/REPOSITORY[:TAG]` or `file:///FOLDER`

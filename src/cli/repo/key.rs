@@ -21,14 +21,16 @@ pub(super) enum Verb {
     /// Make a key: keys/NAME.pem, encrypted, or a key inside a PKCS#11 token; and keys/NAME.pub to
     /// hand to others
     #[command(after_help = "examples:\n  rootpin repo key generate alice\n  \
-        rootpin repo key generate root-1 --token /usr/lib/softhsm/libsofthsm2.so --token-label acme\n\n\
+        rootpin repo key generate root-1 \\\n    \
+            --token /usr/lib/softhsm/libsofthsm2.so --token-label acme\n\n\
         The folder needs to be no working folder yet. Passphrases and PINs are asked for; scripts give --passphrase-file FILE.")]
     Generate(Generate),
     /// Take up a key that another tool made: a private key's file, or one that a PKCS#11 token has
     /// already
     #[command(
         after_help = "examples:\n  rootpin repo key add alice --file ~/.docker/trust/private/f612….key\n  \
-        rootpin repo key add root-1 --token /usr/lib/x86_64-linux-gnu/libykcs11.so --token-label 'YubiKey PIV' --token-key-id 02\n\n\
+        rootpin repo key add root-1 --token /usr/lib/x86_64-linux-gnu/libykcs11.so \\\n    \
+            --token-label 'YubiKey PIV' --token-key-id 02\n\n\
         A file is copied to keys/NAME.pem as it is; one that lies there already gets its keys/NAME.pub. A token keeps its key."
     )]
     Add(AddKey),
@@ -72,7 +74,7 @@ pub(super) struct AddKey {
     /// The key's label in the token, where it has more than one
     #[arg(long, value_name = "LABEL", requires = "token")]
     token_key: Option<String>,
-    /// The key's id in the token, likewise
+    /// The key's ID in the token, where it has more than one
     #[arg(long, value_name = "HEX", requires = "token", value_parser = token_key_id)]
     token_key_id: Option<TokenKeyId>,
     #[command(flatten)]

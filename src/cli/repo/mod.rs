@@ -47,7 +47,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     credentials: super::credentials::CredentialArguments,
     /// containerd's folder of hosts.toml files: how registries are reached
-    #[arg(long, value_name = "DIR", global = true)]
+    #[arg(long, value_name = "DIR", global = true, hide_short_help = true)]
     hosts_dir: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
@@ -57,7 +57,8 @@ pub(super) struct Arguments {
 enum Verb {
     /// Make a repository: its keys, its first root, and a working folder that holds them
     #[command(
-        after_help = "example: rootpin repo init ./trust --names 'registry.example/**' --publish oci://registry.example/trust"
+        after_help = "example: rootpin repo init ./trust --names 'registry.example/**' \\\n    \
+            --publish oci://registry.example/trust"
     )]
     Init(init::Arguments),
     /// Make keys, and show those that are here
@@ -66,14 +67,14 @@ enum Verb {
     /// Sign the digest that an image's name has now
     #[command(
         after_help = "examples:\n  rootpin repo sign registry.example/team/app:1.2\n  \
-        rootpin repo sign registry.example/team/app:1.2 --digest sha256:… --length 1234 --dry-run\n  \
+        rootpin repo sign registry.example/team/app:1.2 \\\n    --digest sha256:… --length 1234 --dry-run\n  \
         rootpin repo sign registry.example/tool/tool.tar.xz:1.2 --file ./tool.tar.xz"
     )]
     Sign(images::Sign),
     /// Sign the digest of an image that others build
     #[command(
         after_help = "examples:\n  rootpin repo endorse docker.io/library/alpine:3.20\n  \
-        rootpin repo endorse registry.example/mirror/alpine:3.20 --from docker.io/library/alpine:3.20\n  \
+        rootpin repo endorse registry.example/mirror/alpine:3.20 \\\n    --from docker.io/library/alpine:3.20\n  \
         rootpin repo endorse --list upstream.txt --update --dry-run\n\n\
         exit codes: 0 signed, or nothing is new, 1 a tag of the list moved or can't be endorsed now, 2 nothing is signed, 64 wrong usage"
     )]
@@ -102,9 +103,8 @@ enum Verb {
     )]
     Rotate(rotate::Arguments),
     /// Sign timestamp and snapshot anew before they expire, and take up what waits for their key
-    #[command(
-        after_help = "example: rootpin repo refresh --if-within 1d --passphrase-file /etc/rootpin/online.passphrase"
-    )]
+    #[command(after_help = "example: rootpin repo refresh --if-within 1d \\\n    \
+            --passphrase-file /etc/rootpin/online.passphrase")]
     Refresh(refresh::Arguments),
     /// Bring what is in the working folder to its places, or to one more
     #[command(after_help = "example: rootpin repo publish file:///srv/trust")]
@@ -116,7 +116,8 @@ enum Verb {
     Approve(approve::Arguments),
     /// Make a working folder on another machine
     #[command(
-        after_help = "example: rootpin repo clone oci://registry.example/trust ./trust --root root.json --sha256 HEX --names 'registry.example/**'"
+        after_help = "example: rootpin repo clone oci://registry.example/trust ./trust \\\n    \
+            --root root.json --sha256 HEX --names 'registry.example/**'"
     )]
     Clone(clone::Arguments),
     /// Show what expires when, who may sign what, what waits, and what is not published

@@ -26,8 +26,9 @@ const TRIES: usize = 3;
 /// Where passphrases come from.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(in crate::cli) struct Passphrases {
-    /// A file of mode 0600 whose first line is the passphrase or PIN; `-`: standard input. Without
-    /// it `ROOTPIN_PASSPHRASE` of the environment counts, or the terminal is asked
+    /// File of mode 0600 whose first line is the passphrase or PIN; -: standard input
+    ///
+    /// Without it `ROOTPIN_PASSPHRASE` of the environment counts, or the terminal is asked.
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
     /// The passphrase from standard input, which can be read once.

@@ -14,7 +14,7 @@ pub(super) struct Arguments {
     /// Show what would be brought there, and bring nothing
     #[arg(long)]
     dry_run: bool,
-    /// Ask nothing, where something needs another signature
+    /// Don't ask before signing, where something needs another signature
     #[arg(long)]
     yes: bool,
     #[command(flatten)]

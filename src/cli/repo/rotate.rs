@@ -35,7 +35,7 @@ pub(super) struct Arguments {
     /// Present keys that leave, by holder or ID; else all of them leave
     #[arg(long, num_args = 1.., value_name = "KEY")]
     remove: Vec<String>,
-    /// No present key leaves
+    /// Keep all present keys
     #[arg(long, conflicts_with = "remove")]
     keep: bool,
     /// The same keys: only a new term, or another threshold

@@ -1,7 +1,7 @@
 //! Carries out a change of the repository: prepares it, shows it, asks, signs, publishes, and says
 //! how it ended.
 
-use std::io::{self, BufRead, IsTerminal, Write};
+use std::io::{self, IsTerminal as _};
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use super::passphrase::Passphrases;
 use super::progress::{quietly, with_progress};
 use super::report::{self, plan_json};
 use super::term::RootTerm;
+use crate::cli::consent;
 use crate::cli::output::Output;
 use crate::problem::Problem;
 use crate::publish::{
@@ -26,7 +27,7 @@ pub(super) struct SigningOptions {
     /// Keep it in the working folder, for `rootpin repo publish`
     #[arg(long)]
     pub(super) local: bool,
-    /// Ask nothing before signing
+    /// Don't ask before signing
     #[arg(long)]
     pub(super) yes: bool,
     #[command(flatten)]
@@ -89,23 +90,13 @@ pub(super) fn open_keys<'a>(
     })
 }
 
-/// Asks at the terminal whether to sign; without a terminal nobody is asked.
+/// Asks at the terminal whether to sign. Without one nobody is asked: whoever gave the passphrase of the
+/// key before agreed by that.
 pub(super) fn ask(options: &SigningOptions) -> Result<(), PublishError> {
-    if options.yes || !io::stdin().is_terminal() || go_on()? {
+    if options.yes || !io::stdin().is_terminal() || consent::agreed("sign this?") {
         return Ok(());
     }
     Err(PublishError::Wrong(Problem::new("nothing was signed")))
-}
-
-fn go_on() -> Result<bool, PublishError> {
-    let failed = |error| PublishError::File("the terminal".to_owned(), error);
-    let mut errors = io::stderr();
-    write!(errors, "sign this? [y/N] ")
-        .and_then(|()| errors.flush())
-        .map_err(failed)?;
-    let mut answer = String::new();
-    io::stdin().lock().read_line(&mut answer).map_err(failed)?;
-    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn say_shown(here: &Here, plan: Value, notes: &[String], term: &RootTerm, output: Output) -> u8 {

@@ -15,8 +15,10 @@ use crate::publish::{Draft, PublishError, RepositoryChange, Working, taken_out};
 use rootpin_trust::image::Repository;
 
 pub(super) const EXAMPLES: &str = "examples:\n  \
-    rootpin repo take-over --from notary https://notary.example docker.io/acme/app --root-key 30ff0720…\n  \
-    rootpin repo take-over --from notary https://notary.example --all --policy /etc/rootpin --dry-run";
+    rootpin repo take-over --from notary https://notary.example \\\n    \
+        docker.io/acme/app --root-key 30ff0720…\n  \
+    rootpin repo take-over --from notary https://notary.example \\\n    \
+        --all --policy /etc/rootpin --dry-run";
 
 pub(super) const LONG: &str = "Verify Notary repositories by pinned root keys, and sign their tags here, as one change.\n\n\
     A repository that lets other keys sign (targets/releases, as `docker trust signer add` makes it) gets a role for these keys, which may \
@@ -36,10 +38,10 @@ pub(super) struct Arguments {
     #[arg(long)]
     skip_refused: bool,
     /// Take over again what was revoked here by hand: a name or a role
-    #[arg(long, value_name = "NAME:TAG|ROLE")]
+    #[arg(long, value_name = "NAME:TAG|ROLE", hide_short_help = true)]
     again: Vec<String>,
     /// Take over nothing after this RFC 3339 time, and end with 1
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", hide_short_help = true)]
     until: Option<Timestamp>,
     #[command(flatten)]
     options: SigningOptions,

@@ -130,6 +130,25 @@ fn a_root_comes_into_a_rule_that_refused_its_names_and_no_comment_is_lost() {
 }
 
 #[test]
+fn a_rule_s_quorum_is_written_over_or_comes_after_its_roots() {
+    let two = set_quorum(POLICY, "r.example/web/**", 2).unwrap();
+    let roots = "roots = [ \"web\", \"acme\" ]\n";
+    assert_eq!(two, POLICY.replace(roots, &format!("{roots}quorum = 2\n")));
+    let three = set_quorum(&two, "r.example/web/**", 3).unwrap();
+    assert_eq!(three, two.replace("quorum = 2", "quorum = 3"));
+    let last = "[[rule]]\n  match = \"x.example/*\"\n  roots = [\n    \"a\",\n  ]";
+    assert_eq!(
+        set_quorum(last, "x.example/*", 2).unwrap(),
+        format!("{last}\n  quorum = 2\n")
+    );
+    let in_line = "rule = [{ match = \"x.example/*\", roots = [\"a\"] }]\n";
+    for (text, pattern) in [(in_line, "x.example/*"), (POLICY, "y.example/*")] {
+        let edited = set_quorum(text, pattern, 2);
+        assert_eq!(edited.unwrap_err(), EditError::ByHand, "{text}");
+    }
+}
+
+#[test]
 fn a_root_is_taken_out_with_its_rules_and_the_comments_around_it_stay() {
     let without = remove_from_rules(POLICY, "acme", false).unwrap();
     assert_eq!(

@@ -124,7 +124,7 @@ pub(super) fn line_start(text: &str, at: usize) -> usize {
 }
 
 /// Behind the line break that ends the line.
-fn line_end(text: &str, at: usize) -> usize {
+pub(super) fn line_end(text: &str, at: usize) -> usize {
     text.get(at..)
         .and_then(|after| after.find('\n'))
         .map_or(text.len(), |found| {

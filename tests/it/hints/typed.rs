@@ -61,12 +61,6 @@ const HINTED: &[(&str, &str, i32, &str)] = &[
         "syntax",
     ),
     (
-        "policy simulate 'a broken policy'",
-        "rootpin policy check 'a broken policy'",
-        1,
-        "syntax",
-    ),
-    (
         "pin diff --policy notary",
         "rootpin pin diff --policy notary NAME",
         64,

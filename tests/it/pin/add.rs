@@ -9,14 +9,14 @@ use crate::world::{GUN, World, run};
 
 const WEB: &str = "registry.example/web/**";
 
-fn write(world: &World, name: &str, bytes: impl AsRef<[u8]>) -> String {
+pub(super) fn write(world: &World, name: &str, bytes: impl AsRef<[u8]>) -> String {
     let path = world.path(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(&path, bytes).unwrap();
     path.display().to_string()
 }
 
-fn policy(world: &World) -> String {
+pub(super) fn policy(world: &World) -> String {
     fs::read_to_string(world.path("policy/policy.toml")).unwrap()
 }
 

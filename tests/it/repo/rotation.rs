@@ -481,21 +481,26 @@ fn a_root_that_is_over_soon_is_said_by_every_verb_that_reads_the_repository() {
 
 #[test]
 fn a_rotation_asks_its_person_once() {
-    let org = Org::founded();
-    let (ours, theirs) = crate::pin::terminal::terminal();
-    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
-    command
-        .env("ROOTPIN_PASSPHRASE", "correct horse")
-        .current_dir(org.path("."))
-        .args(["repo", "--repo", "main", "rotate", "online"])
-        .stdin(theirs);
-    std::io::Write::write_all(&mut &ours, b"y\ny\n").unwrap();
-    let ended = command.output().unwrap();
-    let asked = String::from_utf8_lossy(&ended.stderr)
-        .matches("sign this?")
-        .count();
-    assert!(ended.status.success() && asked == 1, "{ended:?}");
-    assert!(org.path("place/2.root.json").exists());
+    let rotate = |early: &str, answer: &str| {
+        let org = Org::founded();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        command
+            .env("ROOTPIN_PASSPHRASE", "correct horse")
+            .current_dir(org.path("."))
+            .args(["repo", "--repo", "main", "rotate", "online"]);
+        let (code, said) =
+            crate::pin::terminal::answered(command, early, "sign this? [y/N] ", answer);
+        assert_eq!(said.matches("sign this?").count(), 1, "{said}");
+        (code, said, org.path("place/2.root.json").exists())
+    };
+    // What was typed before the question is no answer to it.
+    let (code, said, is_rotated) = rotate("y\n", "n\n");
+    assert!(
+        code != 0 && said.contains("nothing was signed") && !is_rotated,
+        "{said}"
+    );
+    let (code, said, is_rotated) = rotate("", "y\n");
+    assert!(code == 0 && is_rotated, "{said}");
 }
 
 #[test]

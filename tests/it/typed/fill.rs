@@ -185,7 +185,7 @@ pub(super) fn verb(words: &[String]) -> Option<String> {
 
 /// A text's words as a shell would have them: quotes, and what is sent into a file or another
 /// program is not the command's.
-fn words(text: &str) -> Vec<String> {
+pub(super) fn words(text: &str) -> Vec<String> {
     let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
     for letter in text.chars() {
         match quote {
@@ -200,7 +200,7 @@ fn words(text: &str) -> Vec<String> {
     words.extend((!word.is_empty()).then_some(word));
     let end = words
         .iter()
-        .position(|word| [">", "|", "&&"].contains(&word.as_str()));
+        .position(|word| [">", "|", "&&", "2>"].contains(&word.as_str()));
     words.truncate(end.unwrap_or(words.len()));
     words
 }

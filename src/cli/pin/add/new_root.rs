@@ -49,13 +49,17 @@ pub(super) fn add_new(
     } else {
         fragment_head(&fields.matches)
     };
-    let (text, more) = add_to_rules(before.clone().unwrap_or(fresh), &standing, id)?;
     let matches: Vec<String> = fields
         .matches
         .iter()
         .filter(|text| !standing.iter().any(|rule| is_pattern(text, rule)))
         .cloned()
         .collect();
+    if let Some(wanted) = fields.quorum {
+        check_quorum(wanted, &standing, &matches)?;
+    }
+    let text = before.clone().unwrap_or(fresh);
+    let (text, more) = add_to_rules(text, &standing, id, fields.quorum)?;
     let (tls_ca, mut pinned) = tls_ca(arguments)?;
     let common = [("max-age", &fields.max_age), ("recheck", &fields.recheck)];
     let common = common
@@ -134,22 +138,69 @@ pub(super) fn add_new(
     }
 }
 
+/// A quorum that the rules can give once they have the new root, and that is no lower than theirs.
+fn check_quorum(wanted: u16, standing: &[&Rule], fresh: &[String]) -> Result<(), Failure> {
+    let wanted = usize::from(wanted);
+    let refused = |what: String, hint: String| Err(Failure::Usage(Problem::hinted(what, hint)));
+    let rules = standing
+        .iter()
+        .map(|rule| (rule.pattern.as_str(), rule.roots.len()))
+        .chain(fresh.iter().map(|pattern| (pattern.as_str(), 0)));
+    for (pattern, roots) in rules {
+        let roots = roots.saturating_add(1);
+        if wanted > roots {
+            return refused(
+                format!(
+                    "with this root, {pattern} has {roots} of the {wanted} roots that --quorum asks for"
+                ),
+                format!("pin the other roots first, by --match '{pattern}' without --quorum"),
+            );
+        }
+    }
+    match standing.iter().find(|rule| rule.quorum > wanted) {
+        Some(rule) => {
+            let (pattern, quorum) = (rule.pattern.as_str(), rule.quorum);
+            refused(
+                format!(
+                    "the rule {pattern} asks for {quorum} roots already, and --quorum does not lower that"
+                ),
+                format!("--quorum {quorum}, or write quorum = {wanted} into the rule by hand"),
+            )
+        }
+        None => Ok(()),
+    }
+}
+
 /// The policy's text with the root in these rules, and what changes for them.
 fn add_to_rules(
     mut text: String,
     standing: &[&Rule],
     id: &str,
+    wanted: Option<u16>,
 ) -> Result<(String, Vec<String>), Failure> {
     let mut more = Vec::new();
     for rule in standing {
         text = pins::add_root_to_rule(&text, rule.pattern.as_str(), id)?;
         let mut roots: Vec<&str> = rule.roots.iter().map(|root| root.id.as_str()).collect();
         roots.push(id);
+        let quorum = if let Some(wanted) = wanted {
+            text = pins::set_quorum(&text, rule.pattern.as_str(), wanted)?;
+            wanted.to_string()
+        } else {
+            rule.quorum.to_string()
+        };
+        let more_of_them = if wanted.is_none() && rule.quorum < roots.len() {
+            format!(
+                "; to ask for all, write quorum = {} into the rule",
+                roots.len()
+            )
+        } else {
+            String::new()
+        };
         more.push(format!(
-            "the rule {} has the roots {}, of which {} must say yes",
+            "the rule {} has the roots {}, of which {quorum} must say yes{more_of_them}",
             rule.pattern.as_str(),
             roots.join(", "),
-            rule.quorum
         ));
     }
     Ok((text, more))

@@ -4,10 +4,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use clap::Command;
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory as _, Parser as _};
+use rootpin::cli::{command, daemon_command};
 
-use super::{Arguments, DaemonArguments};
+use super::fill::words;
+use crate::documents::top;
 
 /// What follows the name where a sentence about the program begins with it.
 const PROSE: &[&str] = &[
@@ -23,10 +25,6 @@ struct Typed {
     whole: bool,
     /// Whether it is a command for certain, and not a sentence about the program.
     command: bool,
-}
-
-fn top() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// The files below a folder whose names end so.
@@ -184,29 +182,6 @@ fn in_source(path: &Path) -> Vec<Typed> {
     found
 }
 
-/// A text's words as a shell would have them: quotes, `$(…)`, and what is sent into a file or
-/// another program is not the command's.
-fn words(text: &str) -> Vec<String> {
-    let (mut words, mut word, mut quote) = (Vec::new(), String::new(), None);
-    for letter in text.chars() {
-        match quote {
-            Some(end) if letter == end => quote = None,
-            None if ['\'', '"'].contains(&letter) => quote = Some(letter),
-            None if letter.is_whitespace() => {
-                words.extend((!word.is_empty()).then(|| std::mem::take(&mut word)));
-            }
-            _ => word.push(letter),
-        }
-    }
-    words.extend((!word.is_empty()).then_some(word));
-    let end = words
-        .iter()
-        .position(|word| [">", "|", "&&", "2>"].contains(&word.as_str()))
-        .unwrap_or(words.len());
-    words.truncate(end);
-    words
-}
-
 /// Digests are cut in documents; here they have their length.
 fn uncut(word: &str) -> String {
     let Some(start) = word.strip_suffix('…') else {
@@ -225,8 +200,8 @@ fn uncut(word: &str) -> String {
 /// verbs, flags with their values, and what looks like a name to put in. An error for a verb or a
 /// flag that there is not.
 fn mentioned(typed: &[String]) -> Result<Vec<String>, String> {
-    let top = Arguments::command();
-    let (mut command, mut taken) = (&top, vec!["rootpin".to_owned()]);
+    let whole = command();
+    let (mut command, mut taken) = (&whole, vec!["rootpin".to_owned()]);
     let mut words = typed
         .iter()
         .skip(1)
@@ -237,7 +212,8 @@ fn mentioned(typed: &[String]) -> Result<Vec<String>, String> {
             .find(|argument| argument.get_long() == Some(long));
         argument
             .or_else(|| {
-                top.get_arguments()
+                whole
+                    .get_arguments()
                     .find(|argument| argument.get_long() == Some(long) && argument.is_global_set())
             })
             .cloned()
@@ -276,7 +252,8 @@ fn mentioned(typed: &[String]) -> Result<Vec<String>, String> {
 fn wrong(typed: &Typed) -> Option<String> {
     let words = words(&typed.text);
     if words.first().is_some_and(|word| word == "rootpind") {
-        return DaemonArguments::try_parse_from(words)
+        return daemon_command()
+            .try_get_matches_from(words)
             .err()
             .map(|error| error.to_string());
     }
@@ -290,12 +267,13 @@ fn wrong(typed: &Typed) -> Option<String> {
     {
         return None;
     }
-    if !typed.command && Arguments::command().find_subcommand(second).is_none() {
+    if !typed.command && command().find_subcommand(second).is_none() {
         return None;
     }
     if typed.whole {
         let words = words.iter().map(|word| uncut(word));
-        return Arguments::try_parse_from(words)
+        return command()
+            .try_get_matches_from(words)
             .err()
             .filter(|error| error.kind() != ErrorKind::DisplayVersion)
             .map(|error| error.to_string());
@@ -318,7 +296,8 @@ fn wrong(typed: &Typed) -> Option<String> {
         Ok(taken) => taken,
         Err(wrong) => return Some(wrong),
     };
-    match Arguments::try_parse_from(taken).map_err(|error| (error.kind(), error)) {
+    let parsed = command().try_get_matches_from(taken);
+    match parsed.map_err(|error| (error.kind(), error)) {
         Err((
             ErrorKind::UnknownArgument | ErrorKind::InvalidSubcommand | ErrorKind::ArgumentConflict,
             error,
@@ -365,7 +344,6 @@ fn each_command_in_the_documents_is_taken_as_it_is_typed() {
 fn each_command_in_a_hint_or_an_example_is_taken_as_it_is_typed() {
     let typed: Vec<_> = files("src", ".rs")
         .iter()
-        .filter(|path| !path.ends_with(file!()))
         .flat_map(|path| in_source(path))
         .collect();
     assert!(
