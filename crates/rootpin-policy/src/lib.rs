@@ -4,7 +4,6 @@
 //! [`Policy`].
 
 mod break_glass;
-mod credentials;
 mod duration;
 mod entry;
 mod files;
