@@ -2,8 +2,12 @@
 
 mod earliest;
 mod edit;
+#[cfg(test)]
+mod fuzz;
 mod last;
+mod lint_code;
 pub mod pins;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, Metadata};
@@ -23,6 +27,7 @@ pub use crate::trusted_path::Owner;
 pub use earliest::Earliest;
 pub use edit::{Checked, EditStep, Editing, Proposal, replace_file};
 pub use last::LastGood;
+pub use lint_code::LintCode;
 
 /// The one file that a policy has to have.
 const POLICY: &str = "policy.toml";
@@ -56,6 +61,18 @@ struct Stamp {
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
+}
+
+/// Loads the policy of these files, with its warnings, for those who show them.
+///
+/// # Errors
+/// Every finding that is an error.
+pub fn load(files: &dyn Files, now: Timestamp) -> Result<Policy, Vec<Diagnostic>> {
+    let mut policy = rootpin_policy::load(files, now)?;
+    policy.warnings = warnings::find(&policy, now)?;
+    // Nothing else needs them.
+    policy.texts.clear();
+    Ok(policy)
 }
 
 impl PolicyDir {
@@ -100,10 +117,10 @@ impl PolicyDir {
     /// Loads the policy. By a clock that can't be right no end is too far away or over: then the
     /// earliest time that can be right counts.
     pub fn load(&self, now: Timestamp) -> (Result<Policy, Vec<Diagnostic>>, Earliest) {
-        let loaded = rootpin_policy::load(self, now);
+        let loaded = load(self, now);
         let earliest = self.earliest();
         if now < earliest.at {
-            (rootpin_policy::load(self, earliest.at), earliest)
+            (load(self, earliest.at), earliest)
         } else {
             (loaded, earliest)
         }

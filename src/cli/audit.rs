@@ -17,7 +17,7 @@ use crate::operate::audit::{
     self, AuditScope, EngineKind, EngineSocket, Expected, JudgementSource, Merge, Reports as _,
     TrustPlace, Untold,
 };
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::problem::Problem;
 use crate::sources::Credentials;
 
@@ -259,7 +259,7 @@ fn merge(arguments: &MergeArguments, output: Output) -> Result<u8, Problem> {
     }
     let now = Timestamp::now();
     let expected = arguments.expect.as_ref().map(|dir| {
-        let loaded = rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), now);
+        let loaded = policy_dir::load(&PolicyDir::open(dir, Owner::RootOrCaller), now);
         let policy = loaded.map_err(|errors| super::policy_fails(&errors, dir))?;
         Ok::<_, Problem>(Expected {
             policy: policy.hash.to_string(),

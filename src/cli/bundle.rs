@@ -15,7 +15,7 @@ use crate::control::wire::ImportRequest;
 use crate::control::{DaemonClient, import_report};
 use crate::decide::Decider;
 use crate::evidence::ExportedBundle;
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::problem::Problem;
 use crate::sources::{Bundle, Credentials, Sources, write_bundle};
 use crate::state::{StateError, Store};
@@ -233,7 +233,7 @@ async fn decider(
     open: Opening,
     credentials: Credentials,
 ) -> Result<Decider, Problem> {
-    let loaded = rootpin_policy::load(
+    let loaded = policy_dir::load(
         &PolicyDir::open(policy, Owner::RootOrCaller),
         Timestamp::now(),
     );

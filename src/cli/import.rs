@@ -21,7 +21,7 @@ use crate::operate::import::{
     ImportedRoot, LeftBehind, Proposal, ServerChoice, add_registries, files,
 };
 use crate::plain_text::policy_check;
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::sources::Sources;
 use confirm::confirm;
 use rootpin_policy::Policy;
@@ -156,7 +156,7 @@ fn loaded(out: &Path, files: &BTreeMap<String, Vec<u8>>) -> Result<Policy, Failu
     let folder = trial.path().join("policy");
     new_folder::write(&folder, files, 0o755).map_err(|error| unwritten(&error))?;
     let read = PolicyDir::open(&folder, Owner::RootOrCaller);
-    rootpin_policy::load(&read, Timestamp::now()).map_err(|findings| {
+    policy_dir::load(&read, Timestamp::now()).map_err(|findings| {
         Failure::Unknown(broken(
             "the proposal would not load",
             &findings,

@@ -11,7 +11,7 @@ use super::output::{Output, text};
 use crate::control::{Unresolved, add_signatures, digest_of};
 use crate::decide::{Decider, Door, Pull, SignatureDisplay, policy_refused};
 use crate::observe;
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
@@ -91,7 +91,7 @@ async fn decide(
     let files = PolicyDir::open(policy, Owner::RootOrCaller);
     // As of another time the clock has nothing to say.
     let (loaded, earliest) = if let Some(at) = at {
-        (rootpin_policy::load(&files, at), None)
+        (policy_dir::load(&files, at), None)
     } else {
         let (loaded, earliest) = files.load(Timestamp::now());
         (loaded, Some(earliest))

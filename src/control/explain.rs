@@ -7,6 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
+use crate::credentials::withheld;
 use crate::decide::survey::{ReportedBinding, shown_root};
 use rootpin_policy::judge::{EntryKind, Lookup, Why, entries};
 use rootpin_policy::{Policy, Root, Rule};
@@ -29,7 +30,7 @@ pub fn explain(policy: &Policy, name: &ImageRef, now: Timestamp) -> Value {
         let outcome = if reason.applies() { "applies" } else { "loses" };
         json!({ "entry": kind.to_string(), "outcome": outcome, "why": why(entry, now) })
     };
-    let without_credentials = policy.withholds(&name.repository);
+    let without_credentials = withheld(policy, &name.repository);
     json!({
         "version": 1,
         "name": name.to_string(),

@@ -6,6 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use rootpin_policy::{Policy, RootKind};
 use rootpin_trust::image::Repository;
 
+use super::withheld::{withheld, withheld_below};
 use super::{path, place};
 
 /// The policy in force, asked about each server before it is given anything. Without one, every
@@ -38,9 +39,9 @@ impl Gate {
                 .map(|rule| format!("{rule} says credentials = false"));
         }
         match named {
-            Some(repository) => policy.withholds(&repository),
-            None if repository.is_empty() => policy.withholds_all(&host),
-            None => policy.withholds_all(&full),
+            Some(repository) => withheld(policy, &repository),
+            None if repository.is_empty() => withheld_below(policy, &host),
+            None => withheld_below(policy, &full),
         }
     }
 
@@ -62,8 +63,8 @@ pub fn withholds_key(policy: &Policy, key: &str) -> Option<String> {
         return None;
     }
     match path {
-        "" => policy.withholds_all(&host),
-        path => policy.withholds_all(&format!("{host}/{path}")),
+        "" => withheld_below(policy, &host),
+        path => withheld_below(policy, &format!("{host}/{path}")),
     }
 }
 

@@ -10,6 +10,7 @@ mod kubelet;
 mod kubelet_config;
 pub mod program;
 mod settings;
+mod withheld;
 
 use std::fmt;
 
@@ -21,6 +22,7 @@ pub use kubelet_config::{
     API_VERSIONS, OWN_PROVIDER, Provider, go_duration, read as read_kubelet_config,
 };
 pub use settings::{Kind, Settings};
+pub use withheld::withheld;
 
 /// Something secret, which no log and no debug output shows.
 #[derive(Clone, PartialEq, Eq)]

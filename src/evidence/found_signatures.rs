@@ -207,7 +207,7 @@ mod tests {
         let RootKind::Cosign(pins) = &policy.roots["own"].kind else {
             panic!("not cosign")
         };
-        cosign::verify_among(image, pins, &BTreeSet::new(), files, others)
+        cosign::verify(image, pins, &BTreeSet::new(), files, others)
     }
 
     /// As large as a signature may be, and by nobody.

@@ -483,7 +483,7 @@ mod tests {
             bytes: BUNDLE.into(),
             signature: None,
         };
-        let outcome = cosign::verify(image, pins, &BTreeSet::new(), &[signature]);
+        let outcome = cosign::verify(image, pins, &BTreeSet::new(), &[signature], Vec::new());
         let name = format!("sha256-{}.json", "0".repeat(64));
         Arc::new(Evidence {
             verified: Arc::new(outcome.result.unwrap()),

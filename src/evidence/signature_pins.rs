@@ -67,11 +67,9 @@ impl Pins {
         others: Vec<SignatureFinding>,
     ) -> SignatureOutcome {
         match self {
-            Self::Cosign(pins, revoked) => {
-                cosign::verify_among(image, pins, revoked, files, others)
-            }
+            Self::Cosign(pins, revoked) => cosign::verify(image, pins, revoked, files, others),
             Self::Notation(pins, revoked, now) => {
-                notation::verify_among(image, pins, (revoked, *now), files, others)
+                notation::verify(image, pins, (revoked, *now), files, others)
             }
         }
     }

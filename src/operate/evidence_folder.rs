@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::publish::key::{Signer, SigningError};
 use crate::publish::{key_object, to_pem};
 use rootpin_policy::{Files, Unreadable};
@@ -58,7 +58,7 @@ pub(crate) fn collect(
         inner: PolicyDir::open(policy, Owner::RootOrCaller),
         read: RefCell::default(),
     };
-    let loaded = rootpin_policy::load(&reading, begun);
+    let loaded = policy_dir::load(&reading, begun);
     let read = reading.read.into_inner();
     files.extend(
         read.into_iter()

@@ -120,7 +120,7 @@ impl Editing {
         proposal: Proposal,
         now: Timestamp,
     ) -> Result<Checked<'_>, Vec<Diagnostic>> {
-        let policy = rootpin_policy::load(
+        let policy = super::load(
             &Overlay {
                 base: &self.files,
                 proposal: &proposal,

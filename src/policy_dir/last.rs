@@ -110,7 +110,7 @@ impl LastGood {
             .into_iter()
             .map(|(name, text)| Some((name, hex::decode(&text)?)))
             .collect();
-        let mut policy = rootpin_policy::load(&files?, now)
+        let mut policy = super::load(&files?, now)
             .ok()
             .filter(|policy| policy.hash.to_string() == form.hash)?;
         policy.dir = dir.to_str().map(str::to_owned);

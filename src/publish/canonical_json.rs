@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use rootpin_trust::canonical::{self, Limits};
-use rootpin_trust::{KeyId, tuf};
+use rootpin_trust::canonical::{self, Limits, Text};
+use rootpin_trust::{Format, KeyId, PublicKey};
 
 /// A publisher's own files: above what any host takes.
 const LIMITS: Limits = Limits {
@@ -16,7 +16,25 @@ const LIMITS: Limits = Limits {
 /// kind or scheme is not known here.
 #[must_use]
 pub fn material(keyid: &str, key: &Value) -> Option<KeyId> {
-    tuf::key_id(keyid, &canonical_text(key)?)
+    let key = listed(keyid, key)?;
+    (!key.kind().is_empty()).then(|| key.id())
+}
+
+/// The canonical ID of a key (as for [`material`]), if it made this signature of the message.
+pub(super) fn signed_by(
+    keyid: &str,
+    key: &Value,
+    message: &[u8],
+    signature: &[u8],
+) -> Option<KeyId> {
+    let key = listed(keyid, key)?;
+    // A key of TUF 1.0 says itself how it signs; one of an unknown kind verifies nothing.
+    key.verify("", message, signature, false).then(|| key.id())
+}
+
+/// A key as metadata lists it.
+fn listed(keyid: &str, key: &Value) -> Option<PublicKey> {
+    PublicKey::from_metadata(Format::Tuf, keyid, Text::of(&canonical_text(key)?)).ok()
 }
 
 /// The canonical text of JSON that is written already.

@@ -4,11 +4,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Map, Value, json};
 
 use super::PublishError;
-use super::canonical_json::{canonical_bytes, canonical_text};
+use super::canonical_json::{canonical_bytes, signed_by};
 use super::key::{Signer, SigningError};
 use super::role_key::RoleKey;
 use rootpin_trust::image::Digest;
-use rootpin_trust::{KeyId, hex, tuf};
+use rootpin_trust::{KeyId, hex};
 
 /// The version of the specification that the files are written by.
 const SPEC: &str = "1.0.34";
@@ -138,9 +138,9 @@ impl Document {
     /// Whether that key has signed; its canonical ID, by which two listings of one key count once.
     pub(super) fn signed_by(&self, RoleKey { keyid, key, .. }: &RoleKey) -> Option<KeyId> {
         let (_, signature) = self.signatures.iter().find(|(known, _)| known == keyid)?;
-        tuf::signed_by(
+        signed_by(
             keyid,
-            &canonical_text(key)?,
+            key,
             &self.canonical().ok()?,
             &hex::decode(signature)?,
         )

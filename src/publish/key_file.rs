@@ -68,7 +68,7 @@ impl LockedKey {
         let wrong = |why: &str, hint: &str| {
             SigningError::Private(shown.clone(), why.to_owned(), hint.to_owned())
         };
-        let mut blocks = pem::file(&bytes).map_err(|why| wrong(&why, WANTED))?;
+        let mut blocks = pem::file(&bytes).map_err(|why| wrong(&why.to_string(), WANTED))?;
         // Others may stand beside it: the curve's parameters, a public key, a certificate.
         blocks.retain(|block| block.label == pem::DER || block.label.ends_with("PRIVATE KEY"));
         let (Some(block), true) = (blocks.pop(), blocks.is_empty()) else {

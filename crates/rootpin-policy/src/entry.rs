@@ -1,4 +1,4 @@
-//! The entries that cover names: `[[rule]]`, `[[image]]` and `[[exempt]]`.
+//! The entries that cover names: `[[rule]]`, `[[image]]` and `[[exempt]]`; and `[[allow-lint]]`.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -74,6 +74,21 @@ pub struct Exempt {
     pub location: Location,
 }
 
+/// `[[allow-lint]]`: findings of `rootpin policy lint` that may stay. No decision rests on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AllowedLint {
+    /// The kind of finding, as it is written.
+    pub code: String,
+    /// Why it may stay.
+    pub reason: String,
+    /// Only findings about entries within this pattern.
+    pub pattern: Option<Pattern>,
+    /// Only findings about the root with this id.
+    pub root: Option<String>,
+    /// Where it stands.
+    pub location: Location,
+}
+
 impl Rule {
     /// The name that the signed statement must carry for this repository.
     ///
@@ -137,16 +152,15 @@ impl Exempt {
 impl fmt::Display for Rule {
     /// `[[rule]] match = "…" (FILE:LINE)`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.location.short();
-        write!(formatter, "[[rule]] match = \"{}\" ({at})", self.pattern)
+        let (pattern, at) = (&self.pattern, self.location.short());
+        write!(formatter, "[[rule]] match = \"{pattern}\" ({at})")
     }
 }
 
 impl fmt::Display for BoundImage {
     /// `[[image]] name = "…" (FILE:LINE)`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (repository, tag) = (&self.repository, &self.tag);
-        let at = self.location.short();
+        let (repository, tag, at) = (&self.repository, &self.tag, self.location.short());
         write!(formatter, "[[image]] name = \"{repository}:{tag}\" ({at})")
     }
 }
@@ -154,7 +168,7 @@ impl fmt::Display for BoundImage {
 impl fmt::Display for Exempt {
     /// `[[exempt]] match = "…" (FILE:LINE)`
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = self.location.short();
-        write!(formatter, "[[exempt]] match = \"{}\" ({at})", self.pattern)
+        let (pattern, at) = (&self.pattern, self.location.short());
+        write!(formatter, "[[exempt]] match = \"{pattern}\" ({at})")
     }
 }

@@ -47,11 +47,8 @@ impl Files for BTreeMap<String, Vec<u8>> {
     }
 
     fn fragments(&self) -> Result<Vec<String>, Unreadable> {
-        Ok(self
-            .keys()
-            .filter(|name| name.starts_with("policy.d/"))
-            .cloned()
-            .collect())
+        let names = self.keys().filter(|name| name.starts_with("policy.d/"));
+        Ok(names.cloned().collect())
     }
 }
 
@@ -77,10 +74,8 @@ impl<'a> Reading<'a> {
     /// (`LC_ALL=C`).
     pub(super) fn hash(&self) -> Digest {
         let read = self.read.borrow();
-        of_all(
-            read.iter()
-                .filter_map(|(name, bytes)| Some((name, bytes.as_ref().ok()?))),
-        )
+        let files = read.iter();
+        of_all(files.filter_map(|(name, bytes)| Some((name, bytes.as_ref().ok()?))))
     }
 }
 

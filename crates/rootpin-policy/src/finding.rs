@@ -39,7 +39,7 @@ rootpin_trust::codes! {
 }
 
 /// Whether a finding stops the policy from loading.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
     /// The policy does not load.
     Error,
@@ -91,11 +91,8 @@ pub struct Fault {
 }
 
 impl Fault {
-    pub(super) fn new(
-        code: FindingCode,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
+    /// A fault of that kind.
+    pub fn new(code: FindingCode, message: impl Into<String>, hint: impl Into<String>) -> Self {
         let (message, hint) = (message.into(), hint.into());
         Self {
             code,

@@ -4,13 +4,11 @@
 //! [`Policy`].
 
 mod break_glass;
-mod credentials;
 mod duration;
 mod entry;
 mod files;
 mod finding;
 pub mod judge;
-mod lint;
 mod load;
 mod metadata_url;
 mod pattern;
@@ -21,6 +19,7 @@ mod spelling;
 mod supposing;
 #[cfg(test)]
 mod tests;
+mod text;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,10 +30,9 @@ use rootpin_trust::image::{Digest, Repository, Tag};
 
 pub use break_glass::{BreakGlass, BreakGlassUse, NoBreakGlass};
 pub use duration::parse_positive as parse_duration;
-pub use entry::{BoundImage, Exempt, IndexSigning, Rule};
+pub use entry::{AllowedLint, BoundImage, Exempt, IndexSigning, Rule};
 pub use files::{Files, Unreadable, hash};
 pub use finding::{Diagnostic, Fault, FindingCode, Location, Severity};
-pub use lint::{AllowedLint, LintCode};
 pub use load::load;
 pub use metadata_url::MetadataUrl;
 pub use pattern::{Pattern, Specificity};
@@ -43,6 +41,7 @@ pub use root::{Binding, KeyEntry, NotaryRoot, Root, RootKind, TufRoot};
 pub use settings::{CredentialsTo, Docker, Limits, Local, Mode, SweepAction};
 pub use spelling::nearest;
 pub use supposing::{Supposed, Supposing, Supposition};
+pub use text::PolicyText;
 
 /// The directory of a host's policy where nothing else is said.
 pub const DEFAULT_DIR: &str = "/etc/rootpin";
@@ -77,7 +76,10 @@ pub struct Policy {
     pub credentials_to: CredentialsTo,
     /// Findings of `policy lint` that may stay.
     pub allowed_lints: Vec<AllowedLint>,
-    /// What is legal and yet hardly meant.
+    /// The texts of `policy.toml` and its fragments, in this order.
+    pub texts: Vec<PolicyText>,
+    /// What is legal and yet hardly meant, once somebody has looked for that: [`load()`] finds none
+    /// of it.
     pub warnings: Vec<Diagnostic>,
     /// By a fragment's file: the names that it may speak of.
     pub owned: BTreeMap<String, Pattern>,

@@ -128,31 +128,25 @@ fn http(text: &str, forms: &str) -> Result<String, Fault> {
 
 /// The host of `HOST[:PORT]`, where both are well formed.
 fn host(authority: &str) -> Option<&str> {
-    let (host, port) = if authority.starts_with('[') {
-        let end = authority.find(']')?.checked_add(1)?;
-        let (host, port) = authority.split_at_checked(end)?;
-        let _: Ipv6Addr = host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?;
-        (host, port)
+    let end = if authority.starts_with('[') {
+        authority.find(']')?.checked_add(1)?
     } else {
-        let (host, port) =
-            authority.split_at_checked(authority.find(':').unwrap_or(authority.len()))?;
-        let label = |label: &str| {
-            let inner = label
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
-            !label.is_empty() && inner && !label.starts_with('-') && !label.ends_with('-')
-        };
-        if !host.split('.').all(label) || (looks_numeric(host) && host.parse::<Ipv4Addr>().is_err())
-        {
-            return None;
-        }
-        (host, port)
+        authority.find(':').unwrap_or(authority.len())
     };
-    let port_fits = port.is_empty()
-        || port
-            .strip_prefix(':')
-            .is_some_and(|port| !port.starts_with(['+', '0']) && port.parse::<u16>().is_ok());
-    port_fits.then_some(host)
+    let (host, port) = authority.split_at_checked(end)?;
+    let is_plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = |label: &str| {
+        let has_ends = !label.is_empty() && !label.starts_with('-') && !label.ends_with('-');
+        has_ends && label.bytes().all(is_plain)
+    };
+    let is_host = match host.strip_prefix('[') {
+        Some(address) => address.strip_suffix(']')?.parse::<Ipv6Addr>().is_ok(),
+        None if looks_numeric(host) => host.parse::<Ipv4Addr>().is_ok(),
+        None => host.split('.').all(is_label),
+    };
+    let is_port = |port: &str| !port.starts_with(['+', '0']) && port.parse::<u16>().is_ok();
+    let port_fits = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
+    (is_host && port_fits).then_some(host)
 }
 
 /// URL readers take a host whose last part is a number for an address in shorthand (`127.1`,

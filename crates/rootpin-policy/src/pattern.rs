@@ -198,43 +198,39 @@ impl FromStr for Pattern {
 
 /// Says why a name or a pattern is not in full form.
 pub(super) fn check_full_form(text: &str, code: FindingCode) -> Result<(), Fault> {
-    let fault = |why: &str, hint: &str| Err(Fault::new(code, format!("{text:?}: {why}"), hint));
-    if text.is_empty() {
-        return fault("it is empty", FORM);
-    }
-    if text.contains('@') {
+    let short = "it is a short name";
+    let (host, path) = text.split_once('/').unwrap_or(("", text));
+    let (why, hint) = if text.is_empty() {
+        ("it is empty", FORM.to_owned())
+    } else if text.contains('@') {
         let hint =
             "a pattern names repositories; bind bytes with [[image]] digest or [[exempt]] digests";
-        return fault("it has a digest", hint);
-    }
-    let Some((host, path)) = text.split_once('/') else {
+        ("it has a digest", hint.to_owned())
+    } else if !text.contains('/') {
         let hint = format!("write the full form, as docker.io/library/{text}");
-        return fault("it is a short name", &hint);
-    };
-    if path.chars().any(|c| c.is_ascii_uppercase()) {
-        return fault("its path has upper-case letters", "paths are lower case");
-    }
-    if host.contains('*') {
-        return fault("* in the host", "name each registry in a rule of its own");
-    }
-    if !(host.contains(['.', ':']) || host == "localhost") {
-        let hint =
-            format!("write the full form, with the registry's host first, as docker.io/{text}");
-        return fault("it is a short name", &hint);
-    }
-    if host == "index.docker.io" {
+        (short, hint)
+    } else if path.chars().any(|c| c.is_ascii_uppercase()) {
+        let why = "its path has upper-case letters";
+        (why, "paths are lower case".to_owned())
+    } else if host.contains('*') {
+        let hint = "name each registry in a rule of its own".to_owned();
+        ("* in the host", hint)
+    } else if !(host.contains(['.', ':']) || host == "localhost") {
+        let hint = "write the full form, with the registry's host first, as docker.io/";
+        (short, format!("{hint}{text}"))
+    } else if host == "index.docker.io" {
         let why = "index.docker.io is another name of docker.io";
-        return fault(why, &format!("write docker.io/{path}"));
-    }
-    if host == "docker.io" && !path.contains('/') && path != "**" {
+        (why, format!("write docker.io/{path}"))
+    } else if host == "docker.io" && !path.contains('/') && path != "**" {
         let hint = format!("write the full form, docker.io/library/{path}");
-        return fault("it is a short name of docker.io", &hint);
-    }
-    if code == FindingCode::BadPattern && path.contains(':') {
+        ("it is a short name of docker.io", hint)
+    } else if code == FindingCode::BadPattern && path.contains(':') {
         let hint = "a pattern names repositories, all tags of them; bind one tag with [[image]]";
-        return fault("it has a tag", hint);
-    }
-    Ok(())
+        ("it has a tag", hint.to_owned())
+    } else {
+        return Ok(());
+    };
+    Err(Fault::new(code, format!("{text:?}: {why}"), hint))
 }
 
 const FORM: &str =

@@ -33,44 +33,29 @@ impl<'a, T: Copy + Ord> PatternTree<'a, T> {
     /// those that match every name which it matches.
     #[must_use]
     pub fn containing(&self, text: &str) -> Vec<T> {
-        let (mut found, mut nodes) = (Vec::new(), vec![self]);
-        for segment in text.split('/') {
-            let mut next = Vec::new();
-            for node in nodes {
-                found.extend(node.values_of("**"));
-                if segment != "**" {
-                    next.extend(node.below.get(segment));
-                }
-                if segment != "**" && segment != "*" {
-                    next.extend(node.below.get("*"));
-                }
-            }
-            nodes = next;
-        }
-        found.extend(nodes.into_iter().flat_map(|node| &node.values).copied());
-        found.sort_unstable();
-        found
+        self.find(text, false)
     }
 
     /// The values, sorted, of the patterns that match a name which this one matches too.
     #[must_use]
     pub fn overlapping(&self, pattern: &Pattern) -> Vec<T> {
+        self.find(pattern.as_str(), true)
+    }
+
+    /// `in_part`: a pattern that matches some of the names is enough.
+    fn find(&self, text: &str, in_part: bool) -> Vec<T> {
         let (mut found, mut nodes) = (Vec::new(), vec![self]);
-        for segment in pattern.as_str().split('/') {
+        for segment in text.split('/') {
             let mut next = Vec::new();
             for node in nodes {
+                found.extend(node.values_of("**"));
                 match segment {
                     // All that goes on.
-                    "**" => node.below.values().for_each(|below| below.all(&mut found)),
-                    "*" => {
-                        found.extend(node.values_of("**"));
-                        next.extend(node.below.values());
-                    }
-                    literal => {
-                        found.extend(node.values_of("**"));
-                        next.extend(node.below.get("*"));
-                        next.extend(node.below.get(literal));
-                    }
+                    "**" if in_part => node.below.values().for_each(|below| below.all(&mut found)),
+                    "**" => {}
+                    "*" if in_part => next.extend(node.below.values()),
+                    "*" => next.extend(node.below.get("*")),
+                    literal => next.extend(["*", literal].iter().flat_map(|at| node.below.get(at))),
                 }
             }
             nodes = next;

@@ -46,6 +46,11 @@ pub struct Certificate {
 impl Certificate {
     /// Reads one certificate.
     pub(super) fn from_der(der: &[u8]) -> Result<Self, String> {
+        Self::read(der).map(|(certificate, _)| certificate)
+    }
+
+    /// The same, with all else that is in it.
+    pub(super) fn read(der: &[u8]) -> Result<(Self, X509), String> {
         let unread = |error: &dyn std::fmt::Display| format!("not a certificate: {error}");
         let certificate = X509::from_der(der).map_err(|error| unread(&error))?;
         let body = certificate.tbs_certificate();
@@ -62,7 +67,7 @@ impl Certificate {
                 .and_then(|seconds| Timestamp::from_second(seconds).ok())
                 .ok_or_else(|| unread(&"a date out of range"))
         };
-        Ok(Self {
+        let read = Self {
             key,
             sha256: Digest::of(der),
             common_name: common_name(&certificate),
@@ -70,7 +75,8 @@ impl Certificate {
             not_after: time(&body.validity().not_after)?,
             authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
             weak: WEAK.contains(&certificate.signature_algorithm().oid),
-        })
+        };
+        Ok((read, certificate))
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
-use crate::canonical::{JsonError, Limits, Text, rewrite_doubles};
+use crate::canonical::{Limits, Text, rewrite_doubles};
 use crate::image::{Digest, Repository, Tag, is_same_to_go};
 use crate::refusal::shown;
 use crate::threshold::enough;
@@ -101,14 +101,14 @@ impl SignatureFinding {
     }
 }
 
-/// Reads strict JSON of a signature, in canonical form.
-pub(crate) fn json(bytes: &[u8]) -> Result<Vec<u8>, JsonError> {
+/// Reads strict JSON of a signature, in canonical form. `what` names it for people.
+pub(crate) fn json(bytes: &[u8], what: &str) -> Result<Vec<u8>, String> {
     let limits = Limits {
         bytes: SIGNATURE_BYTES,
         depth: 32,
         values: 10_000,
     };
-    rewrite_doubles(bytes, limits)
+    rewrite_doubles(bytes, limits).map_err(|error| format!("{what} is no JSON: {error}"))
 }
 
 pub(crate) const OTHER_NAMES: &str =

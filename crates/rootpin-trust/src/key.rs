@@ -18,11 +18,11 @@ use aws_lc_rs::signature::{
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
+use x509_cert::der::asn1::{AnyRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode, Tag};
-use x509_cert::spki::SubjectPublicKeyInfo;
+use x509_cert::spki::SubjectPublicKeyInfoRef;
 
-use self::material::{EC_PUBLIC_KEY, Material, is_strong_rsa};
+use self::material::{EC_PUBLIC_KEY, Material};
 use super::canonical::Text;
 use super::certificate::Certificate;
 use super::format::Format;
@@ -40,8 +40,6 @@ pub struct PublicKey {
     certificates: Vec<Certificate>,
     /// The scheme that its metadata gives (TUF 1.0); in Notary each signature gives its method.
     scheme: Option<Scheme>,
-    /// The name of its kind in its metadata, if the kind is not known here.
-    unknown: Option<String>,
 }
 
 /// A signature scheme: of TUF 1.0 (1.0.34, section 4.2, and securesystemslib), of a method of
@@ -102,26 +100,21 @@ impl PublicKey {
     /// A bare key, or the one in that certificate, by DER of its subject public key info; none
     /// where its kind is not known here.
     pub(super) fn from_spki(der: &[u8], certificate: Option<Certificate>) -> Option<Self> {
-        Self::of(Material::from_spki(der)?, certificate)
-    }
-
-    /// A bare RSA key, by DER of its `RSAPublicKey` (RFC 8017, appendix A.1.1).
-    pub(super) fn of_rsa(der: &[u8]) -> Option<Self> {
-        let material = is_strong_rsa(der).then(|| Material::Rsa(der.to_vec()));
-        Self::of(material?, None)
-    }
-
-    fn of(material: Material, certificate: Option<Certificate>) -> Option<Self> {
+        let material = Material::from_spki(der)?;
         let id = material.id()?;
-        let certificates = certificate.into_iter().collect();
         Some(Self {
             id,
             scoped: id.to_string(),
             material,
-            certificates,
+            certificates: certificate.into_iter().collect(),
             scheme: None,
-            unknown: None,
         })
+    }
+
+    /// DER of the subject public key info of an RSA key, by DER of its `RSAPublicKey` (RFC 8017,
+    /// appendix A.1.1). Nothing is checked.
+    pub(super) fn rsa_spki(der: &[u8]) -> Option<Vec<u8>> {
+        Material::Rsa(der.to_vec()).spki()
     }
 
     /// Whether metadata may be signed by such a key; images may be by each.
@@ -131,13 +124,13 @@ impl PublicKey {
 
     /// Whether these bytes are a subject public key info, of whatever kind.
     pub(super) fn is_spki(der: &[u8]) -> bool {
-        SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).is_ok()
+        SubjectPublicKeyInfoRef::from_der(der).is_ok()
     }
 
     /// Why [`Self::from_spki`] takes no key from these bytes, with what converts it.
     pub(super) fn why_not(der: &[u8]) -> &'static str {
         let other = "a public key of another kind: wanted ECDSA P-256, P-384 or (of images) P-521, RSA of 2048 to 8192 bits, or Ed25519";
-        let Ok(spki) = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der) else {
+        let Ok(spki) = SubjectPublicKeyInfoRef::from_der(der) else {
             return other;
         };
         if spki.algorithm.oid != EC_PUBLIC_KEY {
@@ -165,11 +158,7 @@ impl PublicKey {
     ///
     /// # Errors
     /// It is not of the format's form.
-    pub(super) fn from_metadata(
-        format: Format,
-        keyid: &str,
-        key: Text<'_>,
-    ) -> Result<Self, KeyError> {
+    pub fn from_metadata(format: Format, keyid: &str, key: Text<'_>) -> Result<Self, KeyError> {
         match format {
             Format::Notary => Self::from_notary(key),
             Format::Tuf => Self::from_tuf(keyid, key),
@@ -201,15 +190,13 @@ impl PublicKey {
         let material = material
             .filter(|material| material.keytype() == keytype.trim_end_matches("-x509"))
             .filter(|material| !matches!(material, Material::P521(_)))
-            .unwrap_or(Material::Unknown);
-        let unknown = matches!(material, Material::Unknown).then(|| keytype.into_owned());
+            .unwrap_or_else(|| Material::Unknown(keytype.into_owned()));
         Ok(Self {
             id: material.id().unwrap_or(scoped),
             scoped: scoped.to_string(),
             material,
             certificates,
             scheme: None,
-            unknown,
         })
     }
 
@@ -219,38 +206,32 @@ impl PublicKey {
         let keyval = key.get("keyval").filter(|keyval| keyval.is_object());
         let public = keyval
             .ok_or_else(|| KeyError("a key without keyval".to_owned()))?
-            .get("public")
-            .and_then(Text::as_str);
+            .get_str("public");
         let material = public.and_then(|public| Material::from_tuf(&keytype, &public));
-        let signs = material
-            .as_ref()
-            .and_then(|material| Scheme::of(material, &scheme));
-        let material = material
-            .filter(|_| signs.is_some())
-            .unwrap_or(Material::Unknown);
+        let known = material.and_then(|known| Some((Scheme::of(&known, &scheme)?, known)));
+        let (signs, material) = match known {
+            Some((signs, material)) => (Some(signs), material),
+            None if keytype == scheme => (None, Material::Unknown(scheme.into_owned())),
+            None => (None, Material::Unknown(format!("{keytype} {scheme}"))),
+        };
         // No other key has this ID: it is hashed over more than a key.
         let unknown = || KeyId(Digest::of(&[keyid.as_bytes(), b"\n", key.bytes()].concat()));
         let id = material.id().unwrap_or_else(unknown);
-        let named = matches!(material, Material::Unknown).then(|| {
-            if keytype == scheme {
-                scheme.into_owned()
-            } else {
-                format!("{keytype} {scheme}")
-            }
-        });
         Ok(Self {
             id,
             scoped: keyid.to_owned(),
             material,
             certificates: Vec::new(),
             scheme: signs,
-            unknown: named,
         })
     }
 
     /// The names of its kind and scheme in its metadata, if they are not known here.
     pub(super) fn unknown(&self) -> Option<&str> {
-        self.unknown.as_deref()
+        match &self.material {
+            Material::Unknown(name) => Some(name),
+            _ => None,
+        }
     }
 
     /// Whether it signs by RSA PKCS#1 v1.5, which a policy must allow.
@@ -417,7 +398,7 @@ impl Scheme {
 /// A member of a listed key that is text.
 fn text<'a>(object: Option<Text<'a>>, name: &str) -> Result<Cow<'a, str>, KeyError> {
     object
-        .and_then(|object| object.get(name)?.as_str())
+        .and_then(|object| object.get_str(name))
         .ok_or_else(|| KeyError(format!("a key without {name}")))
 }
 

@@ -29,15 +29,10 @@ pub fn public_keys(file: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
 /// As [`public_keys`].
 pub fn signature_keys(file: &[u8]) -> Result<Vec<PublicKey>, KeyError> {
     let mut keys = Vec::new();
-    for (index, block) in pem::file(file).map_err(KeyError)?.into_iter().enumerate() {
+    for (index, block) in pem::file(file)?.into_iter().enumerate() {
         let (spki, certificate) = match block.label.as_str() {
             "PUBLIC KEY" => (block.bytes.to_vec(), None),
-            "RSA PUBLIC KEY" => (
-                PublicKey::of_rsa(&block.bytes)
-                    .and_then(|key| key.spki())
-                    .unwrap_or_default(),
-                None,
-            ),
+            "RSA PUBLIC KEY" => (PublicKey::rsa_spki(&block.bytes).unwrap_or_default(), None),
             pem::DER if PublicKey::is_spki(&block.bytes) => (block.bytes.to_vec(), None),
             "CERTIFICATE" | pem::DER => {
                 let certificate = Certificate::from_der(&block.bytes).map_err(KeyError)?;

@@ -10,7 +10,7 @@ use crate::envelope::Envelope;
 use crate::format::Format;
 use crate::image::Digest;
 use crate::refusal::shown;
-use crate::{Answer, Code, Refusal};
+use crate::{Code, Refusal};
 
 /// The version, length and hashes that signed metadata demands of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,10 +48,7 @@ impl FileMeta {
     pub(crate) fn read(format: Format, value: Text<'_>) -> Option<Self> {
         let version = match format {
             Format::Notary => 0,
-            Format::Tuf => value
-                .get("version")?
-                .as_u64()
-                .filter(|version| *version >= 1)?,
+            Format::Tuf => value.get_u64("version").filter(|version| *version >= 1)?,
         };
         let length = match value.get("length") {
             None => None,
@@ -93,11 +90,6 @@ impl FileMeta {
                 .sha512
                 .as_ref()
                 .is_none_or(|hash| *hash == Sha512::digest(bytes).as_slice())
-    }
-
-    /// Whether the answer is such a file.
-    pub(crate) fn fits_answer(&self, answer: &Answer) -> bool {
-        matches!(answer, Answer::Bytes(bytes) if self.fits(bytes))
     }
 
     /// Section 5.5.2: refuses bytes that are too many or have another hash, before anything of them

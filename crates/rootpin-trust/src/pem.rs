@@ -24,6 +24,11 @@ pub struct Block {
     pub bytes: Zeroizing<Vec<u8>>,
 }
 
+/// Why a text is no PEM, or a file neither PEM nor DER. One line.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct PemError(String);
+
 /// The label of a file that is bare DER.
 pub const DER: &str = "";
 
@@ -32,8 +37,8 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 /// All blocks of a text, in order. Text between blocks is a comment.
 ///
 /// # Errors
-/// The text is no PEM. One line.
-pub fn blocks(pem: &[u8]) -> Result<Vec<Block>, String> {
+/// The text is no PEM.
+pub fn blocks(pem: &[u8]) -> Result<Vec<Block>, PemError> {
     let pem = pem.strip_prefix(BYTE_ORDER_MARK).unwrap_or(pem);
     let mut blocks = Vec::new();
     let mut lines = pem
@@ -57,16 +62,16 @@ pub fn blocks(pem: &[u8]) -> Result<Vec<Block>, String> {
         loop {
             let line = lines
                 .next()
-                .ok_or_else(|| format!("a block {label:?} without its end"))?;
+                .ok_or_else(|| PemError(format!("a block {label:?} without its end")))?;
             if line == end {
                 break;
             }
             if in_headers && line.contains(&b':') {
                 headers.push(String::from_utf8_lossy(line).into_owned());
             } else if in_headers && !headers.is_empty() && !line.is_empty() {
-                return Err(format!(
+                return Err(PemError(format!(
                     "block {label:?}: no empty line between its headers and what it holds"
-                ));
+                )));
             } else {
                 in_headers = false;
                 body.extend(line.iter().filter(|byte| !byte.is_ascii_whitespace()));
@@ -74,7 +79,7 @@ pub fn blocks(pem: &[u8]) -> Result<Vec<Block>, String> {
         }
         let bytes = STANDARD
             .decode(&*body)
-            .map_err(|error| format!("block {label:?}: {error}"))?;
+            .map_err(|error| PemError(format!("block {label:?}: {error}")))?;
         blocks.push(Block {
             label,
             headers,
@@ -88,8 +93,8 @@ pub fn blocks(pem: &[u8]) -> Result<Vec<Block>, String> {
 /// what converts it.
 ///
 /// # Errors
-/// The bytes are neither PEM nor DER. One line.
-pub fn file(bytes: &[u8]) -> Result<Vec<Block>, String> {
+/// The bytes are neither PEM nor DER.
+pub fn file(bytes: &[u8]) -> Result<Vec<Block>, PemError> {
     if is_der(bytes) {
         return Ok(vec![Block {
             label: DER.to_owned(),
@@ -106,20 +111,19 @@ pub fn file(bytes: &[u8]) -> Result<Vec<Block>, String> {
     if !blocks.is_empty() {
         return Ok(blocks);
     }
-    Err(
-        if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
-            "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW".to_owned()
-        } else if starts(&["ssh-ed25519 "]) {
-            // ssh-keygen knows no other format of such a key; the twelve bytes are RFC 8410's.
-            r"an Ed25519 public key of OpenSSH; convert it: (printf '0*0\005\006\003+ep\003!\000'; cut -d' ' -f2 FILE | base64 -d | tail -c 32) | openssl pkey -pubin -inform DER -out NEW".to_owned()
-        } else if starts(&["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"]) {
-            "a public key of OpenSSH; convert it: ssh-keygen -e -m PKCS8 -f FILE > NEW".to_owned()
-        } else if starts(&["{"]) {
-            "JSON and no PEM".to_owned()
-        } else {
-            "no PEM in it".to_owned()
-        },
-    )
+    let why = if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        "UTF-16 text; convert it: iconv -f UTF-16 -t UTF-8 FILE > NEW"
+    } else if starts(&["ssh-ed25519 "]) {
+        // ssh-keygen knows no other format of such a key; the twelve bytes are RFC 8410's.
+        r"an Ed25519 public key of OpenSSH; convert it: (printf '0*0\005\006\003+ep\003!\000'; cut -d' ' -f2 FILE | base64 -d | tail -c 32) | openssl pkey -pubin -inform DER -out NEW"
+    } else if starts(&["ssh-", "ecdsa-sha2-", "sk-ssh-", "sk-ecdsa-"]) {
+        "a public key of OpenSSH; convert it: ssh-keygen -e -m PKCS8 -f FILE > NEW"
+    } else if starts(&["{"]) {
+        "JSON and no PEM"
+    } else {
+        "no PEM in it"
+    };
+    Err(PemError(why.to_owned()))
 }
 
 /// Whether these bytes are one DER sequence and nothing else.
@@ -256,9 +260,11 @@ mod tests {
         assert!(
             file(b"ecdsa-sha2-nistp256 AAAA me")
                 .unwrap_err()
+                .to_string()
                 .contains("ssh-keygen -e -m PKCS8")
         );
-        assert!(file(b"\xff\xfe-\0").unwrap_err().contains("iconv"));
+        let utf_16 = file(b"\xff\xfe-\0").unwrap_err();
+        assert!(utf_16.to_string().contains("iconv"));
         assert!(file(b"").is_err());
     }
 }

@@ -116,20 +116,16 @@ impl Refusal {
 
     /// One for a root file that nothing pinned speaks for.
     #[must_use]
-    pub(super) fn of_unpinned_root(self) -> Self {
-        Self {
-            unpinned_root: true,
-            ..self
-        }
+    pub(super) fn of_unpinned_root(mut self) -> Self {
+        self.unpinned_root = true;
+        self
     }
 
     /// One that a source which is behind, or half published, explains.
     #[must_use]
-    pub(super) fn of_source_behind(self) -> Self {
-        Self {
-            source_behind: true,
-            ..self
-        }
+    pub(super) fn of_source_behind(mut self) -> Self {
+        self.source_behind = true;
+        self
     }
 }
 

@@ -91,7 +91,7 @@ impl Role {
     ) -> Result<Self, Refusal> {
         let format = keys.format;
         let wrong = |what: &str| format.malformed(file, &format!("role {}: {what}", shown(name)));
-        let threshold = listing.get("threshold").and_then(Text::as_u64);
+        let threshold = listing.get_u64("threshold");
         let threshold = threshold
             .filter(|threshold| *threshold >= 1)
             .ok_or_else(|| wrong("a threshold that is not a whole number above 0"))?;

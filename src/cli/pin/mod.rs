@@ -21,7 +21,7 @@ use super::failure::Failure;
 use super::output::Output;
 use crate::config::DEFAULT_POLICY;
 use crate::plain_text::policy_check;
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::problem::Problem;
 use crate::sources::Credentials;
 use rootpin_policy::{self, Policy};
@@ -141,7 +141,7 @@ impl Asking {
 
 /// The policy of that folder.
 fn load(dir: &Path) -> Result<Policy, Failure> {
-    let loaded = rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now());
+    let loaded = policy_dir::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now());
     loaded.map_err(|findings| {
         Failure::Unknown(broken(
             "the policy does not load",

@@ -82,7 +82,7 @@ fn findings(image: SignedImage<'_>, file: &SignatureFile) -> Vec<SignatureFindin
             format: None,
             binds_tag: None,
         };
-        return cosign::verify(image, &pins, &BTreeSet::new(), files).findings;
+        return cosign::verify(image, &pins, &BTreeSet::new(), files, Vec::new()).findings;
     }
     let pins = NotationPins {
         certificates: Vec::new(),
@@ -90,8 +90,8 @@ fn findings(image: SignedImage<'_>, file: &SignatureFile) -> Vec<SignatureFindin
         ignore_validity: true,
         binds_tag: None,
     };
-    let now = jiff::Timestamp::now();
-    notation::verify(image, &pins, &BTreeSet::new(), now, files).findings
+    let (nobody, now) = (BTreeSet::new(), jiff::Timestamp::now());
+    notation::verify(image, &pins, (&nobody, now), files, Vec::new()).findings
 }
 
 impl ScannedSignatures {

@@ -11,7 +11,7 @@ use crate::cli::output::{Output, counted, list, mistake, text};
 use crate::cli::policy_fails;
 use crate::control;
 use crate::decide::survey::{ReportedBinding, shown_root};
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::problem::Problem;
 use rootpin_policy::{self, Diagnostic, FindingCode, Policy, Root, Severity};
 use rootpin_trust::image::ImageRef;
@@ -125,7 +125,7 @@ pub(super) fn explain_text(explained: &Value) -> String {
 }
 
 pub(super) fn load(dir: &Path) -> Result<Policy, Vec<Diagnostic>> {
-    rootpin_policy::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now())
+    policy_dir::load(&PolicyDir::open(dir, Owner::RootOrCaller), Timestamp::now())
 }
 
 fn check_text(loaded: &Result<Policy, Vec<Diagnostic>>) -> String {
@@ -210,7 +210,7 @@ mod tests {
 
     fn loaded(text: &str) -> Result<Policy, Vec<Diagnostic>> {
         let files = BTreeMap::from([("policy.toml".to_owned(), text.as_bytes().to_vec())]);
-        rootpin_policy::load(&files, "2026-11-20T00:00:00Z".parse().unwrap())
+        policy_dir::load(&files, "2026-11-20T00:00:00Z".parse().unwrap())
     }
 
     const GOOD: &str = "version = 1\ndefault = \"deny\"\n[local]\nnamespaces = [\"moby\"]\n";

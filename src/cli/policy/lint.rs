@@ -11,7 +11,7 @@ use crate::cli::output::{Output, counted, unjudged_if};
 use crate::config::DEFAULT_POLICY;
 use crate::operate::audit::Reports as _;
 use crate::operate::policy_tools::{Inventory, LeftOut, LintFinding, Linted, exit_code, lint};
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin policy lint\n  rootpin policy lint ./policy --inventory reports/\n\n\
     exit codes: 0 nothing, or all of it allowed, 1 findings, 2 the policy does not load, or no finding and a report can't be read;\n\
@@ -31,7 +31,7 @@ pub(in crate::cli) struct Arguments {
 pub(super) fn run(arguments: &Arguments, output: Output) -> u8 {
     let now = Timestamp::now();
     let files = PolicyDir::open(&arguments.dir, Owner::RootOrCaller);
-    let policy = match rootpin_policy::load(&files, now) {
+    let policy = match policy_dir::load(&files, now) {
         Ok(policy) => policy,
         Err(findings) => return unloaded(&arguments.dir, findings, output),
     };

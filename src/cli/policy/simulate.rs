@@ -18,7 +18,7 @@ use crate::operate::policy_tools::{
     Comparison, HostChange, ImageChange, LeftOut, Simulated, Simulation, differing_entries,
     exit_code,
 };
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::problem::Problem;
 
 pub(super) const SIMULATE_EXAMPLES: &str = "examples:\n  rootpin policy simulate ./new --reports reports/\n  \
@@ -65,7 +65,7 @@ pub(in crate::cli) struct DiffArguments {
 /// The policy in a folder; if it does not load, that is said, and the exit code given.
 fn load(dir: &Path, output: Output) -> Result<Policy, u8> {
     let files = PolicyDir::open(dir, Owner::RootOrCaller);
-    let loaded = rootpin_policy::load(&files, Timestamp::now());
+    let loaded = policy_dir::load(&files, Timestamp::now());
     loaded.map_err(|findings| unloaded(dir, findings, output))
 }
 

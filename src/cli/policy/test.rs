@@ -9,7 +9,7 @@ use super::check::unloaded;
 use crate::cli::output::{Output, counted, unjudged_if};
 use crate::config::DEFAULT_POLICY;
 use crate::operate::policy_tools::{Tested, test};
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::problem::Problem;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin policy test ./policy           (the files in ./policy/tests)\n  \
@@ -42,7 +42,7 @@ pub(super) fn run(arguments: &Arguments, output: Output) -> Result<u8, Problem> 
     }
     let now = Timestamp::now();
     let files = PolicyDir::open(&policy, Owner::RootOrCaller);
-    let loaded = match rootpin_policy::load(&files, now) {
+    let loaded = match policy_dir::load(&files, now) {
         Ok(loaded) => loaded,
         Err(findings) => return Ok(unloaded(&policy, findings, output)),
     };

@@ -12,7 +12,7 @@ use crate::control::wire::SurveyRequest;
 use crate::control::wire::survey_request::Image;
 use crate::decide::survey::{Survey, SurveyQuestion, survey};
 use crate::decide::{Decider, policy_refused};
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::problem::Problem;
 use crate::sources::{Credentials, Sources};
 use crate::state::Store;
@@ -55,7 +55,7 @@ impl JudgementSource {
                 "name the folder that rootpin.toml calls `state`",
             ));
         }
-        let loaded = rootpin_policy::load(
+        let loaded = policy_dir::load(
             &PolicyDir::open(policy, Owner::RootOrCaller),
             Timestamp::now(),
         );

@@ -125,7 +125,12 @@ impl Reading<'_> {
             .iter()
             .map(|role| trusted_role(role, None))
             .collect();
-        repository.left_over = root.left_over.iter().map(listed_key).collect();
+        let has_role = |key: &PublicKey| {
+            let mut all = root.roles.iter().flat_map(|role| &role.keys);
+            all.any(|known| known.scoped_id() == key.scoped_id())
+        };
+        let left_over = root.listed.iter().filter(|key| !has_role(key));
+        repository.left_over = left_over.map(listed_key).collect();
     }
 
     /// `targets`, and all that is delegated from there as far as its files are here.
@@ -267,6 +272,8 @@ mod tests {
         // The root key of the third version went with the fourth.
         assert_eq!(repository.chain[2].introduced, repository.chain[3].dropped);
         assert!(!repository.left_over.is_empty());
+        let first = inspect("r.example/a", &files("vectors/rotations", &names[..1]));
+        assert!(first.repository.left_over.is_empty());
     }
 
     #[test]

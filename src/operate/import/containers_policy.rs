@@ -193,7 +193,7 @@ fn keys(members: &Map<String, Value>, read: ReadFile<'_>) -> Result<Vec<PublicKe
 
 /// These tools read one PEM block, and no certificate.
 fn only_key(file: &[u8]) -> Result<PublicKey, Problem> {
-    let blocks = pem::file(file)?;
+    let blocks = pem::file(file).map_err(|error| error.to_string())?;
     let [block] = blocks.as_slice() else {
         return Err(Problem::new(format!(
             "{} PEM blocks: wanted one",

@@ -3,9 +3,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::process::Command;
 
 use super::*;
-use crate::publish::canonical_json::material;
+use crate::publish::canonical_json::{material, signed_by};
 use crate::publish::public_key::key_object;
-use rootpin_trust::tuf;
 
 const OPEN: &str = "passphrase";
 
@@ -21,8 +20,7 @@ fn signs(key: &PrivateKey, scheme: &str) -> bool {
     let (keyid, mut object) = key_object(key.public());
     object["scheme"] = scheme.into();
     let signature = key.sign(b"message", scheme).unwrap();
-    let object = crate::publish::canonical_json::canonical_text(&object).unwrap();
-    let by = |message: &[u8]| tuf::signed_by(&keyid, &object, message, &signature);
+    let by = |message: &[u8]| signed_by(&keyid, &object, message, &signature);
     by(b"message") == Some(key.public().id()) && by(b"another").is_none()
 }
 

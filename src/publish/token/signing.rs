@@ -14,13 +14,13 @@ use x509_cert::der::Encode as _;
 use x509_cert::der::asn1::UintRef;
 use zeroize::Zeroizing;
 
-use super::super::canonical_json::canonical_text;
+use super::super::canonical_json::signed_by;
 use super::super::key::{Signer, SigningError};
 use super::super::key_file::no_scheme;
 use super::super::public_key::key_object;
 use super::refused;
 use crate::problem::Problem;
-use rootpin_trust::{PublicKey, tuf};
+use rootpin_trust::PublicKey;
 
 /// A key in an open token.
 pub(super) struct TokenKey {
@@ -167,9 +167,7 @@ impl Signer for TokenKey {
         if let Some(object) = object.as_object_mut() {
             object.insert("scheme".to_owned(), scheme.into());
         }
-        let by = canonical_text(&object)
-            .and_then(|object| tuf::signed_by(&keyid, &object, message, &signature));
-        if by == Some(self.public.id()) {
+        if signed_by(&keyid, &object, message, &signature) == Some(self.public.id()) {
             Ok(signature)
         } else {
             Err(wrong())

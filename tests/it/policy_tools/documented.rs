@@ -141,7 +141,7 @@ fn each_policy_of_the_documents_loads_and_lint_finds_only_what_is_allowed() {
             } else {
                 files.insert("policy.toml".to_owned(), text.into_bytes());
             }
-            let loaded = rootpin_policy::load(&files, now)
+            let loaded = rootpin::policy_dir::load(&files, now)
                 .unwrap_or_else(|errors| panic!("{document}: {errors:?}\n{block}"));
             assert!(
                 loaded.warnings.is_empty(),

@@ -7,7 +7,7 @@ use std::process::Command;
 use jiff::Timestamp;
 use rootpin::operate::audit::Reports as _;
 use rootpin::operate::policy_tools::{Inventory, Linted, lint};
-use rootpin_policy::LintCode;
+use rootpin::policy_dir::LintCode;
 use rootpin_trust::RootFile;
 use rootpin_trust::image::Digest;
 use serde_json::{Value, json};
@@ -39,7 +39,7 @@ fn linted_at(now: &str, policy: &str, reports: &[Value]) -> Linted {
     files.insert("1.root.json".to_owned(), top_data("tuf/1.root.json"));
     let text = format!("version = 1\ndefault = \"deny\"\n{policy}");
     files.insert("policy.toml".to_owned(), text.clone().into_bytes());
-    let loaded = rootpin_policy::load(&files, now).unwrap_or_else(|errors| {
+    let loaded = rootpin::policy_dir::load(&files, now).unwrap_or_else(|errors| {
         let errors: Vec<_> = errors.iter().map(ToString::to_string).collect();
         panic!("{}\n{text}", errors.join("\n"))
     });

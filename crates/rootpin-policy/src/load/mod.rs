@@ -11,22 +11,23 @@ mod section;
 mod settings;
 mod values;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use rootpin_trust::image::Repository;
 use toml::de::DeTable;
 
-use self::entries::{ExemptDraft, ImageDraft, Revoked, RevokedDraft, RuleDraft};
+use self::entries::{Bounds, ExemptDraft, ImageDraft, Revoked, RuleDraft};
 use self::report::{At, Place, Report, Source};
 use self::root::RootDraft;
 use self::section::Section;
-use crate::entry::{BoundImage, Exempt, IndexSigning, Rule};
+use crate::Policy;
+use crate::entry::{AllowedLint, BoundImage, Rule};
 use crate::files::{Files, Reading, Unreadable};
 use crate::finding::{Diagnostic, FindingCode};
-use crate::lint::AllowedLint;
 use crate::pattern::Pattern;
-use crate::{Policy, Root};
+use crate::settings::{Limits, Mode};
 
 /// All that one file says, as far as it is understood.
 #[derive(Default)]
@@ -37,57 +38,74 @@ struct Draft<'r> {
     rules: Vec<RuleDraft<'r>>,
     images: Vec<ImageDraft<'r>>,
     exempts: Vec<ExemptDraft<'r>>,
-    revoked: Vec<RevokedDraft>,
+    revoked: Vec<Option<(Revoked, String)>>,
     allowed_lints: Vec<Option<AllowedLint>>,
 }
 
+impl<'r> Draft<'r> {
+    fn rule_patterns(&self) -> impl Iterator<Item = &At<'r, Pattern>> {
+        self.rules.iter().filter_map(|rule| rule.pattern.as_ref())
+    }
+
+    fn exempt_patterns(&self) -> impl Iterator<Item = &At<'r, Pattern>> {
+        let exempts = self.exempts.iter();
+        exempts.filter_map(|exempt| exempt.pattern.as_ref())
+    }
+
+    fn image_names(&self) -> impl Iterator<Item = (&Repository, Place<'r>)> {
+        let names = self.images.iter().filter_map(|image| image.name.as_ref());
+        names.map(|name| (&name.value.0, name.place))
+    }
+}
+
 /// Loads the policy of a directory, as the daemon and `policy check` both do. `now` decides which
-/// exemptions have ended or end too far away.
+/// exemptions end too far away.
 ///
 /// # Errors
-/// Every finding, in the order of the files, if one of them is an error. Nothing is loaded half.
+/// Every finding, in the order of the files. Nothing is loaded half.
 pub fn load(files: &dyn Files, now: Timestamp) -> Result<Policy, Vec<Diagnostic>> {
     let report = Report::new(Reading::new(files));
-    let mut sources = vec![Source::new(
-        0,
-        "policy.toml",
-        read(&report.files, "policy.toml"),
-    )];
+    let read = |name: &str| read(&report.files, name);
+    let mut sources = vec![Source::new(0, "policy.toml", read("policy.toml"))];
     match files.fragments() {
-        Ok(names) => sources.extend(
-            BTreeSet::from_iter(names)
-                .iter()
-                .zip(1..)
-                .map(|(name, index)| Source::new(index, name, read(&report.files, name))),
-        ),
+        Ok(names) => {
+            let names = BTreeSet::from_iter(names);
+            let fragment = |(name, index): (&String, _)| Source::new(index, name, read(name));
+            sources.extend(names.iter().zip(1..).map(fragment));
+        }
         Err(unreadable) => sources.push(Source::new(1, "policy.d", Err(unreadable))),
     }
-    let place = |source| Place {
+    let start = |source| Place {
         report: &report,
         source,
         start: 0,
     };
-    let drafts = sources.iter().map(|source| draft(place(source), now));
-    let mut drafts: Vec<_> = drafts.collect();
-    revocation::add_canonical(&mut drafts);
+    let mut bounds = Bounds::new(Mode::Enforce, Limits::default(), now);
+    let drafts = sources
+        .iter()
+        .map(|source| draft(start(source), &mut bounds, now));
+    let drafts = Vec::from_iter(drafts);
     fragment::check(&drafts);
-    check::check(&drafts, sources.iter().all(Source::is_whole), now);
+    check::check(&drafts, sources.iter().all(Source::is_whole));
     let policy = assemble(drafts);
     if policy.is_none()
-        && let Some(main) = sources.first()
+        && report.is_empty()
+        && let Some(source) = sources.first()
     {
         // An entry that is missing without a finding would be an error of this program.
-        place(main).lost();
+        let message = "an entry of the policy was not understood";
+        let hint = "please report this with the policy";
+        start(source).error(FindingCode::Unreadable, message, hint);
     }
     let hash = report.files.hash();
     match (report.finish(), policy) {
-        (Ok(warnings), Some(policy)) => Ok(Policy {
+        (findings, Some(policy)) if findings.is_empty() => Ok(Policy {
             hash,
-            warnings,
             dir: files.dir(),
+            texts: sources.into_iter().map(|source| source.text).collect(),
             ..policy
         }),
-        (Ok(findings) | Err(findings), _) => Err(findings),
+        (findings, _) => Err(findings),
     }
 }
 
@@ -101,11 +119,12 @@ fn read(files: &Reading<'_>, name: &str) -> Result<String, Unreadable> {
     })
 }
 
-fn draft(start: Place<'_>, now: Timestamp) -> Draft<'_> {
+/// What a file says. Reads the `bounds` of all files from `policy.toml`, which comes first.
+fn draft<'r>(start: Place<'r>, bounds: &mut Bounds, now: Timestamp) -> Draft<'r> {
     if start.unreadable() {
         return Draft::default();
     }
-    let (table, errors) = DeTable::parse_recoverable(&start.source.text);
+    let (table, errors) = DeTable::parse_recoverable(start.source.text.as_str());
     for error in errors {
         let place = start.at(error.span().map_or(0, |span| span.start));
         place.syntax(error.message());
@@ -120,9 +139,11 @@ fn draft(start: Place<'_>, now: Timestamp) -> Draft<'_> {
         settings::check_version(document);
         let (mut draft, mut allowed_lints) = (Draft::default(), Vec::new());
         if is_main {
-            draft.settings = Some(settings::read(document, now));
-            allowed_lints =
-                document.tables("[[allow-lint]]", "allow-lint", entries::read_allowed_lint);
+            let settings = settings::read(document);
+            *bounds = Bounds::new(settings.mode, settings.limits, now);
+            draft.settings = Some(settings);
+            let read = entries::read_allowed_lint;
+            allowed_lints = document.tables("[[allow-lint]]", "allow-lint", read);
             if let Some(place) = document.key("fragment") {
                 let hint = "[fragment] belongs in the files of policy.d";
                 place.error(FindingCode::Fragment, "policy.toml is no fragment", hint);
@@ -130,11 +151,14 @@ fn draft(start: Place<'_>, now: Timestamp) -> Draft<'_> {
         } else {
             draft.owns = fragment::read_owns(document);
         }
+        let bounds = *bounds;
+        let rule = |section: &Section<'r, '_>| entries::read_rule(section, bounds);
+        let exempt = |section: &Section<'r, '_>| entries::read_exempt(section, bounds);
         Draft {
             roots: document.tables("[[root]]", "root", root::read),
-            rules: document.tables("[[rule]]", "rule", entries::read_rule),
+            rules: document.tables("[[rule]]", "rule", rule),
             images: document.tables("[[image]]", "image", entries::read_image),
-            exempts: document.tables("[[exempt]]", "exempt", entries::read_exempt),
+            exempts: document.tables("[[exempt]]", "exempt", exempt),
             revoked: document.tables("[[revoked]]", "revoked", entries::read_revoked),
             allowed_lints,
             ..draft
@@ -148,9 +172,8 @@ fn assemble(mut drafts: Vec<Draft<'_>>) -> Option<Policy> {
     let mut rules = Vec::new();
     for draft in drafts {
         if let Some(At { value, place }) = draft.owns {
-            policy
-                .owned
-                .insert(place.location().file.to_string(), value);
+            let file = place.location().file.to_string();
+            policy.owned.insert(file, value);
         }
         for root in draft.roots {
             let root = root.root?;
@@ -158,7 +181,7 @@ fn assemble(mut drafts: Vec<Draft<'_>>) -> Option<Policy> {
         }
         rules.extend(draft.rules);
         for image in draft.images {
-            let ((repository, tag), digest) = (image.name?.value, image.digest?.value);
+            let ((repository, tag), digest) = (image.name?.value, image.digest?);
             let tags = policy.images.entry(repository.clone()).or_default();
             let bound = tags.entry(tag.clone()).or_insert_with(|| BoundImage {
                 repository,
@@ -169,58 +192,24 @@ fn assemble(mut drafts: Vec<Draft<'_>>) -> Option<Policy> {
             bound.digests.insert(digest);
         }
         for exempt in draft.exempts {
-            let digests = exempt.digests;
-            let digests = digests.map(|list| list.into_iter().map(|at| at.value).collect());
-            policy.exempts.push(Exempt {
-                pattern: exempt.pattern?.value,
-                until: exempt.until?.value,
-                reason: exempt.reason?,
-                digests,
-                location: exempt.place.location(),
-            });
+            policy.exempts.push(exempt.exempt?);
         }
         for allowed in draft.allowed_lints {
             policy.allowed_lints.push(allowed?);
         }
-        for RevokedDraft { revoked, reason } in draft.revoked {
-            match (revoked?, reason?) {
-                (Revoked::Digest(digest), reason) => {
-                    policy.revoked_digests.entry(digest).or_insert(reason);
-                }
-                (Revoked::Key(key), reason) => {
-                    policy.revoked_keys.insert(key);
-                    policy.revoked_key_reasons.entry(key).or_insert(reason);
-                }
-            }
+        for revoked in draft.revoked {
+            let (revoked, reason) = revoked?;
+            match revoked {
+                Revoked::Digest(digest) => policy.revoked_digests.entry(digest).or_insert(reason),
+                Revoked::Key(key) => policy.revoked_key_reasons.entry(key).or_insert(reason),
+            };
         }
     }
-    for rule in rules {
-        let rule = assemble_rule(rule, &policy.roots)?;
-        policy.rules.push(rule);
+    policy.revoke_by_canonical_id();
+    for RuleDraft { roots, rule, .. } in rules {
+        let defined = |root: &At<'_, String>| policy.roots.get(&root.value).cloned();
+        let roots = roots.iter().map(defined).collect::<Option<_>>()?;
+        policy.rules.push(Rule { roots, ..rule? });
     }
     Some(policy)
-}
-
-fn assemble_rule(draft: RuleDraft<'_>, roots: &BTreeMap<String, Arc<Root>>) -> Option<Rule> {
-    let named = draft
-        .roots
-        .iter()
-        .map(|root| roots.get(&root.value).cloned());
-    let named: Option<Vec<_>> = named.collect();
-    Some(Rule {
-        pattern: draft.pattern?.value,
-        roots: named?,
-        quorum: draft.quorum.value,
-        mode: draft.mode.map(|at| at.value),
-        audit_until: draft.audit_until.map(|at| at.value),
-        signed_as: draft.signed_as.map(|at| at.value),
-        tags_unbound: draft.unbound.is_some(),
-        index: match draft.by_manifests {
-            Some(_) => IndexSigning::OrManifests,
-            None => IndexSigning::Itself,
-        },
-        is_final: draft.is_final,
-        credentials: draft.credentials,
-        location: draft.place.location(),
-    })
 }

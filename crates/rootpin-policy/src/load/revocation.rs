@@ -1,44 +1,25 @@
-//! Names of revoked keys: a revocation may name a pinned key by each hash that tools print of it, and then
-//! its canonical ID is revoked too.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Names of revoked keys: a revocation may name a pinned key by each hash that tools print of it,
+//! and then its canonical ID is revoked too.
 
 use rootpin_trust::{Fingerprint, KeyId, PublicKey, RootFile};
 
-use super::Draft;
-use super::entries::{Revoked, RevokedDraft};
-use crate::{Root, RootKind};
+use crate::{Policy, Root, RootKind};
 
-/// Revokes each pinned key that a revocation names by another hash than its canonical ID, by that too.
-pub(super) fn add_canonical(drafts: &mut [Draft<'_>]) {
-    let mut revoked = drafts.iter().flat_map(|draft| &draft.revoked);
-    if !revoked.any(|one| matches!(one.revoked, Some(Revoked::Key(_)))) {
-        return;
-    }
-    let roots = drafts.iter().flat_map(|draft| &draft.roots);
-    let roots = roots.filter_map(|root| root.root.as_ref());
-    // Who writes a file of TUF lists its keys by any ID, also by another key's.
-    let mut names: BTreeMap<KeyId, BTreeSet<KeyId>> = BTreeMap::new();
-    for (name, id) in roots
-        .flat_map(Root::key_names)
-        .filter(|(name, id)| name != id)
-    {
-        names.entry(name).or_default().insert(id);
-    }
-    let canonical = |one: &RevokedDraft| {
-        let ids = match &one.revoked {
-            Some(Revoked::Key(name)) => names.get(name),
-            _ => None,
-        };
-        let reason = one.reason.clone();
-        ids.into_iter().flatten().map(move |id| RevokedDraft {
-            revoked: Some(Revoked::Key(*id)),
-            reason: reason.clone(),
-        })
-    };
-    for draft in drafts {
-        let more: Vec<RevokedDraft> = draft.revoked.iter().flat_map(canonical).collect();
-        draft.revoked.extend(more);
+impl Policy {
+    /// Revokes each pinned key that a revocation names by another hash than its canonical ID, by
+    /// that too.
+    pub(super) fn revoke_by_canonical_id(&mut self) {
+        // Who writes a file of TUF lists its keys by any ID, also by another key's: only what the
+        // policy itself names counts.
+        let named = self.revoked_key_reasons.clone();
+        let roots = self.roots.values().filter(|_| !named.is_empty());
+        for (name, id) in roots.flat_map(|root| root.key_names()) {
+            if let Some(reason) = named.get(&name) {
+                let known = self.revoked_key_reasons.entry(id);
+                known.or_insert_with(|| reason.clone());
+            }
+        }
+        self.revoked_keys = self.revoked_key_reasons.keys().copied().collect();
     }
 }
 

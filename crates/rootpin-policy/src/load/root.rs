@@ -2,7 +2,7 @@
 
 mod signed;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use jiff::SignedDuration;
@@ -14,16 +14,21 @@ use super::report::{At, Place, repeated};
 use super::section::Section;
 use super::values;
 use crate::duration;
-use crate::finding::{Fault, FindingCode};
+use crate::finding::Fault;
+use crate::finding::FindingCode::{
+    BadFile, BadKey, BadRole, BadValue, Duplicate, UnknownType, Unreadable,
+};
 use crate::metadata_url::{self, MetadataUrl};
 use crate::root::{KeyEntry, NotaryRoot, Root, RootKind, TufRoot};
 
 /// A `[[root]]` as far as it is understood.
 pub(super) struct RootDraft<'r> {
     pub(super) id: Option<At<'r, String>>,
-    pub(super) keys: Vec<At<'r, KeyId>>,
     pub(super) root: Option<Root>,
 }
+
+/// A kind of root as far as it is understood, and the entries that name its keys.
+type KindDraft = (Option<RootKind>, Vec<KeyEntry>);
 
 const DEFAULT_RECHECK: SignedDuration = SignedDuration::from_secs(60);
 const FLOORS: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
@@ -31,91 +36,59 @@ const FLOORS: [&str; 4] = ["root", "timestamp", "snapshot", "targets"];
 pub(super) fn read<'r>(section: &Section<'r, '_>) -> RootDraft<'r> {
     // Kept also where it is refused, so that the rules that name it are not refused for that too.
     let id = section.text("id").map(|At { value, place }| {
-        let _ = values::id(value).map_err(|fault| place.fault(fault));
+        let _ = place.valid(values::id(value));
         let value = value.to_owned();
         At { value, place }
     });
-    let kind = section.parsed("type", |text| match text {
-        "notary" => Ok(Type::Notary),
-        "tuf" => Ok(Type::Tuf),
-        "cosign" => Ok(Type::Cosign),
-        "notation" => Ok(Type::Notation),
-        _ => {
-            let message = format!("there is no root type {text:?}");
-            Err(Fault::new(FindingCode::UnknownType, message, TYPES))
-        }
+    let read_kind = section.parsed("type", |text| {
+        let read: fn(&Section<'_, '_>) -> KindDraft = match text {
+            "notary" => read_notary,
+            "tuf" => read_tuf,
+            "cosign" => signed::read_cosign,
+            "notation" => signed::read_notation,
+            _ => {
+                let message = format!("there is no root type {text:?}");
+                return Err(Fault::new(UnknownType, message, TYPES));
+            }
+        };
+        Ok(read)
     });
     let max_age = section.parsed("max-age", duration::parse_positive);
     let recheck = section.parsed("recheck", duration::parse);
-    let KindDraft {
-        kind,
-        keys,
-        entries,
-    } = match kind.map(|at| at.value) {
-        Some(Type::Tuf) => read_tuf(section),
-        Some(Type::Cosign) => {
-            signed::no_metadata(section);
-            signed::read_cosign(section)
-        }
-        Some(Type::Notation) => {
-            signed::no_metadata(section);
-            signed::read_notation(section)
-        }
+    let (kind, entries) = match read_kind {
+        Some(At { value: read, .. }) => read(section),
         // The keys of an unknown type are unknown too; a missing one is most likely the oldest.
         None if section.key("type").is_some() => {
             section.allow_all();
             KindDraft::default()
         }
-        Some(Type::Notary) | None => read_notary(section),
+        None => read_notary(section),
     };
+    let keys = entries.iter().flat_map(|entry| &entry.keys);
+    let mut keys: BTreeSet<KeyId> = keys.map(|(key, _)| *key).collect();
+    if let Some(RootKind::Tuf(tuf)) = &kind {
+        keys.extend(tuf.pinned.keys());
+    }
     let root = id.as_ref().zip(kind).map(|(id, kind)| Root {
         id: id.value.clone(),
         kind,
-        keys: keys.iter().map(|at| at.value).collect(),
+        keys,
         entries,
         max_age: max_age.map(|at| at.value),
         recheck: recheck.map_or(DEFAULT_RECHECK, |at| at.value),
         location: section.place.location(),
     });
-    RootDraft { id, keys, root }
+    RootDraft { id, root }
 }
 
-#[derive(Clone, Copy)]
-enum Type {
-    Notary,
-    Tuf,
-    Cosign,
-    Notation,
-}
-
-/// A kind of root as far as it is understood, its keys, and the entries that name them.
-#[derive(Default)]
-struct KindDraft<'r> {
-    kind: Option<RootKind>,
-    keys: Vec<At<'r, KeyId>>,
-    entries: Vec<KeyEntry>,
-}
-
-fn read_notary<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
+fn read_notary(section: &Section<'_, '_>) -> KindDraft {
     let server = section.parsed("server", metadata_url::server);
-    let plain = server
-        .as_ref()
-        .is_some_and(|at| at.value.starts_with("http:"));
-    let tls_ca = read_tls_ca(section, plain);
-    let entries = section.list("keys", |text| Ok(text.to_owned()));
+    let tls_ca = read_tls_ca(section);
+    let entries = section.texts("keys").into_iter().map(read_entry).collect();
     let role = section.parsed("role", parse_role);
-    let certificate_dates =
-        section.either("certificate-dates", [("ignore", false), ("check", true)]);
-    let allow_rsa_pkcs1v15 = section.flag("allow-rsa-pkcs1v15") == Some(true);
-    let (mut keys, mut written) = (Vec::new(), Vec::new());
-    for At { value: text, place } in entries.into_iter().flatten() {
-        let entry = read_entry(text, place);
-        keys.extend(entry.keys.iter().map(|(value, _)| At {
-            value: *value,
-            place,
-        }));
-        written.push(entry);
-    }
+    let dates = [("ignore", false), ("check", true)];
+    let certificate_dates = section.either("certificate-dates", dates);
+    let allow_rsa_pkcs1v15 = section.flag("allow-rsa-pkcs1v15", false);
     let notary = server.zip(role).map(|(server, role)| NotaryRoot {
         server: server.value,
         tls_ca,
@@ -123,15 +96,11 @@ fn read_notary<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
         certificate_dates,
         allow_rsa_pkcs1v15,
     });
-    KindDraft {
-        kind: notary.map(RootKind::Notary),
-        keys,
-        entries: written,
-    }
+    (notary.map(RootKind::Notary), entries)
 }
 
 /// Exactly 64 lower-case hex digits are a canonical key ID, anything else is a path.
-fn read_entry(text: String, place: Place<'_>) -> KeyEntry {
+fn read_entry(At { value: text, place }: At<'_, String>) -> KeyEntry {
     if let Ok(id) = text.parse::<KeyId>() {
         return KeyEntry {
             text,
@@ -151,81 +120,57 @@ fn read_key_file(
     read: fn(&[u8]) -> Result<Vec<PublicKey>, KeyError>,
     hint: &str,
 ) -> Vec<PublicKey> {
-    let Some(pem) = read_pinned(path, place) else {
-        return Vec::new();
-    };
-    read(&pem).unwrap_or_else(|error| {
-        place.error(FindingCode::BadKey, format!("{path}: {error}"), hint);
-        Vec::new()
-    })
+    let pem = read_pinned(path, place);
+    let keys = pem.map(|pem| read(&pem)).transpose();
+    let keys = keys.map_err(|error| place.error(BadKey, format!("{path}: {error}"), hint));
+    keys.ok().flatten().unwrap_or_default()
 }
 
 fn parse_role(text: &str) -> Result<String, Fault> {
     let message = format!("{text:?} is not a role that names images");
-    let bad = || Fault::new(FindingCode::BadRole, message, ROLES);
     let role = notary::is_targets_role(text).then(|| text.to_owned());
-    role.ok_or_else(bad)
+    role.ok_or_else(|| Fault::new(BadRole, message, ROLES))
 }
 
-fn read_tuf<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
+fn read_tuf(section: &Section<'_, '_>) -> KindDraft {
     let file = section.text("file");
     let sha256 = section.parsed("sha256", values::sha256);
-    let metadata = section
-        .list("metadata", str::parse::<MetadataUrl>)
-        .unwrap_or_default();
+    let metadata = section.list("metadata", str::parse::<MetadataUrl>);
+    let metadata = metadata.unwrap_or_default();
     for At { value: url, place } in repeated(&metadata) {
         let message = format!("{url} is listed already");
-        place.error(FindingCode::Duplicate, message, "say each thing once");
+        place.error(Duplicate, message, "say each thing once");
     }
-    let speaks_tls = |url: &At<'_, MetadataUrl>| match &url.value {
-        MetadataUrl::Http(url) => url.starts_with("https:"),
-        MetadataUrl::Oci { .. } => true,
-        MetadataUrl::File(_) => false,
-    };
-    let plain = !metadata.is_empty() && !metadata.iter().any(speaks_tls);
-    let tls_ca = read_tls_ca(section, plain);
+    let tls_ca = read_tls_ca(section);
     let floor = section.table("floor", "floor", |table| {
         let floors = FLOORS.iter().map(|role| (*role, table.number(role)));
         let floors = floors.filter_map(|(role, at)| Some((role.to_owned(), at?.value)));
         floors.collect::<BTreeMap<_, _>>()
     });
-    let allow_rsa_pkcs1v15 = section.flag("allow-rsa-pkcs1v15") == Some(true);
-    let pinned = file.and_then(|file| {
-        let pinned = read_root(file.value, file.place, sha256.as_ref(), allow_rsa_pkcs1v15)?;
-        Some((pinned, file.place))
-    });
-    let Some(((pinned, place), sha256)) = pinned.zip(sha256) else {
-        return KindDraft::default();
-    };
-    let keys = pinned.keys().iter().map(|key| At { value: *key, place });
-    let keys = keys.collect();
-    let tuf = TufRoot {
+    let allow_rsa_pkcs1v15 = section.flag("allow-rsa-pkcs1v15", false);
+    let pinned = file.and_then(|file| read_root(&file, sha256.as_ref(), allow_rsa_pkcs1v15));
+    let tuf = pinned.zip(sha256).map(|(pinned, sha256)| TufRoot {
         pinned: Arc::new(pinned),
         sha256: sha256.value,
         metadata: metadata.into_iter().map(|at| at.value).collect(),
         tls_ca,
         floor: floor.unwrap_or_default(),
-    };
-    KindDraft {
-        kind: Some(RootKind::Tuf(tuf)),
-        keys,
-        entries: Vec::new(),
-    }
+    });
+    (tuf.map(RootKind::Tuf), Vec::new())
 }
 
 /// The pinned file: the bytes that the policy means, and a root that verifies by itself.
 fn read_root(
-    path: &str,
-    place: Place<'_>,
+    At { value: path, place }: &At<'_, &str>,
     sha256: Option<&At<'_, Digest>>,
     allow_rsa_pkcs1v15: bool,
 ) -> Option<tuf::PinnedRoot> {
-    let bytes = read_pinned(path, place)?;
+    let bytes = read_pinned(path, *place)?;
     let found = Digest::of(&bytes);
     if let Some(wanted) = sha256.filter(|wanted| wanted.value != found) {
         let message = format!("{path} has the sha256 {}", found.hex());
         let hint = "pin what sha256sum prints for the file that you have from its publisher, who tells you the same by another way";
-        wanted.place.error(FindingCode::BadFile, message, hint);
+        wanted.place.error(BadFile, message, hint);
         return None;
     }
     let pinned = tuf::PinnedRoot::read_allowing(bytes, allow_rsa_pkcs1v15);
@@ -235,34 +180,23 @@ fn read_root(
             Code::BadSignature => refusal.hint,
             _ => "the file must be a root.json of TUF 1.0".into(),
         };
-        place.error(FindingCode::BadFile, message, hint);
+        place.error(BadFile, message, hint);
     };
     pinned.map_err(refused).ok()
 }
 
-/// The certificates of `tls-ca`. `plain`: no source speaks TLS.
-fn read_tls_ca(section: &Section<'_, '_>, plain: bool) -> Option<Vec<u8>> {
+/// The certificates of `tls-ca`.
+fn read_tls_ca(section: &Section<'_, '_>) -> Option<Vec<u8>> {
     const CERTIFICATE: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    let path = section.text("tls-ca");
-    if let Some(key) = section.key("tls-ca").filter(|_| plain) {
-        let message = "tls-ca means nothing without TLS";
-        key.warning(FindingCode::NoEffect, message, "leave it out");
-    }
-    let At { value: path, place } = path?;
+    let At { value: path, place } = section.text("tls-ca")?;
     let pem = read_pinned(path, place)?;
-    if !pem
-        .windows(CERTIFICATE.len())
-        .any(|part| part == CERTIFICATE)
-    {
-        let message = format!("{path}: no PEM certificate in it");
-        place.error(
-            FindingCode::BadFile,
-            message,
-            "tls-ca takes PEM certificates",
-        );
-        return None;
+    let mut parts = pem.windows(CERTIFICATE.len());
+    if parts.any(|part| part == CERTIFICATE) {
+        return Some(pem);
     }
-    Some(pem)
+    let message = format!("{path}: no PEM certificate in it");
+    place.error(BadFile, message, "tls-ca takes PEM certificates");
+    None
 }
 
 /// The bytes of a file that the policy names.
@@ -272,12 +206,12 @@ fn read_pinned(path: &str, place: Place<'_>) -> Option<Vec<u8>> {
     if !path.split('/').all(is_plain) {
         let message = format!("{path:?} is not a path inside the policy's directory");
         let hint = "paths are relative to the policy's directory and stay in it, as roots/acme.pub";
-        place.error(FindingCode::BadValue, message, hint);
+        place.error(BadValue, message, hint);
         return None;
     }
     let unreadable = |error: crate::Unreadable| {
         let message = format!("{path}: {}", error.message);
-        place.error(FindingCode::Unreadable, message, error.hint);
+        place.error(Unreadable, message, error.hint);
     };
     place.report.files.read(path).map_err(unreadable).ok()
 }

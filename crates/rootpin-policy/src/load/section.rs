@@ -74,9 +74,9 @@ impl<'r, 'a> Section<'r, 'a> {
         self.typed(key, "text in quotes", |value| value.as_str())
     }
 
-    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+    pub(super) fn flag(&self, key: &'static str, default: bool) -> bool {
         let flag = self.typed(key, "true or false", DeValue::as_bool);
-        flag.map(|at| at.value)
+        flag.map_or(default, |at| at.value)
     }
 
     pub(super) fn number(&self, key: &'static str) -> Option<At<'r, u64>> {
@@ -88,16 +88,10 @@ impl<'r, 'a> Section<'r, 'a> {
 
     /// An offset date-time: one without an offset means different instants on different hosts.
     pub(super) fn instant(&self, key: &'static str) -> Option<At<'r, Timestamp>> {
-        self.typed(
-            key,
-            "a date-time with offset, as 2027-01-31T00:00:00Z",
-            |value| {
-                let written = value.as_datetime()?;
-                let is_whole = written.date.is_some() && written.time.is_some();
-                let is_instant = is_whole && written.offset.is_some();
-                written.to_string().parse().ok().filter(|_| is_instant)
-            },
-        )
+        let wanted = "a date-time with offset, as 2027-01-31T00:00:00Z";
+        self.typed(key, wanted, |value| {
+            value.as_datetime()?.to_string().parse().ok()
+        })
     }
 
     /// Text that `parse` turns into a value.
@@ -107,7 +101,7 @@ impl<'r, 'a> Section<'r, 'a> {
         parse: impl FnOnce(&str) -> Result<T, Fault>,
     ) -> Option<At<'r, T>> {
         let At { value, place } = self.text(key)?;
-        let value = parse(value).map_err(|fault| place.fault(fault)).ok()?;
+        let value = place.valid(parse(value))?;
         Some(At { value, place })
     }
 
@@ -118,16 +112,18 @@ impl<'r, 'a> Section<'r, 'a> {
         words: &[(&str, T)],
     ) -> Option<At<'r, T>> {
         self.parsed(key, |text| {
-            let known = words.iter().find(|(word, _)| *word == text);
-            let written: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-            let mut hint = format!("write {}", written.join(" or "));
-            if self.title != "[[rule]]"
-                && let Some(first) = written.first()
-            {
-                hint = hint.replacen(first, &format!("{first} (the default)"), 1);
+            if let Some((_, value)) = words.iter().find(|(word, _)| *word == text) {
+                return Ok(*value);
             }
-            let fault = || Fault::new(BadValue, format!("{key} can't be {text:?}"), hint.clone());
-            known.map(|(_, value)| *value).ok_or_else(fault)
+            let mut written: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+            if self.title != "[[rule]]"
+                && let Some(first) = written.first_mut()
+            {
+                first.push_str(" (the default)");
+            }
+            let hint = format!("write {}", written.join(" or "));
+            let message = format!("{key} can't be {text:?}");
+            Err(Fault::new(BadValue, message, hint))
         })
     }
 
@@ -139,10 +135,11 @@ impl<'r, 'a> Section<'r, 'a> {
 
     /// How many of some must agree: from one, which is the default, to all. `of`: all of them.
     pub(super) fn count(&self, key: &'static str, all: usize, of: &str) -> At<'r, u64> {
-        let (value, place) = match self.number(key) {
-            Some(At { value, place }) => (value, place),
-            None => (1, self.place),
+        let default = At {
+            value: 1,
+            place: self.place,
         };
+        let At { value, place } = self.number(key).unwrap_or(default);
         let most = u64::try_from(all).unwrap_or(u64::MAX);
         if value == 0 || (value > most && most > 0) {
             let message = format!("a {key} of {value} out of {of}");
@@ -161,9 +158,9 @@ impl<'r, 'a> Section<'r, 'a> {
         let list = self.typed(key, "a list of texts", DeValue::as_array)?;
         // A rule without roots refuses its names.
         if list.value.is_empty() && (self.title.as_str(), key) != ("[[rule]]", "roots") {
+            let message = format!("{key:?} is empty");
             let hint = "list one at least, or leave the key out where it is optional";
-            list.place
-                .error(BadValue, format!("{key:?} is empty"), hint);
+            list.place.error(BadValue, message, hint);
         }
         let read = |element: &Spanned<DeValue<'_>>| {
             let place = list.place.at(element.span().start);
@@ -171,15 +168,17 @@ impl<'r, 'a> Section<'r, 'a> {
                 let message = format!("an entry of {key:?} is no text");
                 Fault::new(BadValue, message, "write each entry in quotes")
             };
-            let value = element
-                .get_ref()
-                .as_str()
-                .ok_or_else(not_text)
-                .and_then(&parse);
-            let value = value.map_err(|fault| place.fault(fault)).ok()?;
+            let text = element.get_ref().as_str().ok_or_else(not_text);
+            let value = place.valid(text.and_then(&parse))?;
             Some(At { value, place })
         };
         Some(list.value.iter().filter_map(read).collect())
+    }
+
+    /// A list of texts as they are written.
+    pub(super) fn texts(&self, key: &'static str) -> Vec<At<'r, String>> {
+        let list = self.list(key, |text| Ok(text.to_owned()));
+        list.unwrap_or_default()
     }
 
     /// A table with its own defaults.
@@ -236,8 +235,8 @@ impl<'r, 'a> Section<'r, 'a> {
         if self.key(key).is_none()
             && let Some(hint) = mandatory(title, key)
         {
-            self.place
-                .absent(MissingKey, format!("{title} has no {key:?}"), hint);
+            let message = format!("{title} has no {key:?}");
+            self.place.absent(MissingKey, message, hint);
         }
         let (_, spanned) = self.values.get(key)?;
         let place = self.place.at(spanned.span().start);

@@ -53,10 +53,6 @@ fn each_mistake_in_an_exemption_is_found_at_its_place() {
             "5:9: until",
         ),
         (
-            "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-01-01T00:00:00Z\nreason = \"x\"\n",
-            "5:9: until",
-        ),
-        (
             "[[exempt]]\nmatch = \"h.example/a\"\nuntil = 2026-12-01T00:00:00Z\n",
             "3:1: missing-key",
         ),
@@ -79,32 +75,12 @@ fn each_mistake_in_a_trial_or_a_revocation_is_found_at_its_place() {
             "12:15: until",
         ),
         (
-            &rule_with("audit-until = 2026-01-01T00:00:00Z"),
-            "12:15: until",
-        ),
-        (
             &rule_with("audit-until = \"2026-12-01T00:00:00Z\""),
             "12:15: bad-value",
-        ),
-        ("audit-until = 2026-12-01T00:00:00Z\n", "3:15: no-effect"),
-        (
-            "mode = \"audit\"\naudit-until = 2026-01-01T00:00:00Z\n",
-            "4:15: until",
         ),
         (
             "mode = \"audit\"\naudit-until = 2026-12-01\n",
             "4:15: bad-value",
-        ),
-        (
-            &format!(
-                "mode = \"audit\"\n{}",
-                rule_with("audit-until = 2026-12-01T00:00:00Z")
-            ),
-            "13:15: no-effect",
-        ),
-        (
-            &rule_with("mode = \"enforce\"\naudit-until = 2026-12-01T00:00:00Z"),
-            "12:8: no-effect",
         ),
         ("[[revoked]]\nreason = \"x\"\n", "3:1: missing-key"),
         ("[[revoked]]\ndigest = \"DIGEST\"\n", "3:1: missing-key"),

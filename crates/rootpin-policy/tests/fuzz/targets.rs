@@ -372,8 +372,9 @@ pub fn signature(bytes: &[u8]) {
             signature: Some("MEUCIQ==".to_owned()),
         };
         let files = [file];
-        let of_cosign = cosign::verify(image, &PINS.0, &BTreeSet::new(), &files);
-        let of_notation = notation::verify(image, &PINS.1, &BTreeSet::new(), now(), &files);
+        let nobody = BTreeSet::new();
+        let of_cosign = cosign::verify(image, &PINS.0, &nobody, &files, Vec::new());
+        let of_notation = notation::verify(image, &PINS.1, (&nobody, now()), &files, Vec::new());
         assert_eq!(
             (of_cosign.findings.len(), of_notation.findings.len()),
             (1, 1)

@@ -410,8 +410,10 @@ fn of_signatures(
         every_signer: false,
     };
     let outcome = match &root.kind {
-        RootKind::Cosign(pins) => cosign::verify(image, pins, revoked, &files),
-        RootKind::Notation(pins) => notation::verify(image, pins, revoked, now, &files),
+        RootKind::Cosign(pins) => cosign::verify(image, pins, revoked, &files, Vec::new()),
+        RootKind::Notation(pins) => {
+            notation::verify(image, pins, (revoked, now), &files, Vec::new())
+        }
         RootKind::Tuf(_) | RootKind::Notary(_) => panic!("it lists tags"),
     };
     Ok(outcome.result?)

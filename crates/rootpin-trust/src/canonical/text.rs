@@ -54,6 +54,16 @@ impl<'a> Text<'a> {
         None
     }
 
+    /// The same member, if it is a string.
+    pub(crate) fn get_str(self, name: &str) -> Option<Cow<'a, str>> {
+        self.get(name)?.as_str()
+    }
+
+    /// The same member, if it is a number that [`Self::as_u64`] takes.
+    pub(crate) fn get_u64(self, name: &str) -> Option<u64> {
+        self.get(name)?.as_u64()
+    }
+
     /// The members, if this is an object or begins with one.
     #[must_use]
     pub fn members(self) -> Option<Members<'a>> {
@@ -83,6 +93,13 @@ impl<'a> Text<'a> {
             rest = after.strip_prefix(b",").unwrap_or_default();
             Some(Text(element))
         }))
+    }
+
+    /// The elements, if this is an array of strings.
+    pub(crate) fn texts(self) -> Option<Vec<String>> {
+        self.elements()?
+            .map(|text| text.as_str().map(Cow::into_owned))
+            .collect()
     }
 
     /// Whether it is null.

@@ -38,16 +38,16 @@ enum Content {
 
 /// Reads a bundle.
 pub(super) fn read(bytes: &[u8]) -> Result<Bundle, String> {
-    let text = json(bytes).map_err(|error| format!("it is no JSON: {error}"))?;
+    let text = json(bytes, "it")?;
     let bundle = Text::of(&text);
-    let kind = bundle.get("mediaType").and_then(Text::as_str);
+    let kind = bundle.get_str("mediaType");
     if !matches!(kind.as_deref(), Some(MEDIA_TYPE | OLD_MEDIA_TYPE)) {
         let kind = kind.map_or("none".to_owned(), |kind| shown(&kind));
         return Err(format!("its own mediaType is {kind}, not {MEDIA_TYPE}"));
     }
     let hint = bundle
         .get("verificationMaterial")
-        .and_then(|material| material.get("publicKey")?.get("hint")?.as_str());
+        .and_then(|material| material.get("publicKey")?.get_str("hint"));
     let content = match (bundle.get("dsseEnvelope"), bundle.get("messageSignature")) {
         (Some(envelope), None) => dsse(envelope)?,
         (None, Some(message)) => message_signature(message)?,
@@ -60,7 +60,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Bundle, String> {
 }
 
 fn dsse(envelope: Text<'_>) -> Result<Content, String> {
-    let text = |name| envelope.get(name).and_then(Text::as_str);
+    let text = |name| envelope.get_str(name);
     let kind = text("payloadType");
     if kind.as_deref() != Some(IN_TOTO) {
         let kind = kind.map_or("none".to_owned(), |kind| shown(&kind));
@@ -75,7 +75,7 @@ fn dsse(envelope: Text<'_>) -> Result<Content, String> {
     let (Some(signature), None) = (signatures.next(), signatures.next()) else {
         return Err("its envelope has not exactly one signature".to_owned());
     };
-    let signature = signature.get("sig").and_then(Text::as_str);
+    let signature = signature.get_str("sig");
     let signature = decoded(signature.as_deref(), "signature")?;
     let message = pre_authentication(IN_TOTO, &payload);
     Ok(Content::Dsse(payload, message, signature))
@@ -94,7 +94,7 @@ fn message_signature(message: Text<'_>) -> Result<Content, String> {
         return Err("its message's digest is no SHA2_256".to_owned());
     }
     let hash = decoded(text("digest").as_deref(), "message's digest")?;
-    let signature = message.get("signature").and_then(Text::as_str);
+    let signature = message.get_str("signature");
     let signature = decoded(signature.as_deref(), "signature")?;
     Ok(Content::Message(hash, signature))
 }
@@ -113,8 +113,8 @@ impl Bundle {
         let Content::Dsse(payload, ..) = &self.content else {
             return None;
         };
-        let text = json(payload).ok()?;
-        let kind = Text::of(&text).get("predicateType")?.as_str()?;
+        let text = json(payload, "its payload").ok()?;
+        let kind = Text::of(&text).get_str("predicateType")?;
         let plain = || {
             kind.chars()
                 .take(120)
@@ -159,7 +159,7 @@ pub(super) fn statement(
     image: Digest,
     is_of_image: &mut bool,
 ) -> Result<Statement, String> {
-    let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
+    let text = json(payload, "its payload")?;
     let statement = Text::of(&text);
     let subjects = statement.get("subject").and_then(Text::elements);
     let is_image = |subject: &Text<'_>| {
@@ -169,7 +169,7 @@ pub(super) fn statement(
     let own: Vec<_> = subjects.into_iter().flatten().filter(is_image).collect();
     *is_of_image = !own.is_empty();
     let wanted = |name: &str, wanted: &str| {
-        let found = statement.get(name).and_then(Text::as_str);
+        let found = statement.get_str(name);
         let shown = found.as_deref().map_or("none".to_owned(), shown);
         let is = found.as_deref() == Some(wanted);
         is.then_some(())

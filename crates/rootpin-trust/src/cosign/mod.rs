@@ -122,21 +122,10 @@ fn is_bundle(media_type: &str) -> bool {
 
 /// Whether enough pinned keys signed an image. The signatures are looked at in their order, and no
 /// more than [`MOST_SIGNATURES`] of them. `revoked`: names of the keys whose signatures count
-/// for nothing.
+/// for nothing. `others` were looked at before: a finding by no pinned key needs no bytes any more,
+/// counts for nothing, and a refusal says why.
 #[must_use]
 pub fn verify(
-    image: SignedImage<'_>,
-    pins: &CosignPins,
-    revoked: &BTreeSet<KeyId>,
-    files: &[SignatureFile],
-) -> SignatureOutcome {
-    verify_among(image, pins, revoked, files, Vec::new())
-}
-
-/// The same among others that were looked at before: a finding by no pinned key needs no bytes any
-/// more, counts for nothing, and a refusal says why.
-#[must_use]
-pub fn verify_among(
     image: SignedImage<'_>,
     pins: &CosignPins,
     revoked: &BTreeSet<KeyId>,

@@ -29,7 +29,7 @@ pub(super) fn statement(
     image: Digest,
     is_of_image: &mut bool,
 ) -> Result<Statement, String> {
-    let text = json(payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
+    let text = json(payload, "its payload")?;
     let payload = Text::of(&text);
     let critical = payload.get("critical").ok_or("it has no critical part")?;
     let digest = critical
@@ -44,7 +44,7 @@ pub(super) fn statement(
     {
         return Err(OTHER_NAMES.to_owned());
     }
-    let kind = critical.get("type").and_then(Text::as_str);
+    let kind = critical.get_str("type");
     if kind.as_deref() != Some(KIND) {
         let kind = kind.map_or("none".to_owned(), |kind| shown(&kind));
         return Err(format!("it is no signature: its type is {kind}"));

@@ -95,7 +95,7 @@ fn outcome_under(
         every_signer: false,
     };
     let revoked = revoked.iter().map(PublicKey::id).collect();
-    verify(image, pins, &revoked, files)
+    verify(image, pins, &revoked, files, Vec::new())
 }
 
 /// `signed`, or the code of the refusal.
@@ -179,7 +179,8 @@ fn an_image_without_signatures_or_with_another_digest_is_not_signed() {
             tag: None,
             every_signer: false,
         };
-        let refusal = verify(image, &pins(&["p256"], 1), &BTreeSet::new(), &files(name))
+        let (pins, files) = (pins(&["p256"], 1), files(name));
+        let refusal = verify(image, &pins, &BTreeSet::new(), &files, Vec::new())
             .result
             .unwrap_err();
         assert_eq!(refusal.code, Code::NoStatement);

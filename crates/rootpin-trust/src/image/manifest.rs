@@ -24,15 +24,16 @@ impl Descriptor {
     /// # Errors
     /// It has no media type, digest or size.
     pub fn read(value: Text<'_>) -> Result<Self, ManifestError> {
-        let text = |name| value.get(name).and_then(Text::as_str);
+        let (media_type, digest) = (value.get_str("mediaType"), value.get_str("digest"));
         let wrong = ManifestError::Shape;
-        let media_type = text("mediaType").ok_or(wrong("descriptor without mediaType"))?;
-        let digest = text("digest").ok_or(wrong("descriptor without digest"))?;
-        let size = value.get("size").and_then(Text::as_u64);
+        let media_type = media_type.ok_or(wrong("descriptor without mediaType"))?;
+        let digest = digest.ok_or(wrong("descriptor without digest"))?;
         Ok(Self {
             media_type: media_type.into_owned(),
             digest: digest.parse()?,
-            size: size.ok_or(wrong("descriptor without size"))?,
+            size: value
+                .get_u64("size")
+                .ok_or(wrong("descriptor without size"))?,
         })
     }
 

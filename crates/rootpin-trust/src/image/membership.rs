@@ -25,9 +25,8 @@ pub const MAX_INDEXES: usize = 4;
 #[derive(Debug, Clone)]
 pub struct Chain {
     manifest: Arc<Blob>,
-    /// The image's configuration and layers, as the manifest lists them.
+    /// The image's configuration, as the manifest names it.
     config: Digest,
-    layers: Arc<[Digest]>,
     /// Lowest first.
     indexes: Vec<Arc<Blob>>,
 }
@@ -143,7 +142,6 @@ impl Chain {
             Document::Manifest { config, layers, .. } if has(config, layers) => Some(Self {
                 manifest: Arc::clone(manifest),
                 config: config.digest,
-                layers: layers.iter().map(|layer| layer.digest).collect(),
                 indexes: Vec::new(),
             }),
             _ => None,
@@ -182,8 +180,8 @@ impl Chain {
     #[must_use]
     pub fn digests(&self) -> Vec<Digest> {
         let above = [self.top()].into_iter().chain(self.between());
-        let own = [self.manifest(), self.config];
-        above.chain(own).chain(self.layers.to_vec()).collect()
+        let below = [self.manifest()].into_iter().chain(self.manifest.content());
+        above.chain(below).collect()
     }
 
     /// The platform's manifest.
@@ -195,7 +193,8 @@ impl Chain {
     /// The image's configuration and layers.
     #[must_use]
     pub fn content(&self) -> (Digest, Vec<Digest>) {
-        (self.config, self.layers.to_vec())
+        let layers = self.manifest.content().into_iter().skip(1);
+        (self.config, layers.collect())
     }
 }
 

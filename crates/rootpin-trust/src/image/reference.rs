@@ -127,43 +127,29 @@ impl FromStr for ImageRef {
         }
         let refused = |why: &str| ReferenceError::new(text, why);
         let (rest, digest) = match text.split_once('@') {
-            Some((rest, digest)) => (
-                rest,
-                Some(
-                    digest
-                        .parse()
-                        .map_err(|error| refused(&format!("{error}")))?,
-                ),
-            ),
+            Some((rest, digest)) => {
+                let digest: Result<Digest, _> = digest.parse();
+                let digest = digest.map_err(|error| refused(&error.to_string()))?;
+                (rest, Some(digest))
+            }
             None => (text, None),
         };
         let (name, tag) = match rest.rsplit_once(':') {
             // A colon before a slash leads to a port.
-            Some((name, tag)) if !tag.contains('/') => (name, Some(tag.parse()?)),
+            Some((name, tag)) if !tag.contains('/') => (name, Some(tag.parse::<Tag>()?)),
             _ => (rest, None),
         };
-        let tag = if tag.is_none() && digest.is_none() {
-            Some(Tag(LATEST.to_owned()))
-        } else {
-            tag
-        };
+        let latest = || digest.is_none().then(|| Tag(LATEST.to_owned()));
+        let tag = tag.or_else(latest);
         let (host, path) = match name.split_once('/') {
             Some((host, path)) if host.contains(['.', ':']) || host == "localhost" => (host, path),
             _ => (DOCKER_HUB, name),
         };
-        let host = if ["index.docker.io", DOCKER_HUB]
-            .iter()
-            .any(|hub| host.eq_ignore_ascii_case(hub))
-        {
-            DOCKER_HUB
-        } else {
-            host
-        };
-        let library = if host == DOCKER_HUB && !path.contains('/') {
-            "library/"
-        } else {
-            ""
-        };
+        let mut hubs = ["index.docker.io", DOCKER_HUB].into_iter();
+        let is_hub = hubs.any(|hub| host.eq_ignore_ascii_case(hub));
+        let host = if is_hub { DOCKER_HUB } else { host };
+        let is_library = is_hub && !path.contains('/');
+        let library = if is_library { "library/" } else { "" };
         let path = format!("{library}{path}");
         if host.len() > MAX_HOST {
             return Err(refused("the host is too long"));

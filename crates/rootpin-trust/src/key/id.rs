@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::image::Digest;
+use crate::pem::PemError;
 
 /// A canonical key ID: SHA-256 over the canonical JSON of the bare key (Notary's private key files
 /// are named by it).
@@ -14,6 +15,12 @@ pub struct KeyId(pub(super) Digest);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct KeyError(pub String);
+
+impl From<PemError> for KeyError {
+    fn from(error: PemError) -> Self {
+        Self(error.to_string())
+    }
+}
 
 impl KeyId {
     /// An ID from its 32 bytes.

@@ -45,7 +45,7 @@ impl PublicKey {
                 4096 => Some(Scheme::RsaPssSha512),
                 _ => None,
             },
-            Material::Ed25519(_) | Material::Unknown => None,
+            Material::Ed25519(_) | Material::Unknown(_) => None,
         }
     }
 
@@ -71,7 +71,7 @@ impl PublicKey {
             Material::P521(_) => &[Scheme::EcdsaP521Sha256, Scheme::EcdsaP521Sha512],
             Material::Ed25519(_) => &[Scheme::Ed25519],
             Material::Rsa(_) => &[Scheme::RsaPkcs1Sha256],
-            Material::Unknown => &[],
+            Material::Unknown(_) => &[],
         };
         let mut schemes = schemes.iter();
         schemes.any(|scheme| self.verify_by(*scheme, message, signature))

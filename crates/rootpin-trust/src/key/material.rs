@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier, UintRef};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader};
-use x509_cert::spki::SubjectPublicKeyInfo;
+use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use super::KeyId;
 use crate::{hex, pem, weak_point};
@@ -25,7 +25,9 @@ pub(super) enum Material {
     /// DER of an `RSAPublicKey`.
     Rsa(Vec<u8>),
     Ed25519([u8; 32]),
-    Unknown,
+    /// One of a kind or scheme that is not known here, by its name in its metadata. It verifies
+    /// nothing.
+    Unknown(String),
 }
 
 pub(super) const EC_PUBLIC_KEY: ObjectIdentifier =
@@ -40,26 +42,15 @@ impl Material {
     /// Reads DER of a subject public key info. Only the one encoding that Go's marshaller writes is
     /// taken, so that one key can't stand under two IDs.
     pub(super) fn from_spki(der: &[u8]) -> Option<Self> {
-        let spki = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(der).ok()?;
+        let spki = SubjectPublicKeyInfoRef::from_der(der).ok()?;
         let point = spki.subject_public_key.as_bytes()?;
-        let parameters = spki.algorithm.parameters;
-        let material = if spki.algorithm.oid == EC_PUBLIC_KEY {
-            match parameters?.decode_as::<ObjectIdentifier>().ok()? {
-                P256 if point.len() == 65 => Self::of_point(point)?,
-                P384 if point.len() == 97 => Self::of_point(point)?,
-                P521 if point.len() == 133 => Self::of_point(point)?,
-                _ => return None,
-            }
-        } else if spki.algorithm.oid == RSA_ENCRYPTION
-            && parameters == Some(AnyRef::NULL)
-            && is_strong_rsa(point)
-        {
-            Self::Rsa(point.to_vec())
-        } else if spki.algorithm.oid == ID_ED25519 && parameters.is_none() {
-            Self::ed25519(point)?
-        } else {
-            return None;
+        let material = match spki.algorithm.oid {
+            EC_PUBLIC_KEY => Self::of_point(point)?,
+            RSA_ENCRYPTION if is_strong_rsa(point) => Self::Rsa(point.to_vec()),
+            ID_ED25519 => Self::ed25519(point)?,
+            _ => return None,
         };
+        // The parameters, a curve's name among them, are compared with the rest.
         (material.spki().as_deref() == Some(der)).then_some(material)
     }
 
@@ -107,7 +98,7 @@ impl Material {
         match self {
             Self::P256(key) | Self::P384(key) | Self::P521(key) | Self::Rsa(key) => Some(key),
             Self::Ed25519(key) => Some(key),
-            Self::Unknown => None,
+            Self::Unknown(_) => None,
         }
     }
 
@@ -118,10 +109,10 @@ impl Material {
             Self::P384(_) => (EC_PUBLIC_KEY, Some(AnyRef::from(&P384))),
             Self::P521(_) => (EC_PUBLIC_KEY, Some(AnyRef::from(&P521))),
             Self::Rsa(_) => (RSA_ENCRYPTION, Some(AnyRef::NULL)),
-            Self::Ed25519(_) | Self::Unknown => (ID_ED25519, None),
+            Self::Ed25519(_) | Self::Unknown(_) => (ID_ED25519, None),
         };
         let algorithm = x509_cert::spki::AlgorithmIdentifier { oid, parameters };
-        SubjectPublicKeyInfo {
+        SubjectPublicKeyInfoRef {
             algorithm,
             subject_public_key: BitStringRef::from_bytes(self.key()?).ok()?,
         }
@@ -134,7 +125,7 @@ impl Material {
             Self::P256(_) | Self::P384(_) | Self::P521(_) => "ecdsa",
             Self::Rsa(_) => "rsa",
             Self::Ed25519(_) => "ed25519",
-            Self::Unknown => "",
+            Self::Unknown(_) => "",
         }
     }
 
@@ -150,7 +141,7 @@ impl Material {
 
 /// An `RSAPublicKey` (RFC 8017, appendix A.1.1) with a modulus of 2048 to 8192 bits, in its only
 /// DER form.
-pub(super) fn is_strong_rsa(key: &[u8]) -> bool {
+fn is_strong_rsa(key: &[u8]) -> bool {
     rsa_bits(key).is_some_and(|bits| (2048..=8192).contains(&bits))
         && ParsedPublicKey::new(&RSA_PSS_2048_8192_SHA256, key).is_ok()
 }

@@ -30,8 +30,9 @@ pub struct ListedRoot {
     pub file: SeenFile,
     /// The root role first, then the others that it lists, by name.
     pub roles: Vec<Role>,
-    /// Keys that no role lists: Notary leaves former root certificates where they were.
-    pub left_over: Vec<PublicKey>,
+    /// All keys that the file lists, also those that no role has: Notary leaves former root
+    /// certificates where they were.
+    pub listed: Vec<PublicKey>,
     envelope: Envelope,
 }
 
@@ -79,20 +80,12 @@ impl Inspection {
     pub fn root(&mut self, name: &str, bytes: &[u8]) -> Result<ListedRoot, Refusal> {
         let root = Root::read(Format::Notary, name, bytes, &mut self.budget)?;
         let file = self.seen(bytes, &root.envelope, &root.role)?;
-        let mut left_over = root.all_keys();
-        let roles: Vec<Role> = [root.role]
-            .into_iter()
-            .chain(root.others.into_values())
-            .collect();
-        let listed = |key: &PublicKey| {
-            let mut all = roles.iter().flat_map(|role| &role.keys);
-            all.any(|known| known.scoped_id() == key.scoped_id())
-        };
-        left_over.retain(|key| !listed(key));
+        let listed = root.all_keys();
+        let roles = [root.role].into_iter().chain(root.others.into_values());
         Ok(ListedRoot {
             file,
-            roles,
-            left_over,
+            roles: roles.collect(),
+            listed,
             envelope: root.envelope,
         })
     }
@@ -177,7 +170,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_real_roots_is_followed_and_former_certificates_are_left_over() {
+    fn a_chain_of_real_roots_is_followed_and_former_certificates_stay_listed_without_a_role() {
         let mut inspection = Inspection::default();
         let roots: Vec<_> = (1..=6)
             .map(|version| {
@@ -196,14 +189,15 @@ mod tests {
             !inspection.follows(&roots[5], &roots[0]).unwrap(),
             "the first is not signed by the last one's keys"
         );
-        let first = &roots[0].roles[0].keys[0];
-        assert!(
-            roots[5]
-                .left_over
-                .iter()
-                .any(|key| key.scoped_id() == first.scoped_id())
-        );
-        assert!(roots[0].left_over.is_empty());
+        let first = roots[0].roles[0].keys[0].scoped_id();
+        let of_roles = |root: &ListedRoot| -> BTreeSet<String> {
+            let keys = root.roles.iter().flat_map(|role| &role.keys);
+            keys.map(|key| key.scoped_id().to_owned()).collect()
+        };
+        let last = &roots[5];
+        assert!(last.listed.iter().any(|key| key.scoped_id() == first));
+        assert!(!of_roles(last).contains(first));
+        assert_eq!(of_roles(&roots[0]).len(), roots[0].listed.len());
     }
 
     #[test]

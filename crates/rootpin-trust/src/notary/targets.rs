@@ -97,28 +97,20 @@ impl TargetsFile {
         keys: &mut ListedKeys<'_>,
     ) -> Result<DelegatedRole, Refusal> {
         let role = Role::read(name, listing, keys, &self.envelope.file)?;
-        let paths = list(listing.get("paths")).and_then(|paths| {
-            paths
-                .map(|path| path.as_str().map(std::borrow::Cow::into_owned))
-                .collect()
-        });
-        let paths =
-            paths.ok_or_else(|| self.envelope.malformed("paths that are no list of text"))?;
-        Ok((role, paths))
+        let paths = list(listing.get("paths")).texts();
+        let wrong = || self.envelope.malformed("paths that are no list of text");
+        Ok((role, paths.ok_or_else(wrong)?))
     }
 
     /// The delegated roles by name, as the file lists them; each is a direct child, and once.
     fn listings(&self, parent: &str) -> Result<Vec<(String, Text<'_>)>, Refusal> {
         let wrong = |what: &str| self.envelope.malformed(what);
         let delegations = self.envelope.get("delegations");
-        let roles = list(delegations.and_then(|delegations| delegations.get("roles")));
+        let roles = list(delegations.and_then(|delegations| delegations.get("roles"))).elements();
         let roles = roles.ok_or_else(|| wrong("delegations that are no list of roles"))?;
         let (mut names, mut listings) = (BTreeSet::new(), Vec::new());
         for listing in roles {
-            let name = listing
-                .get("name")
-                .and_then(Text::as_str)
-                .unwrap_or_default();
+            let name = listing.get_str("name").unwrap_or_default();
             if !is_delegation(parent, &name) {
                 return Err(wrong(&format!("a delegation to {}", shown(&name))));
             }
@@ -131,9 +123,9 @@ impl TargetsFile {
     }
 }
 
-/// The elements of a list; Go reads one that is absent or null as an empty one.
-fn list(value: Option<Text<'_>>) -> Option<impl Iterator<Item = Text<'_>>> {
-    value.unwrap_or(Text::of(b"[]")).elements()
+/// A list; Go reads one that is absent or null as an empty one.
+fn list(value: Option<Text<'_>>) -> Text<'_> {
+    value.unwrap_or(Text::of(b"[]"))
 }
 
 /// The paths of a delegation as far as its delegator may delegate them. As Notary does: a path that
@@ -154,10 +146,9 @@ fn target(value: Text<'_>) -> Result<Option<Target>, &'static str> {
         .as_str()
         .and_then(|text| Format::Notary.bytes(&text)?.try_into().ok())
         .map(Digest::from_bytes);
-    let length = value.get("length").and_then(Text::as_u64);
     Ok(Some(Target {
         digest: digest.ok_or("a sha256 that is not base64 of 32 bytes")?,
-        length: length.ok_or("no length")?,
+        length: value.get_u64("length").ok_or("no length")?,
         manifests: Vec::new(),
     }))
 }

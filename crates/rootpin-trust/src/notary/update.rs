@@ -48,7 +48,8 @@ enum Asked {
     LatestRoot,
     NextRoot(RootChain),
     Timestamp(Descent),
-    Listed(Descent, ListedFile, FetchFrom),
+    /// The file of a targets role; of none, the snapshot itself.
+    Listed(Descent, Option<Role>, FileMeta, FetchFrom),
     Over,
 }
 
@@ -62,6 +63,9 @@ struct Descent {
     files: Vec<(String, Vec<u8>)>,
     signers: BTreeSet<KeyId>,
     statements: Vec<Digest>,
+    snapshot: Snapshot,
+    /// Prefixes of the names that the next targets role on the way may give.
+    paths: Vec<String>,
 }
 
 /// The pin of each role's file in the snapshot, if it can be read.
@@ -69,25 +73,6 @@ type Snapshot = BTreeMap<String, Option<FileMeta>>;
 
 /// A step of an update, which ends with the repository's tags.
 type NextStep = Step<Verified<Collection>>;
-
-/// A file that the timestamp or the snapshot lists.
-#[derive(Debug)]
-struct ListedFile {
-    role: String,
-    meta: FileMeta,
-    most_bytes: usize,
-    /// None for the snapshot itself.
-    branch: Option<Box<Branch>>,
-}
-
-/// The targets role that is next on the way to the required one.
-#[derive(Debug)]
-struct Branch {
-    snapshot: Snapshot,
-    role: Role,
-    /// Prefixes of the names that it may give.
-    paths: Vec<String>,
-}
 
 impl Verification for GunUpdate {
     type Outcome = Verified<Collection>;
@@ -120,17 +105,16 @@ impl Verification for GunUpdate {
                 self.timestamp(walk, answer.present("timestamp")?)
             }
             // A cached file with another hash is an older one.
-            (Asked::Listed(walk, file, FetchFrom::Cache), Some(answer))
-                if !file.meta.fits_answer(&answer) =>
-            {
-                self.want_listed(walk, file, FetchFrom::Source)
+            (Asked::Listed(walk, role, meta, FetchFrom::Cache), Some(answer)) if !matches!(&answer, Answer::Bytes(bytes) if meta.fits(bytes)) => {
+                self.want_listed(walk, role, meta, FetchFrom::Source)
             }
-            (Asked::Listed(walk, file, _), Some(answer)) => {
-                let bytes = answer.listed(&file.role)?;
-                file.meta.check(&format!("{}.json", file.role), &bytes)?;
-                match file.branch {
+            (Asked::Listed(walk, role, meta, _), Some(answer)) => {
+                let name = role.as_ref().map_or("snapshot", |role| role.name.as_str());
+                let bytes = answer.listed(name)?;
+                meta.check(&format!("{name}.json"), &bytes)?;
+                match role {
                     None => self.snapshot(walk, bytes),
-                    Some(branch) => self.targets(walk, *branch, bytes),
+                    Some(role) => self.targets(walk, &role, bytes),
                 }
             }
             _ => Err(Format::Notary.malformed("the update", "an answer that nothing asked for")),
@@ -244,6 +228,9 @@ impl GunUpdate {
             files: Vec::new(),
             signers: BTreeSet::new(),
             statements: Vec::new(),
+            snapshot: Snapshot::new(),
+            // The role targets may give any name.
+            paths: vec![String::new()],
             chain,
         };
         let (asked, request) = (Asked::Timestamp(walk), Request::newest("timestamp"));
@@ -258,13 +245,7 @@ impl GunUpdate {
         let meta = meta
             .and_then(|meta| FileMeta::read(Format::Notary, meta))
             .ok_or_else(|| file.malformed("no length and sha256 of the snapshot"))?;
-        let file = ListedFile {
-            role: "snapshot".to_owned(),
-            meta,
-            most_bytes: SNAPSHOT_BYTES,
-            branch: None,
-        };
-        self.want_listed(walk, file, FetchFrom::Cache)
+        self.want_listed(walk, None, meta, FetchFrom::Cache)
     }
 
     fn snapshot(&mut self, mut walk: Descent, bytes: Vec<u8>) -> Result<NextStep, Refusal> {
@@ -274,14 +255,15 @@ impl GunUpdate {
         let Some(listed) = file.get("meta") else {
             return Err(file.malformed("no \"meta\""));
         };
-        let snapshot: Snapshot = listed
+        walk.snapshot = listed
             .members()
             .into_iter()
             .flatten()
             .filter(|(_, meta)| !meta.is_null())
             .map(|(name, meta)| (name.into_owned(), FileMeta::read(Format::Notary, meta)))
             .collect();
-        let root = snapshot
+        let root = walk
+            .snapshot
             .get("root")
             .and_then(Option::as_ref)
             .ok_or_else(|| file.malformed("no length and sha256 of root"))?;
@@ -297,30 +279,26 @@ impl GunUpdate {
             return Err(Refusal::new(Code::Rollback, found, wanted, hint).of_source_behind());
         }
         let role = walk.chain.last.role("targets")?.clone();
-        self.branch(walk, snapshot, role, vec![String::new()])
+        self.want_targets(walk, role)
     }
 
     fn targets(
         &mut self,
         mut walk: Descent,
-        branch: Branch,
+        role: &Role,
         bytes: Vec<u8>,
     ) -> Result<NextStep, Refusal> {
-        let Branch {
-            snapshot,
-            role,
-            paths,
-        } = branch;
         let file = TargetsFile::read(&role.name, &bytes, &mut self.budget)?;
-        let mut signers = self.admit(&mut walk, &role, &file.envelope, bytes)?;
+        let mut signers = self.admit(&mut walk, role, &file.envelope, bytes)?;
         walk.signers.append(&mut signers);
         walk.statements.push(file.envelope.statement);
         self.note(&walk.floors, &walk.statements, &walk.signers);
         let Some(child) = child_towards(&role.name, &self.pins.role) else {
-            return self.finish(walk, file, &role.name, &paths);
+            return self.finish(walk, file, &role.name);
         };
         let (next, within) = file.delegation(&role.name, &child)?;
-        self.branch(walk, snapshot, next, paths_within(within, &paths))
+        walk.paths = paths_within(within, &walk.paths);
+        self.want_targets(walk, next)
     }
 
     fn finish(
@@ -328,7 +306,6 @@ impl GunUpdate {
         mut walk: Descent,
         file: TargetsFile,
         role: &str,
-        paths: &[String],
     ) -> Result<NextStep, Refusal> {
         // A role on the way, but not the required one: the policy's role is no role of Notary's.
         if role != self.pins.role {
@@ -340,7 +317,7 @@ impl GunUpdate {
         let targets = file
             .targets
             .into_iter()
-            .filter(|(tag, _)| paths.iter().any(|prefix| tag.starts_with(prefix)))
+            .filter(|(tag, _)| walk.paths.iter().any(|prefix| tag.starts_with(prefix)))
             .collect();
         let newest = self
             .pins
@@ -388,49 +365,37 @@ impl GunUpdate {
         Ok(signers)
     }
 
-    fn branch(
-        &mut self,
-        walk: Descent,
-        snapshot: Snapshot,
-        role: Role,
-        paths: Vec<String>,
-    ) -> Result<NextStep, Refusal> {
+    fn want_targets(&mut self, walk: Descent, role: Role) -> Result<NextStep, Refusal> {
         // Off-spec: Notary goes on with a warning without a delegation that the snapshot doesn't
         // name.
-        let Some(entry) = snapshot.get(&role.name) else {
+        let Some(entry) = walk.snapshot.get(&role.name) else {
             return Err(no_role(&role.name, "a snapshot that doesn't name it"));
         };
         let meta = entry.clone().ok_or_else(|| {
             let what = format!("no length and sha256 of {}", shown(&role.name));
             Format::Notary.malformed("snapshot.json", &what)
         })?;
-        let file = ListedFile {
-            role: role.name.clone(),
-            meta,
-            most_bytes: TARGETS_BYTES,
-            branch: Some(Box::new(Branch {
-                snapshot,
-                role,
-                paths,
-            })),
-        };
-        self.want_listed(walk, file, FetchFrom::Cache)
+        self.want_listed(walk, Some(role), meta, FetchFrom::Cache)
     }
 
     fn want_listed(
         &mut self,
         walk: Descent,
-        file: ListedFile,
+        role: Option<Role>,
+        meta: FileMeta,
         from: FetchFrom,
     ) -> Result<NextStep, Refusal> {
-        let ListedFile { role, meta, .. } = &file;
-        let max_bytes = meta.cap(&format!("{role}.json"), file.most_bytes)?;
+        let (name, most_bytes) = match &role {
+            Some(role) => (role.name.as_str(), TARGETS_BYTES),
+            None => ("snapshot", SNAPSHOT_BYTES),
+        };
+        let max_bytes = meta.cap(&format!("{name}.json"), most_bytes)?;
         let sha256 = meta.sha256().ok_or_else(|| {
-            let what = format!("no sha256 of {}", shown(role));
+            let what = format!("no sha256 of {}", shown(name));
             Format::Notary.malformed("the snapshot", &what)
         })?;
-        let request = Request::hashed(role, sha256);
-        let asked = Asked::Listed(walk, file, from);
+        let request = Request::hashed(name, sha256);
+        let asked = Asked::Listed(walk, role, meta, from);
         Ok(self.want(asked, request, max_bytes, from))
     }
 

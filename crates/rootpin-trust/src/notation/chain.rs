@@ -12,7 +12,7 @@ use x509_cert::Certificate as X509;
 use x509_cert::der::asn1::{AnyRef, BitStringRef, ObjectIdentifier};
 use x509_cert::der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages};
-use x509_cert::spki::SubjectPublicKeyInfo;
+use x509_cert::spki::SubjectPublicKeyInfoRef;
 
 use super::{NotationPins, SubjectAttribute, Terms};
 use crate::certificate::Certificate;
@@ -83,7 +83,7 @@ impl PinnedCertificate {
     /// # Errors
     /// It has none, or several, or one that no signature can verify under.
     pub fn read(file: &[u8]) -> Result<Self, KeyError> {
-        let blocks = pem::file(file).map_err(KeyError)?;
+        let blocks = pem::file(file)?;
         let [block] = blocks.as_slice() else {
             let count = blocks.len();
             return Err(KeyError(format!(
@@ -97,8 +97,7 @@ impl PinnedCertificate {
             )));
         }
         let der = block.bytes.to_vec();
-        let certificate = Certificate::from_der(&der).map_err(KeyError)?;
-        let x509 = x509(&der).map_err(KeyError)?;
+        let (certificate, x509) = Certificate::read(&der).map_err(KeyError)?;
         let usages = if certificate.authority {
             check_authority(&x509, 0)
         } else {
@@ -119,7 +118,7 @@ impl PinnedCertificate {
     /// authorities.
     #[must_use]
     pub fn excludes_code_signing(&self) -> bool {
-        let purposes = x509(&self.der).ok().and_then(|x509| {
+        let purposes = Certificate::read(&self.der).ok().and_then(|(_, x509)| {
             x509.tbs_certificate()
                 .get_extension::<ExtendedKeyUsage>()
                 .ok()?
@@ -204,7 +203,7 @@ pub(super) fn signer(chain: &[Vec<u8>], terms: Terms<'_>) -> Result<Signer, Stri
 
 impl<'a> Link<'a> {
     fn read(der: &'a [u8]) -> Result<Self, String> {
-        let certificate = Certificate::from_der(der)?;
+        let (certificate, x509) = Certificate::read(der)?;
         let key = PublicKey::from_spki(&certificate.key, Some(certificate.clone()));
         let key = key.ok_or_else(|| {
             let name = certificate.common_name.as_deref();
@@ -213,7 +212,7 @@ impl<'a> Link<'a> {
         })?;
         Ok(Self {
             der,
-            x509: x509(der)?,
+            x509,
             certificate,
             key,
         })
@@ -236,7 +235,7 @@ impl<'a> Link<'a> {
         let verify = || {
             let (body, method, signature) = parts(self.der)?;
             let key = &issuer.certificate.key;
-            let key = SubjectPublicKeyInfo::<AnyRef<'_>, BitStringRef<'_>>::from_der(key).ok()?;
+            let key = SubjectPublicKeyInfoRef::from_der(key).ok()?;
             let kind = key.algorithm.to_der().ok()?;
             let mut fitting = ALGORITHMS.iter().filter(|algorithm| {
                 contents(method) == Some(algorithm.signature_alg_id().as_ref())
@@ -325,10 +324,6 @@ fn check_order(links: &[Link<'_>]) -> Result<(), String> {
                 .to_owned(),
         ),
     }
-}
-
-fn x509(der: &[u8]) -> Result<X509, String> {
-    X509::from_der(der).map_err(|error| format!("not a certificate: {error}"))
 }
 
 /// A leaf signs code, and nothing else.

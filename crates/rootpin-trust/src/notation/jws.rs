@@ -14,11 +14,12 @@ pub const MEDIA_TYPE: &str = "application/jose+json";
 
 /// Reads an envelope.
 pub(super) fn read(bytes: &[u8]) -> Result<Envelope, String> {
-    let text = json(bytes).map_err(|error| format!("it is no JSON: {error}"))?;
+    let text = json(bytes, "it")?;
     let envelope = Text::of(&text);
     let part = |name: &str| {
-        let text = envelope.get(name).and_then(Text::as_str);
-        text.ok_or_else(|| format!("it has no {name}"))
+        envelope
+            .get_str(name)
+            .ok_or_else(|| format!("it has no {name}"))
     };
     let (protected, payload, signature) =
         (part("protected")?, part("payload")?, part("signature")?);
@@ -26,8 +27,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Envelope, String> {
         let bytes = URL_SAFE_NO_PAD.decode(text);
         bytes.map_err(|_| format!("its {name} is no base64url"))
     };
-    let header = json(&decoded("protected", &protected)?)
-        .map_err(|error| format!("its protected header is no JSON: {error}"))?;
+    let header = json(&decoded("protected", &protected)?, "its protected header")?;
     let chain = envelope
         .get("header")
         .and_then(|header| header.get("x5c")?.elements())
@@ -44,7 +44,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<Envelope, String> {
 }
 
 fn attributes(header: Text<'_>) -> Result<Attributes, String> {
-    let text = |name: &str| header.get(name).and_then(Text::as_str);
+    let text = |name: &str| header.get_str(name);
     let time = |name: &str| {
         let Some(value) = header.get(name) else {
             return Ok(None);

@@ -177,21 +177,10 @@ pub fn is_signature(media_type: &str) -> bool {
 /// Whether a signer under a pinned certificate signed an image. The signatures are looked at in
 /// their order, and no more than [`MOST_SIGNATURES`] of them. `revoked`: names of the keys
 /// whose signatures count for nothing. Certificates and signatures must be valid at `now`.
+/// `others` were looked at before: a finding by no pinned key needs no bytes any more, counts for
+/// nothing, and a refusal says why.
 #[must_use]
 pub fn verify(
-    image: SignedImage<'_>,
-    pins: &NotationPins,
-    revoked: &BTreeSet<KeyId>,
-    now: Timestamp,
-    files: &[SignatureFile],
-) -> SignatureOutcome {
-    verify_among(image, pins, (revoked, now), files, Vec::new())
-}
-
-/// The same among others that were looked at before: a finding by no pinned key needs no bytes any
-/// more, counts for nothing, and a refusal says why.
-#[must_use]
-pub fn verify_among(
     image: SignedImage<'_>,
     pins: &NotationPins,
     (revoked, now): (&BTreeSet<KeyId>, Timestamp),
@@ -256,8 +245,7 @@ fn check(
     if attributes.content != PAYLOAD {
         return Err(format!("its payload is {}", shown(&attributes.content)));
     }
-    let text =
-        json(&envelope.payload).map_err(|error| format!("its payload is no JSON: {error}"))?;
+    let text = json(&envelope.payload, "its payload")?;
     let target = target(Text::of(&text), image.digest)?;
     found.is_of_image = true;
     // A good signature of this image under a revoked key: the refusal says so, and no audit lets it
@@ -332,9 +320,7 @@ fn target(payload: Text<'_>, image: Digest) -> Result<Text<'_>, String> {
     if has_other_names(payload, &["targetArtifact"]) || has_other_names(target, &fields) {
         return Err(OTHER_NAMES.to_owned());
     }
-    let is_descriptor = target.get("mediaType").and_then(Text::as_str).is_some()
-        && target.get("size").and_then(Text::as_u64).is_some();
-    if !is_descriptor {
+    if target.get_str("mediaType").is_none() || target.get_u64("size").is_none() {
         return Err("its target has no media type, or no size".to_owned());
     }
     if !target

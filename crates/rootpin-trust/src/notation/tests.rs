@@ -49,7 +49,8 @@ fn outcome_at(
         every_signer: false,
     };
     let revoked = revoked.iter().copied().collect();
-    verify(image, pins, &revoked, now.parse().unwrap(), files)
+    let now = now.parse().unwrap();
+    verify(image, pins, (&revoked, now), files, Vec::new())
 }
 
 /// `signed`, or why not.
@@ -290,7 +291,8 @@ fn another_digest_is_not_signed() {
     };
     for format in FORMATS {
         let (now, files) = (NOW.parse().unwrap(), files(&format!("{format}-p256")));
-        let refusal = verify(image, &pins(&["ca"]), &BTreeSet::new(), now, &files);
+        let nobody = BTreeSet::new();
+        let refusal = verify(image, &pins(&["ca"]), (&nobody, now), &files, Vec::new());
         assert_eq!(refusal.result.unwrap_err().code, Code::NoStatement);
         assert_eq!(
             refusal.findings[0].rejected.as_deref(),

@@ -42,14 +42,9 @@ impl Edge {
 #[derive(Debug)]
 struct Delegation {
     edge: Edge,
-    paths: Paths,
-}
-
-#[derive(Debug)]
-enum Paths {
-    Patterns(Vec<String>),
-    /// Hexadecimal digits with which the SHA-256 of a path begins.
-    HashPrefixes(Vec<String>),
+    /// Patterns of paths, or hexadecimal digits with which the SHA-256 of a path begins.
+    paths: Vec<String>,
+    by_hash: bool,
 }
 
 /// TAP 15: 2^`bits` roles with names that count, each for the paths whose hash begins with its
@@ -57,28 +52,11 @@ enum Paths {
 #[derive(Debug)]
 struct Bins {
     role: Role,
-    bits: u32,
-    /// Hexadecimal digits of a bin's number.
-    width: usize,
+    bits: u8,
 }
 
 /// No name of an image is longer, and so no pattern that names one.
 const PATTERN_BYTES: usize = 1024;
-
-impl Paths {
-    fn all(&self) -> &[String] {
-        let (Self::Patterns(all) | Self::HashPrefixes(all)) = self;
-        all
-    }
-
-    fn check_size(&self) -> Result<(), &'static str> {
-        if self.all().iter().all(|one| one.len() <= PATTERN_BYTES) {
-            Ok(())
-        } else {
-            Err("a path of more than 1024 bytes")
-        }
-    }
-}
 
 impl Delegations {
     pub(super) fn read(delegations: Text<'_>, file: &str) -> Result<Self, Refusal> {
@@ -126,7 +104,7 @@ impl Delegations {
     pub(super) fn matched_bytes(&self) -> usize {
         self.roles
             .iter()
-            .flat_map(|delegation| delegation.paths.all())
+            .flat_map(|delegation| &delegation.paths)
             .map(String::len)
             .sum()
     }
@@ -134,10 +112,11 @@ impl Delegations {
     /// The roles that may answer for a path, the most trusted first.
     pub(super) fn towards(&self, path: &str) -> Vec<Edge> {
         let hash = hash(path);
+        let digits = Digest::from_bytes(hash).hex();
         let named = self
             .roles
             .iter()
-            .filter(|delegation| delegation.covers(path, &hash))
+            .filter(|delegation| delegation.covers(path, &digits))
             .map(|delegation| delegation.edge.clone());
         named
             .chain(self.bins.iter().filter_map(|bins| bins.of(&hash)))
@@ -149,7 +128,7 @@ impl Delegations {
     pub(super) fn reaching(&self, prefix: &str) -> Result<Vec<Role>, Refusal> {
         let mut roles = self.named(|pattern| pattern::may_reach(pattern, prefix));
         if let Some(bins) = &self.bins {
-            Budget::allow_bins(bins.bits)?;
+            Budget::allow_bins(bins.bits.into())?;
             roles.extend((0..=u32::MAX >> (32 - bins.bits)).map(|number| bins.numbered(number)));
         }
         Ok(roles)
@@ -159,16 +138,15 @@ impl Delegations {
     /// bins, any of which may.
     pub(super) fn may_name(&self, prefix: &str) -> Result<Vec<Role>, usize> {
         match &self.bins {
-            Some(bins) => Err(1_usize.checked_shl(bins.bits).unwrap_or(usize::MAX)),
+            Some(bins) => Err(1_usize.checked_shl(bins.bits.into()).unwrap_or(usize::MAX)),
             None => Ok(self.named(|pattern| pattern::may_match(pattern, prefix))),
         }
     }
 
     /// The roles with such a pattern; any path may have a hash that begins as one likes.
     fn named(&self, may: impl Fn(&str) -> bool) -> Vec<Role> {
-        let may = |delegation: &&Delegation| match &delegation.paths {
-            Paths::Patterns(patterns) => patterns.iter().any(|pattern| may(pattern)),
-            Paths::HashPrefixes(_) => true,
+        let may = |delegation: &&Delegation| {
+            delegation.by_hash || delegation.paths.iter().any(|pattern| may(pattern))
         };
         let named = self.roles.iter().filter(may);
         named
@@ -179,10 +157,7 @@ impl Delegations {
 
 impl Delegation {
     fn read(listing: Text<'_>, keys: &mut ListedKeys<'_>, file: &str) -> Result<Self, Refusal> {
-        let name = listing
-            .get("name")
-            .and_then(Text::as_str)
-            .unwrap_or_default();
+        let name = listing.get_str("name").unwrap_or_default();
         let wrong = |what: &str| {
             Format::Tuf.malformed(file, &format!("a delegation to {}: {what}", shown(&name)))
         };
@@ -194,39 +169,34 @@ impl Delegation {
             .get("terminating")
             .and_then(Text::as_bool)
             .ok_or_else(|| wrong("no \"terminating\""))?;
-        let texts = |list: Text<'_>| -> Option<Vec<String>> {
-            list.elements()?
-                .map(|text| text.as_str().map(std::borrow::Cow::into_owned))
-                .collect()
-        };
-        let paths = match (listing.get("paths"), listing.get("path_hash_prefixes")) {
-            (Some(paths), None) => texts(paths).map(Paths::Patterns),
-            (None, Some(prefixes)) => texts(prefixes).map(Paths::HashPrefixes),
-            _ => None,
+        let (paths, by_hash) = match (listing.get("paths"), listing.get("path_hash_prefixes")) {
+            (Some(patterns), None) => (patterns.texts(), false),
+            (None, Some(prefixes)) => (prefixes.texts(), true),
+            _ => (None, false),
         };
         let paths = paths.ok_or_else(|| wrong("not one list of paths or of path_hash_prefixes"))?;
-        paths.check_size().map_err(wrong)?;
+        if paths.iter().any(|one| one.len() > PATTERN_BYTES) {
+            return Err(wrong("a path of more than 1024 bytes"));
+        }
         Ok(Self {
             edge: Edge {
                 role: Role::read(&name, listing, keys, file)?,
                 terminating,
             },
             paths,
+            by_hash,
         })
     }
 
-    fn covers(&self, path: &str, hash: &[u8; 32]) -> bool {
-        match &self.paths {
-            Paths::Patterns(patterns) => patterns
-                .iter()
-                .any(|pattern| pattern::matches(pattern, path)),
-            Paths::HashPrefixes(prefixes) => {
-                let digits = Digest::from_bytes(*hash).hex();
-                prefixes
-                    .iter()
-                    .any(|prefix| digits.starts_with(prefix.as_str()))
+    /// Whether it is for the path, whose SHA-256 has these digits.
+    fn covers(&self, path: &str, digits: &str) -> bool {
+        self.paths.iter().any(|one| {
+            if self.by_hash {
+                digits.starts_with(one)
+            } else {
+                pattern::matches(one, path)
             }
-        }
+        })
     }
 }
 
@@ -234,22 +204,17 @@ impl Bins {
     fn read(listing: Text<'_>, keys: Text<'_>, file: &str) -> Result<Self, Refusal> {
         let wrong = |what: &str| Format::Tuf.malformed(file, &format!("succinct_roles: {what}"));
         let prefix = listing
-            .get("name_prefix")
-            .and_then(Text::as_str)
+            .get_str("name_prefix")
             .ok_or_else(|| wrong("no name_prefix"))?;
-        let bits = listing
-            .get("bit_length")
-            .and_then(Text::as_u64)
-            .and_then(|bits| u32::try_from(bits).ok());
+        let bits = listing.get_u64("bit_length");
         let bits = bits
+            .and_then(|bits| u8::try_from(bits).ok())
             .filter(|bits| (1..=32).contains(bits))
             .ok_or_else(|| wrong("a bit_length that is not 1 to 32"))?;
-        let width = usize::try_from(bits.div_ceil(4)).map_err(|_| wrong("too many bits"))?;
         let keys = &mut ListedKeys::of(Format::Tuf, Some(keys));
         Ok(Self {
             role: Role::read(&prefix, listing, keys, file)?,
             bits,
-            width,
         })
     }
 
@@ -262,7 +227,7 @@ impl Bins {
     }
 
     fn numbered(&self, number: u32) -> Role {
-        let width = self.width;
+        let width = usize::from(self.bits.div_ceil(4));
         let name = format!("{}-{number:0width$x}", self.role.name);
         Role {
             name,

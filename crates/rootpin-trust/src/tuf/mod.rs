@@ -15,7 +15,6 @@ mod delegation;
 mod pattern;
 mod root;
 mod search;
-mod signed_by;
 mod sweep;
 mod targets;
 #[cfg(test)]
@@ -33,7 +32,6 @@ use crate::image::{Digest, Tag};
 pub use pattern::matches as path_matches;
 pub use root::PinnedRoot;
 pub use search::{PathSearch, Search};
-pub use signed_by::{key_id, signed_by};
 pub use sweep::{Sweep, Swept};
 pub use trusted::Trusted;
 pub use update::Update;

@@ -51,17 +51,9 @@ impl PinnedRoot {
     /// # Errors
     /// As [`Self::read`].
     pub fn read_allowing(bytes: Vec<u8>, rsa_pkcs1v15: bool) -> Result<Self, Refusal> {
-        let chain = SignedChain::begin(
-            "the pinned root file",
-            &bytes,
-            rsa_pkcs1v15,
-            &mut Budget::of_tuf(),
-        )?;
-        Ok(Self {
-            keys: chain.last.role.ids(),
-            chain,
-            bytes,
-        })
+        let budget = &mut Budget::of_tuf();
+        let chain = SignedChain::begin("the pinned root file", &bytes, rsa_pkcs1v15, budget)?;
+        Ok(Self::of(chain, bytes))
     }
 
     /// The root file of the next version, as one to be pinned in this one's place.
@@ -71,11 +63,15 @@ impl PinnedRoot {
     /// enough of its own.
     pub fn successor(&self, bytes: Vec<u8>, revoked: &BTreeSet<KeyId>) -> Result<Self, Refusal> {
         let chain = self.chain.extend(&bytes, revoked, &mut Budget::of_tuf())?;
-        Ok(Self {
+        Ok(Self::of(chain, bytes))
+    }
+
+    fn of(chain: SignedChain, bytes: Vec<u8>) -> Self {
+        Self {
             keys: chain.last.role.ids(),
             chain,
             bytes,
-        })
+        }
     }
 
     /// Canonical IDs of the root role's keys.

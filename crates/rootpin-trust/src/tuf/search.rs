@@ -6,7 +6,6 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::image::Repository;
-use crate::role::Role;
 use crate::{
     Answer, Code, Collection, FetchFrom, Floor, KeyId, Progress, Refusal, Step, Target,
     Verification, Verified,
@@ -14,7 +13,7 @@ use crate::{
 
 use super::targets::{VerifiedTargets, listing, target};
 use super::trusted::Trusted;
-use super::walk::{Walk, Way};
+use super::walk::{End, Walk};
 use super::{Found, Listing, Question};
 
 /// One search for an image.
@@ -78,52 +77,41 @@ impl Search {
     }
 
     /// As [`Self::tag`]. A target without a SHA-256 is named, and nothing can be compared with it.
-    fn image(&mut self, tag: &str) -> Result<Result<Named, Role>, Refusal> {
-        let named = self.tag(tag)?;
+    fn image(&mut self, tag: &str) -> End<Named> {
+        let end = self.tag(tag)?;
         let path = format!("{}:{tag}", self.gun);
-        let odd = named
-            .as_ref()
-            .ok()
-            .filter(|named| named.targets.is_empty())
-            .and_then(|named| named.used.last());
-        match odd.filter(|role| role.find(&path).is_some()) {
-            Some(role) => {
-                let found = format!(
-                    "{} with the target {path} and no sha256 of 64 digits",
-                    role.envelope.file
-                );
-                let hint = "have the publisher list the sha256 of its manifest or index; other hashes are no image's digest";
-                Err(Refusal::new(
-                    Code::Malformed,
-                    found,
-                    "a target with the digest of an image",
-                    hint,
-                ))
-            }
-            None => Ok(named),
+        if let Ok(named) = &end
+            && named.targets.is_empty()
+            && let Some(role) = named.used.last()
+            && role.find(&path).is_some()
+        {
+            let file = &role.envelope.file;
+            let found = format!("{file} with the target {path} and no sha256 of 64 digits");
+            let wanted = "a target with the digest of an image";
+            let hint = "have the publisher list the sha256 of its manifest or index; other hashes are no image's digest";
+            return Err(Refusal::new(Code::Malformed, found, wanted, hint));
         }
+        Ok(end)
     }
 
-    /// The tag's target; as the inner error, a role that must be fetched first.
-    fn tag(&mut self, tag: &str) -> Result<Result<Named, Role>, Refusal> {
+    /// The tag's target.
+    fn tag(&mut self, tag: &str) -> End<Named> {
         let path = format!("{}:{tag}", self.gun);
-        Ok(match self.walk.way(&path)? {
-            Way::Missing(role) => Err(role),
-            Way::End(named, used) => {
-                let target = named.as_ref().and_then(|role| target(role.find(&path)?));
-                let target = target.map(|target| (tag.to_owned(), target));
-                Ok(Named {
-                    role: named.map_or("targets".to_owned(), |role| role.role.clone()),
-                    targets: target.into_iter().collect(),
-                    used,
-                })
+        let end = self.walk.way(&path)?;
+        Ok(end.map(|(named, used)| {
+            let target = named.as_ref().and_then(|role| target(role.find(&path)?));
+            let target = target.map(|target| (tag.to_owned(), target));
+            Named {
+                role: named.map_or("targets".to_owned(), |role| role.role.clone()),
+                targets: target.into_iter().collect(),
+                used,
             }
-        })
+        }))
     }
 
     /// A tag whose target is as wanted. As for a tag, roles after the one that names it are neither
     /// fetched nor need they hold.
-    fn any(&mut self, stands: impl Fn(&Target) -> bool) -> Result<Result<Named, Role>, Refusal> {
+    fn any(&mut self, stands: impl Fn(&Target) -> bool) -> End<Named> {
         let prefix = format!("{}:", self.gun);
         let (all, end) = self.walk.all_that_may_name(&prefix);
         let mut tags = BTreeSet::new();
@@ -155,16 +143,10 @@ impl Search {
 
     fn found(&self, named: Named) -> Found {
         let trusted = self.walk.trusted();
-        let expires = named
-            .used
-            .iter()
-            .map(|role| role.envelope.expires)
-            .fold(trusted.expires(), Timestamp::min);
-        let signers: BTreeSet<KeyId> = named
-            .used
-            .iter()
-            .flat_map(|role| role.signers.iter().copied())
-            .collect();
+        let ends = named.used.iter().map(|role| role.envelope.expires);
+        let expires = ends.fold(trusted.expires(), Timestamp::min);
+        let signers = named.used.iter().flat_map(|role| &role.signers);
+        let signers: BTreeSet<KeyId> = signers.copied().collect();
         let (root_keys, versions) = (trusted.root_keys(), trusted.versions());
         let Named { role, targets, .. } = named;
         let collection = Collection {
@@ -234,8 +216,8 @@ impl Verification for PathSearch {
             return Ok(Step::Fetch(want));
         }
         match self.walk.way(&self.path)? {
-            Way::Missing(role) => Ok(Step::Fetch(self.walk.ask(role, FetchFrom::Cache)?)),
-            Way::End(named, _) => {
+            Err(role) => Ok(Step::Fetch(self.walk.ask(role, FetchFrom::Cache)?)),
+            Ok((named, _)) => {
                 let listing = named.and_then(|role| listing(role.find(&self.path)?));
                 Ok(Step::Done((listing, self.walk.trusted())))
             }

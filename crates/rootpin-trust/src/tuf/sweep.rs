@@ -43,27 +43,19 @@ impl Verification for Sweep {
                 self.asked = asked;
                 return Ok(Step::Fetch(want));
             }
-            (Ok(None), Some(role)) => self.pass(&role)?,
             (Ok(None), None) => {}
-            (Err(refusal), Some(role)) => {
-                self.failed.insert(role.name, refusal);
+            (Ok(None), Some(role)) => {
+                self.pass(&role)?;
             }
+            (Err(refusal), Some(role)) => drop(self.failed.insert(role.name, refusal)),
             (Err(refusal), None) => return Err(refusal),
         }
         while let Some(role) = self.left.pop_front() {
-            if !self.visited.insert(role.name.clone()) || !self.walk.is_published(&role) {
-                continue;
-            }
-            match self.walk.at_hand(&role) {
-                Ok(Some(_)) => self.pass(&role)?,
-                Ok(None) => {
-                    let want = self.walk.ask(role.clone(), FetchFrom::Cache)?;
-                    self.asked = Some(role);
-                    return Ok(Step::Fetch(want));
-                }
-                Err(refusal) => {
-                    self.failed.insert(role.name, refusal);
-                }
+            let is_new = self.visited.insert(role.name.clone()) && self.walk.is_published(&role);
+            if is_new && !self.pass(&role)? {
+                let want = self.walk.ask(role.clone(), FetchFrom::Cache)?;
+                self.asked = Some(role);
+                return Ok(Step::Fetch(want));
             }
         }
         Ok(Step::Done(Swept {
@@ -100,24 +92,22 @@ impl Sweep {
         })
     }
 
-    /// Goes past a role that holds, to those it delegates to. A delegated one that names too many
-    /// fails alone.
-    fn pass(&mut self, role: &Role) -> Result<(), Refusal> {
-        let edges = match self.walk.at_hand(role) {
+    /// Goes past a role to those it delegates to; returns false for one that is not at hand. A
+    /// delegated one that names too many fails alone.
+    fn pass(&mut self, role: &Role) -> Result<bool, Refusal> {
+        let reached = match self.walk.at_hand(role) {
             Ok(Some(file)) => file.delegations.reaching(&self.prefix),
-            Ok(None) => Ok(Vec::new()),
+            Ok(None) => return Ok(false),
             Err(refusal) => {
                 self.failed.insert(role.name.clone(), refusal);
-                return Ok(());
+                return Ok(true);
             }
         };
-        match edges {
-            Ok(edges) => self.left.extend(edges),
+        match reached {
+            Ok(roles) => self.left.extend(roles),
             Err(refusal) if role.name == "targets" => return Err(refusal),
-            Err(refusal) => {
-                self.failed.insert(role.name.clone(), refusal);
-            }
+            Err(refusal) => drop(self.failed.insert(role.name.clone(), refusal)),
         }
-        Ok(())
+        Ok(true)
     }
 }

@@ -11,7 +11,7 @@ use crate::meta::FileMeta;
 use crate::refusal::shown;
 use crate::role::{Authority, Role};
 use crate::threshold::Counting;
-use crate::{Floor, KeyId, Refusal, Target, hex};
+use crate::{KeyId, Refusal, Target, hex};
 
 use super::Listing;
 use super::delegation::Delegations;
@@ -55,24 +55,19 @@ impl VerifiedTargets {
         Self::of(role, pin, envelope, counting, budget)
     }
 
-    /// The file as the cache has it: its canonical text, where the floor of the snapshot holds the
-    /// digest of what is signed in it and the same pin. Then this host has read it in a file that
-    /// fitted that pin, and is spared that; its signatures are counted as ever. Anything else is
-    /// read as a file from the source is.
+    /// The file as the cache has it: its canonical text, where `seen` is the digest of what is signed
+    /// in it ([`super::trusted::noted`]). Then this host has read it in a file that fitted the pin,
+    /// and is spared that; its signatures are counted as ever. Anything else is read as a file from
+    /// the source is.
     pub(super) fn recall(
         role: &Role,
         pin: &FileMeta,
         bytes: Vec<u8>,
-        floor: &Floor,
+        seen: Option<Digest>,
         counting: Counting<'_>,
         budget: &mut Budget,
     ) -> Result<Self, Refusal> {
         let file = format!("{}.json", role.name);
-        let seen = floor
-            .listed
-            .get(&role.name)
-            .filter(|listed| listed.pin == Some(pin.digest()))
-            .and_then(|listed| listed.signed);
         let recalled = match seen {
             Some(statement) => Envelope::recall(&file, &role.name, bytes, statement),
             None => Err(bytes),
@@ -213,10 +208,7 @@ fn name_at(all: Text<'_>, start: u32) -> std::borrow::Cow<'_, str> {
 
 /// The image that a target is; none without a SHA-256, for then it can be no image.
 pub(super) fn target(value: Text<'_>) -> Option<Target> {
-    let digest = value
-        .get("hashes")?
-        .get("sha256")
-        .and_then(|hash| sha256(&hash.as_str()?))?;
+    let digest = sha256(&value.get("hashes")?.get_str("sha256")?)?;
     let of_image = value.get("custom").and_then(|custom| custom.get("rootpin"));
     let manifests = of_image
         .and_then(|image| image.get("manifests"))
@@ -228,7 +220,7 @@ pub(super) fn target(value: Text<'_>) -> Option<Target> {
         .collect();
     Some(Target {
         digest,
-        length: value.get("length")?.as_u64()?,
+        length: value.get_u64("length")?,
         manifests,
     })
 }
@@ -241,7 +233,7 @@ pub(super) fn listing(value: Text<'_>) -> Option<Listing> {
         .map(|(name, hash)| Some((name.into_owned(), hash.as_str()?.into_owned())))
         .collect::<Option<_>>()?;
     Some(Listing {
-        length: value.get("length")?.as_u64()?,
+        length: value.get_u64("length")?,
         hashes,
     })
 }

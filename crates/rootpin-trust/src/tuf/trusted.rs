@@ -7,6 +7,7 @@ use jiff::Timestamp;
 
 use crate::envelope::Envelope;
 use crate::floors::other_content;
+use crate::image::Digest;
 use crate::meta::FileMeta;
 use crate::refusal::shown;
 use crate::role::Authority;
@@ -93,15 +94,10 @@ impl Trusted {
             ("timestamp", state.timestamp.version),
             ("snapshot", state.snapshot.envelope.version),
         ];
-        let roles = state
-            .roles
-            .iter()
-            .map(|(name, role)| (name.clone(), role.envelope.version));
-        fixed
-            .map(|(name, version)| (name.to_owned(), version))
-            .into_iter()
-            .chain(roles)
-            .collect()
+        let fixed = fixed.map(|(name, version)| (name.to_owned(), version));
+        let roles = state.roles.iter();
+        let roles = roles.map(|(name, role)| (name.clone(), role.envelope.version));
+        fixed.into_iter().chain(roles).collect()
     }
 
     /// Canonical IDs of the root role's keys.
@@ -109,6 +105,12 @@ impl Trusted {
     pub fn root_keys(&self) -> BTreeSet<KeyId> {
         self.0.chain.last.role.ids()
     }
+}
+
+/// SHA-256 of what is signed in the role's file that this host has verified under that very pin.
+pub(super) fn noted(floor: &Floor, role: &str, pin: &FileMeta) -> Option<Digest> {
+    let listed = floor.listed.get(role)?;
+    listed.signed.filter(|_| listed.pin == Some(pin.digest()))
 }
 
 /// Notes that a role's file was verified, in the floor of the snapshot that lists it; refuses
@@ -119,24 +121,21 @@ pub(super) fn note(
     pin: &FileMeta,
     file: &Envelope,
 ) -> Result<bool, Refusal> {
-    let known = floor.listed.get(role).cloned();
-    let listed = floor
-        .listed
-        .entry(role.to_owned())
-        .or_insert(Listed::version(file.version));
-    match listed.signed {
-        Some(seen) if listed.version == file.version && seen != file.statement => {
-            let hint = "two files were signed under one version: ask the publisher which one is meant, and for a new version";
-            let (name, version) = (&file.file, file.version);
-            Err(other_content(name, version, (file.statement, seen), hint))
-        }
-        _ => {
-            *listed = Listed {
-                version: file.version,
-                signed: Some(file.statement),
-                pin: Some(pin.digest()),
-            };
-            Ok(known.as_ref() != Some(&*listed))
-        }
+    let known = floor.listed.get(role);
+    let same_version = known.filter(|known| known.version == file.version);
+    if let Some(seen) = same_version.and_then(|known| known.signed)
+        && seen != file.statement
+    {
+        let hint = "two files were signed under one version: ask the publisher which one is meant, and for a new version";
+        let (name, version) = (&file.file, file.version);
+        return Err(other_content(name, version, (file.statement, seen), hint));
     }
+    let now = Listed {
+        version: file.version,
+        signed: Some(file.statement),
+        pin: Some(pin.digest()),
+    };
+    let is_news = known != Some(&now);
+    floor.listed.insert(role.to_owned(), now);
+    Ok(is_news)
 }

@@ -51,7 +51,7 @@ enum At {
     /// Of the version that was seen, with other content.
     CachedTimestamp(Envelope),
     Snapshot(Stamp, FetchFrom),
-    Targets(Stamp, Arc<Snapshot>, Floor, FetchFrom),
+    Targets(Stamp, Arc<Snapshot>, FetchFrom),
     /// After a refusal: the source's own root file of a version that is known here.
     OtherRoot(Refusal, u64),
     Over,
@@ -101,13 +101,13 @@ impl Verification for Update {
                 let snapshot = self.read_snapshot(&stamp, &bytes)?;
                 self.snapshot(stamp, snapshot, Some(bytes))
             }
-            (At::Targets(stamp, snapshot, floor, FetchFrom::Cache), Some(answer)) => {
-                self.cached_targets(stamp, snapshot, floor, answer)
+            (At::Targets(stamp, snapshot, FetchFrom::Cache), Some(answer)) => {
+                self.cached_targets(stamp, snapshot, answer)
             }
-            (At::Targets(stamp, snapshot, floor, FetchFrom::Source), Some(answer)) => {
+            (At::Targets(stamp, snapshot, FetchFrom::Source), Some(answer)) => {
                 let bytes = answer.listed("targets")?;
                 let targets = self.read_targets(&snapshot, &bytes)?;
-                self.finish(&stamp, snapshot, floor, Arc::new(targets), Some(bytes))
+                self.finish(&stamp, snapshot, Arc::new(targets), Some(bytes))
             }
             _ => Err(Format::Tuf.malformed("the update", "an answer that nothing asked for")),
         }

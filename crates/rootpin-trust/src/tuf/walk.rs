@@ -18,7 +18,7 @@ use crate::{Answer, Code, FetchFrom, Floor, Progress, Refusal, Verified, Want};
 
 use super::delegation::Edge;
 use super::targets::VerifiedTargets;
-use super::trusted::{Trusted, TrustedState, note};
+use super::trusted::{Trusted, TrustedState, note, noted};
 
 /// A walk through the delegations of what holds.
 #[derive(Debug)]
@@ -35,14 +35,11 @@ pub(super) struct Walk {
     seen: Vec<(String, u64, Digest)>,
 }
 
-/// Where a path leads.
-#[derive(Debug)]
-pub(super) enum Way {
-    /// To a role that is not at hand.
-    Missing(Role),
-    /// To the role that names it, or nowhere, by way of these.
-    End(Option<Arc<VerifiedTargets>>, Vec<Arc<VerifiedTargets>>),
-}
+/// The end of a walk; as the inner error, a role that is not at hand and must be fetched first.
+pub(super) type End<T> = Result<Result<T, Role>, Refusal>;
+
+/// The role that names a path, if one does, and all that led there.
+pub(super) type Way = (Option<Arc<VerifiedTargets>>, Vec<Arc<VerifiedTargets>>);
 
 impl Walk {
     pub(super) fn start(trusted: &Trusted, now: Timestamp) -> Self {
@@ -139,7 +136,7 @@ impl Walk {
     }
 
     /// Where a path leads, as far as the roles are at hand.
-    pub(super) fn way(&mut self, path: &str) -> Result<Way, Refusal> {
+    pub(super) fn way(&mut self, path: &str) -> End<Way> {
         let (mut used, mut named) = (Vec::new(), None);
         let missing = self.visit(&mut used, |file, budget| {
             budget.take_matching(path.len())?;
@@ -150,7 +147,7 @@ impl Walk {
             budget.take_matching(file.delegations.matched_bytes())?;
             Ok(Some(file.delegations.towards(path)))
         })?;
-        Ok(missing.map_or(Way::End(named, used), Way::Missing))
+        Ok(missing.map_or(Ok((named, used)), Err))
     }
 
     /// The roles that may name some path that begins so, in their order, and the first of them that
@@ -259,14 +256,9 @@ impl Walk {
             revoked,
             ..
         } = &self.state;
-        VerifiedTargets::recall(
-            role,
-            snapshot.pin_of(&role.name)?,
-            bytes,
-            floor,
-            chain.counting(revoked),
-            &mut self.budget,
-        )
+        let pin = snapshot.pin_of(&role.name)?;
+        let (seen, counting) = (noted(floor, &role.name, pin), chain.counting(revoked));
+        VerifiedTargets::recall(role, pin, bytes, seen, counting, &mut self.budget)
     }
 
     fn take(&mut self, role: &Role, read: VerifiedTargets) -> Result<(), Refusal> {

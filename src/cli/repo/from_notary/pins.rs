@@ -11,7 +11,7 @@ use crate::cli::output::counted;
 use crate::cli::pin::material;
 use crate::config::DEFAULT_POLICY;
 use crate::plain_text::policy_check;
-use crate::policy_dir::{Owner, PolicyDir};
+use crate::policy_dir::{self, Owner, PolicyDir};
 use crate::publish::PublishError;
 use rootpin_policy::{NotaryRoot, Policy, Root, RootKind};
 use rootpin_trust::image::Repository;
@@ -41,7 +41,7 @@ impl Pins {
         let usual = || PathBuf::from(DEFAULT_POLICY);
         let dir = selection.policy.clone().unwrap_or_else(usual);
         let files = PolicyDir::open(&dir, Owner::RootOrCaller);
-        let policy = rootpin_policy::load(&files, Timestamp::now()).map_err(|findings| {
+        let policy = policy_dir::load(&files, Timestamp::now()).map_err(|findings| {
             let found = counted(findings.len(), "error");
             PublishError::wrong(
                 format!("the policy in {} has {found}", dir.display()),

@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
-use rootpin_policy::{
-    Exempt, LintCode, Location, Mode, Pattern, PatternTree, Policy, Root, RootKind, Rule,
-};
+use rootpin_policy::{Exempt, Location, Mode, Pattern, PatternTree, Policy, Root, RootKind, Rule};
 use rootpin_trust::RootFile;
 use rootpin_trust::image::Repository;
 
 use super::{LONG, Linter, SOON, Subject};
 use crate::plain_text::time_left;
+use crate::policy_dir::LintCode;
 
 pub(super) fn check(linter: &mut Linter<'_>) {
     let policy = linter.policy;

@@ -5,10 +5,11 @@ mod roots;
 mod text;
 
 use jiff::{SignedDuration, Timestamp};
-use rootpin_policy::{AllowedLint, Files, LintCode, Location, Mode, Pattern, Policy};
+use rootpin_policy::{AllowedLint, Files, Location, Mode, Pattern, Policy};
 
 use super::Inventory;
 use super::entries::written_mode;
+use crate::policy_dir::LintCode;
 use text::PolicyText;
 
 /// Ends of exemptions and audits are told this long ahead.
@@ -151,15 +152,14 @@ impl Linter<'_> {
         let unused: Vec<_> = self.policy.allowed_lints.iter().zip(&self.used).collect();
         // One policy is linted with an inventory and without. What only one of the two finds is no
         // sign that the other does not.
-        let with_inventory = |code| matches!(code, LintCode::Unmet | LintCode::SharedSigner);
-        let without = |code| matches!(code, LintCode::NoMaxAge | LintCode::RootExpiring);
-        let is_asked = |code| match self.inventory {
-            Some(_) => !without(code),
-            None => !with_inventory(code),
+        let not_asked = match self.inventory {
+            Some(_) => [LintCode::NoMaxAge, LintCode::RootExpiring],
+            None => [LintCode::Unmet, LintCode::SharedSigner],
         };
+        let is_asked = |code: &str| not_asked.iter().all(|one| one.as_str() != code);
         let unused: Vec<&AllowedLint> = unused
             .into_iter()
-            .filter(|(allowed, used)| !**used && is_asked(allowed.code))
+            .filter(|(allowed, used)| !**used && is_asked(&allowed.code))
             .map(|(allowed, _)| allowed)
             .collect();
         for allowed in unused {
@@ -174,7 +174,7 @@ impl Linter<'_> {
 fn is_allowed(allowed: &AllowedLint, code: LintCode, subject: Subject<'_>) -> bool {
     let names = allowed.pattern.as_ref();
     let root = allowed.root.as_deref();
-    allowed.code == code
+    allowed.code == code.as_str()
         && match subject {
             Subject::Names(pattern) => {
                 root.is_none() && names.is_none_or(|names| names.contains(pattern))

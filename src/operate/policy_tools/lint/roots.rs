@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 
 use jiff::{SignedDuration, Timestamp};
-use rootpin_policy::{KeyEntry, LintCode, NotaryRoot, Root, RootKind, Rule, TufRoot};
+use rootpin_policy::{KeyEntry, NotaryRoot, Root, RootKind, Rule, TufRoot};
 use rootpin_trust::notation::NotationPins;
 use rootpin_trust::{PublicKey, RootFile, key_file};
 
 use super::{Linter, Subject};
+use crate::policy_dir::LintCode;
 
 /// Roots and certificates that end within this time are found.
 const EXPIRING: SignedDuration = SignedDuration::from_hours(30 * 24);

@@ -5,25 +5,16 @@ use rootpin_trust::notation::{NotationPins, PinnedCertificate, SubjectAttribute}
 use rootpin_trust::{Fingerprint, PublicKey, key_file};
 
 use super::{KindDraft, read_key_file, read_pinned};
-use crate::finding::{Fault, FindingCode};
+use crate::finding::Fault;
+use crate::finding::FindingCode::{BadFile, BadKey, BadValue};
 use crate::load::report::{At, Place};
 use crate::load::section::Section;
 use crate::root::{KeyEntry, RootKind};
 
 const BINDS_TAG: &str = "write binds-tag = \"annotation:tag\" for what cosign sign -a tag=TAG signs, or \"reference\" for the full names that podman and skopeo sign";
 
-/// The keys that are for metadata: a signature has none.
-pub(super) fn no_metadata(section: &Section<'_, '_>) {
-    for key in ["max-age", "recheck"] {
-        if let Some(place) = section.key(key) {
-            let message = format!("{key} means nothing for signatures, which never age");
-            place.warning(FindingCode::NoEffect, message, "leave it out");
-        }
-    }
-}
-
-pub(super) fn read_cosign<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
-    let entries = section.list("keys", |text| Ok(text.to_owned()));
+pub(super) fn read_cosign(section: &Section<'_, '_>) -> KindDraft {
+    let entries = section.texts("keys");
     let mut formats = vec![("any", None)];
     formats.extend(CosignFormat::ALL.map(|format| (format.as_str(), Some(format))));
     let format = section.choice("format", &formats);
@@ -39,33 +30,28 @@ pub(super) fn read_cosign<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
         };
         if let Some(what) = what {
             let message = format!("{what}, so that no signature would count");
-            at.place.error(FindingCode::BadValue, message, BINDS_TAG);
+            at.place.error(BadValue, message, BINDS_TAG);
         }
     }
-    let (mut keys, mut pinned, mut written) = (Vec::new(), Vec::new(), Vec::new());
-    for At { value: text, place } in entries.into_iter().flatten() {
+    let (mut keys, mut written) = (Vec::new(), Vec::new());
+    for At { value: text, place } in entries {
         let found = read_keys(&text, place);
         written.push(KeyEntry::of_file(text, &found));
         for key in found {
-            if !pinned.contains(&key) {
-                let value = key.id();
-                keys.push(At { value, place });
-                pinned.push(key);
+            if !keys.contains(&key) {
+                keys.push(key);
             }
         }
     }
     let of = format!("{} distinct keys", keys.len());
     let cosign = CosignPins {
         threshold: section.count("threshold", keys.len(), &of).value,
-        keys: pinned,
+        keys,
         format,
         binds_tag: binds_tag.map(|at| at.value),
     };
-    KindDraft {
-        kind: (!keys.is_empty()).then_some(RootKind::Cosign(cosign)),
-        keys,
-        entries: written,
-    }
+    let kind = (!cosign.keys.is_empty()).then_some(RootKind::Cosign(cosign));
+    (kind, written)
 }
 
 /// The keys of a PEM file. An ID or a fingerprint alone verifies nothing: cosign's signatures do not
@@ -77,7 +63,7 @@ fn read_keys(text: &str, place: Place<'_>) -> Vec<PublicKey> {
             format!("{text} is no file: a signature does not contain the key that verifies it");
         let hint =
             "pin the key itself: its PEM file, as roots/builder.pub (cosign public-key --key KEY)";
-        place.error(FindingCode::BadKey, message, hint);
+        place.error(BadKey, message, hint);
         return Vec::new();
     }
     let hint = "the file must hold a PEM public key: ECDSA P-256, P-384 or P-521, Ed25519, or RSA of 2048 to 8192 bits";
@@ -94,19 +80,19 @@ fn parse_binding(text: &str) -> Result<TagBinding, Fault> {
         }
         _ => {
             let message = format!("binds-tag can't be {text:?}");
-            Err(Fault::new(FindingCode::BadValue, message, BINDS_TAG))
+            Err(Fault::new(BadValue, message, BINDS_TAG))
         }
     }
 }
 
 const SUBJECT: &str = "write the attributes that must be there, as C=US, ST=WA, O=acme, CN=builder: of C, ST, L, O, OU, CN, STREET, postalCode and serialNumber; a comma in a value is escaped: 'O=Acme\\, Inc.' in single quotes";
 
-pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
-    let files = section.list("certificates", |text| Ok(text.to_owned()));
+pub(super) fn read_notation(section: &Section<'_, '_>) -> KindDraft {
+    let files = section.texts("certificates");
     let subjects = section.list("subjects", |text| {
         let parsed = SubjectAttribute::parse_all(text);
         let message = format!("{text:?} is no subject");
-        parsed.ok_or_else(|| Fault::new(FindingCode::BadValue, message, SUBJECT))
+        parsed.ok_or_else(|| Fault::new(BadValue, message, SUBJECT))
     });
     let validity = section.choice("validity", &[("check", false), ("ignore", true)]);
     let binds_tag = section.parsed("binds-tag", |text| match parse_binding(text)? {
@@ -114,18 +100,14 @@ pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
         TagBinding::Reference => {
             let message = "notation signs no reference";
             let hint = "write binds-tag = \"annotation:tag\" for what notation sign --user-metadata tag=TAG signs";
-            Err(Fault::new(FindingCode::BadValue, message, hint))
+            Err(Fault::new(BadValue, message, hint))
         }
     });
-    let (mut keys, mut certificates, mut written) = (Vec::new(), Vec::new(), Vec::new());
-    for At { value: text, place } in files.into_iter().flatten() {
+    let (mut certificates, mut written) = (Vec::new(), Vec::new());
+    for At { value: text, place } in files {
         let Some(certificate) = read_certificate(&text, place) else {
             continue;
         };
-        keys.push(At {
-            value: certificate.key,
-            place,
-        });
         let fingerprint = Some(Fingerprint::of_spki(&certificate.certificate.key));
         written.push(KeyEntry {
             keys: vec![(certificate.key, fingerprint)],
@@ -139,7 +121,7 @@ pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
     if let Some(at) = validity.filter(|at| at.value && certificates.iter().any(is_authority)) {
         let message = "validity = \"ignore\" is for pinned signers, and an authority is pinned";
         let hint = "pin the signer's own certificate, or leave validity out";
-        at.place.error(FindingCode::BadValue, message, hint);
+        at.place.error(BadValue, message, hint);
     }
     let notation = NotationPins {
         certificates,
@@ -147,11 +129,8 @@ pub(super) fn read_notation<'r>(section: &Section<'r, '_>) -> KindDraft<'r> {
         ignore_validity,
         binds_tag: binds_tag.map(|at| at.value),
     };
-    KindDraft {
-        kind: (!keys.is_empty()).then_some(RootKind::Notation(notation)),
-        keys,
-        entries: written,
-    }
+    let kind = (!written.is_empty()).then_some(RootKind::Notation(notation));
+    (kind, written)
 }
 
 fn read_certificate(path: &str, place: Place<'_>) -> Option<PinnedCertificate> {
@@ -159,7 +138,7 @@ fn read_certificate(path: &str, place: Place<'_>) -> Option<PinnedCertificate> {
     let wrong = |error: rootpin_trust::KeyError| {
         let message = format!("{path}: {error}");
         let hint = "the file must hold one PEM certificate: of a signer (key usage digital signature, for code signing) or of an authority";
-        place.error(FindingCode::BadFile, message, hint);
+        place.error(BadFile, message, hint);
     };
     PinnedCertificate::read(&pem).map_err(wrong).ok()
 }

@@ -36,7 +36,7 @@ fn a_signature_of_another_image_by_a_revoked_key_says_nothing_of_this_one() {
                 tag: None,
                 every_signer: false,
             };
-            let outcome = verify(image, &pins, &revoked, &files(fixture));
+            let outcome = verify(image, &pins, &revoked, &files(fixture), Vec::new());
             outcome.result.unwrap_err().code
         };
         assert_eq!(code(IMAGE.parse().unwrap()), Code::Revoked, "{fixture}");

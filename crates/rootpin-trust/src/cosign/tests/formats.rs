@@ -21,7 +21,7 @@ fn of_digest(pins: &CosignPins, digest: Digest, file: SignatureFile) -> Signatur
         tag: None,
         every_signer: false,
     };
-    verify(image, pins, &BTreeSet::new(), &[file])
+    verify(image, pins, &BTreeSet::new(), &[file], Vec::new())
 }
 
 #[test]
@@ -118,7 +118,8 @@ fn where_every_signer_is_asked_for_it_is_said_how_many_of_them_it_takes() {
             every_signer,
         };
         let pins = pins(&["p256", "other"], 1);
-        let outcome = verify(image, &pins, &BTreeSet::new(), &files("bundle-two"));
+        let files = files("bundle-two");
+        let outcome = verify(image, &pins, &BTreeSet::new(), &files, Vec::new());
         let collection = outcome.result.unwrap();
         let collection = collection.get();
         assert_eq!(collection.signers.len(), 2);

@@ -34,7 +34,7 @@ fn of_tag_under(
         tag: Some(&tag),
         every_signer: false,
     };
-    verify(image, pins, revoked, files)
+    verify(image, pins, revoked, files, Vec::new())
 }
 
 fn only(annotation: &str) -> CosignPins {
@@ -90,15 +90,11 @@ fn a_tag_is_bound_only_by_the_signed_text_that_the_policy_names() {
         tag: None,
         every_signer: false,
     };
+    let files = files("simple-reference");
     assert!(
-        verify(
-            image,
-            &reference,
-            &BTreeSet::new(),
-            &files("simple-reference")
-        )
-        .result
-        .is_err()
+        verify(image, &reference, &BTreeSet::new(), &files, Vec::new())
+            .result
+            .is_err()
     );
 }
 

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use crate::budget::{TUF_SNAPSHOT_BYTES, TUF_TARGETS_BYTES};
 use crate::format::Format;
 use crate::meta;
-use crate::{Answer, FetchFrom, Floor, Listed, Refusal, Step};
+use crate::{Answer, FetchFrom, Listed, Refusal, Step};
 
 use super::refused::went_back;
 use super::{At, Stamp, Update};
 use crate::tuf::targets::VerifiedTargets;
-use crate::tuf::trusted::{Snapshot, Trusted, TrustedState, note};
+use crate::tuf::trusted::{Snapshot, Trusted, TrustedState, note, noted};
 
 impl Update {
     /// Section 5.5. A snapshot that still is what the timestamp pins is not verified twice under
@@ -99,11 +99,6 @@ impl Update {
         }
         snapshot.envelope.check_expiry(self.now)?;
         self.floors.raise_listing(claim, listed, None);
-        let floor = self
-            .floors
-            .last_raised()
-            .cloned()
-            .ok_or_else(|| Format::Tuf.malformed("the update", "no floor"))?;
         self.check_policy("snapshot", &snapshot.envelope)?;
         self.files
             .extend(bytes.map(|bytes| ("snapshot.json".to_owned(), bytes)));
@@ -115,22 +110,21 @@ impl Update {
         let fits =
             |known: &&Arc<VerifiedTargets>| known.pin == *pin && known.authority == authority;
         if let Some(known) = known.filter(fits).cloned() {
-            return self.finish(&stamp, snapshot, floor, known, None);
+            return self.finish(&stamp, snapshot, known, None);
         }
-        self.ask_targets(stamp, snapshot, floor, FetchFrom::Cache)
+        self.ask_targets(stamp, snapshot, FetchFrom::Cache)
     }
 
     pub(super) fn ask_targets(
         &mut self,
         stamp: Stamp,
         snapshot: Arc<Snapshot>,
-        floor: Floor,
         from: FetchFrom,
     ) -> Result<Step<Trusted>, Refusal> {
         let pin = snapshot.pin_of("targets")?;
         let max_bytes = pin.cap("targets.json", TUF_TARGETS_BYTES)?;
         let request = self.chain.last.request("targets", pin.version);
-        let at = At::Targets(stamp, snapshot, floor, from);
+        let at = At::Targets(stamp, snapshot, from);
         Ok(self.want(at, request, max_bytes, from))
     }
 
@@ -138,20 +132,21 @@ impl Update {
         &mut self,
         stamp: Stamp,
         snapshot: Arc<Snapshot>,
-        floor: Floor,
         answer: Answer,
     ) -> Result<Step<Trusted>, Refusal> {
         let (role, pin) = (
             self.chain.last.role("targets")?,
             snapshot.pin_of("targets")?,
         );
+        let raised = self.floors.last_raised();
+        let seen = raised.and_then(|floor| noted(floor, "targets", pin));
         let (counting, budget) = (self.chain.counting(&self.pins.revoked), &mut self.budget);
         let cached = answer.bytes().and_then(|bytes| {
-            VerifiedTargets::recall(role, pin, bytes, &floor, counting, budget).ok()
+            VerifiedTargets::recall(role, pin, bytes, seen, counting, budget).ok()
         });
         match cached {
-            Some(targets) => self.finish(&stamp, snapshot, floor, Arc::new(targets), None),
-            None => self.ask_targets(stamp, snapshot, floor, FetchFrom::Source),
+            Some(targets) => self.finish(&stamp, snapshot, Arc::new(targets), None),
+            None => self.ask_targets(stamp, snapshot, FetchFrom::Source),
         }
     }
 
@@ -173,10 +168,12 @@ impl Update {
         &mut self,
         stamp: &Stamp,
         snapshot: Arc<Snapshot>,
-        mut floor: Floor,
         targets: Arc<VerifiedTargets>,
         bytes: Option<Vec<u8>>,
     ) -> Result<Step<Trusted>, Refusal> {
+        // The snapshot's, which lists this file.
+        let raised = self.floors.last_raised().cloned();
+        let mut floor = raised.ok_or_else(|| Format::Tuf.malformed("the update", "no floor"))?;
         note(&mut floor, "targets", &targets.pin, &targets.envelope)?;
         targets.envelope.check_expiry(self.now)?;
         self.check_policy("targets", &targets.envelope)?;

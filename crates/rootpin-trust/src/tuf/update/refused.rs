@@ -19,13 +19,12 @@ impl Update {
         if refusal.code != Code::BadSignature {
             return Err(refusal);
         }
-        let version = self.chain.version();
-        Ok(self.want(
-            At::OtherRoot(refusal, version),
-            Request::root(version),
-            ROOT_BYTES,
-            FetchFrom::Source,
-        ))
+        Ok(self.want_other_root(refusal, self.chain.version()))
+    }
+
+    fn want_other_root(&mut self, refusal: Refusal, version: u64) -> Step<Trusted> {
+        let (at, request) = (At::OtherRoot(refusal, version), Request::root(version));
+        self.want(at, request, ROOT_BYTES, FetchFrom::Source)
     }
 
     pub(super) fn compare_root(
@@ -39,12 +38,7 @@ impl Update {
             Answer::Bytes(bytes) => bytes,
             // A history that was begun anew is shorter.
             Answer::Missing if version > pinned => {
-                return Ok(self.want(
-                    At::OtherRoot(refusal, pinned),
-                    Request::root(pinned),
-                    ROOT_BYTES,
-                    FetchFrom::Source,
-                ));
+                return Ok(self.want_other_root(refusal, pinned));
             }
             Answer::Missing => return Err(refusal),
         };
@@ -53,15 +47,8 @@ impl Update {
         } else {
             &self.chain
         };
-        let file = format!("{version}.root.json");
-        match Envelope::read(
-            Format::Tuf,
-            &file,
-            "root",
-            &bytes,
-            ROOT_BYTES,
-            &mut self.budget,
-        ) {
+        let (file, budget) = (format!("{version}.root.json"), &mut self.budget);
+        match Envelope::read(Format::Tuf, &file, "root", &bytes, ROOT_BYTES, budget) {
             Ok(there) if there.statement != here.last.envelope.statement => {
                 let found = format!(
                     "{}; root {version} at the source differs from root {version} here: another history of roots",

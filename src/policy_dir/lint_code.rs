@@ -1,7 +1,4 @@
-//! What `rootpin policy lint` may find, and `[[allow-lint]]`, which says why it may stay.
-
-use crate::Pattern;
-use crate::finding::Location;
+//! What `rootpin policy lint` may find, and `[[allow-lint]]` may allow.
 
 rootpin_trust::codes! {
     /// The kind of a finding of `rootpin policy lint`. docs/policy-tools.md explains them.
@@ -27,23 +24,10 @@ rootpin_trust::codes! {
 }
 
 impl LintCode {
-    pub(crate) fn of(text: &str) -> Option<Self> {
+    /// The code of that name.
+    #[must_use]
+    pub(crate) fn of(name: &str) -> Option<Self> {
         let mut all = Self::ALL.iter().copied();
-        all.find(|code| code.as_str() == text)
+        all.find(|code| code.as_str() == name)
     }
-}
-
-/// `[[allow-lint]]`: findings that may stay. No decision rests on it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AllowedLint {
-    /// The kind of finding.
-    pub code: LintCode,
-    /// Why it may stay.
-    pub reason: String,
-    /// Only findings about entries within this pattern.
-    pub pattern: Option<Pattern>,
-    /// Only findings about the root with this id.
-    pub root: Option<String>,
-    /// Where it stands.
-    pub location: Location,
 }
