@@ -5,6 +5,8 @@
 //! The list of certificates in an envelope is not signed. So it counts only if it is whole: whoever
 //! may push could otherwise cut off the part of it that is revoked or over.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use rustls_pki_types::SignatureVerificationAlgorithm;
 use webpki::aws_lc_rs as algorithms;
@@ -14,6 +16,7 @@ use x509_cert::der::{Decode, Encode, Reader, SliceReader, Tag, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints, ExtendedKeyUsage, KeyUsage, KeyUsages};
 use x509_cert::spki::SubjectPublicKeyInfoRef;
 
+use super::twin::twins;
 use super::{NotationPins, SubjectAttribute, Terms};
 use crate::certificate::Certificate;
 use crate::key::{KeyError, PublicKey};
@@ -188,10 +191,8 @@ pub(super) fn signer(chain: &[Vec<u8>], terms: Terms<'_>) -> Result<Signer, Stri
     let expires = dated.try_fold(Timestamp::MAX, |earliest, link| {
         Ok(earliest.min(link.valid_until(terms.now)?))
     });
-    let mut keys = links.iter().map(|link| &link.key);
-    let revoked = keys
-        .find(|key| key.is_revoked(terms.revoked))
-        .map(PublicKey::id);
+    let revoked = links.iter().find(|link| link.is_revoked(terms.revoked));
+    let revoked = revoked.map(|link| link.key.id());
     let key = leaf.key.clone();
     Ok(Signer {
         key,
@@ -221,6 +222,13 @@ impl<'a> Link<'a> {
     fn shown(&self) -> String {
         let subject = self.x509.tbs_certificate().subject().to_string();
         shown(&subject)
+    }
+
+    /// Whether the policy revokes its key, or this certificate with whichever of its signatures.
+    fn is_revoked(&self, revoked: &BTreeSet<KeyId>) -> bool {
+        let twins = || parts(self.der).map(twins).unwrap_or_default();
+        self.key.is_revoked(revoked)
+            || !revoked.is_empty() && twins().iter().any(|name| revoked.contains(name))
     }
 
     fn names_as_issuer(&self, issuer: &Self) -> bool {

@@ -12,6 +12,7 @@ mod cose;
 mod jws;
 #[cfg(test)]
 mod tests;
+mod twin;
 
 use std::collections::BTreeSet;
 

@@ -161,8 +161,13 @@ impl Delegation {
         let wrong = |what: &str| {
             Format::Tuf.malformed(file, &format!("a delegation to {}: {what}", shown(&name)))
         };
-        // A role of that name would take the place of another in the snapshot.
-        if matches!(&*name, "" | "root" | "timestamp" | "snapshot" | "targets") {
+        // A role of that name would take the place of another in the snapshot, or of a root's file.
+        let is_of_root = |name: &str| {
+            let version = name.strip_suffix(".root").unwrap_or_default();
+            !version.is_empty() && version.bytes().all(|byte| byte.is_ascii_digit())
+        };
+        if matches!(&*name, "" | "root" | "timestamp" | "snapshot" | "targets") || is_of_root(&name)
+        {
             return Err(wrong("not a name for a delegated role"));
         }
         let terminating = listing
@@ -355,9 +360,23 @@ mod tests {
     #[test]
     fn names_are_unique_and_no_top_level_roles_and_paths_are_said_one_way() {
         let paths = r#""paths":["*"]"#;
-        for name in ["", "root", "timestamp", "snapshot", "targets"] {
+        for name in [
+            "",
+            "root",
+            "timestamp",
+            "snapshot",
+            "targets",
+            "1.root",
+            "007.root",
+        ] {
             assert!(
                 read(&format!(r#""roles":[{}]"#, role(name, paths))).is_err(),
+                "{name}"
+            );
+        }
+        for name in ["root.1", "a.root", ".root"] {
+            assert!(
+                read(&format!(r#""roles":[{}]"#, role(name, paths))).is_ok(),
                 "{name}"
             );
         }

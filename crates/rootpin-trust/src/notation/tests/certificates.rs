@@ -6,7 +6,9 @@ use p256::ecdsa::signature::Signer as _;
 use p256::ecdsa::signature::hazmat::PrehashSigner as _;
 use p256::ecdsa::{Signature, SigningKey};
 use sha2::{Digest as _, Sha512};
+use x509_cert::Certificate as X509;
 use x509_cert::der::asn1::ObjectIdentifier;
+use x509_cert::der::{Decode as _, Encode as _};
 
 use super::{IMAGE, SCHEME};
 use crate::notation::{JWS, PAYLOAD, PinnedCertificate, SIGNING_SCHEME};
@@ -35,6 +37,18 @@ pub(super) struct Content {
     pub(super) others: Vec<(&'static str, Vec<u8>)>,
     pub(super) until: &'static str,
     pub(super) by_sha512: bool,
+}
+
+/// The same certificate with the other signature that ECDSA has.
+pub(super) fn twin(der: &[u8]) -> Vec<u8> {
+    let x509 = X509::from_der(der).unwrap();
+    let signature = Signature::from_der(x509.signature().raw_bytes()).unwrap();
+    let (r, s) = signature.split_scalars();
+    let signature = Signature::from_scalars(r, -s).unwrap().to_der();
+    let body = x509.tbs_certificate().to_der().unwrap();
+    let method = x509.signature_algorithm().to_der().unwrap();
+    let signature = tlv(3, &[&[0], signature.as_bytes()]);
+    tlv(0x30, &[&body, &method, &signature])
 }
 
 pub(super) fn authority(name: &'static str, seed: u8) -> Content {

@@ -406,3 +406,20 @@ fn nothing_that_a_stranger_puts_beside_an_image_changes_the_code_of_its_refusal(
         }
     }
 }
+
+#[test]
+fn a_certificate_that_is_revoked_by_its_fingerprint_is_so_with_the_other_signature_that_ecdsa_has()
+{
+    let Certificates { root, middle, leaf } = &certificates();
+    for (at, der) in [leaf, middle].into_iter().enumerate() {
+        let twin = twin(der);
+        let mut chain = [leaf.as_slice(), middle, root];
+        chain[at] = &twin;
+        let files = [jws(LEAF, &chain, &header(), &payload(""))];
+        let name = KeyId::from_bytes(*Digest::of(der).as_bytes());
+        let said =
+            |revoked: &[KeyId]| said_of(&outcome_at(NOW, &pinning(&[root]), revoked, &files));
+        assert_eq!(said(&[]), "signed", "{at}");
+        assert!(said(&[name]).contains("revokes"), "{at}");
+    }
+}
