@@ -5,6 +5,7 @@ mod attacks;
 mod earlier;
 mod host;
 mod owners;
+mod previous;
 pub(crate) mod publisher;
 mod recall;
 mod sigstore;
