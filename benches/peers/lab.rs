@@ -90,6 +90,11 @@ impl Lab {
         self.folder.join("run")
     }
 
+    /// The hosts.toml files that have an engine fetch all bytes from the resolver.
+    pub(crate) fn certs_through(&self) -> PathBuf {
+        self.folder.join("certs-through")
+    }
+
     fn script(&self, arguments: &[&str]) {
         // To a file, not a pipe: the daemons that it starts would hold the pipe open.
         let log = fs::File::options()

@@ -204,11 +204,11 @@ pub(crate) fn memory(stage: &Stage, daemon: &Daemon, report: &mut Report) {
 
 /// The hosts.toml of the lab's registry, as `rootpin hosts write` makes it.
 fn certs(stage: &Stage, way: &Way) -> PathBuf {
-    let folder = stage.lab.folder.join(if way.through {
-        "certs-through"
+    let folder = if way.through {
+        stage.lab.certs_through()
     } else {
-        "certs"
-    });
+        stage.lab.folder.join("certs")
+    };
     let _ = fs::remove_dir_all(&folder);
     let (registry, resolver) = (stage.lab.var("LAB_REGISTRY"), stage.lab.var("LAB_RESOLVER"));
     let mut rootpin = stage.lab.program("rootpin");
