@@ -3,6 +3,7 @@
 mod advisories;
 mod attacks;
 mod earlier;
+mod history;
 mod host;
 mod owners;
 mod previous;
