@@ -37,6 +37,7 @@ impl Problem {
 
     /// The problem that `Display` made that text of. Its hint is known apart: the text may have words of
     /// others in it, so nobody looks for a hint there.
+    #[must_use]
     pub fn of_text(text: &str, hint: Option<&str>) -> Self {
         let what = hint.and_then(|hint| text.strip_suffix(hint)?.strip_suffix(SEPARATOR));
         what.zip(hint)

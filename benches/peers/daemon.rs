@@ -48,7 +48,7 @@ impl Daemon {
         if doors {
             let _ = writeln!(config, "resolver = \"{}\"", lab.var("LAB_RESOLVER"));
             // Bytes pass only where a hosts.toml has the engine fetch them from the resolver.
-            let _ = writeln!(config, "hosts-dir = {:?}", lab.certs_through());
+            let _ = writeln!(config, "hosts-dir = \"{}\"", lab.certs_through().display());
         }
         for engine in [Engine::Containerd17, Engine::Containerd2]
             .into_iter()

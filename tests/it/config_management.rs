@@ -1,5 +1,5 @@
 //! The programs by which configuration management puts a policy in force, and has engines ask.
-//! tests/real/config_management.rs has Puppet and Salt run them.
+//! `tests/real/config_management.rs` has Puppet and Salt run them.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

@@ -55,7 +55,9 @@ impl<'a, T: Copy + Ord> PatternTree<'a, T> {
                     "**" => {}
                     "*" if in_part => next.extend(node.below.values()),
                     "*" => next.extend(node.below.get("*")),
-                    literal => next.extend(["*", literal].iter().flat_map(|at| node.below.get(at))),
+                    literal => {
+                        next.extend(["*", literal].iter().filter_map(|at| node.below.get(at)));
+                    }
                 }
             }
             nodes = next;

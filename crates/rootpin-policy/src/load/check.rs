@@ -33,9 +33,9 @@ pub(super) fn check(drafts: &[Draft<'_>], is_whole: bool) {
     let roots = roots.filter_map(|root| root.root.as_ref());
     let roots: BTreeMap<&str, &Root> = roots.map(|root| (root.id.as_str(), root)).collect();
     for rule in rules() {
-        let mut named = BTreeSet::new();
+        let mut met = BTreeSet::new();
         let names = rule.roots.iter().map(|name| name.value.as_str());
-        let roots = names.filter_map(|name| roots.get(name).filter(|_| named.insert(name)));
+        let roots = names.filter_map(|name| roots.get(name).filter(|_| met.insert(name)));
         let roots: Vec<&Root> = roots.copied().collect();
         check_quorum(rule, &roots);
         check_unbound_tags(rule, &roots);
@@ -47,7 +47,7 @@ pub(super) fn check(drafts: &[Draft<'_>], is_whole: bool) {
         let place = *place;
         Some(At { value, place })
     });
-    once("image", Vec::from_iter(bound).iter());
+    once("image", bound.collect::<Vec<_>>().iter());
 }
 
 fn once<'d, 'r: 'd, T: Display + 'd>(key: &str, said: impl Iterator<Item = &'d At<'r, T>>) {
@@ -93,7 +93,7 @@ where
     let names = || rules().flat_map(|rule| &rule.roots);
     let defined: BTreeSet<&str> = ids().map(|id| id.value.as_str()).collect();
     let used: BTreeSet<&str> = names().map(|root| root.value.as_str()).collect();
-    let known = match Vec::from_iter(defined.iter().copied()).join(", ") {
+    let known = match defined.iter().copied().collect::<Vec<_>>().join(", ") {
         known if known.is_empty() => "none is defined".to_owned(),
         known => format!("defined are: {known}"),
     };

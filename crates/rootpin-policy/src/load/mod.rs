@@ -84,7 +84,7 @@ pub fn load(files: &dyn Files, now: Timestamp) -> Result<Policy, Vec<Diagnostic>
     let drafts = sources
         .iter()
         .map(|source| draft(start(source), &mut bounds, now));
-    let drafts = Vec::from_iter(drafts);
+    let drafts: Vec<_> = drafts.collect();
     fragment::check(&drafts);
     check::check(&drafts, sources.iter().all(Source::is_whole));
     let policy = assemble(drafts);
