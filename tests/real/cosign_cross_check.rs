@@ -1,6 +1,8 @@
 //! Images signed by real cosign and notation, with options and keys and tampering by chance: our
 //! answer is that of their own verify, except where ours is stricter by a named rule.
 
+mod skopeo;
+
 use std::cell::RefCell;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

@@ -11,7 +11,7 @@
 #   lab.sh status
 #   lab.sh env                   shell assignments: paths, sockets, ports
 #   lab.sh mirror                the Debian mirror that packages come from
-#   lab.sh ctr17|ctr2|ctr23|docker29|docker29-plugin|docker29-overlay2|docker26|docker28|docker28-plugin|docker26-overlay2|docker28-overlay2|notary|oras|skopeo ARGS...
+#   lab.sh ctr17|ctr2|ctr23|docker29|docker29-plugin|docker29-overlay2|docker26|docker28|docker28-plugin|docker26-overlay2|docker28-overlay2|notary|oras|skopeo|skopeo-sign ARGS...
 #   lab.sh with-names COMMAND    a command that finds the registry under its name, registry.lab.test
 #   lab.sh purge                 stop everything and delete the lab; the cache of packages stays
 #
@@ -167,7 +167,8 @@ cmd_fetch() {
     notary) unpack "$SUITE_17" notary ;;
     push) unpack "$SUITE_2" oras ;;
     clients) unpack "$SUITE_HOST" skopeo libgpgme11 libassuan0 libdevmapper1.02.1; unpack "$SUITE_2" oras docker-compose ;;
-    sign) unpack "$SUITE_17" cosign; unpack "$SUITE_2" cosign notation ;; # cosign 2.5, cosign 3.1, notation 1.3
+    # cosign 2.5, cosign 3.1, notation 1.3; skopeo 1.22 with its own libc, since Debian 12's skopeo can't sign
+    sign) unpack "$SUITE_17" cosign; unpack "$SUITE_2" cosign notation skopeo libgpgme45 libassuan9 libgpg-error0 libsqlite3-0 libc6 ;;
     alerts) unpack "$SUITE_HOST" prometheus ;; # for promtool
     boot) unpack_over "$PKG_BOOT" "$(. /etc/os-release && echo "${VERSION_CODENAME:-$SUITE_HOST}")" /var/lib/dpkg/status systemd systemd-container ;;
     bare) make_bare ;;
@@ -538,6 +539,7 @@ case $command in
   docker29 | docker29-plugin | docker29-overlay2 | docker26 | docker28 | docker28-plugin | docker26-overlay2 | docker28-overlay2) docker "$command" "$@" ;;
   notary) exec "$PKG_17/usr/bin/notary" -s "https://127.0.0.1:$NOTARY_PORT" --tlscacert "$ROOT/pki/ca.crt" "$@" ;;
   oras) exec "$PKG_2/usr/bin/oras" "$@" ;;
+  skopeo-sign) exec "$PKG_2"/usr/lib*/ld-linux-*.so.* --library-path "$PKG_2/usr/lib/$TRIPLET" "$PKG_2/usr/bin/skopeo" "$@" ;;
   skopeo) LD_LIBRARY_PATH=$LIBS exec "$PKG_HOST/usr/bin/skopeo" "$@" ;;
   *) sed -n '1d;/^#/!q;s/^# \{0,1\}//p' "$0" >&2; exit 64 ;;
 esac

@@ -2,6 +2,7 @@
 
 mod counting;
 mod formats;
+mod skopeo;
 mod strangers;
 mod tags;
 

@@ -6,6 +6,7 @@ mod earlier;
 mod history;
 mod host;
 mod owners;
+mod policy_floor;
 mod previous;
 pub(crate) mod publisher;
 mod recall;
