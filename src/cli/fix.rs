@@ -1,5 +1,6 @@
 //! Shows the changes of engines' configurations, asks for a yes, makes them, and reports them.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -211,7 +212,9 @@ pub(super) fn text_of(fix: &Value) -> String {
     if let Some(undoes) = fix["undoes"].as_str() {
         let _ = write!(out, "\nnote: {undoes}");
     }
-    for image in list(fix, "sandbox-images").iter().filter_map(Value::as_str) {
+    let sandboxes = list(fix, "sandbox-images").iter().filter_map(Value::as_str);
+    // Several engines may have one.
+    for image in sandboxes.collect::<BTreeSet<_>>() {
         let _ = write!(
             out,
             "\nthe policy must admit the sandbox image: rootpin verify {image}"
@@ -273,5 +276,15 @@ mod tests {
             written.contains("hint: start rootpind, run systemctl restart"),
             "{written}"
         );
+    }
+
+    #[test]
+    fn a_sandbox_image_of_two_engines_is_named_once() {
+        let images = ["a.test/p:1", "b.test/p:1", "a.test/p:1"];
+        let said = text_of(&json!({ "diff": "", "sandbox-images": images }));
+        for image in images {
+            let line = format!("rootpin verify {image}");
+            assert_eq!(said.matches(&line).count(), 1, "{said}");
+        }
     }
 }

@@ -113,6 +113,7 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
                 dir.display()
             );
             if !yes && !agreed(&forget(&what)) {
+                output.value(&json!({ "version": 1 }), |_| NOTHING.to_owned());
                 return Ok(1);
             }
             let aside = state::start_anew(&dir).map_err(|error| failed(&error))?;
@@ -149,10 +150,13 @@ pub(super) fn run(control: &Path, verb: Verb, output: Output) -> Result<u8, Prob
                 }
                 let would = reset.run(control, true)?;
                 if !agreed(&forget(&shown(&would))) {
+                    output.value(&would, |_| NOTHING.to_owned());
                     return Ok(1);
                 }
             }
-            output.value(&reset.run(control, dry_run)?, shown);
+            output.value(&reset.run(control, dry_run)?, |value| {
+                with_dry_run(shown(value), value)
+            });
             Ok(0)
         }
         Verb::Acknowledge { lost } => acknowledge(control, lost, output),
@@ -208,6 +212,9 @@ fn told(control: &Path, request: StateRequest) -> Result<Value, Problem> {
             .map_err(|error| format!("the daemon's answer is not understood: {error}").into())
     })
 }
+
+/// After a no.
+const NOTHING: &str = "nothing is forgotten";
 
 /// The question after what would be forgotten.
 fn forget(what: &str) -> String {
@@ -348,7 +355,6 @@ fn reset_text(value: &Value) -> String {
     if lines.is_empty() {
         lines.push("nothing was seen under this root".to_owned());
     }
-    lines.extend(unchanged(value));
     lines.join("\n")
 }
 
@@ -377,14 +383,33 @@ fn contacts_text(value: &Value) -> String {
     if lines.is_empty() {
         lines.push("no time in the state is ahead of the clock".to_owned());
     }
-    lines.extend(unchanged(value));
     lines.join("\n")
 }
 
-fn unchanged(value: &Value) -> Option<String> {
-    value
-        .get("dry_run")
-        .and_then(Value::as_bool)
-        .unwrap_or_default()
-        .then(|| "nothing is changed: --dry-run".to_owned())
+/// What is shown, and after a dry run that nothing is changed. The question has no such line,
+/// because who is asked gave no `--dry-run`.
+fn with_dry_run(shown: String, value: &Value) -> String {
+    let is_dry = value.get("dry_run").and_then(Value::as_bool);
+    if is_dry.unwrap_or_default() {
+        format!("{shown}\nnothing is changed: --dry-run")
+    } else {
+        shown
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dry_run_says_that_nothing_is_changed_and_the_question_says_no_such_thing() {
+        let would = json!({ "dry_run": true, "forgotten": [] });
+        for what in [reset_text, contacts_text] {
+            let shown = what(&would);
+            assert!(!forget(&shown).contains("--dry-run"), "{shown}");
+            assert!(with_dry_run(shown, &would).ends_with("\nnothing is changed: --dry-run"));
+        }
+        let done = json!({ "dry_run": false, "forgotten": [] });
+        assert_eq!(with_dry_run(reset_text(&done), &done), reset_text(&done));
+    }
 }

@@ -12,8 +12,8 @@ use crate::operate::support::{SupportQuestion, archive, collect};
 use crate::problem::Problem;
 
 pub(super) const EXAMPLES: &str = "examples:\n  rootpin support\n  rootpin support --out /root/rootpin.tar --audit-lines 200\n\n\
-    It has: versions, rootpin.toml, the policy, status, state, metrics, doctor, the end of audit file and log, and what\n\
-    the engines make of their configurations. Passwords, tokens and private keys are taken out; names of images and\n\
+    It has: versions, rootpin.toml, the policy, status, state, metrics, doctor, the end of audit file and log, and what \
+    the engines make of their configurations. Passwords, tokens and private keys are taken out; names of images and \
     hosts are not. Look into it before you send it: tar -tf FILE";
 
 #[derive(Debug, clap::Args)]

@@ -23,8 +23,9 @@ pub(super) async fn prove(
     loop {
         let demand = demands.begin();
         let (result, differs) = tokio::join!(gates.canary(), gates.differs());
+        // Its words differ each time, as each proof is of other bytes.
         if let Err(Unproven::Passed(why)) = &result
-            && result != last
+            && !matches!(last, Err(Unproven::Passed(_)))
         {
             log::error!(
                 "engine {}: containerd does not ask the gate: {why}",

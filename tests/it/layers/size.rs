@@ -94,7 +94,7 @@ const PARTS: [(&str, &[&str], usize); 6] = [
         ],
         2_100,
     ),
-    ("The Update Framework", &["rootpin-trust/src/tuf/"], 2_100),
+    ("The Update Framework", &["rootpin-trust/src/tuf/"], 2_000),
     ("Notary v1", &["rootpin-trust/src/notary/"], 900),
     (
         "what the formats share: keys, JSON, floors, manifests",
@@ -105,7 +105,7 @@ const PARTS: [(&str, &[&str], usize); 6] = [
     (
         "the policy and its loading",
         &["rootpin-policy/src/"],
-        3_100,
+        2_700,
     ),
 ];
 

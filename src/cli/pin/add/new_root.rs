@@ -34,7 +34,7 @@ pub(super) fn add_new(
         let text = format!("the policy has no root {id:?}, and no rule would name it");
         return Err(Failure::Usage(Problem::hinted(
             text.clone(),
-            "say for which images it is, by --match registry.example/team/**",
+            "say for which images it is, by --match 'registry.example/team/**'",
         )));
     }
     let standing: Vec<&Rule> = policy

@@ -59,6 +59,10 @@ pub(in super::super) fn processes(
             {
                 DOCKERS_OWN.to_owned()
             }
+            // A path within the container leads to another socket here, or to none.
+            "containerd" | "dockerd" if *contained => {
+                "stop it, or install rootpin in that container too".to_owned()
+            }
             "containerd" => {
                 let socket = process
                     .option(&["address", "a"])

@@ -16,15 +16,30 @@ fn engines_that_nobody_named_are_told_and_weigh_less_in_containers_and_for_users
         process(2, "crio", 0, false),
         process(3, "dockerd", 0, true),
         process(4, "podman", 7, false),
+        process(5, "dockerd", 0, false),
+        process(6, "containerd", 0, true),
     ];
     let found = super::super::processes(&all, &[1], &[], &[]);
     let severities: Vec<_> = found.iter().map(|hole| hole.severity).collect();
     assert_eq!(
         severities,
-        [HoleSeverity::Open, HoleSeverity::Weak, HoleSeverity::Weak]
+        [
+            HoleSeverity::Open,
+            HoleSeverity::Weak,
+            HoleSeverity::Weak,
+            HoleSeverity::Open,
+            HoleSeverity::Weak
+        ]
     );
     assert!(found.iter().all(|hole| !hole.found.contains('\u{1b}')));
-    let lines = found[1].change.split_once(":\n").unwrap().1;
+    for contained in [&found[1], &found[4]] {
+        assert!(
+            !contained.change.contains("/run/"),
+            "its socket is at no path of this host: {}",
+            contained.change
+        );
+    }
+    let lines = found[3].change.split_once(":\n").unwrap().1;
     let config: crate::config::Config = toml::from_str(lines).unwrap();
     assert_eq!(
         config.dockers[0].authz.as_deref(),
