@@ -22,6 +22,7 @@ class rootpin (
   }
 
   if $policy {
+    $put_policy = '/usr/libexec/rootpin/put-policy'
     # Laid beside the policy in force, and checked there. Puppet writes each file by rename.
     file { '/var/cache/rootpin':
       ensure  => directory,
@@ -38,14 +39,15 @@ class rootpin (
       force   => true,
       owner   => 'root',
       group   => 'root',
-      mode    => 'u=rwX,go=rX',
+      mode    => '0644', # Puppet adds the search permission of folders
     }
-    # What the check refuses is not put in place, and is tried again in each run. By a shell: noop asks a program before the package is there.
+    # What the check refuses is not put in place, and is tried again in each run. Puppet runs `unless` also with noop, when the package
+    # may not be there yet, and fails where a program is not found.
     exec { 'put-policy':
-      path     => ['/usr/libexec/rootpin', '/usr/bin', '/bin'],
+      path     => ['/usr/bin', '/bin'],
       provider => shell,
-      command  => 'put-policy /var/cache/rootpin/policy',
-      unless   => 'put-policy --check /var/cache/rootpin/policy',
+      command  => "${put_policy} /var/cache/rootpin/policy",
+      unless   => "test -x ${put_policy} && ${put_policy} --check /var/cache/rootpin/policy",
       require  => File['/var/cache/rootpin/policy'],
       before   => Service['rootpind.service'],
     }
@@ -67,11 +69,12 @@ class rootpin (
     true    => " --restart '${engine_service}'",
     default => '',
   }
+  $have_engines_ask = '/usr/libexec/rootpin/have-engines-ask'
   exec { 'have-engines-ask':
-    path     => ['/usr/libexec/rootpin', '/usr/sbin', '/usr/bin', '/sbin', '/bin'],
+    path     => ['/usr/sbin', '/usr/bin', '/sbin', '/bin'],
     provider => shell,
-    command  => "have-engines-ask --platform ${platform}${restart}",
-    unless   => "have-engines-ask --check --platform ${platform}${restart}",
+    command  => "${have_engines_ask} --platform ${platform}${restart}",
+    unless   => "test -x ${have_engines_ask} && ${have_engines_ask} --check --platform ${platform}${restart}",
     require  => Exec['rootpin state acknowledge'],
   }
 }
