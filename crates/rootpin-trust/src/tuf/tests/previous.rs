@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::host::Host;
 use super::publisher::Publisher;
 use crate::tuf::Update;
-use crate::{FetchFrom, Refusal, Verification as _};
+use crate::{Code, FetchFrom, Refusal, Verification as _};
 
 #[test]
 fn a_second_look_of_a_process_asks_for_the_next_root_and_the_timestamp_alone() {
@@ -54,18 +54,26 @@ fn what_another_pinned_root_verified_is_verified_anew() {
 }
 
 #[test]
-fn what_an_update_fetched_before_it_failed_is_left_though_nobody_asked_for_its_floors() {
+fn what_an_update_fetched_before_its_source_broke_off_is_left_though_nobody_asked_for_its_floors() {
     let mut publisher = Publisher::new();
     publisher.publish_root(&[]);
-    publisher.files.remove("timestamp.json");
     let host = Host::of(&publisher);
     let mut update = Update::start(&host.pins, Vec::new(), None, host.now());
     let result = update.run(|want| {
+        let name = want.request.file_name();
+        if name == "3.root.json" {
+            return Err(Refusal::new(
+                Code::SourceUnreachable,
+                "nothing",
+                "an answer",
+                "",
+            ));
+        }
         let is_source = matches!(want.from, FetchFrom::Source);
-        let file = publisher.files.get(&want.request.file_name());
-        Ok::<_, Refusal>(file.filter(|_| is_source).cloned().into())
+        let file = publisher.files.get(&name);
+        Ok(file.filter(|_| is_source).cloned().into())
     });
-    assert!(result.is_err());
+    assert_eq!(result.unwrap_err().code.as_str(), "source-unreachable");
     let files = update.files();
     let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names, ["2.root.json"]);
