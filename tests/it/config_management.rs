@@ -205,6 +205,7 @@ struct Engines {
 
 const ROOTPIN: &str = r#"#!/bin/sh
 is() { [ "$(cat $1)" = "$(cat $2)" ]; }
+[ ! -e mistake ] || { echo '{"error":"x","outcome":"unjudged"}'; exit 2; }
 case "$*" in
   *--dry-run*)
     diff=x stale=true restart='"e"' then="$THEN"
@@ -332,6 +333,22 @@ fn without_units_to_restart_no_engine_is_restarted_and_nothing_is_left_to_do() {
     assert_eq!(host.restart(), ("restart containerd".to_owned(), true));
 }
 
+#[test]
+fn a_rootpind_that_runs_is_not_restarted_by_a_configuration_with_a_mistake() {
+    let host = Engines::new(["2", "2", "1", "1"]);
+    host.set("mistake", "");
+    assert_eq!(host.restart(), (String::new(), false));
+    host.remove("mistake");
+    host.set("incurable", "");
+    let restarted = "restart rootpind, restart containerd".to_owned();
+    assert_eq!(host.restart(), (restarted, true));
+    // Nor is it forgotten meanwhile that a restart of the engine cured nothing.
+    host.set("mistake", "");
+    assert_eq!(host.restart(), (String::new(), false));
+    host.remove("mistake");
+    assert_eq!(host.restart(), (String::new(), false));
+}
+
 /// Ansible's own modules do what `have-engines-ask` does for others: the order of its tasks counts.
 #[test]
 fn the_role_of_ansible_notes_a_restart_that_was_made_and_fails_before_the_next_one() {
@@ -360,6 +377,8 @@ fn a_run_fails_where_install_left_something_or_another_engine_is_to_be_restarted
         "systemctl restart containerd-2",
         "systemctl restart containerd docker",
         "systemctl restart containerd, systemctl restart docker",
+        "systemctl restart containerd, or my-engine, systemctl restart docker",
+        "systemctl restart docker, systemctl restart my-engine, or containerd",
         "snap restart containerd",
         "boot the node anew",
         r#"what restarts the engine \"containerd\""#,

@@ -328,11 +328,7 @@ impl RepairPlan {
             } = drop_in::edits(facts, config, &text, exactly, tools.platform)?;
             if annotations {
                 let edit = toml_file::cri_annotations(config, &edits)?;
-                // Its import is written in its turn.
-                match edits.iter_mut().find(|known| known.path == edit.path) {
-                    Some(known) => *known = edit,
-                    None => edits.push(edit),
-                }
+                add_annotations(&mut edits, edit);
             }
             if tried.contains(&edits) {
                 continue;
@@ -430,6 +426,15 @@ impl RepairPlan {
             }
         }
         Ok(done)
+    }
+}
+
+/// Adds the edit that has CRI tell names. The file that imports the drop-in is written in its turn.
+/// Any other one comes first: a gate that is asked before that can't bind a tag to its digest.
+fn add_annotations(edits: &mut Vec<FileEdit>, edit: FileEdit) {
+    match edits.iter_mut().find(|known| known.path == edit.path) {
+        Some(known) => *known = edit,
+        None => edits.insert(0, edit),
     }
 }
 

@@ -273,6 +273,21 @@ fn a_list_of_folders_is_cut_where_that_loses_nothing_and_else_not_before_a_perso
 }
 
 #[test]
+fn cri_tells_names_before_the_drop_in_is_in_force_wherever_the_writing_is_cut_off() {
+    for (main, wanted) in [
+        (IMPORTS, ["config.toml", "conf.d/rootpin.toml"]),
+        ("version = 2\n", ["conf.d/rootpin.toml", "config.toml"]),
+    ] {
+        let (folder, facts) = host("1.7.24", main, &[]);
+        let mut edits = edits(&facts);
+        let edit = toml_file::cri_annotations(config(&facts), &edits).unwrap();
+        super::add_annotations(&mut edits, edit);
+        let order: Vec<_> = edits.iter().map(|edit| edit.path.clone()).collect();
+        assert_eq!(order, wanted.map(|name| folder.path().join(name)), "{main}");
+    }
+}
+
+#[test]
 fn the_one_key_of_cri_1_7_goes_into_the_file_whose_section_is_in_force() {
     let section =
         "# cri\n[plugins.\"io.containerd.grpc.v1.cri\"]\n  sandbox_image = \"x\" # ours\n";
