@@ -447,7 +447,7 @@ const HINT: &str = "have the publisher tell you the fingerprint by another way (
 /// Of an image that nobody signed.
 const NOTHING_NOTICE: &str =
     "UNVERIFIED: this is what was answered just now. Nothing was shown that could be pinned.";
-const NOTHING_HINT: &str = "ask the publisher whether and where the image is signed; to sign it by a root of your own: rootpin repo init DIR --names PATTERN, then rootpin repo endorse NAME --repo DIR";
+const NOTHING_HINT: &str = "ask the publisher whether and where the image is signed; to sign it by a root of your own: rootpin repo init DIR --names PATTERN, then rootpin repo --repo DIR endorse NAME";
 
 #[cfg(test)]
 mod tests {

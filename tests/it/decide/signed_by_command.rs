@@ -290,7 +290,7 @@ async fn an_unsigned_image_is_scanned_before_anything_is_pinned_and_makes_no_bun
     // There is no fingerprint that could be compared.
     let hint = scanned["hint"].as_str().unwrap();
     assert!(
-        hint.contains("rootpin repo endorse") && !hint.contains("fingerprint"),
+        hint.contains("rootpin repo --repo DIR endorse NAME") && !hint.contains("fingerprint"),
         "{hint}"
     );
     let pinned = policy(&dir.path().join("pinned"), &alone(&server), "p256");
