@@ -179,6 +179,9 @@ impl Decider {
     /// Break-glass, if it is in force now.
     #[must_use]
     pub fn break_glass(&self, now: Timestamp) -> Option<Arc<BreakGlass>> {
+        // Without any, the kernel is not asked which boot this is.
+        let slot = self.glass.0.read();
+        slot.unwrap_or_else(PoisonError::into_inner).as_ref()?;
         let (glass, why_not) = self.break_glass_standing(&HostTime::at(now))?;
         why_not.is_none().then_some(glass)
     }

@@ -251,13 +251,13 @@ impl StoreIndex {
         }
     }
 
-    /// Has the namespace followed, if that can be.
+    /// Has the namespace followed, as soon as that can be.
     fn want(&self, namespace: &str) {
         let mut known = self.lock();
-        if known.is_connected && known.wanted.len() < MAX_NAMESPACES {
+        if known.wanted.len() < MAX_NAMESPACES {
             known.wanted.insert(namespace.to_owned());
-            self.wants.notify_one();
         }
+        self.wants.notify_one();
     }
 
     /// The next namespace that is wanted.

@@ -47,6 +47,8 @@ pub(crate) struct ContainerdClient {
     endpoint: Endpoint,
     channel: Channel,
     documents: Mutex<Documents>,
+    /// The namespace in which the last lease was found.
+    of_last_lease: Mutex<String>,
 }
 
 /// What blobs were found to be. A digest says it for good.
@@ -79,6 +81,7 @@ impl ContainerdClient {
             channel: endpoint.connect_lazy(),
             endpoint,
             documents: Mutex::default(),
+            of_last_lease: Mutex::default(),
         })
     }
 
@@ -135,24 +138,37 @@ impl ContainerdClient {
     /// # Errors
     /// containerd's own.
     pub(crate) async fn namespaces_of_lease(&self, lease: &str) -> Result<Vec<String>, Status> {
+        // Most are where the last one was, which is asked while the namespaces are listed.
+        let last = self.of_last_lease().clone();
+        let (namespaces, in_last) = tokio::join!(self.namespaces(), self.has_lease(&last, lease));
         let mut found = Vec::new();
-        for namespace in self.namespaces().await? {
-            let request = within(
-                &namespace,
-                ListRequest {
-                    filters: Vec::new(),
-                },
-            )?;
-            let leases = LeasesClient::new(self.channel())
-                .list(request)
-                .await?
-                .into_inner()
-                .leases;
-            if leases.iter().any(|known| known.id == lease) {
+        for namespace in namespaces? {
+            let has_it = match in_last {
+                Ok(has_it) if namespace == last => has_it,
+                _ => self.has_lease(&namespace, lease).await?,
+            };
+            if has_it {
                 found.push(namespace);
             }
         }
+        if let Some(first) = found.first() {
+            self.of_last_lease().clone_from(first);
+        }
         Ok(found)
+    }
+
+    async fn has_lease(&self, namespace: &str, lease: &str) -> Result<bool, Status> {
+        let filters = Vec::new();
+        let request = within(namespace, ListRequest { filters })?;
+        let answer = LeasesClient::new(self.channel()).list(request).await?;
+        let mut leases = answer.into_inner().leases.into_iter();
+        Ok(leases.any(|known| known.id == lease))
+    }
+
+    fn of_last_lease(&self) -> MutexGuard<'_, String> {
+        self.of_last_lease
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The namespaces that hold a blob.

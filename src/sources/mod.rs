@@ -5,7 +5,7 @@
 //! no answer, credentials wanted, too much, or another answer.
 
 mod artifacts;
-mod at_once;
+pub(crate) mod at_once;
 mod auth;
 pub(crate) mod backoff;
 mod blob_stream;

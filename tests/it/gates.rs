@@ -548,6 +548,17 @@ fn a_lease_alone_tells_the_namespace() {
         &[("containerd-lease", "unknown")],
         "no-statement",
     );
+    // Where it was found last it is looked for first, and not believed to be.
+    assert_allowed(&world, image.unpack(), &[("containerd-lease", "lease-1")]);
+    let containerd = &world.containerd;
+    containerd.hold("default", |held| held.leases.clear());
+    containerd.hold("evil", |held| held.leases.push("lease-1".to_owned()));
+    assert_refused(
+        &world,
+        image.unpack(),
+        &[("containerd-lease", "lease-1")],
+        "no-statement",
+    );
 }
 
 #[test]

@@ -41,7 +41,7 @@ use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt as _;
 use prost::Message;
 use tokio::net::UnixListener;
-use tokio::sync::mpsc;
+use tokio::sync::{Barrier, mpsc};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::{UnboundedReceiverStream, UnixListenerStream};
 use tonic::body::Body;
@@ -120,6 +120,7 @@ struct Inner {
     moved: Mutex<HashMap<String, String>>,
     renamed: Mutex<Option<Renamed>>,
     hung_call: Mutex<Option<(&'static str, &'static str)>>,
+    together: Mutex<Option<(&'static str, Arc<Barrier>)>>,
 }
 
 /// A record that gets another name while it is asked for.
@@ -150,6 +151,7 @@ impl Containerd {
             moved: Mutex::default(),
             renamed: Mutex::default(),
             hung_call: Mutex::default(),
+            together: Mutex::default(),
         };
         let this = Self {
             inner: Arc::new(inner),
@@ -312,6 +314,11 @@ impl Containerd {
         *self.inner.hung_call.lock().unwrap() = Some((namespace, call));
     }
 
+    /// From now on this call is answered once so many of them wait for it.
+    pub fn answers_together(&self, call: &'static str, count: usize) {
+        *self.inner.together.lock().unwrap() = Some((call, Arc::new(Barrier::new(count))));
+    }
+
     /// Whether the record of that name was renamed right now.
     fn is_renamed(&self, namespace: &str, name: &str) -> bool {
         let renamed = {
@@ -408,6 +415,11 @@ async fn answer(inner: Arc<Inner>, request: Request<axum::body::Body>) -> Respon
         namespace.as_deref() == Some(hung) && request.uri().path().ends_with(call)
     }) {
         std::future::pending::<()>().await;
+    }
+    let together = inner.together.lock().unwrap().clone();
+    let together = together.filter(|(call, _)| request.uri().path().ends_with(call));
+    if let Some((_, waiting)) = together {
+        waiting.wait().await;
     }
     let lease = header(request.headers(), "containerd-lease");
     let known = inner.held.lock().unwrap().clone();

@@ -10,6 +10,7 @@ use super::{ClaimSearch, LayerUnknown, NameLookup, annotation};
 use crate::decide::{NameSource, NamespaceView};
 use crate::doors::store_index::StoreIndex;
 use crate::engines::containerd::{BlobInfo, ContainerdClient, RecordedName};
+use crate::sources::at_once::all;
 use rootpin_trust::image::{Descriptor, Digest};
 
 /// A layer in a namespace of a containerd, and what else tells of it.
@@ -23,6 +24,9 @@ pub(in crate::doors) struct LayerQuestion<'a> {
     /// What each shorter way may take of the question's time, so that the listing has the most.
     pub(in crate::doors) share: Duration,
 }
+
+/// So often what the index leads to is asked for, where it leads elsewhere than a moment ago.
+const MAX_ROUNDS: usize = 3;
 
 /// What containerd shows of a namespace.
 type Shown = (Vec<BlobInfo>, Vec<RecordedName>);
@@ -62,10 +66,9 @@ impl LayerQuestion<'_> {
     /// came from. The index knows these by the documents' bytes, so that it leads to no less than
     /// labels do; and of what it leads to, only what a listing would look at counts, since the same
     /// code looks at it, with labels asked for anew. `None`: the index doesn't follow the namespace,
-    /// or leads to so much that a listing costs less, or elsewhere than a moment ago.
+    /// or leads to so much that a listing costs less, or elsewhere each time.
     async fn gather_by_index(&self) -> Option<Result<NamespaceView, LayerUnknown>> {
-        let is_up_to_date = self.index.is_up_to_date(self.containerd, self.namespace);
-        if !is_up_to_date.await {
+        if !self.index.can_be_used(self.namespace) {
             return None;
         }
         let shown = tokio::time::timeout(self.share, self.shown_by_index()).await;
@@ -74,47 +77,69 @@ impl LayerQuestion<'_> {
     }
 
     async fn shown_by_index(&self) -> Option<Shown> {
-        let Self {
-            containerd,
-            namespace,
-            layer,
-            ..
-        } = *self;
-        let own = containerd.info(namespace, &layer.digest).await.ok()?;
-        let variants = own.as_ref().and_then(BlobInfo::variants);
-        let mut wanted: BTreeSet<Digest> = variants.into_iter().flatten().collect();
-        wanted.insert(layer.digest);
-        let layers: Vec<Digest> = wanted.iter().copied().collect();
-        let way = self.index.way(namespace, &layers)?;
-        let (documents, names) = &way;
+        let (index, namespace, own) = (self.index, self.namespace, self.layer.digest);
         let (_, manifest) = annotation(self.annotations);
-        wanted.extend(documents.iter().copied().chain(manifest));
-        let found = async {
-            let mut blobs = BTreeMap::new();
-            for digest in &wanted {
-                let Some(info) = containerd.info(namespace, digest).await? else {
-                    continue;
-                };
-                let document = containerd.document(namespace, &info).await?;
-                if let Some(config) = document.and_then(|document| document.config())
-                    && let Some(info) = containerd.info(namespace, &config).await?
-                {
-                    blobs.insert(config, info);
+        let mut layers = vec![own];
+        for _ in 0..MAX_ROUNDS {
+            let way = index.way(namespace, &layers)?;
+            let (documents, names) = &way;
+            let wanted = layers.iter().chain(documents).chain(&manifest);
+            let shown = self.shown(wanted.copied().collect(), names).await.ok()?;
+            let info = shown.0.iter().find(|info| info.digest == own);
+            let variants = info.and_then(BlobInfo::variants).into_iter().flatten();
+            let found: BTreeSet<Digest> = variants.chain([own]).collect();
+            let found: Vec<Digest> = found.into_iter().collect();
+            if found == layers {
+                // Afterwards: then nothing is missing that was written before the question, and no
+                // record was renamed between two of these requests to a name that is not among them.
+                if !index.is_up_to_date(self.containerd).await {
+                    return None;
                 }
-                blobs.insert(*digest, info);
+                if index.way(namespace, &layers)? == way {
+                    return Some(shown);
+                }
             }
-            let mut records = Vec::new();
-            for name in names {
-                records.extend(containerd.recorded_name(namespace, name).await?);
+            layers = found;
+        }
+        None
+    }
+
+    /// These blobs, the configurations that they list, and these records, all asked for at once, in
+    /// the order of a listing, which is that of digests and names.
+    async fn shown(&self, mut wanted: BTreeSet<Digest>, names: &[String]) -> Result<Shown, Status> {
+        let (containerd, namespace) = (self.containerd, self.namespace);
+        let config = |digest: &Digest| containerd.known_document(digest)?.config();
+        let configs: Vec<Digest> = wanted.iter().filter_map(config).collect();
+        wanted.extend(configs);
+        let wanted = &wanted;
+        let blob = |digest: Digest| async move {
+            let Some(info) = containerd.info(namespace, &digest).await? else {
+                return Ok::<_, Status>(Vec::new());
+            };
+            let document = containerd.document(namespace, &info).await?;
+            let config = document.and_then(|document| document.config());
+            let mut blobs = vec![info];
+            if let Some(config) = config.filter(|config| !wanted.contains(config)) {
+                blobs.extend(containerd.info(namespace, &config).await?);
             }
-            // In the order of a listing, which is that of digests and names.
-            Ok::<_, Status>((blobs.into_values().collect::<Vec<_>>(), records))
+            Ok(blobs)
         };
-        let shown = found.await.ok()?;
-        // A record that was renamed between two of these requests is under none of its names.
-        let is_same = self.index.is_up_to_date(containerd, namespace).await
-            && self.index.way(namespace, &layers)? == way;
-        is_same.then_some(shown)
+        let blobs: Vec<_> = wanted.iter().copied().map(blob).collect();
+        let (blobs, records) = tokio::join!(all(blobs), self.records(names));
+        let mut by_digest = BTreeMap::new();
+        for found in blobs {
+            by_digest.extend(found?.into_iter().map(|info| (info.digest, info)));
+        }
+        Ok((by_digest.into_values().collect(), records?))
+    }
+
+    /// What the records of these names tell now.
+    async fn records(&self, names: &[String]) -> Result<Vec<RecordedName>, Status> {
+        let (containerd, namespace) = (self.containerd, self.namespace);
+        let records = names.iter();
+        let records = records.map(|name| containerd.recorded_name(namespace, name));
+        let records = all(records.collect::<Vec<_>>()).await.into_iter();
+        records.filter_map(Result::transpose).collect()
     }
 
     /// What these blobs and records say of the layer.
@@ -160,23 +185,13 @@ impl LayerQuestion<'_> {
         if documents.is_empty() || most_believed == NameSource::Record && recorded.is_empty() {
             return None;
         }
-        let (blobs, records) = tokio::try_join!(
-            async {
-                let mut blobs = Vec::new();
-                for digest in &documents {
-                    blobs.extend(containerd.info(namespace, digest).await?);
-                }
-                Ok::<_, Status>(blobs)
-            },
-            async {
-                let mut records = Vec::new();
-                for name in &recorded {
-                    records.extend(containerd.recorded_name(namespace, name).await?);
-                }
-                Ok(records)
-            }
-        )
-        .ok()?;
+        let blobs = documents.iter();
+        let blobs = blobs.map(|digest| containerd.info(namespace, digest));
+        let blobs = all(blobs.collect::<Vec<_>>());
+        let (blobs, records) = tokio::join!(blobs, self.records(&recorded));
+        let blobs = blobs.into_iter().filter_map(Result::transpose);
+        let blobs = blobs.collect::<Result<Vec<_>, _>>().ok()?;
+        let records = records.ok()?;
         let search = ClaimSearch::of(containerd, namespace, &blobs);
         let place = search.place(self.names, &records, layer, annotations).await;
         let mut place = place.ok()?;

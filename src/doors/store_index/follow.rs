@@ -2,10 +2,11 @@
 //! records that a listing would show.
 //!
 //! containerd broadcasts events in one order, each before the call that caused it returns. So a
-//! question publishes a mark of its own and waits until that comes back: then all that whoever asks
-//! had written before is in the index. What another client writes at the same time may be missing,
-//! as it may be in a listing. So may a blob that whoever asks did not write itself, since it came
-//! first from another client whose call has not returned: `AlreadyExists` can precede its event.
+//! question publishes a mark of its own, after it has asked for what the index leads to, and waits
+//! until that comes back: where the index leads to no more then, it led to all that whoever asks had
+//! written before. What another client writes at the same time may be missing, as it may be in a
+//! listing. So may a blob that whoever asks did not write itself, since it came first from another
+//! client whose call has not returned: `AlreadyExists` can precede its event.
 
 use std::time::Duration;
 
@@ -16,10 +17,13 @@ use crate::engines::containerd::events::{StoreChange, StoreEvents, publish_mark,
 use crate::engines::containerd::{BlobInfo, ContainerdClient};
 use crate::nonce;
 
-/// Until the events are subscribed to again, at first and at last.
-const AGAIN: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// Until the events are subscribed to again, at first and at last; or until the next question.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(30));
+/// Until a containerd that does not answer is looked for again, at most: it is being restarted, and
+/// is to be followed before it asks.
+const AWAY: Duration = Duration::from_millis(500);
 /// How long the first mark is waited for: the subscription may not stand yet.
-const FIRST: Duration = Duration::from_millis(20);
+const FIRST: Duration = Duration::from_millis(5);
 /// A mark that takes longer to come back costs more than a listing. And so long the follower stands
 /// back for each blob that it reads while questions list.
 const SOON: Duration = Duration::from_millis(500);
@@ -30,7 +34,8 @@ const READ: Duration = Duration::from_secs(5);
 pub(in crate::doors) async fn follow(containerd: &ContainerdClient, index: &StoreIndex) {
     let (mut pause, mut has_read) = (AGAIN.0, false);
     loop {
-        match tells_of_blobs(containerd).await {
+        let tells = tells_of_blobs(containerd).await;
+        match &tells {
             Ok(true) => {
                 let mut has_stood = false;
                 tokio::select! {
@@ -49,26 +54,40 @@ pub(in crate::doors) async fn follow(containerd: &ContainerdClient, index: &Stor
                 Err(status) => log::debug!("reading what containerd has: {status}"),
             },
             Ok(false) => pause = AGAIN.1,
-            Err(status) => log::debug!("the version of containerd: {status}"),
+            Err(status) => {
+                log::debug!("the version of containerd: {status}");
+                pause = pause.min(AWAY);
+            }
         }
-        tokio::time::sleep(pause).await;
+        match tells {
+            Ok(false) => tokio::time::sleep(pause).await,
+            // A question shows that containerd is there again.
+            Ok(true) | Err(_) => index.until_wanted(pause).await,
+        }
         pause = (pause * 2).min(AGAIN.1);
     }
 }
 
 impl StoreIndex {
-    /// Whether the index of that namespace has all that was written before this call. If it could
-    /// have and has not, it will be followed from now on.
-    pub(in crate::doors) async fn is_up_to_date(
-        &self,
-        containerd: &ContainerdClient,
-        namespace: &str,
-    ) -> bool {
-        if !self.is_followed(namespace) {
+    /// Whether the index of that namespace may know all. If it could and does not, the namespace
+    /// will be followed from now on.
+    pub(in crate::doors) fn can_be_used(&self, namespace: &str) -> bool {
+        let follows = self.is_followed(namespace);
+        if !follows {
             self.want(namespace);
-            return false;
         }
-        !self.is_behind(AGAIN.1) && self.mark_comes_back(containerd, SOON).await
+        follows && !self.is_behind(AGAIN.1)
+    }
+
+    /// Whether the index of each namespace that is followed has all that was written before this
+    /// call.
+    pub(in crate::doors) async fn is_up_to_date(&self, containerd: &ContainerdClient) -> bool {
+        self.mark_comes_back(containerd, SOON).await
+    }
+
+    /// So long, or until a question wants a namespace.
+    async fn until_wanted(&self, pause: Duration) {
+        let _ = tokio::time::timeout(pause, self.wants.notified()).await;
     }
 
     /// While it lives, a question lists a namespace.
@@ -257,6 +276,21 @@ mod tests {
         // But not for ever.
         let _always = index.lists();
         index.until_nothing_is_listed().await;
+    }
+
+    #[tokio::test]
+    async fn a_question_ends_the_pause_before_the_events_are_subscribed_to_again() {
+        let index = StoreIndex::default();
+        let waiting = index.until_wanted(Duration::from_secs(3600));
+        tokio::pin!(waiting);
+        let now = Duration::ZERO;
+        assert!(tokio::time::timeout(now, &mut waiting).await.is_err());
+        assert!(!index.can_be_used("default"), "no stream");
+        assert!(tokio::time::timeout(now, &mut waiting).await.is_ok());
+        // And its namespace is read then, although containerd may not list it yet.
+        index.connect();
+        let wanted = tokio::time::timeout(now, index.wanted()).await;
+        assert_eq!(wanted.unwrap(), "default");
     }
 
     #[test]

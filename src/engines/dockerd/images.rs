@@ -155,6 +155,7 @@ fn named(summary: &ImageSummary) -> Vec<DockerName> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::try_reader;
 
     fn told(text: &str) -> Vec<(String, Option<String>, Option<String>)> {
         let all: Vec<ImageSummary> = serde_json::from_str(text).unwrap();
@@ -234,5 +235,23 @@ mod tests {
                 ]
             );
         }
+    }
+
+    #[test]
+    fn fuzz_no_list_of_images_makes_its_reader_panic_or_leaves_one_without_a_name() {
+        let example = format!(
+            r#"[{{"Id":"{0}","RepoTags":["a:1","<none>:<none>"],"RepoDigests":["r.example/a@{0}"],"Descriptor":{{"digest":"{0}"}}}}]"#,
+            Digest::of(b"one")
+        );
+        let list = |bytes: &[u8]| -> Vec<DockerImage> {
+            let all: Vec<ImageSummary> = serde_json::from_slice(bytes).unwrap_or_default();
+            all.into_iter().map(read).collect()
+        };
+        assert_eq!(list(example.as_bytes()).len(), 1);
+        try_reader("docker-images", &[example.as_bytes()], |bytes| {
+            for image in list(bytes) {
+                assert!(!image.names.is_empty());
+            }
+        });
     }
 }
