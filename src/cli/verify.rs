@@ -223,9 +223,10 @@ fn signatures_text(value: &Value) -> String {
                 (None, Some(key)) => format!(" that names {key}"),
                 (None, None) => String::new(),
             };
+            // Whatever text a pinned key signed.
             let tag = one["tag"]
                 .as_str()
-                .map_or(String::new(), |tag| format!(", tag {tag}"));
+                .map_or(String::new(), |tag| format!(", tag {}", tag.escape_debug()));
             let word = match one["why_not"].as_str() {
                 None => "counts".to_owned(),
                 Some(why) => format!("does not count: {why}"),
@@ -240,4 +241,21 @@ fn signatures_text(value: &Value) -> String {
         }
     }
     lines.iter().map(|line| ["\n", line].concat()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_signed_tag_writes_no_line_of_its_own() {
+        let found = json!([{ "format": "sigstore-bundle", "key": "k", "tag": "v1\nallowed: all" }]);
+        let value =
+            json!({ "signatures": [{ "root": "builder", "binds": "tag", "found": found }] });
+        let text = signatures_text(&value);
+        assert!(text.contains("tag v1\\nallowed: all: counts"), "{text}");
+        assert!(text.lines().all(|line| !line.starts_with("allowed")));
+    }
 }

@@ -61,18 +61,18 @@ impl Certificate {
         let constraints = body
             .get_extension::<BasicConstraints>()
             .map_err(|error| unread(&error))?;
+        // What never ends has the last second of the year 9999 (RFC 5280, section 4.1.2.5), and a
+        // timestamp here can't be that late.
         let time = |time: &Time| {
-            let seconds = i64::try_from(time.to_unix_duration().as_secs()).ok();
-            seconds
-                .and_then(|seconds| Timestamp::from_second(seconds).ok())
-                .ok_or_else(|| unread(&"a date out of range"))
+            let seconds = i64::try_from(time.to_unix_duration().as_secs()).unwrap_or(i64::MAX);
+            Timestamp::from_second(seconds).unwrap_or(Timestamp::MAX)
         };
         let read = Self {
             key,
             sha256: Digest::of(der),
             common_name: common_name(&certificate),
-            not_before: time(&body.validity().not_before)?,
-            not_after: time(&body.validity().not_after)?,
+            not_before: time(&body.validity().not_before),
+            not_after: time(&body.validity().not_after),
             authority: constraints.is_some_and(|(_, constraints)| constraints.ca),
             weak: WEAK.contains(&certificate.signature_algorithm().oid),
         };

@@ -112,7 +112,7 @@ pub(crate) fn json(bytes: &[u8], what: &str) -> Result<Vec<u8>, String> {
 }
 
 pub(crate) const OTHER_NAMES: &str =
-    "its payload has a member in other letters, which other tools would take for the right one";
+    "it has a member in other letters, which other tools would take for the right one";
 
 /// Whether an object has a member that Go's `encoding/json`, by which cosign and Notation read it,
 /// takes for a field that is written in other letters.

@@ -94,11 +94,11 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
     };
     let sources = Sources::new(Arc::new(arguments.asking.credentials()));
     let (mut scanned, mut texts, mut failed) = (Vec::new(), Vec::new(), None);
-    let (mut shows_key, mut has_answer) = (false, false);
+    let (mut shows_root, mut shows_signature, mut has_answer) = (false, false, false);
     for target in &targets {
         let (text, value) = match ask(&sources, target, 1).await {
             Ok(seen) => {
-                (shows_key, has_answer) = (true, true);
+                (shows_root, has_answer) = (true, true);
                 scan_of(&seen)
             }
             Err(refusal) => {
@@ -118,7 +118,7 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
             Ok(found) => {
                 has_answer = true;
                 let (mut text, value) = found.shown(name);
-                shows_key |= found.has_signature();
+                shows_signature = found.has_signature();
                 if found.found.is_empty() && !is_covered {
                     text.push_str(&by_no_rule(&name.repository));
                 }
@@ -141,10 +141,10 @@ pub(super) async fn run(arguments: Arguments, output: Output) -> Result<u8, Fail
     if let (false, true, Some(refusal)) = (has_answer, targets.len() < 2, &failed) {
         return Err(unknown(refusal));
     }
-    let (notice, hint) = if shows_key {
-        (NOTICE, HINT)
-    } else {
-        (NOTHING_NOTICE, NOTHING_HINT)
+    let (notice, hint) = match (shows_root, shows_signature) {
+        (true, _) => (NOTICE, HINT),
+        (false, true) => (NOTICE, SIGNATURE_HINT),
+        (false, false) => (NOTHING_NOTICE, NOTHING_HINT),
     };
     let value = json!({ "version": 1, "verified": false, "scanned": scanned, "hint": hint });
     output.value(&value, |_| {
@@ -444,6 +444,9 @@ const NOTICE: &str = "UNVERIFIED: this is what was answered just now. Whoever an
     so a fingerprint that you copy from here proves nothing.";
 const HINT: &str = "have the publisher tell you the fingerprint by another way (in person, by phone, on paper, from the key file itself), \
     compare it with this, and give theirs to: rootpin pin add ID --scan NAME --fingerprint FINGERPRINT";
+/// Of an image that has signatures alone: the key that verifies them is not in them.
+const SIGNATURE_HINT: &str = "have the publisher give you the file of the key or certificate, and its fingerprint by another way (in person, by phone, on paper), \
+    compare it with this, and give both to: rootpin pin add ID --type cosign --from FILE --match PATTERN --fingerprint FINGERPRINT; of a certificate --type notation";
 /// Of an image that nobody signed.
 const NOTHING_NOTICE: &str =
     "UNVERIFIED: this is what was answered just now. Nothing was shown that could be pinned.";

@@ -99,6 +99,10 @@ fn signers(
         let why = "here a signature, its expiry and its certificates' dates always count";
         proposal.leave(file, format!("{name}: override {changed}"), why);
     }
+    if statement.level == "permissive" {
+        let why = "notation logs a signature or a certificate that is over, and takes it; here it is refused";
+        proposal.leave(file, format!("{name}: level \"permissive\""), why);
+    }
     proposal.leave(
         file,
         "revocation and time stamps",

@@ -171,6 +171,12 @@ async fn a_scan_shows_the_formats_and_the_keys_that_an_image_s_signatures_name()
             names.is_none_or(|part| claimed.unwrap().contains(part)),
             "{claimed:?}"
         );
+        // The key is not in a signature: `--scan` could not pin it.
+        let hint = scanned["hint"].as_str().unwrap();
+        assert!(
+            hint.contains("--from FILE") && !hint.contains("--scan"),
+            "{hint}"
+        );
         // Without a rule too, before anything is pinned.
         let nothing = policy(dir.path(), "", "p256");
         let (code, scanned) = rootpin(&["pin", "scan", &server.name(), "--policy", &nothing]).await;

@@ -99,6 +99,12 @@ fn mistakes_in_a_cosign_root_are_found() {
         ("keys = []", "bad-value"),
         (&format!("keys = [\"{id}\"]"), "bad-key"),
         ("keys = [\"SHA256:abc\"]", "bad-key"),
+        (&format!("keys = [\"sha256:{id}\"]"), "bad-key"),
+        (&format!("keys = [\"{}\"]", ["AB"; 32].join(":")), "bad-key"),
+        (
+            &format!("keys = [\"sha256 Fingerprint={}\"]", ["AB"; 32].join(":")),
+            "bad-key",
+        ),
         ("keys = [\"roots/acme.json\"]", "bad-key"),
         ("keys = [\"roots/none.pub\"]", "unreadable"),
         ("keys = [\"roots/a.pub\"]\nthreshold = 0", "quorum"),

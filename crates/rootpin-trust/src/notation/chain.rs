@@ -109,6 +109,17 @@ impl PinnedCertificate {
         usages.map_err(KeyError)?;
         let key = PublicKey::from_spki(&certificate.key, None);
         let key = key.ok_or_else(|| KeyError(PublicKey::why_not(&certificate.key).to_owned()))?;
+        let may_sign = if certificate.authority {
+            !key.is_ed25519()
+        } else {
+            key.notation_scheme().is_some()
+        };
+        if !may_sign {
+            return Err(KeyError(
+                "its key makes no signature that counts for Notation: wanted ECDSA P-256, P-384 or P-521, or RSA of 2048, 3072 or 4096 bits (an authority's may have any from 2048 to 8192)"
+                    .to_owned(),
+            ));
+        }
         Ok(Self {
             key: key.id(),
             der,

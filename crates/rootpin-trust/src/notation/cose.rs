@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::cbor::{self, Value};
-use super::{Attributes, EXPIRY, Envelope, SIGNED_AT, SIGNING_SCHEME, Scheme};
+use super::{Attributes, EXPIRY, Envelope, SIGNED_AT, SIGNING_SCHEME, Scheme, UNDONE};
 
 /// The media type of an envelope.
 pub const MEDIA_TYPE: &str = "application/cose";
@@ -114,6 +114,9 @@ fn attributes(header: &Map<'_>) -> Result<Attributes, String> {
             _ => return Err("a critical attribute of it has no name".to_owned()),
         });
     }
+    let is_there = |name: &&&str| by_label(header, &Value::Text(name)).is_some();
+    let undone = UNDONE.iter().filter(is_there);
+    critical.extend(undone.map(|name| (*name).to_owned()));
     let algorithm = match by_label(header, &Value::Integer(ALGORITHM)) {
         Some(Value::Integer(number)) => Scheme::of_cose(*number),
         _ => None,

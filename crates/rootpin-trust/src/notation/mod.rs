@@ -79,6 +79,7 @@ struct Attributes {
     /// When its signer says that it was made.
     signed_at: Option<Timestamp>,
     expiry: Option<Timestamp>,
+    /// The critical ones, and those of [`UNDONE`] that are there.
     critical: Vec<String>,
 }
 
@@ -89,6 +90,13 @@ const OTHER_SUBJECT: &str = "have it signed by a signer whose certificate has on
 const SIGNING_SCHEME: &str = "io.cncf.notary.signingScheme";
 const EXPIRY: &str = "io.cncf.notary.expiry";
 const SIGNED_AT: &str = "io.cncf.notary.signingTime";
+/// Attributes that ask for what is not done here: a plugin is to verify, or another scheme's time counts.
+/// So they are critical, whether or not they are listed as that.
+const UNDONE: [&str; 3] = [
+    "io.cncf.notary.verificationPlugin",
+    "io.cncf.notary.verificationPluginMinVersion",
+    "io.cncf.notary.authenticSigningTime",
+];
 
 impl SubjectAttribute {
     /// Reads a subject as policies write it: `C=US, ST=WA, O=acme, CN=builder`, in any order and

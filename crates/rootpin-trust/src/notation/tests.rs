@@ -2,6 +2,7 @@
 
 mod certificates;
 mod chains;
+mod headers;
 
 use std::fs;
 
@@ -389,4 +390,18 @@ fn certificates_without_the_right_usages_are_no_pins() {
     ];
     assert!(PinnedCertificate::read(&two.concat()).is_err());
     assert!(PinnedCertificate::read(&fs::read(folder("keys/p256.pub")).unwrap()).is_err());
+}
+
+#[test]
+fn a_certificate_whose_key_makes_no_signature_that_counts_is_no_pin() {
+    for name in ["ed25519", "ed25519-ca", "rsa2560"] {
+        let pem = fs::read(folder(&format!("certificates/{name}.crt"))).unwrap();
+        let error = PinnedCertificate::read(&pem).unwrap_err().to_string();
+        assert!(
+            error.contains("no signature that counts"),
+            "{name}: {error}"
+        );
+    }
+    let pem = fs::read(folder("certificates/rsa2560-ca.crt")).unwrap();
+    assert!(PinnedCertificate::read(&pem).is_ok());
 }

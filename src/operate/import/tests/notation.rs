@@ -114,6 +114,7 @@ fn scopes_stores_and_identities_of_notation_are_carried_over_and_the_rest_is_ref
         "r.example/issued",
         "r.example/gone",
         "ca:..",
+        "level \"permissive\"",
     ] {
         assert!(left(what), "{what}");
     }

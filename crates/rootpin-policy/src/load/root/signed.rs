@@ -2,7 +2,7 @@
 
 use rootpin_trust::cosign::{CosignFormat, CosignPins, TagBinding};
 use rootpin_trust::notation::{NotationPins, PinnedCertificate, SubjectAttribute};
-use rootpin_trust::{Fingerprint, PublicKey, key_file};
+use rootpin_trust::{Fingerprint, PublicKey, key_file, key_name};
 
 use super::{KindDraft, read_key_file, read_pinned};
 use crate::finding::Fault;
@@ -57,8 +57,10 @@ pub(super) fn read_cosign(section: &Section<'_, '_>) -> KindDraft {
 /// The keys of a PEM file. An ID or a fingerprint alone verifies nothing: cosign's signatures do not
 /// contain the key.
 fn read_keys(text: &str, place: Place<'_>) -> Vec<PublicKey> {
-    let is_id = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if is_id || text.starts_with("SHA256:") {
+    let lower = text.to_ascii_lowercase();
+    let is_written = |start: &&str| lower.starts_with(*start);
+    let mut by_tools = ["sha256:", "sha256 fingerprint="].iter();
+    if key_name(&lower).is_some() || by_tools.any(is_written) {
         let message =
             format!("{text} is no file: a signature does not contain the key that verifies it");
         let hint =

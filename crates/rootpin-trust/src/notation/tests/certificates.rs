@@ -148,10 +148,14 @@ impl Content {
             "1.2.840.10045.4.3.2"
         };
         let method = tlv(0x30, &[&oid(method)]);
-        let times = [
-            tlv(0x17, &[b"260101000000Z"]),
-            tlv(0x17, &[self.until.as_bytes()]),
-        ];
+        // A year of four digits is a `GeneralizedTime`.
+        let time = |text: &str| {
+            tlv(
+                if text.len() == 13 { 0x17 } else { 0x18 },
+                &[text.as_bytes()],
+            )
+        };
+        let times = [time("260101000000Z"), time(self.until)];
         let body = tlv(
             0x30,
             &[

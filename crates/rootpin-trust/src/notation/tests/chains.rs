@@ -423,3 +423,18 @@ fn a_certificate_that_is_revoked_by_its_fingerprint_is_so_with_the_other_signatu
         assert!(said(&[name]).contains("revokes"), "{at}");
     }
 }
+
+#[test]
+fn certificates_that_never_end_count() {
+    let endless = |content: Content| Content {
+        until: "99991231235959Z",
+        ..content
+    };
+    let root = endless(authority("root", ROOT));
+    let leaf = endless(leaf("leaf", LEAF)).issued_by(&root);
+    let root = root.issued_by_itself();
+    let file = jws(LEAF, &[&leaf, &root], &header(), &payload(""));
+    let outcome = outcome(&pinning(&[&root]), &[file]);
+    assert_eq!(said_of(&outcome), "signed");
+    assert_eq!(outcome.result.unwrap().get().expires, Timestamp::MAX);
+}
