@@ -51,12 +51,11 @@ impl Artifacts {
             cause: error.to_string(),
         };
         let client = HttpClient::new(None, credentials).map_err(other)?;
-        let scope = format!("repository:{}:pull,push", repository.path());
         let endpoints = registry::endpoints(&client, repository, Capability::Push)?;
         let at = |endpoint: &Endpoint| Self {
             endpoint: endpoint.clone(),
             repository: repository.clone(),
-            scope: scope.clone(),
+            scope: format!("{},push", endpoint.scope(repository)),
         };
         // Any answer to a question for a tag tells where the registry is.
         let tag = latest()?;

@@ -8,23 +8,26 @@
 //!   in `auths` is enough), or where the two are Docker's own pair, docker.io and auth.docker.io;
 //!
 //! and nowhere else, nor where the policy keeps them back: any other service is asked for an
-//! anonymous token. A server that is not what it was cannot send them elsewhere.
+//! anonymous token. A server that is not what it was cannot send them elsewhere. A registry to which
+//! another one's redirect leads is asked with an anonymous token of its own, as containerd asks it.
 
 use std::pin::Pin;
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, Response, StatusCode, Url};
 use serde::Deserialize;
 use tokio::time::Instant;
 
 use super::challenge::{Challenge, challenge};
-use super::grant::{Grant, Realm};
-use super::http::{Ask, HttpClient, Reply, may_ask, read};
+use super::grant::{Authorization, Grant, Realm};
+use super::http::{Ask, HttpClient, Reply, read};
+use super::registry::REDIRECTS;
 use super::threads::beginning_at;
-use super::{SourceError, is_loopback, shown};
+use super::token_service::{authority, keeps_secrets, realm_url, repository, scope_of};
+use super::{SourceError, shown};
 use crate::credentials::{Credential, place};
 
 const TOKEN_CAP: usize = 64 << 10;
@@ -51,18 +54,21 @@ impl HttpClient {
 
     async fn ask_granted(&self, ask: &Ask<'_>, deadline: Instant) -> Result<Reply, SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
-        let granted = self.granted(ask, &realm);
-        let first = self
-            .send(ask, granted.as_ref().map(|grant| &grant.header), deadline)
-            .await?;
+        let mut granted = self.granted(ask, &realm);
+        let authorization = granted.as_ref().map(|grant| &grant.authorization);
+        let mut first = self.send(ask, authorization, deadline).await?;
+        if granted.is_some() && is_bare_denial(ask, &first.url, first.status, &first.headers) {
+            granted = None;
+            first = self.send(ask, None, deadline).await?;
+        }
         if !denied(&first) {
             return Ok(first);
         }
         let mut grant = self.answer(ask, &first, granted, deadline).await?;
-        let mut second = self.send(ask, Some(&grant.header), deadline).await?;
+        let mut second = self.send(ask, Some(&grant.authorization), deadline).await?;
         if denied(&second) && self.is_over(ask, grant.credential.as_ref()) {
             grant = self.answer(ask, &first, Some(grant), deadline).await?;
-            second = self.send(ask, Some(&grant.header), deadline).await?;
+            second = self.send(ask, Some(&grant.authorization), deadline).await?;
         }
         if denied(&second) {
             return Err(denial(&second, grant.tried));
@@ -88,27 +94,25 @@ impl HttpClient {
         deadline: Instant,
     ) -> Result<(Url, Response), SourceError> {
         let realm = (ask.url.origin().ascii_serialization(), ask.scope.to_owned());
-        let granted = self.granted(ask, &realm);
-        let (url, first) = self
-            .begin(
-                ask,
-                granted.as_ref().map(|grant| &grant.header),
-                range,
-                deadline,
-            )
-            .await?;
+        let mut granted = self.granted(ask, &realm);
+        let authorization = granted.as_ref().map(|grant| &grant.authorization);
+        let (mut url, mut first) = self.begin(ask, authorization, range, deadline).await?;
+        if granted.is_some() && is_bare_denial(ask, &url, first.status(), first.headers()) {
+            granted = None;
+            (url, first) = self.begin(ask, None, range, deadline).await?;
+        }
         if !is_denial(first.status()) {
             return Ok((url, first));
         }
         let first = read(first, url, 0, deadline).await?;
         let mut grant = self.answer(ask, &first, granted, deadline).await?;
         let (mut url, mut second) = self
-            .begin(ask, Some(&grant.header), range, deadline)
+            .begin(ask, Some(&grant.authorization), range, deadline)
             .await?;
         if is_denial(second.status()) && self.is_over(ask, grant.credential.as_ref()) {
             grant = self.answer(ask, &first, Some(grant), deadline).await?;
             (url, second) = self
-                .begin(ask, Some(&grant.header), range, deadline)
+                .begin(ask, Some(&grant.authorization), range, deadline)
                 .await?;
         }
         if is_denial(second.status()) {
@@ -144,18 +148,57 @@ impl HttpClient {
                 granted.map_or_else(|| "without credentials".to_owned(), |grant| grant.tried),
             ));
         };
-        if first.url.origin() != ask.url.origin() {
-            return Err(denial(
-                first,
-                "without credentials: it is where a redirect led".to_owned(),
-            ));
-        }
-        match wanted {
-            Challenge::Basic => self.basic(ask, first, deadline).await,
-            Challenge::Bearer { realm, service } => {
+        let is_led = first.url.origin() != ask.url.origin();
+        match (wanted, scope_of(&first.url)) {
+            (Challenge::Basic, _) if !is_led => self.basic(ask, first, deadline).await,
+            (Challenge::Bearer { realm, service }, _) if !is_led => {
                 self.bearer(ask, first, (&realm, service.as_deref()), deadline)
                     .await
             }
+            (Challenge::Bearer { realm, service }, Some(scope)) => {
+                let wanted = (realm.as_str(), service.as_deref());
+                self.bearer_there(ask, first, &scope, wanted, deadline)
+                    .await
+            }
+            _ => Err(denial(
+                first,
+                "without credentials: it is where a redirect led".to_owned(),
+            )),
+        }
+    }
+
+    /// The token of a registry to which another one's redirect led. Nothing of this host's goes there.
+    async fn bearer_there(
+        &self,
+        ask: &Ask<'_>,
+        first: &Reply,
+        scope: &str,
+        wanted: (&str, Option<&str>),
+        deadline: Instant,
+    ) -> Result<Grant, SourceError> {
+        let there = Ask {
+            method: ask.method.clone(),
+            url: first.url.clone(),
+            accept: ask.accept,
+            cap: ask.cap,
+            scope,
+            redirects: 0,
+            send: None,
+        };
+        let nobody = self.without_credentials();
+        let found = nobody.bearer(&there, first, wanted, deadline).await;
+        let tried = "with an anonymous token: it is where a redirect led".to_owned();
+        match found {
+            Ok(grant) => Ok(Grant { tried, ..grant }),
+            Err(SourceError::Denied {
+                url, status, said, ..
+            }) => Err(SourceError::Denied {
+                url,
+                status,
+                tried,
+                said,
+            }),
+            Err(error) => Err(error),
         }
     }
 
@@ -178,7 +221,10 @@ impl HttpClient {
             .await
         {
             Ok(Some(Credential::Password { user, password })) => Ok(Grant {
-                header: basic_header(&user, &password.0, &first.url)?,
+                authorization: Authorization::to(
+                    &ask.url,
+                    basic_header(&user, &password.0, &first.url)?,
+                ),
                 credential: Some(Credential::Password { user, password }),
                 until: Instant::now() + BASIC_LIFE,
                 tried: format!("with the credentials for {host}"),
@@ -233,10 +279,10 @@ impl HttpClient {
         };
         let answer: Issued = serde_json::from_slice(&reply.body)
             .map_err(|_| unusable("is no JSON that is understood"))?;
-        let token = answer
-            .token
-            .or(answer.access)
-            .filter(|token| !token.is_empty())
+        let token = [answer.token, answer.access]
+            .into_iter()
+            .flatten()
+            .find(|token| !token.is_empty())
             .ok_or_else(|| unusable("holds no token"))?;
         let mut header = HeaderValue::from_str(&format!("Bearer {token}"))
             .map_err(|_| unusable("holds no token that can be sent"))?;
@@ -247,7 +293,7 @@ impl HttpClient {
             .unwrap_or(TOKEN_LIFE.0)
             .clamp(TOKEN_LIFE.0, TOKEN_LIFE.1);
         Ok(Grant {
-            header,
+            authorization: Authorization::to(&ask.url, header),
             until: Instant::now() + Duration::from_secs(life).saturating_sub(SLACK),
             credential,
             tried,
@@ -326,10 +372,11 @@ impl HttpClient {
         url.query_pairs_mut()
             .extend_pairs(service.map(|service| ("service", service)))
             .append_pair("scope", scope);
-        let header = match credential {
+        let authorization = match credential {
             Some(Credential::Password { user, password }) => {
                 url.query_pairs_mut().append_pair("account", user);
-                Some(basic_header(user, &password.0, realm)?)
+                let header = basic_header(user, &password.0, realm)?;
+                Some(Authorization::to(realm, header))
             }
             _ => None,
         };
@@ -339,10 +386,10 @@ impl HttpClient {
             accept: "application/json",
             cap: TOKEN_CAP,
             scope,
-            redirects: 0,
+            redirects: REDIRECTS,
             send: None,
         };
-        self.send(&ask, header.as_ref(), deadline).await
+        self.send(&ask, authorization.as_ref(), deadline).await
     }
 
     /// What opened it a moment ago. What credentials opened ends when the policy keeps them back.
@@ -393,6 +440,12 @@ fn is_denial(status: StatusCode) -> bool {
     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 }
 
+/// Whether a server refuses what opened it a moment ago, and says nothing of what it wants: ECR
+/// answers 403 to a password that is over. Then it is asked as at first.
+fn is_bare_denial(ask: &Ask<'_>, url: &Url, status: StatusCode, headers: &HeaderMap) -> bool {
+    is_denial(status) && url.origin() == ask.url.origin() && challenge(headers).is_none()
+}
+
 fn denial(reply: &Reply, tried: String) -> SourceError {
     SourceError::Denied {
         url: shown(&reply.url),
@@ -400,35 +453,6 @@ fn denial(reply: &Reply, tried: String) -> SourceError {
         tried,
         said: reply.said.clone(),
     }
-}
-
-/// Whether nobody on the way reads along.
-fn keeps_secrets(server: &Url) -> bool {
-    server.scheme() == "https" || server.host_str().is_some_and(is_loopback)
-}
-
-/// A token service is asked over https, or over http where both it and the server are on this
-/// machine.
-fn realm_url(realm: &str, server: &Url) -> Option<Url> {
-    let url: Url = realm.parse().ok()?;
-    let bare = url.username().is_empty() && url.password().is_none();
-    let local = server.host_str().is_some_and(is_loopback);
-    (bare && may_ask(&url) && (url.scheme() == "https" || local)).then_some(url)
-}
-
-/// host, or host:port where the port is not the scheme's own.
-fn authority(url: &Url) -> String {
-    let host = url.host_str().unwrap_or_default();
-    url.port()
-        .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
-}
-
-/// The repository of a scope.
-fn repository(scope: &str) -> &str {
-    let named = scope
-        .strip_prefix("repository:")
-        .and_then(|rest| rest.rsplit_once(':'));
-    named.map_or("", |(name, _)| name)
 }
 
 fn basic_header(user: &str, password: &str, url: &Url) -> Result<HeaderValue, SourceError> {
@@ -442,39 +466,4 @@ fn basic_header(user: &str, password: &str, url: &Url) -> Result<HeaderValue, So
     })?;
     value.set_sensitive(true);
     Ok(value)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_token_service_is_asked_over_tls_or_from_one_loopback_server_at_another() {
-        let may = |realm, server: &str| realm_url(realm, &server.parse().unwrap()).is_some();
-        assert!(may("https://auth.example/token?x=y", "https://r.example"));
-        assert!(may("http://127.0.0.1:5001/token", "http://127.0.0.1:5000"));
-        assert!(!may("http://127.0.0.1:5001/token", "https://r.example"));
-        assert!(!may("http://auth.example/token", "https://r.example"));
-        assert!(!may("http://auth.example/token", "http://127.0.0.1:5000"));
-        assert!(!may("https://u:p@auth.example/token", "https://r.example"));
-        assert!(!may("/token", "https://r.example"));
-        assert!(!may("file:///etc/passwd", "https://r.example"));
-    }
-
-    #[test]
-    fn a_password_is_sent_over_tls_or_within_this_machine_and_in_no_other_way() {
-        for (server, keeps) in [
-            ("https://r.example", true),
-            ("http://127.0.0.1:5000", true),
-            ("http://[::1]:5000", true),
-            ("http://localhost", true),
-            ("http://r.example", false),
-            ("http://10.0.0.1:5000", false),
-            ("http://localhost.evil.example", false),
-            ("http://127.0.0.1.evil.example", false),
-            ("http://0.0.0.0:5000", false),
-        ] {
-            assert_eq!(keeps_secrets(&server.parse().unwrap()), keeps, "{server}");
-        }
-    }
 }

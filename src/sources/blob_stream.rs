@@ -117,7 +117,7 @@ async fn pass_from(
         ("blobs", "*/*")
     };
     let url = endpoint.url(repository, &format!("{kind}/{digest}"))?;
-    let scope = registry::scope(repository);
+    let scope = endpoint.scope(repository);
     let ask = Ask {
         method: method.clone(),
         url,

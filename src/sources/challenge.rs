@@ -19,14 +19,13 @@ const MOST: usize = 4 << 10;
 
 /// The challenge to answer: Bearer before Basic, the first of its kind.
 pub(super) fn challenge(headers: &HeaderMap) -> Option<Challenge> {
+    // The realm of Basic is a text for people, in whatever letters its server's owner wrote it.
     let fields = headers
         .get_all(WWW_AUTHENTICATE)
         .iter()
-        .filter_map(|value| value.to_str().ok());
-    let all: Vec<Challenge> = fields
-        .filter(|field| field.len() <= MOST)
-        .flat_map(parse)
-        .collect();
+        .filter(|value| value.len() <= MOST)
+        .map(|value| String::from_utf8_lossy(value.as_bytes()));
+    let all: Vec<Challenge> = fields.flat_map(|field| parse(&field)).collect();
     let bearer = all
         .iter()
         .find(|challenge| matches!(challenge, Challenge::Bearer { .. }));
@@ -89,6 +88,8 @@ fn value(text: &str) -> (String, &str) {
 
 #[cfg(test)]
 mod tests {
+    use reqwest::header::HeaderValue;
+
     use super::*;
 
     fn of(fields: &[&str]) -> Option<Challenge> {
@@ -125,6 +126,18 @@ mod tests {
             of(&[r#"Bearer realm="a\"b\\c""#]),
             Some(bearer("a\"b\\c", None))
         );
+    }
+
+    #[test]
+    fn a_realm_in_letters_of_any_language_is_one() {
+        for field in [
+            &b"Basic realm=\"Zugang f\xfcr alle\""[..],
+            "Basic realm=\"Вход\"".as_bytes(),
+        ] {
+            let value = HeaderValue::from_bytes(field).unwrap();
+            let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, value)]);
+            assert_eq!(challenge(&headers), Some(Challenge::Basic));
+        }
     }
 
     #[test]

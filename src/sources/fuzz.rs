@@ -3,14 +3,16 @@
 use std::io::Write as _;
 use std::time::Duration;
 
-use http::header::{HeaderMap, HeaderValue, LINK, WWW_AUTHENTICATE};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, LINK, WWW_AUTHENTICATE};
 use reqwest::Url;
 use tokio::time::Instant;
 
 use super::bundle::{Bundle, write_bundle};
 use super::challenge::challenge;
 use super::credentials::Credentials;
+use super::hosts::{self, Capability};
 use super::next_page::next_page;
+use super::server_words::{ServerWords, in_place_of_json};
 use super::signature_list::SignatureKind;
 use super::signature_manifest::SignatureManifest;
 use crate::fuzzing::try_reader;
@@ -92,6 +94,46 @@ fn no_configuration_of_docker_makes_the_look_for_credentials_panic() {
     try_reader("docker-config", &[example], |bytes| {
         for host in ["r.example:5000", "docker.io", "h.example"] {
             let _ = find(bytes, host);
+        }
+    });
+}
+
+#[test]
+fn no_error_of_a_server_makes_a_client_panic_or_writes_a_line_of_its_own() {
+    let examples: [&[u8]; 3] = [
+        br#"{"errors":[{"code":"DENIED","message":"no \u001b[2J","detail":{"message":"more"}},{"code":"A"}]}"#,
+        b"\xef\xbb\xbf<!DOCTYPE html><html><Title a=\"b\">502\nBad Gateway</title>",
+        b"first line\r\nsecond",
+    ];
+    let kinds = ["application/json", "text/html", "text/plain"];
+    let kinds = kinds.map(|kind| headers(CONTENT_TYPE, kind.as_bytes()).unwrap());
+    try_reader("server-words", &examples, |bytes| {
+        for headers in &kinds {
+            let said = ServerWords::of(headers, bytes);
+            let page = in_place_of_json(headers, bytes).unwrap_or_default();
+            for text in [said.code, said.text, page] {
+                assert!(!text.chars().any(char::is_control), "{text:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn no_hosts_toml_makes_a_client_panic_or_ask_by_another_scheme() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = b"server = \"https://r.example\"\ncapabilities = [\"pull\", \"resolve\"]\n[host.\"https://m.example/v2/a\"]\noverride_path = true\n[host.\"http://127.0.0.1:505\"]\ncapabilities = [\"resolve\"]\n";
+    let resolver = "127.0.0.1:505".parse().ok();
+    let read = |bytes: &[u8]| {
+        let (text, wanted) = (String::from_utf8_lossy(bytes), Capability::Resolve);
+        let read = hosts::parse(&text, folder.path(), "r.example", wanted, resolver);
+        read.ok()?.0
+    };
+    // The resolver's own entry is none.
+    assert_eq!(read(example).map(|ways| ways.len()), Some(2));
+    try_reader("hosts-toml-client", &[example], |bytes| {
+        for way in read(bytes).into_iter().flatten() {
+            let is_http = way.api.starts_with("https://") || way.api.starts_with("http://");
+            assert!(is_http, "{}", way.api);
         }
     });
 }

@@ -270,7 +270,8 @@ fn by_certificates(
     host.way(url, folder, mirror).map_err(wrong)
 }
 
-fn own_name(host: &str) -> &str {
+/// The host that is asked where nothing else is said.
+pub(super) fn own_name(host: &str) -> &str {
     if host == DOCKER_HUB {
         "registry-1.docker.io"
     } else {
@@ -279,7 +280,7 @@ fn own_name(host: &str) -> &str {
 }
 
 /// The ways that a file names, and whether it names no `[host]`.
-fn parse(
+pub(super) fn parse(
     text: &str,
     folder: &Path,
     host: &str,

@@ -3,6 +3,7 @@
 
 mod failure;
 mod setup;
+mod tls;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -14,11 +15,11 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue,
     LOCATION, RANGE,
 };
-use reqwest::{Certificate, Identity, Method, Proxy, RequestBuilder, Response, StatusCode, Url};
+use reqwest::{Method, Proxy, RequestBuilder, Response, StatusCode, Url};
 use tokio::time::{Instant, timeout_at};
 
 use super::credentials::Credentials;
-use super::grant::{Grant, Realm};
+use super::grant::{Authorization, Grant, Realm};
 use super::hosts::RegistryRoute;
 use super::server_words::{MAX_BODY, ServerWords};
 use super::threads::on_threads;
@@ -26,7 +27,8 @@ use super::{SourceError, escaped, is_loopback, shown};
 use rootpin_trust::image::Digest;
 
 use failure::{cause, failed, late};
-use setup::{builder, certificates, proxy};
+use setup::{builder, proxy};
+use tls::TrustedCas;
 
 pub(crate) use setup::ClientError;
 
@@ -89,6 +91,17 @@ pub(super) struct Reply {
     pub(super) said: ServerWords,
 }
 
+/// A client for https.
+fn secure(
+    proxy: Option<&Proxy>,
+    trusted: TrustedCas<'_>,
+    identity: Option<&[u8]>,
+) -> Result<reqwest::Client, ClientError> {
+    let builder = builder(proxy).tls_backend_preconfigured(tls::config(trusted, identity)?);
+    let built = builder.build();
+    built.map_err(|error| ClientError::Tls(cause(&error)))
+}
+
 impl HttpClient {
     /// A client that trusts exactly the CAs of that PEM, or the system's where none is given. Reads
     /// the proxy variables.
@@ -97,16 +110,13 @@ impl HttpClient {
     /// See `ClientError`.
     pub fn new(tls_ca: Option<&[u8]>, credentials: Arc<Credentials>) -> Result<Self, ClientError> {
         let proxy = proxy(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
-        let with = |certificates: Vec<Certificate>| {
-            let built = builder(proxy.as_ref()).tls_certs_only(certificates).build();
-            built.map_err(|error| ClientError::Tls(cause(&error)))
-        };
+        let plain = builder(proxy.as_ref()).tls_certs_only(Vec::new()).build();
         let secure = match tls_ca {
-            Some(pem) => OnceLock::from(with(certificates(pem)?)?),
+            Some(pem) => OnceLock::from(secure(proxy.as_ref(), TrustedCas::Only(pem), None)?),
             None => OnceLock::new(),
         };
         Ok(Self {
-            plain: with(Vec::new())?,
+            plain: plain.map_err(|error| ClientError::Tls(cause(&error)))?,
             secure: Arc::new(secure),
             extended: Arc::default(),
             only_ca: tls_ca.map(Arc::from),
@@ -138,20 +148,13 @@ impl HttpClient {
         let secure = match known.entry(key) {
             Entry::Occupied(known) => known.get().clone(),
             Entry::Vacant(new) => {
-                let builder = builder(self.proxy.as_ref());
-                let builder = match (&self.only_ca, &way.ca) {
-                    (Some(only), _) => builder.tls_certs_only(certificates(only)?),
-                    (None, Some(ca)) => builder.tls_certs_merge(certificates(ca)?),
-                    (None, None) => builder,
+                let trusted = match (&self.only_ca, &way.ca) {
+                    (Some(only), _) => TrustedCas::Only(only),
+                    (None, Some(ca)) => TrustedCas::SystemAnd(ca),
+                    (None, None) => TrustedCas::System,
                 };
-                let identity = way.identity.as_deref().map(Identity::from_pem).transpose();
-                let identity = identity.map_err(|error| ClientError::Identity(cause(&error)))?;
-                let built = identity
-                    .into_iter()
-                    .fold(builder, reqwest::ClientBuilder::identity)
-                    .build();
-                new.insert(built.map_err(|error| ClientError::Tls(cause(&error)))?)
-                    .clone()
+                let made = secure(self.proxy.as_ref(), trusted, way.identity.as_deref())?;
+                new.insert(made).clone()
             }
         };
         Ok(Self {
@@ -160,15 +163,23 @@ impl HttpClient {
         })
     }
 
+    /// The same client for a server that nothing of this host's goes to.
+    pub(super) fn without_credentials(&self) -> Self {
+        Self {
+            credentials: Arc::new(Credentials::none()),
+            ..self.clone()
+        }
+    }
+
     fn http_for(&self, url: &Url) -> &reqwest::Client {
         if url.scheme() == "http" {
             return &self.plain;
         }
         self.secure.get_or_init(|| {
-            builder(self.proxy.as_ref()).build().unwrap_or_else(|error| {
+            secure(self.proxy.as_ref(), TrustedCas::System, None).unwrap_or_else(|error| {
                 // A host without CA certificates can still serve from loopback sources and private
                 // CAs; https fails at the handshake.
-                log::warn!("no CA certificates in the system's store ({}): only a root with tls-ca can be asked over https", cause(&error));
+                log::warn!("no CA certificates in the system's store ({error}): only a root with tls-ca can be asked over https");
                 self.plain.clone()
             })
         })
@@ -179,7 +190,7 @@ impl HttpClient {
     pub(super) async fn send(
         &self,
         ask: &Ask<'_>,
-        authorization: Option<&HeaderValue>,
+        authorization: Option<&Authorization>,
         deadline: Instant,
     ) -> Result<Reply, SourceError> {
         let (url, response) = self.begin(ask, authorization, None, deadline).await?;
@@ -197,7 +208,7 @@ impl HttpClient {
     pub(super) async fn begin(
         &self,
         ask: &Ask<'_>,
-        authorization: Option<&HeaderValue>,
+        authorization: Option<&Authorization>,
         range: Option<&HeaderValue>,
         deadline: Instant,
     ) -> Result<(Url, Response), SourceError> {
@@ -208,8 +219,8 @@ impl HttpClient {
                 .http_for(&url)
                 .request(ask.method.clone(), url.clone())
                 .header(ACCEPT, ask.accept);
-            if let Some(value) = authorization.filter(|_| url.origin() == ask.url.origin()) {
-                request = request.header(AUTHORIZATION, value.clone());
+            if let Some(value) = authorization.filter(|value| value.is_for(&url)) {
+                request = request.header(AUTHORIZATION, value.header.clone());
             }
             if let Some(range) = range {
                 request = request.header(RANGE, range.clone());
@@ -222,7 +233,8 @@ impl HttpClient {
                 return Ok((url, response));
             }
             left -= 1;
-            url = target(&read(response, url, 0, deadline).await?)?;
+            let reply = read(response, url, 0, deadline).await?;
+            url = target(&reply, self.plain_at.as_deref())?;
         }
     }
 
@@ -252,12 +264,7 @@ impl HttpClient {
         url: &Url,
         deadline: Instant,
     ) -> Result<Response, SourceError> {
-        let plain = || {
-            self.plain_at
-                .as_ref()
-                .is_some_and(|origin| url.origin().ascii_serialization() == *origin)
-        };
-        if !may_ask(url) && !plain() {
+        if !may_ask(url) && !is_at(url, self.plain_at.as_deref()) {
             return Err(SourceError::Other {
                 url: shown(url),
                 cause: "neither https nor http to a loopback address".to_owned(),
@@ -402,8 +409,9 @@ async fn drain(response: &mut Response, deadline: Instant) -> Vec<u8> {
     begin
 }
 
-/// Where a redirect leads: never from https to http, and to http only from this machine to itself.
-fn target(reply: &Reply) -> Result<Url, SourceError> {
+/// Where a redirect leads: never from https to http, and to http only from this machine to itself, or
+/// from what is asked over plain http (`plain_at`) to itself.
+fn target(reply: &Reply, plain_at: Option<&str>) -> Result<Url, SourceError> {
     let location = reply
         .headers
         .get(LOCATION)
@@ -413,9 +421,15 @@ fn target(reply: &Reply) -> Result<Url, SourceError> {
     let bare = |target: &Url| target.username().is_empty() && target.password().is_none();
     // Another machine does not have us ask what listens on this one.
     let near = |target: &Url| target.scheme() == "https" || may_ask(&reply.url);
+    let stays = |target: &Url| is_at(&reply.url, plain_at) && is_at(target, plain_at);
+    let may_follow = |target: &Url| may_ask(target) && near(target) || stays(target);
     target
-        .filter(|target| keeps_tls(target) && bare(target) && may_ask(target) && near(target))
+        .filter(|target| keeps_tls(target) && bare(target) && may_follow(target))
         .ok_or_else(|| reply.error())
+}
+
+fn is_at(url: &Url, origin: Option<&str>) -> bool {
+    origin.is_some_and(|origin| url.origin().ascii_serialization() == origin)
 }
 
 /// https, or http to this machine.

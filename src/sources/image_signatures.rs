@@ -315,9 +315,12 @@ impl<'a> SignatureSearch<'a> {
                 Ok(self.files(endpoint, part).await)
             }
             (_, Some(place)) => {
-                if let Some(reply) = self.requests.get(endpoint, &place, deadline).await? {
-                    let listed = listed(&reply, self.wanted)?;
-                    self.queue(listed, false);
+                let reply = self.requests.get(endpoint, &place, deadline).await?;
+                // GitLab takes the tag for the digest in it, and gives the image itself (oras-go, issue
+                // 1396).
+                let list = reply.filter(|reply| Digest::of(&reply.body) != self.digest);
+                if let Some(reply) = list {
+                    self.queue(listed(&reply, self.wanted)?, false);
                 }
                 Ok(Vec::new())
             }

@@ -38,7 +38,7 @@ pub(super) async fn tags(
     for endpoint in registry::endpoints(client, repository, Capability::Resolve)? {
         let asked = async {
             let url = endpoint.url(repository, "tags/list?n=1000")?;
-            let scope = registry::scope(repository);
+            let scope = endpoint.scope(repository);
             let pages = pages(&endpoint, url, &scope, time).await?;
             Ok(pages.map(|pages| {
                 pages

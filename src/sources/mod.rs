@@ -38,6 +38,7 @@ mod signature_manifest;
 mod signature_requests;
 mod signature_steps;
 mod threads;
+mod token_service;
 mod tuf;
 mod without_referrers;
 
@@ -155,8 +156,8 @@ impl SourceError {
         }
     }
 
-    /// The same after plain http was tried, which no server may have spoken: where neither has an
-    /// answer, both say why.
+    /// The same after plain http was tried, which no server may have spoken, or a mirror: where
+    /// neither has an answer, both say why.
     fn after(self, by_http: Option<Self>) -> Self {
         match (self, by_http) {
             (Self::Unreachable { url, cause }, Some(before)) => Self::Unreachable {
@@ -167,7 +168,43 @@ impl SourceError {
                 url,
                 cause: format!("{cause}; before that {before}"),
             },
+            (
+                Self::Answered {
+                    url,
+                    status,
+                    said,
+                    again_in,
+                },
+                Some(before),
+            ) if before.is_of_mirror() => Self::Answered {
+                url,
+                status,
+                said: said.after(&before),
+                again_in,
+            },
+            (
+                Self::Denied {
+                    url,
+                    status,
+                    tried,
+                    said,
+                },
+                Some(before),
+            ) if before.is_of_mirror() => Self::Denied {
+                url,
+                status,
+                tried,
+                said: said.after(&before),
+            },
             (error, _) => error,
+        }
+    }
+
+    /// Whether it is no word of a server that speaks TLS, which was asked over plain http.
+    fn is_of_mirror(&self) -> bool {
+        match self {
+            Self::Answered { status, .. } => *status != 400,
+            error => !error.is_silent(),
         }
     }
 
@@ -218,13 +255,25 @@ impl SourceError {
                 format!("no trusted connection to {url}: {cause}"),
                 "an answer over TLS that verifies",
                 "a private CA is named by the root's tls-ca in the policy, for a registry by its folder in hosts-dir; else the system's store must \
-                 know the issuer",
+                 know the issuer; a self-signed certificate is named in the same way",
             ),
             Self::Silent { url, cause } if url.starts_with("file:") => Refusal::new(
                 Code::SourceUnreachable,
                 format!("{url}: {cause}"),
                 "a file that can be read",
                 "check that the folder is there, and that what it is on is mounted",
+            ),
+            Self::Answered {
+                url,
+                status: 429,
+                said,
+                ..
+            } => Refusal::new(
+                Code::SourceUnreachable,
+                format!("{url} answered 429{said}"),
+                "an answer",
+                "the server wants to be asked less often: registries let in more with credentials, which rootpin takes from the config.json of \
+                 rootpin.toml's docker-config; what was verified before serves meanwhile",
             ),
             Self::Answered {
                 url, status, said, ..
@@ -257,7 +306,8 @@ impl SourceError {
                 Code::SourceDenied,
                 format!("{url} answered {status} ({tried}){said}"),
                 "an answer to a reader",
-                "give credentials that may pull in the config.json of rootpin.toml's docker-config",
+                "give credentials that may pull in the config.json of rootpin.toml's docker-config, and name a token service on another host there too, \
+                 by an empty entry in auths",
             ),
             Self::TooLarge { url, limit } => Refusal::new(
                 Code::OverLimit,

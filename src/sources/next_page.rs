@@ -76,7 +76,9 @@ fn next_targets(mut rest: &str) -> Option<Vec<&str>> {
             return None;
         }
         let relation = relation.unwrap_or_default();
-        let mut relations = relation.split_ascii_whitespace();
+        // Some servers write the quotes that JavaScript has.
+        let relations = relation.trim_matches('\'');
+        let mut relations = relations.split_ascii_whitespace();
         let is_next = relations.any(|one| one.eq_ignore_ascii_case("next"));
         all.extend(is_next.then_some(target));
     }
@@ -127,6 +129,7 @@ mod tests {
             &["</v2/a/referrers/sha256:1?at=1>; rel=\"next\""][..],
             &["</v2/a/referrers/sha256:1?at=1>; rel=next"],
             &["</v2/a/referrers/sha256:1?at=1>;rel = next"],
+            &["</v2/a/referrers/sha256:1?at=1>; rel='next'"],
             &["</v2/a/referrers/sha256:1?at=1>; Rel=\"prefetch NEXT\""],
             &["<?at=1>; title=\"a, \\\"b\\\"; rel=first\"; rel=next; type=x"],
             &["<http://r.example:5000/v2/a/referrers/sha256:1?at=1>; rel=next"],

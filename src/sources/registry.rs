@@ -37,6 +37,8 @@ pub(super) struct Endpoint {
     /// or at one that dockerd calls insecure.
     guessed: bool,
     mirror: bool,
+    /// The registry that is meant, where another host is asked: it may stand for many.
+    namespace: Option<String>,
 }
 
 /// The digest that the registry gives for the name's tag now; `None`: it knows no such repository
@@ -131,21 +133,20 @@ pub(super) fn endpoints(
                 tls: way.tls(),
                 guessed: way.guessed,
                 mirror: way.mirror,
+                namespace: (wanted != Capability::Push && is_elsewhere(&way.api, host))
+                    .then(|| host.to_owned()),
             })
         };
         return ways.into_iter().map(endpoint).collect();
     }
-    let host = if host == "docker.io" {
-        "registry-1.docker.io"
-    } else {
-        host
-    };
+    let host = hosts::own_name(host);
     let at = |scheme: &str| Endpoint {
         client: client.clone(),
         api: format!("{scheme}://{host}/v2"),
         tls: None,
         guessed: scheme == "http",
         mirror: false,
+        namespace: None,
     };
     let local = is_loopback(host_name(host));
     Ok(local
@@ -153,6 +154,19 @@ pub(super) fn endpoints(
         .into_iter()
         .chain([at("https")])
         .collect())
+}
+
+/// Whether a way leads to another host than the registry's own (containerd,
+/// core/remotes/docker/registry.go, `isProxy`).
+fn is_elsewhere(api: &str, host: &str) -> bool {
+    let Ok(api) = api.parse::<Url>() else {
+        return false;
+    };
+    let is_at = |host: &str| {
+        let own: Result<Url, _> = format!("{}://{host}", api.scheme()).parse();
+        own.is_ok_and(|own| own.origin() == api.origin())
+    };
+    !is_at(host) && !is_at(hosts::own_name(host))
 }
 
 /// Ways, each with how many come after it.
@@ -194,7 +208,7 @@ async fn resolve_at(
         image.tag.as_ref().map_or("latest", |tag| tag.as_str()),
     );
     let url = endpoint.url(&image.repository, &format!("manifests/{tag}"))?;
-    let scope = scope(&image.repository);
+    let scope = endpoint.scope(&image.repository);
     let mut ask = Ask {
         method: Method::HEAD,
         url,
@@ -246,7 +260,8 @@ async fn describe_at(
         .digest
         .map_or_else(|| tag.to_owned(), |digest| digest.to_string());
     let url = endpoint.url(&image.repository, &format!("manifests/{reference}"))?;
-    let (scope, cap) = (scope(&image.repository), Document::LIMITS.bytes);
+    let scope = endpoint.scope(&image.repository);
+    let cap = Document::LIMITS.bytes;
     let ask = Ask {
         method: Method::GET,
         url,
@@ -321,13 +336,28 @@ impl Description {
 }
 
 impl Endpoint {
-    /// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints").
+    /// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints" and "Registry
+    /// Proxying").
     pub(super) fn url(&self, repository: &Repository, rest: &str) -> Result<Url, SourceError> {
         let text = format!("{}/{}/{rest}", self.api, repository.path());
-        text.parse().map_err(|_| SourceError::Other {
+        let mut url: Url = text.parse().map_err(|_| SourceError::Other {
             url: escaped(&text),
             cause: "is no URL".to_owned(),
-        })
+        })?;
+        if let Some(namespace) = &self.namespace {
+            url.query_pairs_mut().append_pair("ns", namespace);
+        }
+        Ok(url)
+    }
+
+    /// What a reader of a repository asks the token service for: at a mirror for what is below its
+    /// path, as Harbor names the cache of another registry.
+    pub(super) fn scope(&self, repository: &Repository) -> String {
+        let path = repository.path();
+        match self.api.split_once("/v2/") {
+            Some((_, before)) => format!("repository:{before}/{path}:pull"),
+            None => format!("repository:{path}:pull"),
+        }
     }
 
     /// Asks there.
@@ -384,11 +414,6 @@ impl Endpoint {
     }
 }
 
-/// What a reader of a repository asks a token service for.
-pub(super) fn scope(repository: &Repository) -> String {
-    format!("repository:{}:pull", repository.path())
-}
-
 pub(super) fn missing(reply: &Reply) -> Result<bool, SourceError> {
     match reply.status.as_u16() {
         200 => Ok(false),
@@ -398,7 +423,8 @@ pub(super) fn missing(reply: &Reply) -> Result<bool, SourceError> {
 }
 
 fn digest(headers: &HeaderMap, url: &Url) -> Result<Option<Digest>, SourceError> {
-    let Some(value) = headers.get("docker-content-digest") else {
+    let value = headers.get("docker-content-digest");
+    let Some(value) = value.filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
     let digest = value.to_str().ok().and_then(|text| text.parse().ok());
@@ -408,4 +434,26 @@ fn digest(headers: &HeaderMap, url: &Url) -> Result<Option<Digest>, SourceError>
         cause: format!("the digest is not sha256: {}", shown_value()),
     };
     digest.map(Some).ok_or_else(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_way_leads_elsewhere_unless_it_is_the_registry_s_own_host_and_port() {
+        for (api, host, elsewhere) in [
+            ("https://r.example/v2", "r.example", false),
+            ("http://r.example:80/v2", "r.example", false),
+            ("https://r.example/v2", "r.example:443", false),
+            ("https://r.example:5000/v2", "r.example:5000", false),
+            ("https://registry-1.docker.io/v2", "docker.io", false),
+            ("https://docker.io/v2", "docker.io", false),
+            ("https://r.example:5000/v2", "r.example", true),
+            ("https://m.example/v2/hub", "docker.io", true),
+            ("http://127.0.0.1:30020/v2", "ghcr.io", true),
+        ] {
+            assert_eq!(is_elsewhere(api, host), elsewhere, "{api} {host}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use reqwest::header::{CONTENT_TYPE, HeaderMap};
 use serde_json::Value;
 
-use super::escaped;
+use super::{SourceError, escaped};
 
 /// So much of an error's body is read.
 pub(super) const MAX_BODY: usize = 8 << 10;
@@ -52,6 +52,17 @@ impl ServerWords {
             code: String::new(),
             text: cut(text),
         }
+    }
+
+    /// The same, and what another server answered before.
+    pub(super) fn after(self, before: &SourceError) -> Self {
+        let before = format!("before that {before}");
+        let text = if self.text.is_empty() {
+            before
+        } else {
+            format!("{}; {before}", self.text)
+        };
+        Self { text, ..self }
     }
 
     fn of_json(value: &Value) -> Self {

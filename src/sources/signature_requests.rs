@@ -82,7 +82,7 @@ impl SignatureRequests<'_> {
         if let Some(known) = self.replies.and_then(|replies| replies.get(&url)) {
             return known;
         }
-        let scope = registry::scope(self.repository);
+        let scope = endpoint.scope(self.repository);
         let ask = Ask {
             method: Method::GET,
             url: url.clone(),

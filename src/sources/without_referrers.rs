@@ -79,11 +79,12 @@ impl WithoutReferrers {
             200 => Ok(true),
             // One that gave lists a while ago has none for this image, or an odd moment.
             404 if is_of_repository(reply) || self.had_list(api, repository) => Ok(false),
-            400 | 404 | 405 | 501 if !self.had_list(api, repository) => {
+            // Artifactory says 406 (go-containerregistry, issue 1962).
+            400 | 404 | 405 | 406 | 501 if !self.had_list(api, repository) => {
                 self.add(api, repository);
                 Ok(false)
             }
-            status @ (400 | 405) => {
+            status @ (400 | 405 | 406) => {
                 let cause = format!("answered {status}, and gave lists of referrers a while ago");
                 Err(wrong(&reply.url, &cause))
             }

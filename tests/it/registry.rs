@@ -123,7 +123,10 @@ impl Registry {
         let (parts, body) = request.into_parts();
         let body = to_bytes(Body::new(body), 1 << 24).await.unwrap().to_vec();
         // Over HTTP/2 the whole address comes, and over HTTP/1.1 its path.
-        let path = parts.uri.path_and_query().unwrap().to_string();
+        let whole = parts.uri.path_and_query().unwrap().to_string();
+        // Under another name it is told whose place it takes.
+        let asked = whole.split("ns=").next().unwrap();
+        let path = asked.trim_end_matches(['?', '&']).to_owned();
         let line = format!("{} {path}", parts.method);
         let authorization = parts
             .headers

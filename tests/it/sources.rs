@@ -2,6 +2,7 @@
 
 mod credentials;
 mod hosts;
+mod registries;
 mod tls;
 mod tuf;
 

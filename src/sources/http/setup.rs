@@ -2,8 +2,7 @@
 
 use std::time::Duration;
 
-use super::failure::cause;
-use reqwest::{Certificate, NoProxy, Proxy, redirect};
+use reqwest::{NoProxy, Proxy, redirect};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// So many connections to one server stay open for later questions, whatever was asked at once.
@@ -17,7 +16,7 @@ pub enum ClientError {
     #[error("tls-ca: {0}")]
     Ca(String),
     /// The certificate to show to a registry, or its key, can't be used.
-    #[error("client: {0}")]
+    #[error("client: {0}; wanted are PEM of a certificate and of its key, which is not encrypted")]
     Identity(String),
     /// A proxy variable is no URL of an HTTP or SOCKS proxy. The value may hold a password and is
     /// not repeated.
@@ -43,16 +42,6 @@ pub(super) fn builder(proxy: Option<&Proxy>) -> reqwest::ClientBuilder {
     match proxy {
         Some(proxy) => builder.proxy(proxy.clone()),
         None => builder,
-    }
-}
-
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, ClientError> {
-    let certificates =
-        Certificate::from_pem_bundle(pem).map_err(|error| ClientError::Ca(cause(&error)))?;
-    if certificates.is_empty() {
-        Err(ClientError::Ca("no certificate in it".to_owned()))
-    } else {
-        Ok(certificates)
     }
 }
 

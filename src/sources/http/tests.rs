@@ -24,18 +24,19 @@ fn reply(at: &str, location: &str) -> Reply {
 #[test]
 fn a_redirect_leads_from_https_to_https_only() {
     assert_eq!(
-        target(&reply("https://a.example/x", "/y"))
+        target(&reply("https://a.example/x", "/y"), None)
             .unwrap()
             .as_str(),
         "https://a.example/y"
     );
     assert_eq!(
-        target(&reply("https://a.example/x", "https://b.example/y"))
+        target(&reply("https://a.example/x", "https://b.example/y"), None)
             .unwrap()
             .as_str(),
         "https://b.example/y"
     );
-    assert!(target(&reply("http://127.0.0.1:5000/x", "http://127.0.0.1:6000/y")).is_ok());
+    let local = reply("http://127.0.0.1:5000/x", "http://127.0.0.1:6000/y");
+    assert!(target(&local, None).is_ok());
     for (at, location) in [
         ("https://a.example/x", "http://a.example/y"),
         ("https://a.example/x", "http://127.0.0.1/y"),
@@ -47,12 +48,33 @@ fn a_redirect_leads_from_https_to_https_only() {
     ] {
         assert!(
             matches!(
-                target(&reply(at, location)),
+                target(&reply(at, location), None),
                 Err(SourceError::Answered { status: 302, .. })
             ),
             "{location}"
         );
     }
+}
+
+#[test]
+fn a_registry_that_is_asked_over_plain_http_sends_its_readers_to_itself_and_over_http_nowhere_else()
+{
+    let origin = Some("http://mirror.example:5000");
+    let may = |at: &str, location: &str| target(&reply(at, location), origin).is_ok();
+    let at = "http://mirror.example:5000/v2/x";
+    assert!(may(at, "/v2/y?x=1"));
+    assert!(may(at, "http://mirror.example:5000/y"));
+    assert!(may(at, "https://storage.example/y"));
+    for location in [
+        "http://mirror.example/y",
+        "http://other.example:5000/y",
+        "http://127.0.0.1:2375/y",
+        "http://u:p@mirror.example:5000/y",
+    ] {
+        assert!(!may(at, location), "{location}");
+    }
+    let origin = "http://mirror.example:5000/y";
+    assert!(!may("https://storage.example/x", origin));
 }
 
 #[test]

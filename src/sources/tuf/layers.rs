@@ -89,7 +89,7 @@ impl Layers {
                 limit: max_bytes,
             });
         }
-        let scope = registry::scope(&self.repository);
+        let scope = self.endpoint.scope(&self.repository);
         let ask = Ask {
             method: Method::GET,
             url,
@@ -123,7 +123,7 @@ async fn files(
     deadline: Instant,
 ) -> Result<Option<BTreeMap<String, Descriptor>>, SourceError> {
     let url = endpoint.url(repository, &format!("manifests/{tag}"))?;
-    let scope = registry::scope(repository);
+    let scope = endpoint.scope(repository);
     let cap = Document::LIMITS.bytes;
     let ask = Ask {
         method: Method::GET,

@@ -39,7 +39,7 @@ impl Server {
 
 #[tokio::test]
 async fn that_there_is_no_list_is_remembered_and_asked_once_more_before_another_image_is_refused() {
-    for status in [400, 404, 405, 501] {
+    for status in [400, 404, 405, 406, 501] {
         let (server, host) = (Server::empty(), Host::new());
         let images = ["one", "two", "three"].map(|name| Digest::of(name.as_bytes()));
         server.sign_any(images[1]);
@@ -96,7 +96,6 @@ async fn a_list_that_is_denied_or_gone_is_no_word_that_there_is_none() {
     for (status, wanted) in [
         (401, "unjudged source-denied"),
         (403, "unjudged source-denied"),
-        (406, "unjudged malformed"),
         (410, "unjudged malformed"),
     ] {
         let (server, host) = (Server::empty(), Host::new());
@@ -126,6 +125,25 @@ async fn a_web_page_in_place_of_a_list_is_forgotten_at_once() {
         let verdict = pull(&decider, &server.name(), image).await;
         assert_eq!(said(&verdict), wanted);
         assert_eq!(server.lists_asked(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_registry_that_takes_the_tag_of_a_list_for_the_image_s_digest_lists_nothing_there() {
+    let child = described("application/vnd.oci.image.manifest.v1+json", b"child");
+    for image in [
+        json!({ "schemaVersion": 2, "layers": [] }),
+        json!({ "schemaVersion": 2, "manifests": [child] }),
+    ] {
+        let (server, host) = (Server::empty(), Host::new());
+        let bytes = image.to_string().into_bytes();
+        let digest = Digest::of(&bytes);
+        server.put(&format!("manifests/sha256-{}", digest.hex()), bytes);
+        let decider = decider(&host, &server.unbound());
+        let verdict = pull(&decider, &server.name(), digest).await;
+        assert_eq!(said(&verdict), "refused no-statement", "{image}");
+        let child = Digest::of(b"child").to_string();
+        assert!(!server.asked().iter().any(|path| path.ends_with(&child)));
     }
 }
 
