@@ -142,6 +142,7 @@ fn tell(why: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fuzzing::try_reader;
 
     #[test]
     fn only_the_versions_that_kubelets_speak_are_understood() {
@@ -201,5 +202,16 @@ mod tests {
         assert_eq!(of(&[]), Ok(DEFAULT_CONTROL.into()));
         assert_eq!(of(&["--control", "/x"]), Ok("/x".into()));
         assert!(of(&["get-credentials"]).is_err() && of(&["--control"]).is_err());
+    }
+
+    #[test]
+    fn fuzz_no_request_of_the_kubelet_makes_the_provider_panic_or_take_a_token() {
+        let example = br#"{"apiVersion":"credentialprovider.kubelet.k8s.io/v1","kind":"CredentialProviderRequest","image":"r.example/x","serviceAccountToken":""}"#;
+        assert!(request(example).is_ok());
+        try_reader("provider-request", &[example], |bytes| {
+            if let Ok(asked) = request(bytes) {
+                assert!(asked.service_account_token.is_empty());
+            }
+        });
     }
 }

@@ -15,6 +15,8 @@ mod drive;
 mod due;
 mod failures;
 mod found_signatures;
+#[cfg(test)]
+mod fuzz;
 mod keep;
 mod look;
 mod notary;

@@ -3,6 +3,8 @@
 
 mod detect;
 mod entries;
+#[cfg(test)]
+mod fuzz;
 
 use std::path::{Path, PathBuf};
 

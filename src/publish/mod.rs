@@ -14,6 +14,8 @@ mod document;
 mod draft;
 mod encryption;
 mod error;
+#[cfg(test)]
+mod fuzz;
 pub mod key;
 pub mod key_file;
 pub mod keyring;

@@ -245,7 +245,7 @@ struct ImageSpec {
 }
 
 /// The configuration that CRI used, and the name that it was asked for.
-fn written(metadata: &[u8]) -> Result<(Digest, Option<ImageRef>), OriginUnknown> {
+pub(super) fn written(metadata: &[u8]) -> Result<(Digest, Option<ImageRef>), OriginUnknown> {
     let odd = |why: &dyn std::fmt::Display| {
         OriginUnknown::Odd(format!(
             "CRI's metadata of a container, which rootpin can't read: {why}"

@@ -3,8 +3,9 @@
 use prost::Message as _;
 
 use super::wire::{Container, Mount, PodSandbox};
-use super::{rootfs, running, volumes};
+use super::{container_origin, rootfs, running, volumes};
 use crate::fuzzing::try_reader;
+use rootpin_trust::image::ImageRef;
 
 const CONFIG: &[u8] = br#"{"architecture":"amd64","os":"linux","rootfs":{"type":"layers","diff_ids":["sha256:0908e133957497f79cafb71c0a4f70424a0faaa08f83dfd450c37b83ffeb65ea","sha256:1108e133957497f79cafb71c0a4f70424a0faaa08f83dfd450c37b83ffeb65ea"]},"config":{"Labels":{"a":"b"}}}"#;
 
@@ -36,5 +37,17 @@ fn no_configuration_of_an_image_makes_the_door_panic() {
     assert!(rootfs::chain_id(CONFIG).unwrap().is_some());
     try_reader("image-configuration", &[CONFIG], |bytes| {
         let _ = rootfs::chain_id(bytes);
+    });
+}
+
+#[test]
+fn no_record_of_cri_s_makes_the_door_panic_or_gives_two_names() {
+    let example = br#"{"Version":"v1","Metadata":{"ID":"a","ImageRef":"sha256:0908e133957497f79cafb71c0a4f70424a0faaa08f83dfd450c37b83ffeb65ea","Config":{"image":{"image":"sha256:0908e1","user_specified_image":"r.example/app:v1"}}}}"#;
+    let read = |bytes: &[u8]| container_origin::written(bytes).ok();
+    assert!(read(example).is_some());
+    try_reader("cri-record", &[example], |bytes| {
+        if let Some((_, Some(name))) = read(bytes) {
+            assert_eq!(name.to_string().parse::<ImageRef>().as_ref(), Ok(&name));
+        }
     });
 }

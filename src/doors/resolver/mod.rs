@@ -10,6 +10,8 @@ mod answer;
 mod asked;
 mod entrance;
 mod forms;
+#[cfg(test)]
+mod fuzz;
 mod manifests;
 mod peer;
 

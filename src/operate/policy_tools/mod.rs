@@ -7,6 +7,8 @@ mod cases;
 mod diff;
 mod entries;
 mod fleet;
+#[cfg(test)]
+mod fuzz;
 mod inventory;
 mod judged;
 mod known_answers;

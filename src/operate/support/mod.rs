@@ -2,6 +2,8 @@
 //! the end of audit file and log. Every text in it is bounded, and goes through [`redact`].
 
 mod comments;
+#[cfg(test)]
+mod fuzz;
 mod redact;
 
 use std::fs::{self, File};

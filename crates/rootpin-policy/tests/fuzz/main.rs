@@ -21,9 +21,12 @@
 
 mod json;
 mod mutate;
+#[path = "../../../../tests/support/publisher.rs"]
+mod notary_publisher;
 #[path = "../../../rootpin-trust/src/tuf/tests/publisher.rs"]
 #[allow(dead_code, reason = "only its way of signing is used")]
 mod publisher;
+mod signer;
 mod targets;
 
 use std::panic::catch_unwind;
@@ -156,4 +159,26 @@ fn an_example_that_nobody_changed_is_read_to_its_end() {
     snapshot["signed"]["meta"]["targets.json"] = json!({ "version": 2 });
     let snapshot = serde_json::to_vec(&snapshot).unwrap();
     assert!(targets::signed("2.snapshot.json", &snapshot, 3));
+}
+
+#[test]
+fn an_example_that_its_own_key_signed_counts_in_each_form() {
+    let made = |name: &str| &DATA[&format!("made/{name}")][..];
+    assert!(signer::statement_counts(made("statement")));
+    assert!(signer::simple_counts(made("simple")));
+    assert!(signer::jws_counts(made("jws-header"), made("jws-payload")));
+    assert!(signer::cose_counts(
+        made("cose-header"),
+        made("cose-payload")
+    ));
+    for role in [
+        "root",
+        "targets",
+        "targets/releases",
+        "snapshot",
+        "timestamp",
+    ] {
+        let file = made(&format!("notary/{role}"));
+        assert!(signer::notary_role_counts(role, file), "{role}");
+    }
 }

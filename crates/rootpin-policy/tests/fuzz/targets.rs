@@ -22,12 +22,13 @@ use serde_json::Value;
 
 use crate::json::{LIMITS, canonical};
 use crate::publisher::{Publisher, sign};
+use crate::signer;
 
 /// A reader, with the folder of its examples below `tests/data` and the end of their names.
 pub type Target = (&'static str, fn(&[u8]), &'static str, &'static str);
 
 /// Every reader.
-pub const TARGETS: [Target; 17] = [
+pub const TARGETS: [Target; 24] = [
     ("reference", reference, "", ""),
     ("names", names, "", ""),
     ("canonical", canonical, "notary", ".json"),
@@ -60,9 +61,31 @@ pub const TARGETS: [Target; 17] = [
     ("manifest", manifest, "manifests", ".json"),
     ("signature", signature, "signatures", ""),
     ("certificate", certificate, "signatures/certificates", ""),
+    ("signed-statement", signer::statement, "made/statement", ""),
+    ("signed-simple", signer::simple, "made/simple", ""),
+    ("signed-jws", signer::jws, "made/jws", ""),
+    ("signed-cose", signer::cose, "made/cose", ""),
+    (
+        "signed-notary-root",
+        signer::notary_root,
+        "made/notary/root",
+        "",
+    ),
+    (
+        "signed-notary-targets",
+        signer::notary_targets,
+        "made/notary/targets",
+        "",
+    ),
+    (
+        "signed-notary-lists",
+        signer::notary_lists,
+        "made/notary",
+        "",
+    ),
 ];
 
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     "2026-11-29T12:00:00Z".parse().unwrap()
 }
 
@@ -399,10 +422,10 @@ pub fn manifest(bytes: &[u8]) {
     }
 }
 
-/// The files below `tests/data`, by their paths there.
+/// The files below `tests/data`, by their paths there, and those that are made.
 pub static DATA: LazyLock<BTreeMap<String, Vec<u8>>> = LazyLock::new(|| {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/data");
-    let (mut found, mut folders) = (BTreeMap::new(), vec![std::path::PathBuf::from(root)]);
+    let (mut found, mut folders) = (signer::examples(), vec![std::path::PathBuf::from(root)]);
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();

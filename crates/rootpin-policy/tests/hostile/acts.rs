@@ -4,7 +4,7 @@ use crate::history::{Files, later, time};
 use crate::look::{Network, View};
 use crate::notary::RELEASES;
 use crate::oracle::{Accepted, Violation, check_answer, check_floors};
-use crate::signatures::{self, COSIGN, NOTATION};
+use crate::signatures::{self, COSIGN, NOTATION, TAGGED};
 use crate::steps::{Act, Random, Step};
 use crate::tuf_forgery as forgery;
 use crate::world::{MAIN, NOTARY, OTHER_NOTARY, OWN, Run, SOURCES, source_of};
@@ -22,13 +22,14 @@ impl Run<'_> {
             OTHER_NOTARY,
             COSIGN,
             NOTATION,
+            TAGGED,
         ]);
         match step.act {
             Act::Publish => {
                 self.head = (self.head + 1).min(self.world.tuf.publications.len() - 1);
                 self.now = self.now.max(time(self.head));
                 if random.chance(70) {
-                    for source in [MAIN, NOTARY, COSIGN] {
+                    for source in [MAIN, NOTARY, COSIGN, TAGGED] {
                         self.show_honest(source);
                     }
                 }
@@ -36,10 +37,11 @@ impl Run<'_> {
             Act::Wait => self.now = later(self.now, *random.one_of(&[1, 30, 100, 200, 1500])),
             Act::TurnBack => self.now = later(self.now, -*random.one_of(&[1, 30, 100, 1500])),
             Act::ForgeSignatures => {
-                let source = *random.one_of(&[COSIGN, NOTATION]);
+                let source = *random.one_of(&[COSIGN, NOTATION, TAGGED]);
                 let (held, choice) = (self.held, random.choice());
                 self.view(source).files = signatures::forged(source, self.head, held, choice);
             }
+            Act::Revoke => self.is_revoking = !self.is_revoking,
             Act::Restart => self.host.restart(),
             Act::LoseCache => self.host.lose_cache(),
             Act::Honest => self.show_honest(source),
@@ -100,7 +102,7 @@ impl Run<'_> {
             OWN => MAIN,
             NOTARY => OTHER_NOTARY,
             COSIGN => NOTATION,
-            NOTATION => COSIGN,
+            NOTATION | TAGGED => COSIGN,
             _ => NOTARY,
         };
         let others = self.network[redirect].files.clone();
@@ -142,6 +144,9 @@ impl Run<'_> {
             Act::Silence => {
                 view.silent.insert(name);
             }
+            Act::Deny => {
+                view.denied.insert(name);
+            }
             _ => view.files = others,
         }
     }
@@ -149,7 +154,7 @@ impl Run<'_> {
     /// Two questions from the same floors; the one that saw more is kept first.
     fn race(&mut self, question: u32) -> Result<(), Violation> {
         let (name, digest) = self.question(question);
-        let policy = &self.world.policy;
+        let policy = self.policy();
         let mut first = self
             .host
             .ask(policy, &self.network, (&name, digest), self.now);
@@ -193,7 +198,7 @@ impl Run<'_> {
             view.is_cut_off = true;
         }
         let after = self.ask_about(&name, digest)?;
-        let is_kept = !matches!(source_of(&name), "cosign" | "notation");
+        let is_kept = !matches!(source_of(&name), "cosign" | "notation" | "tags");
         if before && is_kept {
             self.counts.without_network += 1;
             if !after {

@@ -402,6 +402,9 @@ fn of_signatures(
     if view.is_cut_off || !view.silent.is_empty() {
         return Err(Failure::Silent);
     }
+    if !view.denied.is_empty() {
+        return Err(Failure::denied());
+    }
     let (files, revoked) = (signatures::found(&view.files), policy.revoked_keys());
     let image = SignedImage {
         repository,

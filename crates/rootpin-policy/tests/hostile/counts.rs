@@ -38,6 +38,7 @@ impl Counts {
             "other notary",
             "cosign",
             "notation",
+            "tags",
         ] {
             assert!(
                 self.accepted.get(name).is_some_and(|count| *count > 0),
@@ -54,6 +55,8 @@ impl Counts {
             "role-missing",
             "source-unreachable",
             "root-not-pinned",
+            "source-denied",
+            "revoked",
         ] {
             assert!(
                 self.refused.get(code).is_some_and(|count| *count > 0),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use rootpin_trust::{Answer, FetchFrom, Refusal, Subject, Want};
+use rootpin_trust::{Answer, Code, FetchFrom, Refusal, Subject, Want};
 
 use crate::client::Host;
 use crate::history::Files;
@@ -13,6 +13,8 @@ pub(crate) struct View {
     pub(crate) files: Files,
     /// Names of files for which it sends nothing, or no answer that counts as one.
     pub(crate) silent: BTreeSet<String>,
+    /// Names of files for which it wants credentials.
+    pub(crate) denied: BTreeSet<String>,
     /// Whether it can't be reached at all.
     pub(crate) is_cut_off: bool,
 }
@@ -38,6 +40,13 @@ pub(crate) struct Look<'a> {
     pub(crate) roots: Files,
     pub(crate) fetched: usize,
     pub(crate) bytes: usize,
+}
+
+impl Failure {
+    /// What 401 and 403 are.
+    pub(crate) fn denied() -> Self {
+        Self::No(Refusal::new(Code::SourceDenied, "403", "an answer", "ask"))
+    }
 }
 
 impl From<Refusal> for Failure {
@@ -73,6 +82,9 @@ impl Look<'_> {
         self.fetched += 1;
         if self.view.is_cut_off || self.view.silent.contains(&name) {
             return Err(Failure::Silent);
+        }
+        if self.view.denied.contains(&name) {
+            return Err(Failure::denied());
         }
         // Bytes past the limit are handed on: a source would not read them.
         let bytes = self.view.files.get(&name).cloned();

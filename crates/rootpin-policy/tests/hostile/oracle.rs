@@ -8,8 +8,8 @@ use rootpin_trust::image::{Digest, ImageRef};
 use crate::client::{Asked, Said};
 use crate::history::History;
 use crate::notary::{RELEASES, TAG};
-use crate::signatures::{self, COSIGN, ENVELOPED, NOTATION, SIGNED};
-use crate::world::{MAIN, NOTARY, Run};
+use crate::signatures::{self, COSIGN, ENVELOPED, NOTATION, SIGNED, TAGGED, TAGGED_NAME};
+use crate::world::{MAIN, NOTARY, Run, first_digests};
 
 /// What went wrong, and at which step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,11 +102,27 @@ pub(crate) fn check_signed(
 ) -> Result<(), Violation> {
     let source = match name.to_string().as_str() {
         SIGNED => COSIGN,
+        TAGGED_NAME => TAGGED,
         ENVELOPED => NOTATION,
         _ => return Ok(()),
     };
     if judgement.result.is_ok() && !signatures::is_signed(source, head, digest) {
         return Err(Violation::of(&format!("nobody signed these bytes: {name}")));
+    }
+    Ok(())
+}
+
+/// Nothing is accepted that the policy in force revokes, whoever signed it and whenever.
+pub(crate) fn check_revoked(
+    run: &Run<'_>,
+    digest: Digest,
+    judgement: &Judgement,
+) -> Result<(), Violation> {
+    let is_revoked = run.is_revoking && first_digests().contains(&digest);
+    if is_revoked && judgement.result.is_ok() {
+        return Err(Violation::of(&format!(
+            "revoked bytes are let in: {digest}"
+        )));
     }
     Ok(())
 }

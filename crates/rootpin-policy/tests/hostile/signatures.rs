@@ -2,7 +2,7 @@
 //! signed by cosign and Notation, and whatever the adversary puts beside it.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -14,6 +14,7 @@ use serde_json::Value;
 use sha2::Digest as _;
 
 use crate::history::Files;
+use crate::look::View;
 use crate::notary_publisher::Key;
 use crate::steps::Random;
 use crate::tuf_forgery::{Held, evil};
@@ -21,7 +22,10 @@ use crate::tuf_forgery::{Held, evil};
 /// The sources, as [`crate::look::Network`] names them, and the images.
 pub(crate) const COSIGN: &str = "cosign";
 pub(crate) const NOTATION: &str = "notation";
+/// The same two keys of cosign, whose signatures bind tags.
+pub(crate) const TAGGED: &str = "tags";
 pub(crate) const SIGNED: &str = "s.example/app:1";
+pub(crate) const TAGGED_NAME: &str = "t.example/app:1";
 pub(crate) const ENVELOPED: &str = "e.example/app:1";
 
 /// Two of these must sign; the policy revokes the last one.
@@ -44,8 +48,11 @@ pub(crate) fn policy() -> (String, Files) {
     let revoked = Key::named(KEYS[2]).id();
     let text = format!(
         "[[root]]\nid = \"{COSIGN}\"\ntype = \"cosign\"\nkeys = {keys:?}\nthreshold = 2\n\
+         [[root]]\nid = \"{TAGGED}\"\ntype = \"cosign\"\nkeys = {keys:?}\nthreshold = 2\n\
+         binds-tag = \"annotation:tag\"\n\
          [[root]]\nid = \"{NOTATION}\"\ntype = \"notation\"\ncertificates = [\"notation.crt\"]\n\
          [[rule]]\nmatch = \"s.example/**\"\nroots = [\"{COSIGN}\"]\ntags = \"unbound\"\n\
+         [[rule]]\nmatch = \"t.example/**\"\nroots = [\"{TAGGED}\"]\n\
          [[rule]]\nmatch = \"e.example/**\"\nroots = [\"{NOTATION}\"]\ntags = \"unbound\"\n\
          [[revoked]]\nkey = \"{revoked}\"\nreason = \"stolen\"\n"
     );
@@ -61,11 +68,29 @@ pub(crate) fn digest(source: &str, at: usize) -> Digest {
     if source == NOTATION {
         return format!("sha256:{FIXTURE}").parse().unwrap();
     }
+    if source == TAGGED {
+        return Digest::of(format!("tagged {at}").as_bytes());
+    }
     Digest::of(format!("signed {}", at / 2).as_bytes())
 }
 
+/// The tag that is signed with it. Nobody asks for the second one.
+fn tag(source: &str, at: usize) -> &'static str {
+    if source == TAGGED && at % 2 == 1 {
+        "2"
+    } else {
+        "1"
+    }
+}
+
 pub(crate) fn is_signed(source: &str, head: usize, digest_of: Digest) -> bool {
-    (0..=head).any(|at| digest(source, at) == digest_of)
+    (0..=head).any(|at| digest(source, at) == digest_of && tag(source, at) == "1")
+}
+
+/// What was signed last for the tag that is asked for.
+pub(crate) fn newest(source: &str, head: usize) -> Digest {
+    let at = (0..=head).rev().find(|at| tag(source, *at) == "1");
+    digest(source, at.unwrap_or_default())
 }
 
 /// What is beside the images of a source.
@@ -79,11 +104,43 @@ pub(crate) fn published(source: &str, at: usize) -> Files {
     let mut files = Files::new();
     for at in 0..=at {
         for key in &KEYS[..2] {
-            let (name, bytes) = bundle(key, digest(source, at));
+            let (name, bytes) = bundle(key, digest(source, at), tag(source, at));
             files.insert(name, bytes);
         }
     }
     files
+}
+
+/// Whether a signature of Notation's honest signer is in what a registry shows.
+pub(crate) fn is_shown(view: &View) -> bool {
+    static OWN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
+        let envelopes = published(NOTATION, 0);
+        envelopes.values().map(|file| signature_in(file)).collect()
+    });
+    let has = |bytes: &[u8], own: &[u8]| bytes.windows(own.len()).any(|part| part == own);
+    let mut files = view.files.values();
+    files.any(|bytes| OWN.iter().any(|own| has(bytes, own)))
+}
+
+fn signature_in(envelope: &[u8]) -> Vec<u8> {
+    match serde_json::from_slice::<Value>(envelope) {
+        Ok(jws) => jws["signature"].as_str().unwrap().as_bytes().to_vec(),
+        // The last part of COSE_Sign1.
+        Err(_) => envelope[envelope.len() - 64..].to_vec(),
+    }
+}
+
+/// The same image, signed by notation under certificates that nobody pinned.
+fn by_others() -> Files {
+    [
+        ("cose-p384", "cose"),
+        ("cose-rsa2048", "cose"),
+        ("jws-p384", "jose+json"),
+        ("jws-rsa2048", "jose+json"),
+    ]
+    .into_iter()
+    .map(|(folder, kind)| (format!("{folder} application/{kind}"), fixture(folder)))
+    .collect()
 }
 
 fn fixture(folder: &str) -> Vec<u8> {
@@ -111,16 +168,24 @@ pub(crate) fn found(files: &Files) -> Vec<SignatureFile> {
 pub(crate) fn forged(source: &str, at: usize, held: Held, choice: u32) -> Files {
     let random = &mut Random::new(choice.into());
     let mut files = published(source, at);
+    if source == NOTATION {
+        // The honest ones are hidden, or not.
+        files.retain(|_, _| random.chance(50));
+        files.extend(by_others());
+    }
     let mut signers = vec!["attacker", KEYS[2]];
     signers.extend(held.cosign.then_some(KEYS[0]));
     for name in &signers {
-        let (name, bytes) = bundle(name, evil());
-        files.insert(name, bytes);
+        let (evil, bytes) = bundle(name, evil(), "1");
+        files.insert(evil, bytes);
+        // What was signed for another tag.
+        let (moved, bytes) = bundle(name, digest(TAGGED, 1), "1");
+        files.insert(moved, bytes);
     }
     // A good signature over another payload, and a good payload under another signature.
-    let (_, good) = bundle(KEYS[0], digest(COSIGN, at));
+    let (_, good) = bundle(KEYS[0], digest(COSIGN, at), "1");
     for name in &signers {
-        let (_, own) = bundle(name, evil());
+        let (_, own) = bundle(name, evil(), "1");
         let [mut good, mut own]: [Value; 2] =
             [&good, &own].map(|bytes| serde_json::from_slice(bytes).unwrap());
         let (of_good, of_own) = (&mut good["dsseEnvelope"], &mut own["dsseEnvelope"]);
@@ -134,7 +199,7 @@ pub(crate) fn forged(source: &str, at: usize, held: Held, choice: u32) -> Files 
     }
     // Signatures of the former releaser twice, or of one that the adversary has: two are wanted.
     for number in 0..random.below(4) {
-        let (name, bytes) = bundle(signers[random.below(signers.len())], evil());
+        let (name, bytes) = bundle(signers[random.below(signers.len())], evil(), "1");
         files.insert(format!("again {number} {name}"), bytes);
     }
     for number in 0..random.below(90) {
@@ -153,20 +218,24 @@ pub(crate) fn forged(source: &str, at: usize, held: Held, choice: u32) -> Files 
     files
 }
 
-/// A Sigstore bundle of that key over a digest. Each is signed once: that takes longer than all else.
-fn bundle(name: &str, digest: Digest) -> (String, Vec<u8>) {
-    static SIGNED: Mutex<BTreeMap<(String, Digest), Vec<u8>>> = Mutex::new(BTreeMap::new());
+/// A Sigstore bundle of that key over a digest and a tag. Each is signed once: that takes longer than all else.
+fn bundle(name: &str, digest: Digest, tag: &'static str) -> (String, Vec<u8>) {
+    type Signed = BTreeMap<(String, Digest, &'static str), Vec<u8>>;
+    static SIGNED: Mutex<Signed> = Mutex::new(BTreeMap::new());
     let mut signed = SIGNED.lock().unwrap();
     let bytes = signed
-        .entry((name.to_owned(), digest))
-        .or_insert_with(|| sign(name, digest));
-    (format!("{name} {} {BUNDLE}", digest.hex()), bytes.clone())
+        .entry((name.to_owned(), digest, tag))
+        .or_insert_with(|| sign(name, digest, tag));
+    (
+        format!("{name} {} {tag} {BUNDLE}", digest.hex()),
+        bytes.clone(),
+    )
 }
 
-fn sign(name: &str, digest: Digest) -> Vec<u8> {
+fn sign(name: &str, digest: Digest, tag: &str) -> Vec<u8> {
     let hex = digest.hex();
     let payload = format!(
-        r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{hex}"}}}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{{}}}}"#
+        r#"{{"_type":"https://in-toto.io/Statement/v1","subject":[{{"digest":{{"sha256":"{hex}"}},"annotations":{{"tag":"{tag}"}}}}],"predicateType":"https://sigstore.dev/cosign/sign/v1","predicate":{{}}}}"#
     );
     let (kind, length) = (IN_TOTO.len(), payload.len());
     let message = format!("DSSEv1 {kind} {IN_TOTO} {length} {payload}");

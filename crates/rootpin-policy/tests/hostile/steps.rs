@@ -32,6 +32,8 @@ pub(crate) enum Act {
     Damage,
     /// A source that keeps the connection open and sends nothing, or answers with 5xx.
     Silence,
+    /// A source that wants credentials (401, 403).
+    Deny,
     /// The host's network is gone, until a source is shown honestly again.
     Unplug,
     /// A source answers with another repository's files.
@@ -50,13 +52,15 @@ pub(crate) enum Act {
     ForgeSignatures,
     /// The clock goes back.
     TurnBack,
+    /// The host takes the policy that revokes what was signed first, or the one before it.
+    Revoke,
     /// A publisher of Notary signs a copy of what another one signed.
     Copy,
     /// Two questions at one time, of which the second one sees what is published.
     Race,
 }
 
-const ACTS: [Act; 25] = [
+const ACTS: [Act; 27] = [
     Act::Publish,
     Act::Publish,
     Act::Publish,
@@ -71,6 +75,7 @@ const ACTS: [Act; 25] = [
     Act::Swap,
     Act::Damage,
     Act::Silence,
+    Act::Deny,
     Act::Unplug,
     Act::Redirect,
     Act::ForgeOnline,
@@ -80,6 +85,7 @@ const ACTS: [Act; 25] = [
     Act::OwnRepository,
     Act::ForgeSignatures,
     Act::TurnBack,
+    Act::Revoke,
     Act::Copy,
     Act::Race,
 ];

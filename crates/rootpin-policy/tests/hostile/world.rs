@@ -13,9 +13,9 @@ use crate::look::{Network, View};
 use crate::notary::{GUN, NotaryHistory, OTHER_GUN, RELEASES, TAG, pinned};
 use crate::oracle::{
     Accepted, Violation, check_answer, check_cost, check_floors, check_quorum, check_refusal,
-    check_signed,
+    check_revoked, check_signed,
 };
-use crate::signatures::{self, COSIGN, ENVELOPED, NOTATION, SIGNED};
+use crate::signatures::{self, COSIGN, ENVELOPED, NOTATION, SIGNED, TAGGED, TAGGED_NAME};
 use crate::steps::{Random, Sequence};
 use crate::tuf_forgery::{self as forgery, Held, evil, own_root};
 use crate::tuf_history::{APP, BOTH, TEAM, TENANT};
@@ -26,11 +26,12 @@ pub(crate) const MAIN: &str = "main";
 pub(crate) const OWN: &str = "own";
 pub(crate) const NOTARY: &str = "docker n.example/team/app";
 pub(crate) const OTHER_NOTARY: &str = "tenant n.example/evil/app";
-pub(crate) const SOURCES: [&str; 6] = [MAIN, OWN, NOTARY, OTHER_NOTARY, COSIGN, NOTATION];
+pub(crate) const SOURCES: [&str; 7] = [MAIN, OWN, NOTARY, OTHER_NOTARY, COSIGN, NOTATION, TAGGED];
 
 /// The names that are asked for.
-const NAMES: [&str; 10] = [
+const NAMES: [&str; 11] = [
     SIGNED,
+    TAGGED_NAME,
     ENVELOPED,
     APP,
     TEAM,
@@ -45,6 +46,8 @@ const NAMES: [&str; 10] = [
 /// What was made before: histories take longer to sign than to attack.
 pub(crate) struct World {
     pub(crate) policy: Policy,
+    /// The same, in which what was signed first is revoked.
+    revoking: Policy,
     pub(crate) tuf: History,
     pub(crate) notary: NotaryHistory,
     pub(crate) other: NotaryHistory,
@@ -55,6 +58,8 @@ pub(crate) struct Run<'a> {
     pub(crate) world: &'a World,
     pub(crate) held: Held,
     pub(crate) host: Host,
+    /// Whether the host has the policy that revokes.
+    pub(crate) is_revoking: bool,
     pub(crate) network: Network,
     /// The newest publication.
     pub(crate) head: usize,
@@ -70,7 +75,8 @@ impl World {
         let tuf = tuf_history::history(seed);
         let root = tuf.publications[0].files["1.root.json"].clone();
         Self {
-            policy: policy(root),
+            policy: policy(root.clone(), ""),
+            revoking: policy(root, &revocations()),
             notary: notary::history(GUN, seed),
             other: notary::history(OTHER_GUN, seed + 1),
             tuf,
@@ -78,7 +84,22 @@ impl World {
     }
 }
 
-fn policy(main: Vec<u8>) -> Policy {
+/// What the first publications name.
+pub(crate) fn first_digests() -> [Digest; 3] {
+    [
+        Digest::of(b"app-1"),
+        Digest::of(GUN.as_bytes()),
+        signatures::digest(COSIGN, 0),
+    ]
+}
+
+fn revocations() -> String {
+    let entry =
+        |digest: Digest| format!("[[revoked]]\ndigest = \"{digest}\"\nreason = \"broken\"\n");
+    first_digests().map(entry).concat()
+}
+
+fn policy(main: Vec<u8>, more: &str) -> Policy {
     let tuf = |id: &str, bytes: &[u8]| {
         let hex = Digest::of(bytes).hex();
         format!(
@@ -107,7 +128,7 @@ fn policy(main: Vec<u8>) -> Policy {
         rule("n.example/evil/**", &["tenant"], 1),
     ];
     let (of_signatures, mut files) = signatures::policy();
-    let text = text.concat() + &of_signatures;
+    let text = text.concat() + &of_signatures + more;
     files.insert("policy.toml".to_owned(), text.into_bytes());
     files.insert(format!("{MAIN}.json"), main);
     files.insert(format!("{OWN}.json"), own_root());
@@ -121,6 +142,7 @@ impl<'a> Run<'a> {
             world,
             held: Held::of(sequence.held),
             host: Host::default(),
+            is_revoking: false,
             network: Network::new(),
             head: 0,
             now: time(0),
@@ -139,6 +161,15 @@ impl<'a> Run<'a> {
         Ok(run.counts)
     }
 
+    /// The policy in force.
+    pub(crate) fn policy(&self) -> &'a Policy {
+        if self.is_revoking {
+            &self.world.revoking
+        } else {
+            &self.world.policy
+        }
+    }
+
     pub(crate) fn ask(&mut self, question: u32) -> Result<(), Violation> {
         let (name, digest) = self.question(question);
         self.ask_about(&name, digest).map(|_| ())
@@ -148,7 +179,7 @@ impl<'a> Run<'a> {
         let floors = self.host.floors.clone();
         let mut asked = self
             .host
-            .ask(&self.world.policy, &self.network, (name, digest), self.now);
+            .ask(self.policy(), &self.network, (name, digest), self.now);
         check_cost(&asked)?;
         let accepted = Accepted::of(name, self.head, &asked);
         let kept = self.host.keep(&mut asked);
@@ -164,6 +195,10 @@ impl<'a> Run<'a> {
         }
         check_quorum(name, &asked.judgement)?;
         check_signed(name, digest, self.head, &asked.judgement)?;
+        check_revoked(self, digest, &asked.judgement)?;
+        if is_yes && name.to_string() == ENVELOPED && !signatures::is_shown(self.view(NOTATION)) {
+            return Err(Violation::of("signatures by others count"));
+        }
         if kept {
             check_answer(self, &accepted)?;
         }
@@ -178,6 +213,7 @@ impl<'a> Run<'a> {
 
     /// The adversary lets go of the network: whoever had no online key left nothing behind.
     fn release(&mut self) -> Result<(), Violation> {
+        self.is_revoking = false;
         if self.held.timestamp || self.held.snapshot {
             return Ok(());
         }
@@ -223,10 +259,14 @@ impl<'a> Run<'a> {
 
     /// Of signatures nothing is kept: what is published again counts again.
     fn release_signatures(&mut self) -> Result<(), Violation> {
-        for (source, name) in [(COSIGN, SIGNED), (NOTATION, ENVELOPED)] {
+        for (source, name) in [
+            (COSIGN, SIGNED),
+            (NOTATION, ENVELOPED),
+            (TAGGED, TAGGED_NAME),
+        ] {
             self.show_honest(source);
             let name: ImageRef = name.parse().unwrap();
-            let digest = signatures::digest(source, self.head);
+            let digest = signatures::newest(source, self.head);
             if !self.ask_about(&name, digest)? {
                 let what = format!("refused though nobody is in the way: {name}");
                 return Err(Violation::of(&what));
@@ -261,6 +301,7 @@ impl<'a> Run<'a> {
         let signed = match text {
             SIGNED => Some(signatures::digest(COSIGN, at)),
             ENVELOPED => Some(signatures::digest(NOTATION, at)),
+            TAGGED_NAME => Some(signatures::digest(TAGGED, at)),
             _ => history.digest(at, role, path),
         };
         let digest = if random.chance(25) { None } else { signed };
@@ -284,7 +325,7 @@ impl<'a> Run<'a> {
     pub(crate) fn published(&self, source: &str, at: usize) -> Files {
         match source {
             OWN => return forgery::own_first(&self.world.tuf, at),
-            COSIGN | NOTATION => return signatures::published(source, at),
+            COSIGN | NOTATION | TAGGED => return signatures::published(source, at),
             _ => {}
         }
         let (history, head) = self.history(source);
@@ -315,6 +356,7 @@ pub(crate) fn source_of(name: &ImageRef) -> &'static str {
         "r.example/team/app" => "team",
         "s.example/app" => "cosign",
         "e.example/app" => "notation",
+        "t.example/app" => "tags",
         _ => "main",
     }
 }

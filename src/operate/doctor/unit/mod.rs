@@ -10,6 +10,8 @@ mod engine_unit;
 mod environment;
 mod executable;
 mod files;
+#[cfg(test)]
+mod fuzz;
 mod init_script;
 mod search;
 mod service;

@@ -151,6 +151,22 @@ fn cve_2021_41131_no_role_s_name_leaves_its_folder() {
 }
 
 #[test]
+fn cve_2026_24137_no_target_s_name_is_a_file_s() {
+    let mut publisher = Publisher::new();
+    let mut host = Host::of(&publisher);
+    for name in ["../../x.json", "/x.json", "a/../x.json"] {
+        publisher.names.insert(name.to_owned(), target("x"));
+    }
+    publisher.publish();
+    let one = Some(Digest::of(b"one"));
+    assert_eq!(host.tag(&publisher, "r.example/app", "1"), one);
+    assert!(!host.cache.is_empty() && !host.asked.is_empty());
+    for file in host.cache.keys().chain(&host.asked) {
+        assert!(!file.contains('/') && !file.ends_with("x.json"), "{file}");
+    }
+}
+
+#[test]
 fn cve_2026_6966_one_signature_that_stands_twice_counts_once_for_a_delegated_role_too() {
     let mut publisher = Publisher::new();
     publisher.delegate(
