@@ -112,17 +112,21 @@ class Repository:
         self.write("timestamp", Timestamp(expires=SOON, snapshot_meta=snapshot))
 
 
-def judged(repository, name, content):
-    """What rootpin says of an image, asked twice: the second time by what it has cached."""
-    folder = repository.folder.with_suffix(".host")
-    root = (repository.folder / "1.root.json").read_bytes()
+def policy(folder, repository, root, more=""):
+    """A host's policy, which pins a root file for a repository."""
     (folder / "policy/roots").mkdir(parents=True, exist_ok=True)
     (folder / "policy/roots/acme.json").write_bytes(root)
     (folder / "policy/policy.toml").write_text(
         f'version = 1\ndefault = "deny"\n[[root]]\nid = "acme"\ntype = "tuf"\nfile = "roots/acme.json"\n'
-        f'sha256 = "{hashlib.sha256(root).hexdigest()}"\nmetadata = ["file://{repository.folder}"]\n'
+        f'sha256 = "{hashlib.sha256(root).hexdigest()}"\nmetadata = ["file://{repository}"]\n{more}'
         f'[[rule]]\nmatch = "{REGISTRY}/**"\nroots = ["acme"]\n'
     )
+
+
+def judged(repository, name, content):
+    """What rootpin says of an image, asked twice: the second time by what it has cached."""
+    folder = repository.folder.with_suffix(".host")
+    policy(folder, repository.folder, (repository.folder / "1.root.json").read_bytes())
     command = [ROOTPIN, "--json", "verify", "--policy", folder / "policy", "--state", folder / "state"]
     command.append(f"{REGISTRY}/{name}@sha256:{digest(content)}")
     answers = []
@@ -312,4 +316,5 @@ def main():
     print(f"{len(SHAPES)} shapes of repositories gone on with, and read by python-tuf")
 
 
-main()
+if __name__ == "__main__":
+    main()

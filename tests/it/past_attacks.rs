@@ -1,5 +1,5 @@
-//! docs/past-attacks.md, docs/threat-model.md and docs/faults.md name tests that exist, and every
-//! test of the files of attacks has its row.
+//! docs/past-attacks.md, docs/threat-model.md and docs/faults.md name tests that exist, each of their
+//! rows that promises one names one, and every test of the files of attacks has its row.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -7,14 +7,25 @@ use std::path::Path;
 use crate::documents::{files, is_of_kind, quoted, text};
 
 /// Every function of these files is an attack.
-const ATTACKS: [&str; 7] = [
+const ATTACKS: [&str; 11] = [
+    "crates/rootpin-trust/src/cosign/tests/strangers.rs",
     "crates/rootpin-trust/src/tuf/tests/advisories.rs",
     "crates/rootpin-trust/src/tuf/tests/attacks.rs",
     "crates/rootpin-trust/src/tuf/tests/weaknesses.rs",
     "tests/it/attacks.rs",
+    "tests/it/decide/broken_answers.rs",
+    "tests/it/decide/imported_signatures.rs",
+    "tests/it/decide/many_tags.rs",
     "tests/it/floods.rs",
     "tests/it/hostile_http.rs",
     "tests/it/place_attacks.rs",
+];
+
+/// What names tests.
+const DOCUMENTS: [&str; 3] = [
+    "docs/past-attacks.md",
+    "docs/threat-model.md",
+    "docs/faults.md",
 ];
 
 /// Names of the functions of a source that are tests.
@@ -55,12 +66,14 @@ fn all_tests() -> BTreeMap<String, Vec<String>> {
 
 /// Full names of tests, as cargo prints them, that a document names.
 fn named(document: &str) -> Vec<String> {
-    text(document)
-        .lines()
-        .flat_map(|line| quoted(line).map(ToOwned::to_owned).collect::<Vec<_>>())
-        // A prefix that several tests have ends in the sign.
-        .filter(|word| word.contains("::") && !word.ends_with("::"))
-        .collect()
+    let text = text(document);
+    let words = text.lines().flat_map(quoted);
+    words.filter(is_full_name).map(ToOwned::to_owned).collect()
+}
+
+/// A prefix that several tests have ends in the sign.
+fn is_full_name(word: &&str) -> bool {
+    word.contains("::") && !word.ends_with("::")
 }
 
 /// Whether a file can be that of a module path: each part but `tests` is one of the file's.
@@ -84,15 +97,33 @@ fn each_test_that_the_attacks_and_the_threat_model_name_exists() {
         all.get(function)
             .is_some_and(|paths| paths.iter().any(|path| is_of(path, &modules)))
     };
-    for document in [
-        "docs/past-attacks.md",
-        "docs/threat-model.md",
-        "docs/faults.md",
-    ] {
+    for document in DOCUMENTS {
         let named = named(document);
         assert!(named.len() > 10, "{document}: {}", named.len());
         let missing: Vec<_> = named.iter().filter(|name| !exists(name)).collect();
         assert!(missing.is_empty(), "{document}: no test {missing:#?}");
+    }
+}
+
+#[test]
+fn each_row_of_a_table_with_a_column_of_tests_names_one() {
+    for document in DOCUMENTS {
+        let text = text(document);
+        let (mut rows, mut is_with_tests) = (0, false);
+        for line in text.lines() {
+            let last = line.trim_end_matches('|').rsplit(" | ").next();
+            let last = last.unwrap_or_default().trim();
+            if !line.starts_with('|') {
+                is_with_tests = false;
+            } else if ["test", "tests"].contains(&last) {
+                is_with_tests = true;
+            } else if is_with_tests && !line.starts_with("|-") {
+                rows += 1;
+                let is_named = quoted(last).any(|word| is_full_name(&word));
+                assert!(is_named, "{document}: no test in {line}");
+            }
+        }
+        assert!(rows > 5, "{document}: {rows}");
     }
 }
 
