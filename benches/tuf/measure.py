@@ -21,6 +21,8 @@ PROGRAMS, PEERS, WORK = (pathlib.Path(word).resolve() for word in sys.argv[1:4])
 RUNS = int(sys.argv[4])
 HERE = pathlib.Path(__file__).parent
 COUNTS = (1, 1_000, 10_000, 100_000)
+# In 1,024 hash bins, which of the peers python-tuf alone can read.
+BINNED, BITS = 1_000_000, 10
 TARGET, DIGEST = "registry.example:5000/team00/app0:1.0", hashlib.sha256(b"0").hexdigest()
 
 
@@ -81,12 +83,10 @@ def clients(count, url):
     cache, root = str(WORK / "cache"), str(WORK / f"repositories/{count}/1.root.json")
     peer = [root, f"{url}/{count}/", cache, TARGET]
     ours = [PROGRAMS / "rootpin", "verify", "--policy", policy(count, url, "0s"), "--state", cache, f"{TARGET}@sha256:{DIGEST}"]
-    return {
-        "rootpin": ours,
-        "sigstore-tuf": [PEERS / "sigstore", *peer],
-        "tough": [PEERS / "tough", *peer],
-        "python-tuf": [sys.executable, HERE / "python_tuf.py", *peer],
-    }
+    python = [sys.executable, HERE / "python_tuf.py", *peer]
+    if count == BINNED:
+        return {"rootpin": ours, "python-tuf": python}
+    return {"rootpin": ours, "sigstore-tuf": [PEERS / "sigstore", *peer], "tough": [PEERS / "tough", *peer], "python-tuf": python}
 
 
 def processes(count, url, series):
@@ -148,10 +148,11 @@ def shown(numbers, digits=1):
 
 def main():
     url, series = serve(), {}
-    for count in COUNTS:
+    for count in (*COUNTS, BINNED):
         if not (WORK / f"repositories/{count}").exists():
-            subprocess.run([sys.executable, HERE / "make.py", str(count), WORK / f"repositories/{count}"], check=True)
-    for count in COUNTS:
+            bits = str(BITS if count == BINNED else 0)
+            subprocess.run([sys.executable, HERE / "make.py", str(count), WORK / f"repositories/{count}", bits], check=True)
+    for count in (*COUNTS, BINNED):
         print(f"bench: {count} targets", file=sys.stderr)
         processes(count, url, series)
     for recheck in ("0s", "60s"):

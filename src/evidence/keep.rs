@@ -6,6 +6,7 @@
 //! end, and the roots of a TUF repository in any case: raised floors over an older cache would leave
 //! the host without an answer when its source is away.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -107,28 +108,27 @@ impl FloorWriter {
         written.map_err(|error| lost(&error))
     }
 
-    /// Writes files without their names. Signatures of one image are found for one tag, or come in a
-    /// bundle: they are added to those that are cached, never put in their place.
-    fn draft(
-        &self,
-        MetadataOrigin { source, subject }: &MetadataOrigin,
-        files: &NamedFiles,
-    ) -> io::Result<Option<Drafts>> {
+    /// Writes files without their names.
+    fn draft(&self, origin: &MetadataOrigin, files: &NamedFiles) -> io::Result<Option<Drafts>> {
         let Some(cache) = &self.cache else {
             return Ok(None);
         };
-        let merged = |(name, bytes): &(String, Vec<u8>)| {
-            let known = cache.read(source, subject, name, MAX_CACHED);
-            let merged = known.and_then(|known| merged_signatures(bytes, &known));
-            (name.clone(), merged.unwrap_or_else(|| bytes.clone()))
-        };
-        let drafts = if files.iter().any(|(name, _)| is_signatures(name)) {
-            let files: NamedFiles = files.iter().map(merged).collect();
-            cache.draft(source, subject, &files)
-        } else {
-            cache.draft(source, subject, files)
-        };
+        let MetadataOrigin { source, subject } = origin;
+        let drafts = cache.draft(source, subject, &merged(cache, origin, files));
         drafts.map(Some)
+    }
+
+    /// Caches signatures that a registry has, which rest on no floors. A power cut may lose those of an image
+    /// that had none: they are asked for again.
+    fn cache_soon(&self, origin: &MetadataOrigin, files: &NamedFiles) {
+        let Some(cache) = &self.cache else {
+            return;
+        };
+        let MetadataOrigin { source, subject } = origin;
+        let written = cache.write_soon(source, subject, &merged(cache, origin, files));
+        if let Err(error) = written {
+            not_cached(subject, &error);
+        }
     }
 
     fn merging(&self) -> MutexGuard<'_, ()> {
@@ -139,6 +139,24 @@ impl FloorWriter {
     pub(super) fn write(&self, additions: &Additions<'_>) -> Result<Committed, StateError> {
         self.store.commit(additions)
     }
+}
+
+/// Files as they are to be cached. Signatures of one image are found for one tag, or come in a bundle: they
+/// are added to those that are cached, never put in their place.
+fn merged<'f>(
+    cache: &Cache,
+    origin: &MetadataOrigin,
+    files: &'f NamedFiles,
+) -> Cow<'f, NamedFiles> {
+    if !files.iter().any(|(name, _)| is_signatures(name)) {
+        return Cow::Borrowed(files);
+    }
+    let merged = |(name, bytes): &(String, Vec<u8>)| {
+        let known = cache.read(&origin.source, &origin.subject, name, MAX_CACHED);
+        let merged = known.and_then(|known| merged_signatures(bytes, &known));
+        (name.clone(), merged.unwrap_or_else(|| bytes.clone()))
+    };
+    Cow::Owned(files.iter().map(merged).collect())
 }
 
 /// What was verified for one question or look, and is not written yet. Dropped, it writes its floors
@@ -344,28 +362,23 @@ impl Repositories {
     }
 
     /// Writes the files of evidence, without their names, which they get when its floors are safe
-    /// ([`saved`]); signatures have none, and are named at once. A cache that can't be written costs a
+    /// ([`saved`]); signatures have none, and are cached at once. A cache that can't be written costs a
     /// fetch, never a decision.
     fn draft(&self, evidence: &Evidence) -> Option<Drafts> {
         let files = evidence.unsaved.files()?;
-        let drafts = self.writer.draft(&evidence.origin, &files);
-        let drafts = drafts.map_err(|error| not_cached(&evidence.origin.subject, &error));
-        let drafts = drafts.ok()?;
         if is_of_signatures(&evidence.origin) {
-            named(evidence, drafts);
+            self.writer.cache_soon(&evidence.origin, &files);
             return None;
         }
-        drafts
+        let drafts = self.writer.draft(&evidence.origin, &files);
+        let drafts = drafts.map_err(|error| not_cached(&evidence.origin.subject, &error));
+        drafts.ok()?
     }
 }
 
 /// The floors of evidence are safe now; its files get their names.
 fn saved(evidence: &Evidence, drafts: Option<Drafts>) {
     evidence.unsaved.clear();
-    named(evidence, drafts);
-}
-
-fn named(evidence: &Evidence, drafts: Option<Drafts>) {
     if let Some(Err(error)) = drafts.map(Drafts::keep) {
         not_cached(&evidence.origin.subject, &error);
     }

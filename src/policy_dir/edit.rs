@@ -22,8 +22,15 @@ use rootpin_policy::{Diagnostic, Files, Policy, Unreadable};
 #[derive(Debug)]
 pub struct Editing {
     files: PolicyDir,
-    /// Held until this is dropped. On the directory itself, so that no file is left behind.
-    _lock: File,
+    /// Locked until this is dropped. The directory itself, so that no file is left behind.
+    locked: File,
+}
+
+impl Drop for Editing {
+    /// Closing it would do, but for a child process of another thread that has it open until it runs its program.
+    fn drop(&mut self) {
+        let _ = self.locked.unlock();
+    }
 }
 
 /// What is to be in the directory.
@@ -77,9 +84,9 @@ impl Editing {
                 format!("name the policy's folder by --policy, or make {shown}"),
             )
         };
-        let lock = File::open(&files.dir).map_err(|error| failed(&error))?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { files, _lock: lock }),
+        let locked = File::open(&files.dir).map_err(|error| failed(&error))?;
+        match locked.try_lock() {
+            Ok(()) => Ok(Self { files, locked }),
             Err(TryLockError::WouldBlock) => Err(Problem::hinted(
                 format!("another edit of {shown} is under way"),
                 "try again when it has ended",

@@ -238,6 +238,40 @@ async fn what_counted_once_answers_without_a_registry_until_its_key_is_revoked()
 }
 
 #[tokio::test]
+async fn cached_signatures_that_a_power_cut_left_torn_are_as_if_they_were_not_there() {
+    let (mut server, mut host) = (Server::empty(), Host::new());
+    server.sign(Place::Referrers, "bundle-p256");
+    let (policy, name) = (alone(&server), server.name());
+    assert_eq!(
+        said(&pull(&decider(&host, &policy), &name, digest()).await),
+        "allowed signed"
+    );
+    let folder = std::fs::read_dir(host.path("cache")).unwrap().next();
+    let folder = folder.unwrap().unwrap().path();
+    let file = folder.join(format!("sha256-{}.json", digest().hex()));
+    let whole = std::fs::read(&file).unwrap();
+    for left in [0, 1, whole.len() / 2, whole.len() - 1] {
+        std::fs::write(&file, &whole[..left]).unwrap();
+        host.restart();
+        server.asked();
+        assert_eq!(
+            said(&pull(&decider(&host, &policy), &name, digest()).await),
+            "allowed signed",
+            "{left}"
+        );
+        assert!(server.asked_of_registry() > 0, "{left}");
+        assert_eq!(std::fs::read(&file).unwrap(), whole, "{left}");
+    }
+    server.stop().await;
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    host.restart();
+    assert_eq!(
+        said(&pull(&decider(&host, &policy), &name, digest()).await),
+        "unjudged source-unreachable"
+    );
+}
+
+#[tokio::test]
 async fn a_root_that_has_another_id_now_finds_what_it_had_without_a_registry_and_another_key_does_not()
  {
     for (index, lines) in [
