@@ -1,9 +1,15 @@
 //! The procedure, driven by hand: what is asked for, and what comes of each answer.
 
+mod asking;
 mod break_glass;
+mod entries;
+mod names;
 mod one_voice;
 mod properties;
+mod resolving;
+mod supposed;
 mod trials;
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,8 +52,8 @@ fn policy(quorum: usize, more: &str) -> Policy {
     load(&files, now()).unwrap()
 }
 
-/// A root's statement that the tags are these.
-fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
+/// What a root's statement says, that the tags are these.
+fn collection(tags: &[(&str, &str)]) -> Collection {
     let target = |(tag, content): &(&str, &str)| {
         let target = Target {
             digest: digest(content),
@@ -56,7 +62,7 @@ fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
         };
         ((*tag).to_owned(), target)
     };
-    let collection = Collection {
+    Collection {
         gun: name("r.example/team/app").repository,
         role: "targets".to_owned(),
         targets: tags.iter().map(target).collect(),
@@ -66,9 +72,13 @@ fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
         signers: BTreeSet::new(),
         signers_needed: 0,
         versions: BTreeMap::new(),
-    };
+    }
+}
+
+/// A root's statement that the tags are these.
+fn statement(tags: &[(&str, &str)], at_hand: bool) -> Statement {
     Statement {
-        verified: Arc::new(Verified::for_test(collection)),
+        verified: Arc::new(Verified::for_test(collection(tags))),
         contact: now(),
         valid_until: Timestamp::MAX,
         at_hand,

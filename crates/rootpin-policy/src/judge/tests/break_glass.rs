@@ -124,7 +124,13 @@ fn a_pattern_is_for_bytes_all_of_whose_names_it_matches_and_that_a_registry_was_
     );
     let swarm = Question::of(Action::Swarm, String::new(), String::new());
     assert!(passes(&policy, made.clone(), glass(None), None).0);
-    assert!(!passes(&policy, made, glass(Some("docker.io/my/own")), None).0);
+    let called_pulled = Question {
+        names: vec![named("docker.io/my/own:1", NameSource::Client)],
+        ..made.clone()
+    };
+    for made in [made, called_pulled] {
+        assert!(!passes(&policy, made, glass(Some("docker.io/my/own")), None).0);
+    }
     assert!(!passes(&policy, swarm, glass(None), None).0);
 }
 

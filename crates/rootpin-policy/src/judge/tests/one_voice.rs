@@ -29,7 +29,7 @@ fn key(digit: usize) -> KeyId {
 }
 
 /// A root's statement that the tag is these bytes, by these keys, of which it takes so many.
-fn signed_by(keys: &[usize], needed: usize, at_hand: bool) -> Heard {
+pub(super) fn signed_by(keys: &[usize], needed: usize, at_hand: bool) -> Heard {
     let mut statement = statement(&[("1", "good")], at_hand);
     let mut collection = Collection {
         gun: name("r.example/team/app").repository,
@@ -48,7 +48,7 @@ fn signed_by(keys: &[usize], needed: usize, at_hand: bool) -> Heard {
 }
 
 /// So many of these roots, whose signatures stand beside the image, and a quorum of all of them.
-fn quorum_of(count: usize) -> Policy {
+pub(super) fn quorum_of(count: usize) -> Policy {
     quorum_among(count, count)
 }
 
@@ -71,7 +71,7 @@ fn quorum_among(quorum: usize, count: usize) -> Policy {
 }
 
 /// What was asked of which root, and the answer.
-fn asked(policy: &Policy, said: impl Fn(&str) -> Heard) -> (Vec<String>, Judgement) {
+pub(super) fn asked(policy: &Policy, said: impl Fn(&str) -> Heard) -> (Vec<String>, Judgement) {
     asked_among(policy, |text, _| said(text))
 }
 
@@ -144,6 +144,70 @@ fn where_they_share_one_all_signers_are_asked_for_and_the_registry_last() {
     let (asked, judgement) = asked(&quorum_of(2), of_both);
     assert_eq!(asked, ["one", "two", "one all", "two all", "one all again"]);
     assert_eq!(code(&judgement), "signed");
+}
+
+#[test]
+fn a_root_that_shares_no_signer_is_not_asked_for_all_of_them() {
+    let (asked, judgement) = asked(&quorum_of(3), |text| {
+        let keys: &[usize] = match text {
+            "one" | "one all" => &[2],
+            "two all" => &[1, 3],
+            _ => &[1],
+        };
+        signed_by(keys, 1, true)
+    });
+    assert_eq!(asked, ["one", "two", "three", "two all"]);
+    assert_eq!(code(&judgement), "signed");
+}
+
+#[test]
+fn a_yes_lists_the_roots_whose_keys_make_the_quorum_and_holds_until_the_first_one_s_end() {
+    let until = |text: &str| match text.split(' ').next() {
+        Some("three") => now() + jiff::SignedDuration::from_mins(1),
+        _ => now() + jiff::SignedDuration::from_mins(2),
+    };
+    let (_, judgement) = asked(&quorum_among(2, 3), |text| {
+        let signer = if text.starts_with("three") { 2 } else { 1 };
+        match signed_by(&[signer], 1, false) {
+            Heard::Root(Ok(statement)) => Heard::Root(Ok(Statement {
+                valid_until: until(text),
+                ..statement
+            })),
+            heard => heard,
+        }
+    });
+    let admission = judgement.result.unwrap();
+    assert_eq!(admission.valid_until, until("three"));
+    let Ground::Signed(roots) = admission.ground else {
+        panic!("{admission:?}");
+    };
+    let ids: Vec<_> = roots.iter().map(|(id, _)| id.as_str()).collect();
+    assert!(
+        ids == ["one", "three"] || ids == ["two", "three"],
+        "{ids:?}"
+    );
+}
+
+#[test]
+fn a_no_says_what_signatures_beside_the_image_would_bind_and_a_command_stays_the_last_of_its_hint()
+{
+    let binds = "; root one binds digest; not name, tag, freshness; root two binds digest; not name, tag, freshness";
+    for (unpinned_root, wanted) in [
+        (false, format!("type this{binds}")),
+        (true, "type this".to_owned()),
+    ] {
+        let (_, judgement) = asked(&quorum_of(2), |_| {
+            let refusal = Refusal::new(Code::RootNotPinned, "a", "b", "type this");
+            Heard::Root(Err(Refusal {
+                unpinned_root,
+                ..refusal
+            }))
+        });
+        assert_eq!(judgement.result.unwrap_err().refusal.hint, wanted);
+    }
+    // Roots that list tags bind all of it.
+    let (_, judgement) = asked(&policy(1, ""), |_| silent());
+    assert_eq!(judgement.result.unwrap_err().refusal.hint, "c");
 }
 
 #[test]
