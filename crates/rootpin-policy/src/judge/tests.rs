@@ -473,17 +473,14 @@ fn each_of_thousands_of_names_is_judged_once() {
     });
     let question = layer(names.collect(), Origin::Registry);
     let mut judge = Judge::start(&policy, question, now(), None);
-    let (mut steps, mut heard, begun) = (0, None, std::time::Instant::now());
+    let (mut steps, mut heard) = (0, None);
     let judgement = loop {
         match judge.next(heard.take()) {
             Step::Done(judgement) => break judgement,
             Step::Ask(_) => heard = Some(Heard::Root(Ok(statement(&[], true)))),
         }
         steps += 1;
-        assert!(
-            begun.elapsed().as_secs() < 60,
-            "{steps} steps took more than a minute"
-        );
+        assert!(steps <= 2 * 2 * 2000);
     };
     assert_eq!((code(&judgement), steps), ("no-statement", 2 * 2 * 2000));
 }
