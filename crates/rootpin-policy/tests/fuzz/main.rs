@@ -31,7 +31,8 @@ mod targets;
 
 use std::panic::catch_unwind;
 use std::path::Path;
-use std::{env, fs};
+use std::sync::Mutex;
+use std::{env, fs, thread};
 
 use mutate::Random;
 use rootpin_trust::image::Digest;
@@ -137,16 +138,24 @@ fn no_bytes_from_outside_make_a_reader_panic_or_read_two_things() {
     }
     let inputs = said("ROOTPIN_FUZZ").map_or(INPUTS, |text| text.parse().unwrap());
     let first = said("ROOTPIN_FUZZ_SEED").map_or(0, |text| text.parse().unwrap());
-    for target in TARGETS.iter().filter(picked) {
-        let (_, read, folder, end) = target;
-        let examples = examples(folder, end);
-        for example in &examples {
-            read(example);
+    let targets = Mutex::new(TARGETS.iter().filter(picked));
+    let next = || targets.lock().unwrap().next();
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                while let Some(target) = next() {
+                    let (_, read, folder, end) = target;
+                    let examples = examples(folder, end);
+                    for example in &examples {
+                        read(example);
+                    }
+                    for seed in first..first + inputs {
+                        tried(target, seed, &examples);
+                    }
+                }
+            });
         }
-        for seed in first..first + inputs {
-            tried(target, seed, &examples);
-        }
-    }
+    });
 }
 
 #[test]
