@@ -58,6 +58,7 @@ impl HttpClient {
         let authorization = granted.as_ref().map(|grant| &grant.authorization);
         let mut first = self.send(ask, authorization, deadline).await?;
         if granted.is_some() && is_bare_denial(ask, &first.url, first.status, &first.headers) {
+            self.forget(&realm);
             granted = None;
             first = self.send(ask, None, deadline).await?;
         }
@@ -98,6 +99,7 @@ impl HttpClient {
         let authorization = granted.as_ref().map(|grant| &grant.authorization);
         let (mut url, mut first) = self.begin(ask, authorization, range, deadline).await?;
         if granted.is_some() && is_bare_denial(ask, &url, first.status(), first.headers()) {
+            self.forget(&realm);
             granted = None;
             (url, first) = self.begin(ask, None, range, deadline).await?;
         }

@@ -66,11 +66,7 @@ pub(super) async fn repositories(
     let mut by_http = None;
     for endpoint in registry::endpoints(client, some, Capability::Resolve)? {
         let asked = async {
-            let text = format!("{}/_catalog?n=1000", endpoint.api());
-            let url = text.parse().map_err(|_| SourceError::Other {
-                url: text.clone(),
-                cause: "is no URL".to_owned(),
-            })?;
+            let url = endpoint.below("_catalog?n=1000")?;
             let pages = pages(&endpoint, url, "registry:catalog:*", time).await?;
             Ok(pages.map(|pages| {
                 pages

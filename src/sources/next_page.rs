@@ -50,7 +50,18 @@ fn here(target: &str, read: &Url) -> Option<Url> {
     next.set_path(named.path());
     next.set_query(named.query());
     next.set_fragment(None);
+    if let (None, Some(namespace)) = (namespace(&next), namespace(read)) {
+        next.query_pairs_mut().append_pair("ns", &namespace);
+    }
     (is_same && is_web && next != *read).then_some(next)
+}
+
+/// The registry that is meant, which a mirror that stands for many is told with each page: its links
+/// leave it out.
+fn namespace(url: &Url) -> Option<String> {
+    let mut pairs = url.query_pairs();
+    let named = pairs.find(|(name, _)| name == "ns");
+    named.map(|(_, value)| value.into_owned())
 }
 
 /// The targets of one header that are the next page; `None`: it is not understood.
@@ -120,6 +131,22 @@ mod tests {
             headers.append(LINK, link.parse().unwrap());
         }
         next_page(&headers, &read.parse().unwrap())
+    }
+
+    #[test]
+    fn a_mirror_is_told_with_each_page_which_registry_is_meant() {
+        let list = "https://m.example/v2/a/tags/list";
+        let read = format!("{list}?n=1000&ns=r.example%3A5000");
+        for (link, wanted) in [
+            ("<?n=1000&last=x>", "?n=1000&last=x&ns=r.example%3A5000"),
+            ("</v2/a/tags/list>", "?ns=r.example%3A5000"),
+            ("<?ns=r.example:5000&last=x>", "?ns=r.example:5000&last=x"),
+        ] {
+            let next = NextPage::At(format!("{list}{wanted}").parse().unwrap());
+            assert_eq!(of(&[&format!("{link}; rel=next")], &read), next, "{link}");
+        }
+        // The same page again.
+        assert_eq!(of(&["<?n=1000>; rel=next"], &read), NextPage::Elsewhere);
     }
 
     #[test]

@@ -339,7 +339,12 @@ impl Endpoint {
     /// A manifest or a blob of a repository (OCI distribution-spec, "Endpoints" and "Registry
     /// Proxying").
     pub(super) fn url(&self, repository: &Repository, rest: &str) -> Result<Url, SourceError> {
-        let text = format!("{}/{}/{rest}", self.api, repository.path());
+        self.below(&format!("{}/{rest}", repository.path()))
+    }
+
+    /// What is there below its API.
+    pub(super) fn below(&self, path: &str) -> Result<Url, SourceError> {
+        let text = format!("{}/{path}", self.api);
         let mut url: Url = text.parse().map_err(|_| SourceError::Other {
             url: escaped(&text),
             cause: "is no URL".to_owned(),
@@ -354,7 +359,10 @@ impl Endpoint {
     /// path, as Harbor names the cache of another registry.
     pub(super) fn scope(&self, repository: &Repository) -> String {
         let path = repository.path();
-        match self.api.split_once("/v2/") {
+        // A host may have any name.
+        let api = self.api.split_once("://");
+        let api = api.map_or(self.api.as_str(), |(_, api)| api);
+        match api.split_once("/v2/") {
             Some((_, before)) => format!("repository:{before}/{path}:pull"),
             None => format!("repository:{path}:pull"),
         }
@@ -438,7 +446,43 @@ fn digest(headers: &HeaderMap, url: &Url) -> Result<Option<Digest>, SourceError>
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::sources::Credentials;
+
+    fn mirror(api: &str) -> Endpoint {
+        Endpoint {
+            client: HttpClient::new(None, Arc::new(Credentials::none())).unwrap(),
+            api: api.to_owned(),
+            tls: None,
+            guessed: false,
+            mirror: true,
+            namespace: Some("r.example".to_owned()),
+        }
+    }
+
+    #[test]
+    fn a_mirror_is_told_whose_repositories_it_is_to_list() {
+        let list = mirror("https://m.example/v2").below("_catalog?n=1000");
+        let wanted = "https://m.example/v2/_catalog?n=1000&ns=r.example";
+        assert_eq!(list.unwrap().as_str(), wanted);
+    }
+
+    #[test]
+    fn a_token_is_for_what_is_below_the_path_of_an_api_whatever_its_host_is_called() {
+        let repository = Repository::from_full("r.example/team/app").unwrap();
+        for (api, name) in [
+            ("https://m.example/v2", "team/app"),
+            ("https://m.example/v2/hub", "hub/team/app"),
+            ("https://m.example/api/docker/hub/v2", "team/app"),
+            ("https://v2/v2", "team/app"),
+            ("https://v2/v2/hub", "hub/team/app"),
+        ] {
+            let scope = mirror(api).scope(&repository);
+            assert_eq!(scope, format!("repository:{name}:pull"), "{api}");
+        }
+    }
 
     #[test]
     fn a_way_leads_elsewhere_unless_it_is_the_registry_s_own_host_and_port() {

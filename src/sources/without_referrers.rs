@@ -13,16 +13,16 @@ use super::signature_answer::wrong;
 use super::signature_list::is_of_repository;
 use rootpin_trust::image::Repository;
 
-/// What the registries said, by their API. One address may stand for several registries, by the first
-/// part of the path.
+/// What the registries said, by their API. One address may stand for several registries, by the host
+/// that it is told or by the first part of the path.
 #[derive(Debug, Default)]
 pub(super) struct WithoutReferrers(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    /// Repositories without a list, by their whole path.
+    /// Repositories without a list, by their whole name.
     without: HashMap<(String, String), Without>,
-    /// When there was a list last, by the first part of the path.
+    /// When there was a list last, by the host and the first part of the path.
     lists: HashMap<(String, String), Instant>,
 }
 
@@ -133,13 +133,13 @@ impl WithoutReferrers {
 }
 
 fn whole(api: &str, repository: &Repository) -> (String, String) {
-    (api.to_owned(), repository.path().to_owned())
+    (api.to_owned(), repository.as_str().to_owned())
 }
 
 fn first(api: &str, repository: &Repository) -> (String, String) {
     let path = repository.path();
     let first = path.split_once('/').map_or("", |(first, _)| first);
-    (api.to_owned(), first.to_owned())
+    (api.to_owned(), format!("{}/{first}", repository.host()))
 }
 
 #[cfg(test)]
@@ -181,6 +181,16 @@ mod tests {
         known.gave_list(API, &repository("team/one"));
         assert!(known.had_list(API, &repository("team/two")));
         assert!(!known.had_list(API, &repository("proxy/one")));
+    }
+
+    #[test]
+    fn what_a_mirror_says_of_one_registry_is_no_word_of_another() {
+        let (known, one) = (WithoutReferrers::default(), repository("team/app"));
+        let other = Repository::from_full("other.example/team/app").unwrap();
+        known.add(API, &one);
+        assert!(known.has(API, &one) && !known.has(API, &other));
+        known.gave_list(API, &one);
+        assert!(known.had_list(API, &one) && !known.had_list(API, &other));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{ClaimSearch, LayerUnknown, NameLookup, annotation};
 use crate::decide::{NameSource, NamespaceView};
 use crate::doors::store_index::StoreIndex;
 use crate::engines::containerd::{BlobInfo, ContainerdClient, RecordedName};
-use crate::sources::at_once::all;
+use crate::sources::at_once::{all, few_at_once};
 use rootpin_trust::image::{Descriptor, Digest};
 
 /// A layer in a namespace of a containerd, and what else tells of it.
@@ -104,8 +104,9 @@ impl LayerQuestion<'_> {
         None
     }
 
-    /// These blobs, the configurations that they list, and these records, all asked for at once, in
-    /// the order of a listing, which is that of digests and names.
+    /// These blobs, the configurations that they list, and these records, asked for at once, in the
+    /// order of a listing, which is that of digests and names. Of the blobs a few at a time: a
+    /// document has up to 4 MiB, and whoever may push can have many above one layer.
     async fn shown(&self, mut wanted: BTreeSet<Digest>, names: &[String]) -> Result<Shown, Status> {
         let (containerd, namespace) = (self.containerd, self.namespace);
         let config = |digest: &Digest| containerd.known_document(digest)?.config();
@@ -125,7 +126,7 @@ impl LayerQuestion<'_> {
             Ok(blobs)
         };
         let blobs: Vec<_> = wanted.iter().copied().map(blob).collect();
-        let (blobs, records) = tokio::join!(all(blobs), self.records(names));
+        let (blobs, records) = tokio::join!(few_at_once(blobs), self.records(names));
         let mut by_digest = BTreeMap::new();
         for found in blobs {
             by_digest.extend(found?.into_iter().map(|info| (info.digest, info)));

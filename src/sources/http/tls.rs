@@ -16,7 +16,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
 };
-use rustls_platform_verifier::Verifier;
+use rustls_native_certs::load_native_certs;
 use x509_cert::Certificate as X509;
 use x509_cert::der::Decode as _;
 use x509_cert::der::asn1::ObjectIdentifier;
@@ -97,7 +97,7 @@ fn identity_of(
 /// Takes servers whose certificate a trusted CA signed, or is itself one of the trusted ones.
 #[derive(Debug)]
 struct TrustedServers {
-    by_chain: Arc<dyn ServerCertVerifier>,
+    by_chain: Arc<WebPkiServerVerifier>,
     named: Vec<CertificateDer<'static>>,
     /// Whether the system's count too.
     system: bool,
@@ -110,23 +110,22 @@ impl TrustedServers {
             TrustedCas::System => (Vec::new(), true),
             TrustedCas::SystemAnd(pem) => (certificates(pem)?, true),
         };
-        let by_chain: Arc<dyn ServerCertVerifier> = if system {
-            let extra = named.iter().cloned();
-            let verifier = Verifier::new_with_extra_roots(extra, provider);
-            Arc::new(verifier.map_err(|error| ClientError::Tls(error.to_string()))?)
-        } else {
-            let mut roots = RootCertStore::empty();
-            for certificate in &named {
-                let added = roots.add(certificate.clone());
-                added.map_err(|error| ClientError::Ca(error.to_string()))?;
+        let mut roots = RootCertStore::empty();
+        for certificate in &named {
+            let added = roots.add(certificate.clone());
+            added.map_err(|error| ClientError::Ca(error.to_string()))?;
+        }
+        if system {
+            let store = load_native_certs();
+            for error in store.errors {
+                log::warn!("the system's store of CAs: {error}");
             }
-            let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
-            verifier
-                .build()
-                .map_err(|error| ClientError::Ca(error.to_string()))?
-        };
+            roots.add_parsable_certificates(store.certs);
+        }
+        let verifier = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider);
+        let by_chain = verifier.build();
         Ok(Self {
-            by_chain,
+            by_chain: by_chain.map_err(|error| ClientError::Tls(error.to_string()))?,
             named,
             system,
         })
@@ -134,7 +133,7 @@ impl TrustedServers {
 
     fn names(&self, certificate: &CertificateDer<'_>) -> bool {
         // Read anew: it is looked for only where a connection would fail otherwise.
-        let of_system = || rustls_native_certs::load_native_certs().certs;
+        let of_system = || load_native_certs().certs;
         self.named.contains(certificate) || self.system && of_system().contains(certificate)
     }
 }

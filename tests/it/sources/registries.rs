@@ -37,6 +37,31 @@ async fn a_password_that_is_over_by_a_403_without_a_challenge_is_looked_up_anew(
 }
 
 #[tokio::test]
+async fn a_password_that_a_registry_refuses_and_does_not_want_any_more_is_sent_once() {
+    let is_open = Arc::new(Mutex::new(false));
+    let opened = Arc::clone(&is_open);
+    let fake = Fake::start(move |asked| {
+        let is_open = *opened.lock().unwrap();
+        match asked.authorization.as_deref() {
+            None if !is_open => with(401, "www-authenticate", "Basic realm=x"),
+            Some(_) if is_open => status(403),
+            _ => text(MANIFEST),
+        }
+    })
+    .await;
+    let (_folder, credentials) = alice(&format!("127.0.0.1:{}", fake.port), "");
+    let client = client(credentials);
+    let mut asked = Vec::new();
+    for opens in [false, true, true] {
+        *is_open.lock().unwrap() = opens;
+        let found = registry::describe(&client, &fake.image(":v1"), soon()).await;
+        assert!(found.is_ok_and(|found| found.is_some()));
+        asked.push(fake.asked().len());
+    }
+    assert_eq!(asked, [2, 4, 5]);
+}
+
+#[tokio::test]
 async fn a_registry_to_which_a_redirect_leads_is_read_with_an_anonymous_token_of_its_own() {
     let service = Fake::start(|_| text(r#"{"token":"","access_token":"t"}"#)).await;
     let realm = format!(

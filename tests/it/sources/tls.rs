@@ -112,6 +112,23 @@ async fn a_registry_that_offers_http_2_is_asked_for_everything_over_http_1() {
 }
 
 #[tokio::test]
+async fn a_server_that_is_not_trusted_is_told_by_the_refusal_alone() {
+    let registry = Registry::start_tls(&["http/1.1"]).await;
+    let policy = tempfile::tempdir().unwrap();
+    let name = format!("localhost:{}/team/app:v1", registry.port);
+    let folder = policy.path().to_owned();
+    let scan = move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        let command = command.args(["pin", "scan", &name, "--policy"]);
+        command.arg(folder).output().unwrap()
+    };
+    let ended = tokio::task::spawn_blocking(scan).await.unwrap();
+    let said = String::from_utf8(ended.stderr).unwrap();
+    assert!(said.starts_with("rootpin: no trusted connection"), "{said}");
+    assert_eq!(said.matches("rootpin: ").count(), 1, "{said}");
+}
+
+#[tokio::test]
 async fn a_head_that_tells_no_length_or_no_digest_is_answered_by_what_a_get_sends() {
     let (registry, folder) = registry().await;
     registry.quirk(|asked, _| {
