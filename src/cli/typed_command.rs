@@ -152,7 +152,7 @@ impl GivenPlaces {
     }
 
     fn complete(&self, text: &str) -> String {
-        let mut parts = text.split(PROGRAM);
+        let mut parts = split_at_commands(text).into_iter();
         let mut typed = parts.next().unwrap_or_default().to_owned();
         for part in parts {
             typed.push_str(PROGRAM);
@@ -250,6 +250,22 @@ impl GivenPlaces {
     }
 }
 
+/// The text before the first command, and the text after the program's name for each command. A
+/// folder such as `/etc/rootpin` begins no command.
+fn split_at_commands(text: &str) -> Vec<&str> {
+    let (mut parts, mut start) = (Vec::new(), 0);
+    for (at, _) in text.match_indices(PROGRAM) {
+        let before = text.get(..at).unwrap_or_default();
+        let in_a_word = |letter: char| letter.is_alphanumeric() || "/.-_".contains(letter);
+        if !before.ends_with(in_a_word) {
+            parts.push(text.get(start..at).unwrap_or_default());
+            start = at + PROGRAM.len();
+        }
+    }
+    parts.push(text.get(start..).unwrap_or_default());
+    parts
+}
+
 /// How many bytes of the text name a verb, and that verb.
 fn named_verb(text: &str) -> (usize, &'static Command) {
     let (mut verb, mut end) = (&*WHOLE, 0);
@@ -338,6 +354,17 @@ mod tests {
             ("pin list", "rootpin pin list", "rootpin pin list"),
         ] {
             assert_eq!(completed_after(typed, hint), wanted, "{typed}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_ends_like_the_program_begins_no_command_and_a_second_pass_adds_nothing() {
+        for folder in ["/etc/rootpin", "my-rootpin", "./rootpin", "a_rootpin"] {
+            let typed = format!("verify x --policy {folder} --state s --hosts-dir h");
+            let wanted = format!("rootpin pin add --policy {folder} --hosts-dir h ID --from FILE");
+            let once = completed_after(&typed, "rootpin pin add ID --from FILE");
+            assert_eq!(once, wanted);
+            assert_eq!(completed_after(&typed, &once), wanted);
         }
     }
 
