@@ -204,6 +204,7 @@ struct DaemonArguments {
 pub fn command() -> clap::Command {
     let hide = |command, verb: &&[&'static str]| hide_control(command, verb);
     let command = WITHOUT_DAEMON.iter().fold(Arguments::command(), hide);
+    let command = command.mut_subcommand("pin", pin::with_hosts);
     own_first(whole_paths::of_hosts(command))
 }
 

@@ -50,16 +50,30 @@ pub(super) fn remember(matches: &ArgMatches) {
     }
 }
 
-/// This command as it was typed, with one option more.
+/// This command as it was typed.
+pub(super) fn again() -> String {
+    let words = std::env::args_os().skip(1);
+    let words = words.map(|word| shell_word(&word.to_string_lossy()));
+    std::iter::once("rootpin".to_owned())
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// The same with one option more, perhaps with its value, unless the command has it.
 pub(super) fn again_with(option: &str) -> String {
-    let words = std::env::args().skip(1).map(|word| shell_word(&word));
-    [
-        vec!["rootpin".to_owned()],
-        words.collect(),
-        vec![option.to_owned()],
-    ]
-    .concat()
-    .join(" ")
+    let name = option.split(' ').next().unwrap_or(option);
+    if std::env::args_os().any(|word| is_option(&word.to_string_lossy(), name)) {
+        again()
+    } else {
+        format!("{} {option}", again())
+    }
+}
+
+/// Whether a word is that option, with its value or without.
+fn is_option(word: &str, option: &str) -> bool {
+    let rest = word.strip_prefix(option);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
 /// A hint, each of its commands with the places that the user named.
@@ -174,7 +188,7 @@ impl GivenPlaces {
             return Vec::new();
         }
         let command = rest.split(['`', ';', '\n']).next().unwrap_or_default();
-        let is_typed = |option: &str| command.split(' ').any(|word| word == option);
+        let is_typed = |option: &str| command.split(' ').any(|word| is_option(word, option));
         let takes = |option: &str| {
             verb.get_arguments().any(|argument| {
                 let long = argument
@@ -329,6 +343,11 @@ mod tests {
                 "status --control c",
                 "rootpin verify x; rootpin policy check; rootpin doctor",
                 "rootpin verify --control c x; rootpin policy check; rootpin doctor --control c",
+            ),
+            (
+                "repo --hosts-dir h list",
+                "rootpin repo list --hosts-dir=h; rootpin repo list",
+                "rootpin repo list --hosts-dir=h; rootpin repo list --hosts-dir h",
             ),
             // One without the other is no command.
             (

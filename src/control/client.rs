@@ -13,6 +13,7 @@ use super::wire::{
     BreakGlassRequest, CredentialsRequest, CredentialsResponse, DecideRequest, DecideResponse,
     Empty, ExplainRequest, ImportRequest, Report, StateRequest, SurveyRequest, SweepRequest,
 };
+use crate::plain_text::shell_word;
 use crate::problem::Problem;
 
 /// A connection to the daemon.
@@ -31,9 +32,9 @@ impl DaemonClient {
         let unreachable = |why: &(dyn std::error::Error + 'static)| {
             let hint = match deepest_io(why).map(std::io::Error::kind) {
                 Some(std::io::ErrorKind::PermissionDenied) => {
-                    "run as root: the daemon answers nobody else"
+                    "run as root: the daemon answers nobody else".to_owned()
                 }
-                _ => "is rootpind running? see `systemctl status rootpind`",
+                _ => running_hint(socket),
             };
             let why = deepest(why);
             let what = format!("the daemon does not answer at {}: {why}", socket.display());
@@ -190,6 +191,23 @@ impl DaemonClient {
     }
 }
 
+/// systemd makes the socket's folder. A rootpind that was started by hand waits for it.
+fn running_hint(socket: &Path) -> String {
+    let is_missing =
+        |folder: &&Path| !folder.as_os_str().is_empty() && matches!(folder.try_exists(), Ok(false));
+    let folder = socket.parent().filter(is_missing);
+    let asked = "is rootpind running? see `systemctl status rootpind`";
+    folder.map_or_else(
+        || asked.to_owned(),
+        |folder| {
+            let word = shell_word(&folder.to_string_lossy());
+            format!(
+                "{asked}; one that was started by hand waits for the folder {word}: `mkdir -p {word}`"
+            )
+        },
+    )
+}
+
 /// A whole answer in time: the channel's own time-out ends where the answer begins.
 async fn answered<T>(
     time: Duration,
@@ -215,4 +233,27 @@ fn deepest(error: &dyn std::error::Error) -> String {
 fn deepest_io<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a std::io::Error> {
     let mut causes = std::iter::successors(Some(error), |error| error.source());
     causes.find_map(|error| error.downcast_ref::<std::io::Error>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_socket_whose_folder_is_missing_is_answered_with_the_command_that_makes_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let hint = async |path: &Path| {
+            let connected = DaemonClient::connect(path, Duration::from_secs(1)).await;
+            connected.unwrap_err().hint.unwrap()
+        };
+        let folder = dir.path().join("run");
+        let missing = hint(&folder.join("control.sock")).await;
+        let made = format!("`mkdir -p {}`", folder.display());
+        assert!(missing.ends_with(&made), "{missing}");
+        assert!(missing.starts_with("is rootpind running?"), "{missing}");
+        std::fs::create_dir(&folder).unwrap();
+        let away = hint(&folder.join("control.sock")).await;
+        assert_eq!(away, running_hint(Path::new("no.sock")));
+        assert!(!away.contains("mkdir"), "{away}");
+    }
 }

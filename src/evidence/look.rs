@@ -62,6 +62,26 @@ impl SourceFailure {
         }
     }
 
+    /// Why a role's file did not come. Of a role that signed metadata lists, a file that is longer
+    /// than it may be is another one in its place.
+    pub(super) fn of_file(role: &str, error: SourceError) -> Self {
+        let is_listed = !matches!(role, "root" | "timestamp");
+        let longer = is_listed && matches!(error, SourceError::TooLarge { .. });
+        match Self::from(error) {
+            Self::No {
+                refusal,
+                names_source,
+            } => Self::No {
+                refusal: Refusal {
+                    source_behind: refusal.source_behind || longer,
+                    ..refusal
+                },
+                names_source,
+            },
+            silent @ Self::Silent(_) => silent,
+        }
+    }
+
     /// The same, with the address of the source that showed what was found.
     pub(super) fn seen_at(self, source: &impl Display) -> Self {
         match self {

@@ -334,7 +334,8 @@ impl Fetch for NotarySource<'_> {
             _ if want.from == FetchFrom::Cache => Ok(cached().into()),
             Ok(server) => {
                 let deadline = look.look.deadline.into();
-                Ok(server.get(look.gun, want, deadline).await?)
+                let answer = server.get(look.gun, want, deadline).await;
+                answer.map_err(|error| SourceFailure::of_file(&want.request.role, error))
             }
             // Whether there is a newer root can't be known.
             Err(_) if want.request.is_root_version() => Ok(Answer::Missing),

@@ -160,6 +160,12 @@ impl SourceError {
     /// neither has an answer, both say why.
     fn after(self, by_http: Option<Self>) -> Self {
         match (self, by_http) {
+            (Self::Untrusted { url, cause }, Some(before)) if before.is_of_mirror() => {
+                Self::Untrusted {
+                    url,
+                    cause: format!("{cause}; before that {before}"),
+                }
+            }
             (Self::Unreachable { url, cause }, Some(before)) => Self::Unreachable {
                 url,
                 cause: format!("{cause}; before that {before}"),
@@ -254,8 +260,9 @@ impl SourceError {
                 Code::SourceUnreachable,
                 format!("no trusted connection to {url}: {cause}"),
                 "an answer over TLS that verifies",
-                "a private CA is named by the root's tls-ca in the policy, for a registry by its folder in hosts-dir; else the system's store must \
-                 know the issuer; a self-signed certificate is named in the same way",
+                "name the CA, or the server's own certificate if it is self-signed: of a registry as DIR/HOST:PORT/ca.crt or, where it has a hosts.toml, by \
+                 ca there (that of server stands above the first [host]); of another server by the root's tls-ca in the policy; or in the system's store; DIR is \
+                 rootpin.toml's hosts-dir, which pin scan, pin add, repo and verify --policy do not read: they take --hosts-dir DIR",
             ),
             Self::Silent { url, cause } if url.starts_with("file:") => Refusal::new(
                 Code::SourceUnreachable,

@@ -10,6 +10,7 @@ use rootpin_trust::image::{Digest, Document, ImageRef, Repository};
 use super::hosts::{self, Capability, RegistryRoute};
 use super::http::{Ask, HttpClient, Reply};
 use super::search_time::turn;
+use super::server_words::ServerWords;
 use super::{SourceError, escaped, host_name, is_loopback, shown};
 
 pub(super) const ACCEPT: &str = "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, \
@@ -396,8 +397,26 @@ impl Endpoint {
                 *before = Some(error.after(before.take()));
                 None
             }
-            Ok(None) if self.mirror => None,
+            Ok(None) if self.mirror => {
+                *before = Some(self.not_there(before.take()));
+                None
+            }
             result => Some(result.map_err(|error| error.after(before.take()))),
+        }
+    }
+
+    /// A mirror's 404, which containerd too says before a later host's failure to connect
+    /// (core/remotes/docker/resolver.go, `firstErrPriority`); and what came before it.
+    fn not_there(&self, before: Option<SourceError>) -> SourceError {
+        let said = ServerWords::default();
+        SourceError::Answered {
+            url: self.api.clone(),
+            status: StatusCode::NOT_FOUND.as_u16(),
+            said: match before {
+                Some(before) => said.after(&before),
+                None => said,
+            },
+            again_in: None,
         }
     }
 

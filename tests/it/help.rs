@@ -130,3 +130,19 @@ fn an_option_that_help_leaves_out_is_in_the_whole_help_and_in_the_manual() {
     }
     assert!(help.contains("targets/releases --match"), "{help}");
 }
+
+#[test]
+fn what_a_newcomer_is_told_to_type_is_in_the_help_of_its_verb() {
+    let helps = helps();
+    for (verb, option) in [
+        ("rootpin pin add", "--tags-unbound"),
+        ("rootpin pin scan", "--hosts-dir <DIR>"),
+        ("rootpin repo init", "--hosts-dir <DIR>"),
+        ("rootpin repo endorse", "--hosts-dir <DIR>"),
+        ("rootpin repo publish", "--hosts-dir <DIR>"),
+        ("rootpin repo take-over", "--hosts-dir <DIR>"),
+    ] {
+        let (_, help) = helps.iter().find(|(name, _)| name == verb).unwrap();
+        assert!(help.contains(option), "{verb}: {option}\n{help}");
+    }
+}

@@ -280,7 +280,7 @@ const WRONG: &[(&str, i32, &str)] = &[
     (
         "repo init new --names r.test/** --publish oci://127.0.0.1:1/x --passphrase-file passphrase",
         2,
-        "rootpin repo --repo new publish",
+        "right? then rootpin repo init new --names 'r.test/**' --publish oci://127.0.0.1:1/x --passphrase-file passphrase",
     ),
     (
         "repo clone file:///nowhere copy --root nofile --sha256 {sha256} --names r.test/**",

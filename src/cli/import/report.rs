@@ -5,10 +5,9 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::super::output::{counted, list, text};
+use super::super::output::{counted, list, shell_word, text};
 use super::Shown;
 use crate::operate::import::{ImportedRoot, ImportedRule, Proposal, SignedRoot, Signers};
-use crate::problem::Problem;
 use rootpin_trust::{KeyId, PublicKey};
 
 /// What the sources say, and what the servers show now. The keys are not repeated where a person is
@@ -167,6 +166,9 @@ pub(super) fn proposed(
     report
 }
 
+/// Of a proposal by which every name is refused.
+const NOTHING: &str = "not one name is allowed: no source gives a key whose signatures rootpin verifies, or all that it gives are left out above";
+
 pub(super) fn proposed_text(report: &Value) -> String {
     let mut lines = Vec::new();
     for left in list(report, "left_behind") {
@@ -213,19 +215,22 @@ pub(super) fn proposed_text(report: &Value) -> String {
         ));
     }
     if report["allowing_rules"] == 0 {
-        let nothing = Problem::hinted(
-            "not one name is allowed: no source gives a key whose signatures rootpin verifies, or all that it gives are left out above",
-            "have the images signed, as docs/publishing.md shows, and pin that root",
-        );
-        lines.push(nothing.to_string());
+        lines.push(NOTHING.to_owned());
     }
     lines.push(format!(
         "written: {}, and nothing in force has changed",
         text(report, "out")
     ));
-    lines.push(format!(
-        "hint: look at it, and then: {}",
-        text(report, "next")
-    ));
+    let next = text(report, "next");
+    lines.push(if report["allowing_rules"] == 0 {
+        let out = shell_word(text(report, "out"));
+        format!(
+            "hint: nothing is allowed yet: have the images signed, as docs/publishing.md shows, and add that root by: rootpin pin add ID --policy {out} \
+             --type cosign --from FILE --match PATTERN --fingerprint FINGERPRINT; of a certificate --type notation, of a root.json --type tuf; \
+             and then: {next}"
+        )
+    } else {
+        format!("hint: look at it, and then: {next}")
+    });
     lines.join("\n")
 }

@@ -22,10 +22,9 @@ use crate::sources::Sources;
 use rootpin_policy::{Policy, Root, RootKind};
 use rootpin_trust::{PublicKey, RootFile};
 
-pub(super) const EXAMPLES: &str = "examples:\n  \
+pub(super) const EXAMPLES: &str = "example:\n  \
     rootpin pin add tuf --from 1.root.json --fingerprint 9f86… --dry-run \\\n    \
-        --metadata https://tuf.example/metadata --match registry.example/app\n  \
-    rootpin pin add team --scan registry.example/team/app --fingerprint SHA256:…   (one key more)";
+        --metadata https://tuf.example/metadata --match registry.example/app";
 /// Those of the manual.
 pub(super) const MORE_EXAMPLES: &str = "examples:\n  \
     rootpin pin add web --from web.pub --fingerprint SHA256:… \\\n    \
@@ -86,7 +85,7 @@ struct Fields {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     quorum: Option<u16>,
     /// Accept in its new rule that no tag is bound, so that a moved tag passes
-    #[arg(long, hide_short_help = true)]
+    #[arg(long)]
     tags_unbound: bool,
     /// The oldest timestamp to accept, as 72h
     #[arg(long, value_name = "DURATION", hide_short_help = true)]

@@ -150,6 +150,15 @@ impl PolicyChange {
             .chain([file.as_str()])
             .collect();
         let hash = checked.policy.hash.to_string();
+        // What the rule accepted before may mean nothing beside the new root.
+        let for_nothing = checked.policy.warnings.iter().filter(|warning| {
+            warning.code == FindingCode::UnboundTags && *warning.location.file == *file
+        });
+        let for_nothing = for_nothing.map(ToString::to_string);
+        let words = std::iter::once(words)
+            .chain(for_nothing)
+            .collect::<Vec<_>>()
+            .join("\n");
         let value = shown::with(
             members,
             json!({ "version": 1, "policy_hash": hash, "files": names }),

@@ -110,6 +110,14 @@ pub(super) struct Asking {
     hosts_dir: Option<PathBuf>,
 }
 
+/// `scan` has room in its help for the option by which registries are reached; `add`, which shares
+/// it, has none.
+pub(super) fn with_hosts(pin: clap::Command) -> clap::Command {
+    pin.mut_subcommand("scan", |scan| {
+        scan.mut_arg("hosts_dir", |option| option.hide_short_help(false))
+    })
+}
+
 pub(super) fn run(verb: Verb, output: Output) -> u8 {
     let result = match verb {
         Verb::Scan(arguments) => super::block_on(async { Ok(scan::run(arguments, output).await) })

@@ -197,7 +197,7 @@ fn image(name: &str) -> Result<ImageRef, Failure> {
 /// Where else an image of which the policy says nothing may be signed.
 fn by_no_rule(repository: &Repository) -> String {
     format!(
-        "no rule covers it; if a Notary server signs it: rootpin pin scan {repository} --server https://…\n"
+        "no rule covers it; hint: if a Notary server signs it: rootpin pin scan {repository} --server https://…\n"
     )
 }
 

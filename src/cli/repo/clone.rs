@@ -57,7 +57,11 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     }
     let place = here.place(&verb.place)?;
     let pinned = pinned_root(root.clone())?;
-    let files = place.read(&BTreeMap::new()).await?.files;
+    let files = place
+        .read(&BTreeMap::new())
+        .await
+        .map_err(super::unread)?
+        .files;
     if files.is_empty() {
         return Err(PublishError::State(Problem::hinted(
             format!("{} has nothing", verb.place),

@@ -76,7 +76,8 @@ pub(super) async fn run(here: &Here, verb: Arguments, output: Output) -> Result<
     }
     let mut working = Working::begin(&folder, &settings, None)?;
     for (url, place) in here.transaction(&working, verb.options.local)?.places {
-        if !place.read(&BTreeMap::new()).await?.files.is_empty() {
+        let there = place.read(&BTreeMap::new()).await.map_err(super::unread)?;
+        if !there.files.is_empty() {
             return Err(PublishError::State(Problem::hinted(
                 format!("{url} has a repository already"),
                 format!("work with it by: rootpin repo clone {url} DIR"),

@@ -29,6 +29,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::output::{Output, shell_word, unreadable, unwritable};
+use super::typed_command::{again, again_with};
 use crate::problem::Problem;
 use crate::publish::key::SigningError;
 use crate::publish::place::{PlaceError, PublishPlace};
@@ -46,8 +47,8 @@ pub(super) struct Arguments {
     repo: PathBuf,
     #[command(flatten)]
     credentials: super::credentials::CredentialArguments,
-    /// containerd's folder of hosts.toml files: how registries are reached
-    #[arg(long, value_name = "DIR", global = true, hide_short_help = true)]
+    /// Folder of hosts.toml files, by which registries are reached
+    #[arg(long, value_name = "DIR", global = true)]
     hosts_dir: Option<PathBuf>,
     #[command(subcommand)]
     verb: Verb,
@@ -190,6 +191,19 @@ fn advised(error: &PublishError) -> Problem {
     Problem::hinted(problem.what, hint)
 }
 
+/// Why a place can't be read before anything is made: there is nothing to publish, so what helps is
+/// this command once more.
+fn unread(error: PlaceError) -> PublishError {
+    const PUBLISH: &str = "rootpin repo publish";
+    const BY_HOSTS: &str = "rootpin repo --hosts-dir DIR publish";
+    let problem = advised(&PublishError::Place(error));
+    let hint = problem.hint.map(|hint| {
+        hint.replace(BY_HOSTS, &again_with("--hosts-dir DIR"))
+            .replace(PUBLISH, &again())
+    });
+    PublishError::State(Problem { hint, ..problem })
+}
+
 /// A draft of tempfile's is named where a file is written.
 fn file_error(path: &Path, error: &io::Error) -> Problem {
     if error.get_ref().is_some() {
@@ -216,9 +230,13 @@ fn in_folder(text: &str, repo: &Path) -> String {
     let mut typed = parts.next().unwrap_or_default().to_owned();
     for part in parts {
         // These work without the folder, or make another one.
-        let elsewhere = ["--repo", "init", "clone", "rotate root --sign"];
+        let elsewhere = ["init", "clone", "rotate root --sign"];
         typed.push_str(COMMAND);
-        if !elsewhere.iter().any(|verb| part.starts_with(verb)) {
+        let command = part.split([';', '`']).next().unwrap_or_default();
+        let is_typed = command
+            .split(' ')
+            .any(|word| word == "--repo" || word.starts_with("--repo="));
+        if !is_typed && !elsewhere.iter().any(|verb| part.starts_with(verb)) {
             typed.extend(["--repo ", &folder, " "]);
         }
         typed.push_str(part);
@@ -332,6 +350,10 @@ mod tests {
                 "rootpin repo rotate root --sign FILE",
             ),
             ("rootpin repo init, or clone", "rootpin repo init, or clone"),
+            (
+                "rootpin repo --docker-config d --repo=x list; rootpin repo list",
+                "rootpin repo --docker-config d --repo=x list; rootpin repo --repo 'my trust' list",
+            ),
         ] {
             let problem = Problem::hinted("rootpin repo list failed", hint);
             assert_eq!(

@@ -89,7 +89,8 @@ impl Fetch for TufSource<'_> {
         let role = request.role.as_str();
         let role = (!matches!(role, "root" | "timestamp" | "snapshot")).then_some(role);
         let (file, deadline) = (request.file_name(), deadline.into());
-        let found = reader.get(&file, role, want.max_bytes, deadline).await?;
+        let found = reader.get(&file, role, want.max_bytes, deadline).await;
+        let found = found.map_err(|error| SourceFailure::of_file(&request.role, error))?;
         Ok(found.into())
     }
 }

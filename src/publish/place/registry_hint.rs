@@ -13,6 +13,8 @@ const TYPES: &str = "this registry takes images only, and no manifests of other 
 const TOO_LARGE: &str = "something before the registry limits the size of an upload (in nginx: client_max_body_size): raise that, then rootpin repo publish";
 const LATER: &str =
     "the registry fails at the moment or is asked too often: rootpin repo publish, later";
+const UNTRUSTED: &str = "put its CA, or its own certificate if that is self-signed, into DIR/HOST:PORT/ca.crt, then rootpin repo --hosts-dir DIR publish; \
+     or put it into the system's store, then the same without --hosts-dir";
 const AWAY: &str = "does the registry run, and is its address right? then rootpin repo publish";
 
 /// The hint for a registry's error, where one is known.
@@ -22,9 +24,8 @@ pub(super) fn of(error: &SourceError) -> Option<&'static str> {
         words.iter().any(|word| text.contains(word))
     };
     match error {
-        SourceError::Untrusted { .. }
-        | SourceError::Unreachable { .. }
-        | SourceError::Silent { .. } => Some(AWAY),
+        SourceError::Untrusted { .. } => Some(UNTRUSTED),
+        SourceError::Unreachable { .. } | SourceError::Silent { .. } => Some(AWAY),
         SourceError::Denied { said, .. } if says(said, &["quota", "storage", "limit"]) => {
             Some(QUOTA)
         }
@@ -44,5 +45,23 @@ pub(super) fn of(error: &SourceError) -> Option<&'static str> {
         SourceError::TooLarge { .. }
         | SourceError::Unreadable { .. }
         | SourceError::Other { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_not_trusted_is_not_said_to_be_away() {
+        let (url, cause) = ("https://r.example/v2/".to_owned(), String::new());
+        let untrusted = SourceError::Untrusted {
+            url: url.clone(),
+            cause: cause.clone(),
+        };
+        let hint = of(&untrusted).unwrap();
+        assert!(hint.contains("DIR/HOST:PORT/ca.crt") && hint.contains("--hosts-dir DIR"));
+        assert!(hint.contains("the system's store"), "{hint}");
+        assert_eq!(of(&SourceError::Unreachable { url, cause }), Some(AWAY));
     }
 }

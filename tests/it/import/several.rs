@@ -70,6 +70,12 @@ async fn what_one_source_refuses_no_other_source_lets_in() {
         // Not one name is left.
         let nothing = ended.out.contains("not one name is allowed");
         assert!(ended.code == 1 && nothing, "{what}: {ended:?}");
+        let lead = "hint: nothing is allowed yet: ";
+        let command = "rootpin pin add ID --policy proposal --type cosign --from FILE";
+        assert!(
+            ended.out.contains(lead) && ended.out.contains(command),
+            "{what}: {ended:?}"
+        );
         assert_ne!(host.verify("one"), "allowed", "{what}: {ended:?}");
         assert!(
             ended.out.contains("refused: r.test/team/app"),

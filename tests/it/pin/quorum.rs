@@ -1,5 +1,8 @@
 //! A quorum by command: a rule gets one more root, and asks for it.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::add::{policy, write};
 use super::fingerprint;
 use crate::publisher::Key;
@@ -80,5 +83,44 @@ fn a_root_that_is_added_without_a_quorum_says_what_to_write_for_one() {
                 "of which 1 must say yes; to ask for all, write quorum = 2 into the rule\n"
             ),
         "{added:?}"
+    );
+}
+
+#[test]
+fn a_rule_whose_roots_bind_the_tag_together_is_said_to_accept_moved_tags_for_nothing() {
+    let Some(world) = World::new("p-quorum-unbound") else {
+        return;
+    };
+    let key = crate::cosign::public_pem(7);
+    let spki: String = key.lines().filter(|line| !line.starts_with('-')).collect();
+    let spki = STANDARD.decode(spki).unwrap();
+    let told = rootpin_trust::image::Digest::of(&spki).hex();
+    let from = write(&world, "builder.pub", &key);
+    let pattern = "registry.example/web/**";
+    let words = ["add", "builder", "--type", "cosign", "--from", &from];
+    let rule = ["--fingerprint", &told, "--match", pattern, "--tags-unbound"];
+    let added = world.pin(&[&words[..], &rule].concat());
+    assert!(
+        added.code == 0 && !added.out.contains("unbound-tags"),
+        "{added:?}"
+    );
+    let added = world.pin_key("own", pattern, &["--quorum", "2"]);
+    assert!(
+        added.code == 0
+            && added.out.contains("policy.toml:")
+            && added.out.contains("unbound-tags: warning: ")
+            && added.out.contains("    tags = \"unbound\"\n")
+            && added.out.contains("hint: leave it out\n"),
+        "{added:?}"
+    );
+    let text = policy(&world);
+    let without = text.replacen("tags = \"unbound\"\n", "", 1);
+    assert_ne!(text, without);
+    std::fs::write(world.path("policy/policy.toml"), without).unwrap();
+    let folder = world.path("policy").display().to_string();
+    let checked = world.rootpin(&["policy", "check", &folder]);
+    assert!(
+        checked.code == 0 && !checked.out.contains("unbound-tags"),
+        "{checked:?}"
     );
 }

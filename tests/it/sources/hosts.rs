@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use rootpin_trust::Code;
+
 use super::*;
 use crate::registry::{Registry, response};
 use crate::tls::Authority;
@@ -162,4 +164,35 @@ async fn a_mirror_that_accepts_and_never_answers_leaves_the_registry_its_time_an
     let error = registry::resolve(&client, &name, soon()).await.unwrap_err();
     let said = error.to_string();
     assert!(said.contains(&mirror) && said.contains(&other), "{said}");
+}
+
+#[tokio::test]
+async fn a_host_s_404_is_said_beside_the_certificate_of_the_same_server_that_has_no_ca() {
+    let registry = Registry::start_tls(&["http/1.1"]).await;
+    let host = format!("127.0.0.1:{}", registry.port);
+    let hosts = tempfile::tempdir().unwrap();
+    let folder = hosts.path().join(&host);
+    write(&folder.join("ca.crt"), &registry.ca);
+    let text = format!("server = \"https://{host}\"\n[host.\"https://{host}\"]\nca = \"ca.crt\"\n");
+    write(&folder.join("hosts.toml"), &text);
+    let error = resolve(hosts.path(), &format!("{host}/team/app:none")).await;
+    let refusal = error.unwrap_err().refusal();
+    assert_eq!(refusal.code, Code::SourceUnreachable, "{refusal:?}");
+    let found = &refusal.found;
+    let missing = format!("before that https://{host}/v2: answered 404");
+    assert!(
+        found.starts_with("no trusted connection to ") && found.contains(&missing),
+        "{found}"
+    );
+    // One server after the other: each says what it had.
+    let away = format!(
+        "server = \"https://{host}\"\n[host.\"http://127.0.0.1:1\"]\n[host.\"https://{host}\"]\nca = \"ca.crt\"\n"
+    );
+    write(&folder.join("hosts.toml"), &away);
+    let error = resolve(hosts.path(), &format!("{host}/team/app:none")).await;
+    let said = error.unwrap_err().to_string();
+    assert!(
+        said.contains(&missing) && said.contains("before that http://127.0.0.1:1/"),
+        "{said}"
+    );
 }

@@ -126,6 +126,31 @@ async fn a_server_that_is_not_trusted_is_told_by_the_refusal_alone() {
     let said = String::from_utf8(ended.stderr).unwrap();
     assert!(said.starts_with("rootpin: no trusted connection"), "{said}");
     assert_eq!(said.matches("rootpin: ").count(), 1, "{said}");
+    // A command does not read rootpin.toml's folder.
+    assert!(said.contains("they take --hosts-dir DIR"), "{said}");
+}
+
+#[tokio::test]
+async fn a_scan_of_an_unsigned_image_leads_to_one_that_reaches_registries_in_the_same_way() {
+    let (registry, hosts) = registry().await;
+    registry.quirk(|asked, _| {
+        let is_referrers = asked.line.contains("/referrers/");
+        is_referrers.then(|| response(404, &[], ""))
+    });
+    let folder = hosts.path().to_owned();
+    let scan = move || {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_rootpin"));
+        let name = "registry.test/team/app:v1";
+        let command = command.args(["pin", "scan", name, "--policy", "/none", "--hosts-dir"]);
+        command.arg(folder).output().unwrap()
+    };
+    let ended = tokio::task::spawn_blocking(scan).await.unwrap();
+    let said = String::from_utf8(ended.stdout).unwrap();
+    let wanted = format!(
+        "hint: if a Notary server signs it: rootpin pin scan --policy /none --hosts-dir {} registry.test/team/app --server https://…\n",
+        hosts.path().display()
+    );
+    assert!(said.contains(&wanted), "{said}\n{:?}", ended.stderr);
 }
 
 #[tokio::test]

@@ -202,6 +202,37 @@ async fn what_was_verified_answers_while_a_listed_file_is_missing_or_another_one
 }
 
 #[tokio::test]
+async fn what_was_verified_answers_while_a_longer_file_is_in_place_of_a_listed_one() {
+    for file in ["3.snapshot.json", "3.targets.json", "2.team.json"] {
+        let mut world = World::new(&["one"]).await;
+        if file == "2.team.json" {
+            world.publisher.publish_delegated("team");
+        } else {
+            world.publisher.publish();
+        }
+        write(&world.place("one"), &world.publisher);
+        // Longer than is listed, and than a file without a listed length may be.
+        let mut longer = world.publisher.files[file].clone();
+        longer.resize((4 << 20) + 1, b' ');
+        std::fs::write(world.place("one").join(file), longer).unwrap();
+        assert_eq!(world.app(NOW).await, "allowed", "{file}");
+        assert_eq!(world.team(NOW).await, "allowed", "{file}");
+        let (code, _) = world.behind().remove(0);
+        assert_eq!(code, "over-limit", "{file}");
+        let refused = world.team("2030-01-15T00:00:00Z").await;
+        assert_ne!(refused, "allowed", "{file}");
+    }
+}
+
+#[tokio::test]
+async fn a_longer_timestamp_is_no_source_that_is_behind() {
+    let world = World::new(&["one"]).await;
+    let longer = vec![b' '; 1 << 20];
+    std::fs::write(world.place("one").join("timestamp.json"), longer).unwrap();
+    assert_eq!(world.app(NOW).await, "over-limit");
+}
+
+#[tokio::test]
 async fn a_delegated_role_that_is_missing_is_answered_for_by_the_one_that_was_verified() {
     let mut world = World::new(&["one", "two"]).await;
     world.publisher.publish_delegated("team");
