@@ -76,6 +76,25 @@ fn is_option(word: &str, option: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
 }
 
+/// Whether the command with which a text begins has that option, with its value or without. What
+/// stands in quotes is one word, and ends no command.
+pub(super) fn has_option(text: &str, option: &str) -> bool {
+    // A quote within quotes, as a shell takes it.
+    let text = text.replace(r"'\''", "");
+    let mut rest = text.as_str();
+    loop {
+        rest = rest.trim_start_matches(' ');
+        let quoted = rest.strip_prefix('\'');
+        let quoted = quoted.and_then(|quoted| quoted.split_once('\''));
+        let end = || rest.find([' ', '`', ';', '\n']).unwrap_or(rest.len());
+        let (word, after) = quoted.unwrap_or_else(|| rest.split_at(end()));
+        if is_option(word, option) || !after.starts_with(' ') {
+            return is_option(word, option);
+        }
+        rest = after;
+    }
+}
+
 /// A hint, each of its commands with the places that the user named.
 pub(super) fn completed(hint: &str) -> Cow<'_, str> {
     match GIVEN.get().filter(|_| hint.contains(PROGRAM)) {
@@ -188,7 +207,7 @@ impl GivenPlaces {
             return Vec::new();
         }
         let command = rest.split(['`', ';', '\n']).next().unwrap_or_default();
-        let is_typed = |option: &str| command.split(' ').any(|word| is_option(word, option));
+        let is_typed = |option: &str| has_option(rest, option);
         let takes = |option: &str| {
             verb.get_arguments().any(|argument| {
                 let long = argument
@@ -348,6 +367,11 @@ mod tests {
                 "repo --hosts-dir h list",
                 "rootpin repo list --hosts-dir=h; rootpin repo list",
                 "rootpin repo list --hosts-dir=h; rootpin repo list --hosts-dir h",
+            ),
+            (
+                "repo --hosts-dir h list",
+                r"rootpin repo '--repo=it'\''s; mine' '--hosts-dir=a b' list; rootpin repo list",
+                r"rootpin repo '--repo=it'\''s; mine' '--hosts-dir=a b' list; rootpin repo list --hosts-dir h",
             ),
             // One without the other is no command.
             (

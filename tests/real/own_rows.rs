@@ -75,7 +75,7 @@ pub(crate) fn rows() -> Vec<Row> {
         row(
             "a mirror that sends files of another length",
             |lab, repository| lying(lab, repository, longer),
-            Refused("over-limit"),
+            Remembered,
         ),
         row(
             "a mirror with keys of its own",

@@ -29,7 +29,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::output::{Output, shell_word, unreadable, unwritable};
-use super::typed_command::{again, again_with};
+use super::typed_command::{again, again_with, has_option};
 use crate::problem::Problem;
 use crate::publish::key::SigningError;
 use crate::publish::place::{PlaceError, PublishPlace};
@@ -195,10 +195,16 @@ fn advised(error: &PublishError) -> Problem {
 /// this command once more.
 fn unread(error: PlaceError) -> PublishError {
     const PUBLISH: &str = "rootpin repo publish";
+    const AFTER_INIT: &str = "the same command again, or after init: rootpin repo publish";
     const BY_HOSTS: &str = "rootpin repo --hosts-dir DIR publish";
+    // What else is wrong with a place is mended by whoever has the repository.
+    if !matches!(error, PlaceError::Folder(..) | PlaceError::Registry(_)) {
+        return PublishError::Place(error);
+    }
     let problem = advised(&PublishError::Place(error));
     let hint = problem.hint.map(|hint| {
-        hint.replace(BY_HOSTS, &again_with("--hosts-dir DIR"))
+        hint.replace(AFTER_INIT, PUBLISH)
+            .replace(BY_HOSTS, &again_with("--hosts-dir DIR"))
             .replace(PUBLISH, &again())
     });
     PublishError::State(Problem { hint, ..problem })
@@ -232,10 +238,7 @@ fn in_folder(text: &str, repo: &Path) -> String {
         // These work without the folder, or make another one.
         let elsewhere = ["init", "clone", "rotate root --sign"];
         typed.push_str(COMMAND);
-        let command = part.split([';', '`']).next().unwrap_or_default();
-        let is_typed = command
-            .split(' ')
-            .any(|word| word == "--repo" || word.starts_with("--repo="));
+        let is_typed = has_option(part, "--repo");
         if !is_typed && !elsewhere.iter().any(|verb| part.starts_with(verb)) {
             typed.extend(["--repo ", &folder, " "]);
         }
@@ -331,6 +334,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_place_that_nobody_may_read_before_anything_is_made_wants_the_same_command_again() {
+        let denied = io::Error::from(ErrorKind::PermissionDenied);
+        let error = unread(PlaceError::Folder("/srv/trust".to_owned(), denied));
+        let hint = error.problem().hint.unwrap();
+        let who = "the user who publishes must be able to read and write there";
+        assert_eq!(hint, format!("{who}; then {}", again()));
+    }
+
+    #[test]
+    fn a_place_that_is_to_be_filled_again_is_filled_by_a_publisher_and_by_no_init_or_clone() {
+        let strange = || PlaceError::Strange("/srv/trust".to_owned(), "no layers".to_owned());
+        let hint = unread(strange()).problem().hint.unwrap();
+        assert!(hint.ends_with("`rootpin repo publish`"), "{hint}");
+        assert_eq!(Some(hint), strange().problem().hint);
+    }
+
+    #[test]
     fn a_hints_command_works_in_the_folder_where_this_one_did() {
         for (hint, typed) in [
             (
@@ -353,6 +373,10 @@ mod tests {
             (
                 "rootpin repo --docker-config d --repo=x list; rootpin repo list",
                 "rootpin repo --docker-config d --repo=x list; rootpin repo --repo 'my trust' list",
+            ),
+            (
+                r"rootpin repo '--repo=it'\''s; mine' list",
+                r"rootpin repo '--repo=it'\''s; mine' list",
             ),
         ] {
             let problem = Problem::hinted("rootpin repo list failed", hint);
