@@ -169,7 +169,8 @@ impl HttpClient {
         }
     }
 
-    /// The token of a registry to which another one's redirect led. Nothing of this host's goes there.
+    /// The token of a registry to which another one's redirect led. No password and no token of this
+    /// host's goes there.
     async fn bearer_there(
         &self,
         ask: &Ask<'_>,

@@ -163,7 +163,7 @@ impl HttpClient {
         })
     }
 
-    /// The same client for a server that nothing of this host's goes to.
+    /// The same client for a server that gets no password and no token of this host's.
     pub(super) fn without_credentials(&self) -> Self {
         Self {
             credentials: Arc::new(Credentials::none()),
